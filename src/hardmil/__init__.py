@@ -1,0 +1,1 @@
+"""hardmil: attention-MIL classifiers of histology slides, with their hard negatives mined."""

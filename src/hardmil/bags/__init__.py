@@ -1,0 +1,1 @@
+"""The bags room."""

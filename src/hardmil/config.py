@@ -1,0 +1,236 @@
+"""Every knob, with its unit, default, reason and source. Frozen; knows no torch.
+
+A knob that is `None` here takes the default of the kind of bag it meets (`resolve_config`), so that a
+report names a value for every one of them. "Paper" is Li et al., MICCAI 2019.
+"""
+
+import hashlib
+import json
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+BagKind = Literal["pixels", "features"]
+Threshold = float | str
+
+
+class Section(BaseModel):
+    """A group of knobs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change with any knob."""
+        return fingerprint(self.model_dump(mode="json"))
+
+
+def fingerprint(value: object) -> str:
+    """Twelve hex digits of any JSON-able value; equal values, equal digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def wanted_sensitivity(threshold: Threshold) -> float | None:
+    """0.95 for "sensitivity=0.95", None for a plain score.
+
+    Raises:
+        ValueError: If the threshold is neither a score in [0, 1] nor "sensitivity=" and a share in (0, 1].
+    """
+    found = re.fullmatch(r"sensitivity=(\d*\.?\d+)", threshold) if isinstance(threshold, str) else None
+    share = float(found.group(1)) if found else None
+    if share is not None and 0 < share <= 1:
+        return share
+    if isinstance(threshold, float | int) and 0 <= threshold <= 1:
+        return None
+    raise ValueError(f'a threshold is a score from 0 to 1 or "sensitivity=0.95", not {threshold!r}')
+
+
+class PatchConfig(Section):
+    """Where patches are cut, and what is done to their colours."""
+
+    mode: Literal["grid", "nuclei"] = "grid"
+    """grid: squares side by side, the remainder dropped; nuclei: centred on annotated nuclei (reproduce colon)."""
+    size_px: int = Field(32, ge=8, le=1024)
+    """Edge of a patch, in pixels of the resolution below. The paper's network takes 24 to 48."""
+    um_per_px: float | None = Field(0.5, gt=0)
+    """Resolution, micrometres per pixel; null takes level-0 pixels as they are and needs no mpp."""
+    tissue_rule: Literal["s-or-v", "s-and-v", "s", "v"] = "s-or-v"
+    """A pixel is tissue if its saturation is above, or (and) its value at or below, Otsu's threshold of the slide."""
+    min_tissue: float = Field(0.25, ge=0, le=1)
+    """Share of tissue from which a patch is kept. The paper does not say; half empties thin colon images."""
+    equalise: Literal["channel", "luminance", "none"] = "channel"
+    """Histogram equalisation of each patch: each RGB channel (paper, as read), luminance only, or none."""
+
+
+class PoolingConfig(Section):
+    """From the instances of a bag to one vector."""
+
+    kind: Literal["adaptive-attention", "attention", "gated-attention"] = "adaptive-attention"
+    """adaptive-attention: paper, Eq. 1 and 2; attention, gated-attention: Ilse et al. 2018. An arm's base sets it."""
+    lam: float = Field(2.0, ge=0)
+    """Weight of the pseudo-negative instances in Eq. 2 (lambda); 1 turns Eq. 2 off. Paper: 2."""
+    adaptive_at_prediction: bool = True
+    """Whether Eq. 2 is also used when predicting. The paper does not say; off, training and use differ."""
+    attention_dim: int | None = Field(None, ge=1)
+    """Width of the attention layer (L). null: 128 for pixels (Ilse et al. 2018), 64 for features."""
+
+
+class NetworkConfig(Section):
+    """From an instance to its embedding."""
+
+    embedding_dim: int | None = Field(None, ge=1)
+    """Length of an instance's embedding (M). null: 512 for pixels (Ilse et al. 2018), 128 for features."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Share of the embedding dropped in training. null: 0.5 for pixels, 0.25 for features."""
+
+
+class TrainingConfig(Section):
+    """The loop."""
+
+    epochs: int | None = Field(None, ge=1)
+    """Passes over the training bags. null: 120 for pixels (paper, colon), 30 for features."""
+    lr: float | None = Field(None, gt=0)
+    """Adam's step. null: 5e-5 for pixels (paper, colon), 3e-4 for features."""
+    weight_decay: float | None = Field(None, ge=0)
+    """L2 in Adam (not AdamW). null: 5e-4 for pixels (paper, colon), 1e-3 for features."""
+    bags_per_step: int = Field(1, ge=1)
+    """Bags of one gradient step."""
+    select: Literal["train-loss", "validation", "last"] = "train-loss"
+    """The epoch that is kept: lowest training loss (paper: "lowest loss"), lowest loss on held-out cases, or last."""
+    validation_share: float = Field(0.2, gt=0, lt=1)
+    """Share of the training cases held out when select is validation."""
+    balance: Literal["none", "loss", "sampler"] = "none"
+    """Against unequal classes: weigh the loss, draw the rarer class more often, or nothing."""
+    max_instances: int = Field(10_000, ge=1)
+    """Largest bag in a training step; a larger one gives a fresh random subset each step. Prediction uses all."""
+    augment: bool = True
+    """Random flips and quarter turns of each patch (paper). Pixels only."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the patch network; auto: bfloat16 where the device is fast at it. Attention is always float32."""
+
+
+class InstanceLossConfig(Section):
+    """Every instance of a negative bag is negative: beta * mean softplus(instance_logit). Ours."""
+
+    beta: float = Field(0.0, ge=0)
+    """Weight of the term; 0 turns it off, `+instance` in an arm's name sets 0.5."""
+    hardest: float = Field(1.0, gt=0, le=1)
+    """Share of a negative bag that enters: its instances of highest instance logit."""
+
+
+class MiningConfig(Section):
+    """Hard negatives: where they come from and what is built of them."""
+
+    use: Literal["none", "sb", "mb", "fmb"] = "none"
+    """Hard bags: one of all (sb), several at random (mb), several by cluster (fmb). An arm's `+use` sets it."""
+    draw: Literal["hard", "random"] = "hard"
+    """random: as many instances, drawn at random from negative training bags: the control. `@random` sets it."""
+    source: Literal["train", "out-of-fold"] = "train"
+    """Which model names false positives: the trained one (paper), or one that never saw the bag. `-oof` sets it."""
+    inner_folds: int = Field(4, ge=2)
+    """Folds by case inside the training bags, for source out-of-fold."""
+    threshold: Threshold = 0.5
+    """A negative bag scored above this is a false positive; "sensitivity=0.95": the out-of-fold score that keeps 95%."""
+    n_sigma: float = 1.0
+    """A hard instance has attention >= mean + n_sigma * std of its bag. Paper, Eq. 3: 1."""
+    n_bags: int | None = Field(None, ge=1)
+    """Hard bags of mb and fmb. null: as many as false-positive bags."""
+    replacement: bool = True
+    """Whether a hard bag may hold an instance twice; without, a bag is no larger than the pool."""
+    redraw: Literal["once", "epoch"] = "once"
+    """Whether the hard bags are drawn once or anew each epoch."""
+    n_clusters: int = Field(4, ge=1)
+    """K-means clusters of fmb; no more than there are hard instances."""
+    cluster_weights: Literal["size", "equal", "stratified"] = "size"
+    """Chance of a cluster: by size (paper; the same as mb), equal, or equal quotas. `-equal`, `-stratified` set it."""
+    encoder: Literal["base"] = "base"
+    """What embeds the pool for K-means: the trained base model without its last layer."""
+    retrain: Literal["scratch", "continue"] = "scratch"
+    """Whether the second training starts anew with the same seed, or from the base model."""
+    rounds: int = Field(1, ge=1)
+    """Times to mine and retrain. Stops early when nothing new is mined or out-of-fold scores stop gaining."""
+
+    @field_validator("threshold")
+    @classmethod
+    def _is_share(cls, value: Threshold) -> Threshold:
+        wanted_sensitivity(value)
+        return value
+
+
+class EvaluationConfig(Section):
+    """Which arms are compared, on which folds."""
+
+    arms: tuple[str, ...] = ("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance")
+    """Arms, base[+use[-option]...][@random]; all run on the same folds with the same seeds."""
+    folds: int = Field(5, ge=2)
+    """K of K-fold cross-validation, stratified by label, never splitting a case."""
+    repeats: int = Field(1, ge=1)
+    """Times the folds are drawn anew."""
+    splits: str | None = None
+    """Folder of CLAM's splits_0.csv ... (columns train, val, test) to use instead of drawn folds."""
+
+
+class StudyConfig(Section):
+    """All of a study. Paths are relative to the folder of `study.yaml`."""
+
+    slides: str = "slides.csv"
+    """Table of slides: slide_id, case_id, label, path, and mpp where the file does not say."""
+    features: str | None = None
+    """Folder of TRIDENT .h5 or CLAM .h5/.pt feature files, one a slide; null: patches are cut from the slides."""
+    encode: Literal["pixels"] = "pixels"
+    """What becomes of a patch: pixels (the paper's network learns from them end to end)."""
+    arm: str = "ours+fmb-oof"
+    """The arm that `train` makes a bundle of."""
+    seed: int = Field(0, ge=0)
+    """Seed of folds, weights and draws: same seed, same numbers."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    patches: PatchConfig = PatchConfig()
+    network: NetworkConfig = NetworkConfig()
+    pooling: PoolingConfig = PoolingConfig()
+    training: TrainingConfig = TrainingConfig()
+    instance_loss: InstanceLossConfig = InstanceLossConfig()
+    mining: MiningConfig = MiningConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+class ModelConfig(Section):
+    """What one training run depends on, besides its bags and its seed."""
+
+    equalise: Literal["channel", "luminance", "none"] = "channel"
+    network: NetworkConfig = NetworkConfig()
+    pooling: PoolingConfig = PoolingConfig()
+    training: TrainingConfig = TrainingConfig()
+    instance_loss: InstanceLossConfig = InstanceLossConfig()
+    mining: MiningConfig = MiningConfig()
+
+
+_BY_KIND: dict[BagKind, dict[str, dict[str, float]]] = {
+    "pixels": {
+        "network": {"embedding_dim": 512, "dropout": 0.5},
+        "pooling": {"attention_dim": 128},
+        "training": {"epochs": 120, "lr": 5e-5, "weight_decay": 5e-4},
+    },
+    "features": {
+        "network": {"embedding_dim": 128, "dropout": 0.25},
+        "pooling": {"attention_dim": 64},
+        "training": {"epochs": 30, "lr": 3e-4, "weight_decay": 1e-3},
+    },
+}
+
+
+def model_config(study: StudyConfig) -> ModelConfig:
+    """The part of a study that one training run depends on."""
+    sections = {name: getattr(study, name) for name in ModelConfig.model_fields if name != "equalise"}
+    return ModelConfig(equalise=study.patches.equalise, **sections)
+
+
+def resolve_config(config: ModelConfig, *, kind: BagKind) -> ModelConfig:
+    """The same config with the defaults of this kind of bag where a knob is None."""
+    changed: dict[str, object] = {}
+    for section_name, defaults in _BY_KIND[kind].items():
+        section = getattr(config, section_name)
+        missing = {name: value for name, value in defaults.items() if getattr(section, name) is None}
+        changed[section_name] = section.model_copy(update=missing)
+    return config.model_copy(update=changed)
