@@ -50,13 +50,13 @@ class PatchConfig(Section):
     """Where patches are cut, and what is done to their colours."""
 
     mode: Literal["grid", "nuclei"] = "grid"
-    """grid: squares side by side, the remainder dropped; nuclei: centred on annotated nuclei (reproduce colon)."""
+    """grid: squares side by side, remainder dropped; nuclei: centred on annotated nuclei (reproduce)."""
     size_px: int = Field(32, ge=8, le=1024)
     """Edge of a patch, in pixels of the resolution below. The paper's network takes 24 to 48."""
     um_per_px: float | None = Field(0.5, gt=0)
     """Resolution, micrometres per pixel; null takes level-0 pixels as they are and needs no mpp."""
     tissue_rule: Literal["s-or-v", "s-and-v", "s", "v"] = "s-or-v"
-    """A pixel is tissue if its saturation is above, or (and) its value at or below, Otsu's threshold of the slide."""
+    """A pixel is tissue if its saturation is above, or (and) its value not above, the slide's Otsu."""
     min_tissue: float = Field(0.25, ge=0, le=1)
     """Share of tissue from which a patch is kept. The paper does not say; half empties thin colon images."""
     equalise: Literal["channel", "luminance", "none"] = "channel"
@@ -67,7 +67,7 @@ class PoolingConfig(Section):
     """From the instances of a bag to one vector."""
 
     kind: Literal["adaptive-attention", "attention", "gated-attention"] = "adaptive-attention"
-    """adaptive-attention: paper, Eq. 1 and 2; attention, gated-attention: Ilse et al. 2018. An arm's base sets it."""
+    """adaptive-attention: paper, Eq. 1, 2; the others: Ilse et al. 2018. An arm's base sets it."""
     lam: float = Field(2.0, ge=0)
     """Weight of the pseudo-negative instances in Eq. 2 (lambda); 1 turns Eq. 2 off. Paper: 2."""
     adaptive_at_prediction: bool = True
@@ -97,17 +97,17 @@ class TrainingConfig(Section):
     bags_per_step: int = Field(1, ge=1)
     """Bags of one gradient step."""
     select: Literal["train-loss", "validation", "last"] = "train-loss"
-    """The epoch that is kept: lowest training loss (paper: "lowest loss"), lowest loss on held-out cases, or last."""
+    """The epoch kept: lowest training loss (paper: "lowest loss"), lowest on held-out cases, or last."""
     validation_share: float = Field(0.2, gt=0, lt=1)
     """Share of the training cases held out when select is validation."""
     balance: Literal["none", "loss", "sampler"] = "none"
     """Against unequal classes: weigh the loss, draw the rarer class more often, or nothing."""
     max_instances: int = Field(10_000, ge=1)
-    """Largest bag in a training step; a larger one gives a fresh random subset each step. Prediction uses all."""
+    """Largest bag in a training step; a larger one gives a random subset. Prediction uses all."""
     augment: bool = True
     """Random flips and quarter turns of each patch (paper). Pixels only."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the patch network; auto: bfloat16 where the device is fast at it. Attention is always float32."""
+    """Of the patch network; auto: bfloat16 where the device is fast at it. Attention is float32."""
 
 
 class InstanceLossConfig(Section):
@@ -123,15 +123,15 @@ class MiningConfig(Section):
     """Hard negatives: where they come from and what is built of them."""
 
     use: Literal["none", "sb", "mb", "fmb"] = "none"
-    """Hard bags: one of all (sb), several at random (mb), several by cluster (fmb). An arm's `+use` sets it."""
+    """Hard bags: one of all (sb), several at random (mb), by cluster (fmb). An arm's `+use` sets it."""
     draw: Literal["hard", "random"] = "hard"
-    """random: as many instances, drawn at random from negative training bags: the control. `@random` sets it."""
+    """random: the control, as many instances at random from negative bags. `@random` sets it."""
     source: Literal["train", "out-of-fold"] = "train"
-    """Which model names false positives: the trained one (paper), or one that never saw the bag. `-oof` sets it."""
+    """Who names false positives: the trained model (paper), or one that never saw the bag (`-oof`)."""
     inner_folds: int = Field(4, ge=2)
     """Folds by case inside the training bags, for source out-of-fold."""
     threshold: Threshold = 0.5
-    """A negative bag scored above this is a false positive; "sensitivity=0.95": the out-of-fold score that keeps 95%."""
+    """Score above which a negative bag is a false positive; "sensitivity=0.95": the one that keeps 95%."""
     n_sigma: float = 1.0
     """A hard instance has attention >= mean + n_sigma * std of its bag. Paper, Eq. 3: 1."""
     n_bags: int | None = Field(None, ge=1)
@@ -143,7 +143,7 @@ class MiningConfig(Section):
     n_clusters: int = Field(4, ge=1)
     """K-means clusters of fmb; no more than there are hard instances."""
     cluster_weights: Literal["size", "equal", "stratified"] = "size"
-    """Chance of a cluster: by size (paper; the same as mb), equal, or equal quotas. `-equal`, `-stratified` set it."""
+    """Chance of a cluster: by size (paper; same as mb), equal, or equal quotas (stratified)."""
     encoder: Literal["base"] = "base"
     """What embeds the pool for K-means: the trained base model without its last layer."""
     retrain: Literal["scratch", "continue"] = "scratch"
@@ -177,7 +177,9 @@ class StudyConfig(Section):
     slides: str = "slides.csv"
     """Table of slides: slide_id, case_id, label, path, and mpp where the file does not say."""
     features: str | None = None
-    """Folder of TRIDENT .h5 or CLAM .h5/.pt feature files, one a slide; null: patches are cut from the slides."""
+    """Folder of TRIDENT .h5 or CLAM .h5/.pt files, one a slide; null: patches are cut from the slides."""
+    positive: str | None = None
+    """The label that counts as positive. null: the last of the labels in sorted order."""
     encode: Literal["pixels"] = "pixels"
     """What becomes of a patch: pixels (the paper's network learns from them end to end)."""
     arm: str = "ours+fmb-oof"
