@@ -1,0 +1,68 @@
+"""Level-0 pixels, level pixels, micrometres, and the way between them.
+
+Level 0 is the slide's full resolution; positions are (x, y) from its top-left corner, x to the right.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hardmil.errors import SlideError
+
+SAME_SCALE = 1.01
+"""Two scales this close are one: scanners write 4.0003 for 4, and resampling by 1% only blurs."""
+
+
+def size_level0_px(size_px: int, *, um_per_px: float | None, mpp: float | None) -> int:
+    """Edge in level-0 px of a patch of `size_px` pixels at `um_per_px`; `size_px` itself where that is None.
+
+    Args:
+        size_px: Edge of the patch as the network sees it.
+        um_per_px: Resolution of the patch.
+        mpp: Resolution of level 0; needed unless `um_per_px` is None.
+
+    Raises:
+        SlideError: If a resolution is wanted and `mpp` is unknown or far too coarse for it.
+    """
+    if um_per_px is None:
+        return size_px
+    if mpp is None:
+        raise SlideError(f"patches at {um_per_px} um/px need the slide's micrometres per pixel (mpp)")
+    size = round(size_px * um_per_px / mpp)
+    if size < 1:
+        raise SlideError(
+            f"{size_px} px at {um_per_px} um/px are less than one pixel at {mpp} um/px; check the slide's mpp"
+        )
+    return size
+
+
+def best_level(downsamples: Sequence[float], *, wanted: float) -> int:
+    """Index of the coarsest level that is still at least as fine as `wanted`; 0 where none is."""
+    fine_enough = [level for level, downsample in enumerate(downsamples) if downsample <= wanted * SAME_SCALE]
+    return max(fine_enough, key=lambda level: downsamples[level], default=0)
+
+
+def grid_lines(extent_px: int, *, step_px: int) -> Int[np.ndarray, " line"]:
+    """Positions 0, step, ... to the last that fits: n + 1 lines bound n cells; the rest is dropped."""
+    return np.arange(extent_px // step_px + 1, dtype=np.int64) * step_px
+
+
+def interpolate_rows(
+    table: Float[np.ndarray, "row column"], at: Float[np.ndarray, " line"]
+) -> Float[np.ndarray, "line column"]:
+    """Rows of a table at positions between its rows, linearly; positions outside take the nearest row."""
+    at = np.clip(at, 0, len(table) - 1)
+    below = np.floor(at).astype(np.int64)
+    above = np.minimum(below + 1, len(table) - 1)
+    share = (at - below)[:, None]
+    return table[below] * (1 - share) + table[above] * share
+
+
+def reflect(index: Int[np.ndarray, "*shape"], *, length: int) -> Int[np.ndarray, "*shape"]:
+    """Indices into `length` items; outside, mirrored at the first and last (3 2 1 | 0 1 2 3 | 2 1 0)."""
+    if length == 1:
+        return np.zeros_like(index)
+    period = 2 * (length - 1)
+    folded = np.mod(index, period)
+    return np.minimum(folded, period - folded)

@@ -1,0 +1,134 @@
+"""Where the patches of a slide are, and their pixels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Int64, UInt8
+
+from hardmil.config import PatchConfig
+from hardmil.errors import ConfigError, SlideError
+from hardmil.geometry import best_level, grid_lines, interpolate_rows, reflect, size_level0_px
+from hardmil.slides.reader import SlideReader
+from hardmil.slides.tissue import TissueMask, segment_tissue
+
+BLOCK_PX = 2048
+"""Edge of what is read at once, in px of the level: a few of a file's tiles, and 17 MB whatever the slide."""
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Square patches of one slide, row by row from the top.
+
+    `coords` are (x, y) of the top-left corner in level-0 px; a patch covers `size_level0_px` of those and is
+    `size_px` pixels when read. `tissue_share` is the part of each patch that is tissue, 0 to 1.
+    """
+
+    coords: Int64[np.ndarray, "patch 2"]
+    size_px: int
+    size_level0_px: int
+    tissue_share: Float[np.ndarray, " patch"]
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+
+def place_patches(slide: SlideReader, config: PatchConfig, *, mpp: float | None = None) -> PatchGrid:
+    """The patches of a slide that hold enough tissue: squares side by side, the remainder dropped.
+
+    Args:
+        slide: An open slide.
+        config: Size, resolution and tissue rule; `mode` must be grid.
+        mpp: Micrometres per level-0 px from the table of slides; the file's own where None.
+
+    Raises:
+        SlideError: If a resolution is wanted and nobody knows the slide's.
+        ConfigError: If `config.mode` is not grid.
+    """
+    if config.mode != "grid":
+        raise ConfigError(
+            f"{slide.path}: patches.mode is {config.mode}, but a slide has no annotated nuclei; use grid"
+        )
+    mpp = slide.mpp if mpp is None else mpp
+    if config.um_per_px is not None and mpp is None:
+        raise SlideError(
+            f"{slide.path}: the file does not say its micrometres per pixel, which patches.um_per_px: "
+            f"{config.um_per_px} needs; fill the mpp column in slides.csv, or set patches.um_per_px: null "
+            "to cut level-0 pixels as they are"
+        )
+    size = size_level0_px(config.size_px, um_per_px=config.um_per_px, mpp=mpp)
+    x_lines = grid_lines(slide.width_px, step_px=size)
+    y_lines = grid_lines(slide.height_px, step_px=size)
+    tissue = segment_tissue(slide, rule=config.tissue_rule)
+    share = _tissue_shares(tissue, x_lines=x_lines, y_lines=y_lines)
+    row, column = np.nonzero(share >= config.min_tissue)
+    coords = np.stack([x_lines[column], y_lines[row]], axis=1)
+    return PatchGrid(coords, config.size_px, size, share[row, column])
+
+
+def _tissue_shares(
+    tissue: TissueMask, *, x_lines: Int[np.ndarray, " x_line"], y_lines: Int[np.ndarray, " y_line"]
+) -> Float[np.ndarray, "row column"]:
+    """Part of each cell between the lines (level-0 px) that is tissue, by an integral image.
+
+    Lines may fall inside a pixel of the mask: the integral is linear there, so interpolating it is exact.
+    """
+    counts = np.pad(tissue.is_tissue.astype(np.float64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    at_rows = interpolate_rows(counts, y_lines / tissue.downsample)
+    at_lines = interpolate_rows(np.ascontiguousarray(at_rows.T), x_lines / tissue.downsample).T
+    inside = np.diff(np.diff(at_lines, axis=0), axis=1)
+    area = np.outer(np.diff(y_lines), np.diff(x_lines)) / tissue.downsample**2
+    return inside / area
+
+
+def read_patches(slide: SlideReader, grid: PatchGrid) -> UInt8[np.ndarray, "patch size size 3"]:
+    """RGB of the patches, in the order of `grid.coords`.
+
+    Read in the order of the file, block by block, at the coarsest level that is fine enough, and averaged by
+    area down to `size_px`.
+
+    Raises:
+        SlideError: If the slide is damaged at one of them.
+    """
+    index = best_level(
+        [level.downsample for level in slide.levels], wanted=grid.size_level0_px / grid.size_px
+    )
+    downsample = slide.levels[index].downsample
+    size = max(1, round(grid.size_level0_px / downsample))
+    patches = np.empty((len(grid), grid.size_px, grid.size_px, 3), np.uint8)
+    for members in _blocks(grid.coords, block_level0_px=max(1, BLOCK_PX // size) * grid.size_level0_px):
+        origin = grid.coords[members].min(axis=0)
+        corners = np.rint((grid.coords[members] - origin) / downsample).astype(np.int64)
+        width, height = (int(edge) + size for edge in corners.max(axis=0))
+        block = slide.read(int(origin[0]), int(origin[1]), width, height, index)
+        for member, (x, y) in zip(members, corners, strict=True):
+            patches[member] = _resize(block[y : y + size, x : x + size], size_px=grid.size_px)
+    return patches
+
+
+def _blocks(coords: Int64[np.ndarray, "patch 2"], *, block_level0_px: int) -> Iterator[np.ndarray]:
+    """Indices of the patches whose corners share a block, block by block from the top."""
+    if len(coords) == 0:
+        return
+    blocks = coords // block_level0_px
+    order = np.lexsort((blocks[:, 0], blocks[:, 1]))
+    changes = np.flatnonzero(np.any(np.diff(blocks[order], axis=0) != 0, axis=1)) + 1
+    yield from np.split(order, changes)
+
+
+def _resize(rgb: UInt8[np.ndarray, "height width 3"], *, size_px: int) -> UInt8[np.ndarray, "size size 3"]:
+    import cv2
+
+    if rgb.shape[0] == size_px:
+        return rgb
+    return cv2.resize(rgb, (size_px, size_px), interpolation=cv2.INTER_AREA)
+
+
+def cut_patches(
+    rgb: UInt8[np.ndarray, "height width 3"], coords: Int[np.ndarray, "patch 2"], *, size_px: int
+) -> UInt8[np.ndarray, "patch {size_px} {size_px} 3"]:
+    """Squares of an image with top-left corners `coords` (x, y); outside the image, it is mirrored."""
+    steps = np.arange(size_px)
+    columns = reflect(coords[:, :1] + steps, length=rgb.shape[1])
+    rows = reflect(coords[:, 1:] + steps, length=rgb.shape[0])
+    return rgb[rows[:, :, None], columns[:, None, :]]

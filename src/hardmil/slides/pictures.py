@@ -1,0 +1,160 @@
+"""Decode pictures whole: PNG, JPEG, BMP and the plain TIFF that OpenSlide refuses."""
+
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from hardmil.errors import SlideError
+
+MAX_PICTURE_PX = 400_000_000
+"""Largest picture decoded whole (1.2 GB of RGB); a larger one must be tiled, so that regions can be read."""
+
+PLAUSIBLE_UM_PER_PX = (0.01, 20.0)
+"""A resolution outside is no scan's: 72 dots an inch, which programs write by default, would be 353 um/px."""
+
+# What the decoders raise on damaged files: SyntaxError is Pillow's word for a broken PNG, and the lookups and
+# arithmetic are tags that are missing or make no sense.
+_DAMAGE = (
+    *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError),
+    *(struct.error, zlib.error),
+)
+_EXPECTED = "expected a slide (SVS, NDPI, MRXS, DICOM, tiled TIFF) or a picture (PNG, JPEG, BMP, TIFF)"
+_UM_PER_INCH = 25_400
+_pillow_limit = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture; `mpp` is micrometres per pixel, None where the file does not say."""
+
+    rgb: UInt8[np.ndarray, "height width 3"]
+    mpp: float | None
+
+
+def decode_picture(path: Path) -> Picture:
+    """The picture at `path`; a TIFF with several pages gives its first.
+
+    Raises:
+        SlideError: If it is no picture, is damaged, too large, or has more than 8 bits a channel.
+    """
+    try:
+        with _any_size(), Image.open(path) as image:
+            _check_size(path, width=image.width, height=image.height)
+            return Picture(_to_rgb(path, image), _mpp_of(image))
+    except SlideError:
+        raise
+    except UnidentifiedImageError as error:
+        if _first_bytes(path)[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return Picture(_decode_with_tifffile(path), None)
+        raise SlideError(
+            f"{path}: is no image that is understood (it starts with {_first_bytes(path)!r}); {_EXPECTED}, "
+            "check what the file is"
+        ) from error
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+
+
+def plausible_mpp(values: list[float]) -> float | None:
+    """Mean of the resolutions along x and y in um/px, or None where there is none that a scan can have."""
+    low, high = PLAUSIBLE_UM_PER_PX
+    known = [value for value in values if low <= value <= high]
+    return float(np.mean(known)) if known else None
+
+
+def over_white(rgba: UInt8[np.ndarray, "height width 4"]) -> UInt8[np.ndarray, "height width 3"]:
+    """RGB of a picture laid on a white sheet; alpha is not premultiplied."""
+    if (rgba[..., 3] == 255).all():
+        return np.ascontiguousarray(rgba[..., :3])
+    alpha = rgba[..., 3:].astype(np.uint16)
+    mixed = rgba[..., :3] * alpha + 255 * (255 - alpha)
+    return ((mixed + 127) // 255).astype(np.uint8)
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Within, Pillow's own limit is off: a slide is larger than any photograph, `_check_size` has ours.
+
+    Pillow keeps the limit in a global, hence the lock. Its warnings are about tags that we do not read.
+    """
+    with _pillow_limit, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(path: Path, *, width: int, height: int) -> None:
+    if width * height > MAX_PICTURE_PX:
+        raise SlideError(
+            f"{path}: is a picture of {width} x {height} px; at most {MAX_PICTURE_PX:,} px are read whole. "
+            "Convert it to a pyramid: vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg"
+        )
+
+
+def _to_rgb(path: Path, image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    match image.mode:
+        case "RGB":
+            return np.array(image)
+        case "RGBA" | "LA" | "PA" | "P":
+            return over_white(np.array(image.convert("RGBA")))
+        case "1" | "L" | "CMYK" | "YCbCr":
+            return np.array(image.convert("RGB"))
+        case mode:
+            raise SlideError(f"{path}: is a picture of kind {mode}; expected 8 bits a channel, convert it")
+
+
+def _mpp_of(image: Image.Image) -> float | None:
+    dots_per_inch = [float(value) for value in image.info.get("dpi", ())]
+    return plausible_mpp([_UM_PER_INCH / value for value in dots_per_inch if value > 0])
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(12)
+
+
+def _decode_with_tifffile(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """RGB of the first page of a TIFF that neither OpenSlide nor Pillow decodes."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            _check_size(path, width=page.imagewidth, height=page.imagelength)
+            _check_complete(path, offsets=page.dataoffsets, byte_counts=page.databytecounts)
+            pixels = page.asarray()
+    except SlideError:
+        raise
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+        raise SlideError(
+            f"{path}: holds {pixels.dtype} pixels of shape {pixels.shape}; expected RGB, 8 bits a channel, "
+            "convert it"
+        )
+    return over_white(pixels) if pixels.shape[2] == 4 else pixels
+
+
+def _check_complete(path: Path, *, offsets: tuple[int, ...], byte_counts: tuple[int, ...]) -> None:
+    """Tifffile fills what is missing with zeros; a slide with black holes is worse than none."""
+    end = max((start + n for start, n in zip(offsets, byte_counts, strict=True)), default=0)
+    if end > path.stat().st_size or 0 in byte_counts:
+        raise _damaged(path, "its pixels end too early")
+
+
+def _damaged(path: Path, reason: object) -> SlideError:
+    return SlideError(
+        f"{path}: cannot be decoded ({reason}); the file is damaged, incomplete or compressed in an unknown "
+        "way: copy it again or convert it"
+    )
