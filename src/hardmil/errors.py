@@ -33,6 +33,10 @@ class FeatureFileError(BagError):
     """A feature file that is damaged or in no layout we know."""
 
 
+class TrainingError(HardmilError, RuntimeError):
+    """A training run that cannot go on: no such device, or a loss that is no number."""
+
+
 class BundleError(HardmilError, ValueError):
     """A trained model's folder that is missing something or was made for something else."""
 
@@ -43,3 +47,7 @@ class FoldError(HardmilError, ValueError):
 
 class JobError(HardmilError, RuntimeError):
     """Some items of a batch failed; the table of failures was printed before."""
+
+
+class StoreError(HardmilError, OSError):
+    """A folder that takes no more files: the disk is full, or it may not be written."""

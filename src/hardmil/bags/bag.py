@@ -1,0 +1,277 @@
+"""A bag, in memory and in our file: one HDF5 a slide, in TRIDENT's layout."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import h5py
+import numpy as np
+from jaxtyping import Int64, Shaped
+
+from hardmil.errors import BagError, EmptyBagError, FeatureFileError, HardmilError
+from hardmil.files import write_atomically
+
+# What TRIDENT's own readers look for on `coords`; a value that we do not know is "None", as it writes one.
+_COORDS_ATTRIBUTES = (
+    "patch_size",
+    "patch_size_level0",
+    "level0_magnification",
+    "target_magnification",
+    "overlap",
+    "name",
+    "savetodir",
+    "level0_width",
+    "level0_height",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Bag:
+    """The instances of one slide, in level-0 pixels.
+
+    `label` is 0, 1, or -1 if not known. `coords` are (x, y) of each patch's top-left corner, and
+    `size_level0_px` is the edge of a patch; a size of 0 says that places are not known (coords all 0).
+
+    Raises:
+        EmptyBagError: If there is no instance.
+        BagError: If instances and coords do not fit each other, or features are not finite.
+    """
+
+    slide_id: str
+    case_id: str
+    label: int
+    instances: Shaped[np.ndarray, "instance ..."]
+    coords: Int64[np.ndarray, "instance 2"]
+    size_level0_px: int
+
+    def __post_init__(self) -> None:
+        if len(self.instances) == 0:
+            raise EmptyBagError(
+                f"slide {self.slide_id}: no patch in its bag; check its tissue, or leave it out"
+            )
+        if self.label not in (-1, 0, 1):
+            raise BagError(f"slide {self.slide_id}: label {self.label}; expected 0, 1, or -1 for not known")
+        _check_instances(self.instances, slide_id=self.slide_id)
+        if self.coords.shape != (len(self.instances), 2) or self.coords.dtype != np.int64:
+            raise BagError(
+                f"slide {self.slide_id}: {len(self.instances)} instances, but coords {self.coords.dtype} "
+                f"{self.coords.shape}; expected int64 ({len(self.instances)}, 2); cut or encode it again"
+            )
+
+    @property
+    def kind(self) -> Literal["pixels", "features"]:
+        """Whether the instances are patches of pixels or vectors."""
+        return "pixels" if self.instances.dtype == np.uint8 else "features"
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+
+@dataclass(frozen=True, eq=False)
+class Coords:
+    """Where the patches of a slide are, without their pixels."""
+
+    coords: Int64[np.ndarray, "patch 2"]
+    size_level0_px: int
+    attributes: Mapping[str, object]
+
+
+def write_bag(path: Path, bag: Bag, *, attributes: Mapping[str, object]) -> None:
+    """Write a bag: datasets `coords`, and `features` or `patches`; whole or not at all.
+
+    Args:
+        path: `<slide_id>.h5`.
+        bag: Its id, sizes and places are filled in here.
+        attributes: TRIDENT's for `coords` (patch_size, level0_magnification, ...) and any of our own;
+            `encoder` goes to the instances.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    name = "patches" if bag.kind == "pixels" else "features"
+    on_coords = {key: value for key, value in attributes.items() if key != "encoder"}
+    with _new_file(path) as file:
+        _put_coords(file, bag.coords, bag.size_level0_px, bag.slide_id, path, on_coords)
+        dataset = file.create_dataset(name, data=bag.instances)
+        _put(dataset, {"name": bag.slide_id, "savetodir": path.parent.name})
+        _put(dataset, {"encoder": attributes.get("encoder", "None")} if name == "features" else {})
+
+
+def read_bag(path: Path, *, case_id: str, label: int, slide_id: str | None = None) -> Bag:
+    """The bag in an HDF5 file of ours, TRIDENT's or CLAM's.
+
+    Features of shape (1, N, D) lose the 1, float64 becomes float32. A file without patch size (CLAM's
+    features) gives a size of 0.
+
+    Args:
+        path: The file.
+        case_id: Of the slide, from the table.
+        label: 0, 1, or -1 for not known.
+        slide_id: None: as the file says, else the file's name.
+
+    Raises:
+        FeatureFileError: If the file is damaged, or holds no instances that we know.
+        EmptyBagError: If it holds none at all.
+        BagError: If instances and coords do not fit each other, or features are not finite.
+    """
+    with open_h5(path) as file:
+        name = next((name for name in ("features", "patches") if name in file), None)
+        if name is None or "coords" not in file:
+            raise FeatureFileError(
+                f"{path}: found {_listing(file)}; expected datasets coords, and features or patches; "
+                "write it with hardmil, TRIDENT or CLAM"
+            )
+        instances = _dataset(file, name)[()]
+        coords = _dataset(file, "coords")
+        attributes = dict(coords.attrs)
+        return Bag(
+            slide_id=slide_id or str(attributes.get("name", path.stem)),
+            case_id=case_id,
+            label=label,
+            instances=as_instances(instances),
+            coords=_as_coords(coords[()], path=path),
+            size_level0_px=_size_level0_px(attributes),
+        )
+
+
+def write_coords(
+    path: Path,
+    coords: Int64[np.ndarray, "patch 2"],
+    *,
+    slide_id: str,
+    size_level0_px: int,
+    attributes: Mapping[str, object],
+) -> None:
+    """Write where a slide's patches are, as TRIDENT's `patches/<slide_id>_patches.h5`.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    with _new_file(path) as file:
+        _put_coords(file, coords, size_level0_px, slide_id, path, attributes)
+
+
+def read_coords(path: Path) -> Coords:
+    """Where a slide's patches are; there may be none.
+
+    Raises:
+        FeatureFileError: If the file is damaged, or has no coords.
+    """
+    with open_h5(path) as file:
+        if "coords" not in file:
+            raise FeatureFileError(f"{path}: found {_listing(file)}; expected a dataset coords; cut it again")
+        dataset = _dataset(file, "coords")
+        attributes = {key: _plain(value) for key, value in dataset.attrs.items()}
+        coords = _as_coords(dataset[()], path=path)
+        return Coords(coords=coords, size_level0_px=_size_level0_px(attributes), attributes=attributes)
+
+
+def as_instances(array: np.ndarray) -> np.ndarray:
+    """An array of a file as a bag takes it: a leading 1 dropped, features at most float32."""
+    if array.ndim == 3 and len(array) == 1:
+        array = array[0]
+    if array.ndim == 1 and len(array) == 0:
+        array = array.reshape(0, 1)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+@contextmanager
+def open_h5(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file to read from.
+
+    Raises:
+        FeatureFileError: If it is missing or damaged, also when that shows only in the block.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except HardmilError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise FeatureFileError(
+            f"{path}: cannot be read ({error}); expected a whole HDF5 file; delete it and write it again"
+        ) from error
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[h5py.File]:
+    with write_atomically(path) as draft, h5py.File(draft, "w") as file:
+        yield file
+
+
+def _put_coords(
+    file: h5py.File,
+    coords: np.ndarray,
+    size_level0_px: int,
+    slide_id: str,
+    path: Path,
+    attributes: Mapping[str, object],
+) -> None:
+    dataset = file.create_dataset("coords", data=coords)
+    ours = {
+        "patch_size": attributes.get("patch_size", size_level0_px),
+        "patch_size_level0": size_level0_px,
+        "overlap": attributes.get("overlap", 0),
+        "name": slide_id,
+        "savetodir": path.parent.name,
+    }
+    _put(dataset, {**dict.fromkeys(_COORDS_ATTRIBUTES, None), **attributes, **ours})
+
+
+def _put(dataset: h5py.Dataset, attributes: Mapping[str, object]) -> None:
+    for key, value in attributes.items():
+        dataset.attrs[key] = "None" if value is None else value
+
+
+def _check_instances(instances: np.ndarray, *, slide_id: str) -> None:
+    shape, dtype = instances.shape, instances.dtype
+    is_pixels = dtype == np.uint8 and len(shape) == 4 and shape[3] == 3
+    is_features = dtype in (np.float16, np.float32) and len(shape) == 2 and shape[1] > 0
+    if not (is_pixels or is_features):
+        raise BagError(
+            f"slide {slide_id}: instances are {dtype} {shape}; expected uint8 (n, height, width, 3), or "
+            "float16 or float32 (n, dim); cut or encode it again"
+        )
+    broken = 0 if is_pixels else int(np.sum(~np.isfinite(instances).all(axis=1)))
+    if broken:
+        raise BagError(
+            f"slide {slide_id}: {broken} of {len(instances)} instances hold NaN or infinite features; "
+            "expected finite numbers; encode it again, in float32 if it was float16"
+        )
+
+
+def _as_coords(array: np.ndarray, *, path: Path) -> np.ndarray:
+    """(N, 2) int64 of whatever whole numbers a tool wrote; (1, N, 2) loses its 1."""
+    if array.size == 0:
+        return np.zeros((0, 2), dtype=np.int64)
+    squeezed = array[0] if array.ndim == 3 and len(array) == 1 else array
+    if squeezed.ndim != 2 or squeezed.shape[1] != 2 or not np.all(np.mod(squeezed, 1) == 0):
+        raise FeatureFileError(
+            f"{path}: coords are {array.dtype} {array.shape}; expected whole level-0 pixels (n, 2), x then y"
+        )
+    return squeezed.astype(np.int64)
+
+
+def _size_level0_px(attributes: Mapping[str, object]) -> int:
+    """The patch size that the file names; CLAM's is in pixels of its level. 0 if it says nothing."""
+    if "patch_size_level0" in attributes:
+        size = attributes["patch_size_level0"]
+    else:
+        downsample = np.ravel(cast(np.ndarray, attributes.get("downsample", 1)))[0]
+        size = cast(float, attributes.get("patch_size", 0)) * downsample
+    return round(float(cast(float, size)))
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    return cast(h5py.Dataset, file[name])
+
+
+def _plain(value: object) -> object:
+    """A number as Python's own; h5py gives numpy's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _listing(file: h5py.File) -> str:
+    return ", ".join(sorted(file)) or "nothing"

@@ -1,0 +1,161 @@
+"""Folds: by label, never splitting a case; and the check that no fold leaks."""
+
+import csv
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from hardmil.errors import FoldError, TableError
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """Positions of bags on the sides of one split, ascending."""
+
+    train: Int[np.ndarray, " train"]
+    test: Int[np.ndarray, " test"]
+    validation: Int[np.ndarray, " validation"] | None = None
+
+
+def repeated_folds(
+    labels: Int[np.ndarray, " bag"], cases: Sequence[str], *, n_folds: int, n_repeats: int, seed: int
+) -> list[list[Fold]]:
+    """Folds stratified by label that keep the slides of a case together, drawn anew each repeat.
+
+    `[repeat][fold]`; in a repeat each bag is tested once. A case may hold slides of both labels.
+
+    Raises:
+        FoldError: If a class has fewer cases than folds.
+    """
+    label, n_cases = _rarest_class(labels, cases)
+    if n_cases < n_folds:
+        advice = f"use {n_cases} folds, or add cases" if n_cases > 1 else "add cases"
+        raise FoldError(
+            f"class {label}: {n_cases} cases, fewer than the {n_folds} folds; expected one a fold; {advice}"
+        )
+    draws = np.random.SeedSequence(seed).generate_state(n_repeats)
+    repeats = [_draw(labels, cases, n_folds=n_folds, seed=int(draw)) for draw in draws]
+    for folds in repeats:
+        check_folds(folds, cases)
+    return repeats
+
+
+def inner_folds(
+    labels: Int[np.ndarray, " bag"], cases: Sequence[str], *, n_folds: int, seed: int
+) -> list[Fold]:
+    """Folds inside the training bags, for scores of a model that never saw the bag.
+
+    As `repeated_folds`, but where a class has fewer cases than folds, as many folds as it has cases.
+
+    Raises:
+        FoldError: If a class has fewer than two cases.
+    """
+    label, n_cases = _rarest_class(labels, cases)
+    if n_cases < 2:
+        raise FoldError(
+            f"class {label}: {n_cases} cases among the training bags; out-of-fold mining needs two of "
+            "each class; use mining.source train, or add cases"
+        )
+    return repeated_folds(labels, cases, n_folds=min(n_folds, n_cases), n_repeats=1, seed=seed)[0]
+
+
+def check_folds(folds: Sequence[Fold], cases: Sequence[str]) -> None:
+    """Check that no case is on two sides of a fold.
+
+    Args:
+        folds: Positions of bags.
+        cases: The case of each bag.
+
+    Raises:
+        FoldError: If one is; fold and case are named.
+    """
+    for number, fold in enumerate(folds):
+        sides = {"train": fold.train, "validation": fold.validation, "test": fold.test}
+        seen: dict[str, str] = {}
+        for side, positions in sides.items():
+            here = [] if positions is None else [cases[int(i)] for i in positions]
+            for case in sorted(set(here)):
+                if case in seen:
+                    raise FoldError(
+                        f"fold {number}: case {case} is in {seen[case]} and in {side}; expected all its "
+                        "slides on one side, as the test would otherwise flatter; correct the splits or "
+                        "the case_id"
+                    )
+                seen[case] = side
+
+
+def read_splits(folder: Path, slide_ids: Sequence[str], *, failed: Collection[str] = ()) -> list[Fold]:
+    """The folds in CLAM's `splits_0.csv`, `splits_1.csv`, ... (columns train, val, test), by number.
+
+    Slides in no column of a file are left out of that fold. Cases are not looked at: see `check_folds`.
+
+    Args:
+        folder: Where the files are.
+        slide_ids: Of the bags; a fold's positions point into it.
+        failed: Slides of the table without a bag; the folds go on without them.
+
+    Raises:
+        TableError: If there is no such file, a column is missing, or a slide is not in the table.
+    """
+    numbered = {
+        int(found.group(1)): path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (found := re.fullmatch(r"splits_(\d+)\.csv", path.name))
+    }
+    if not numbered:
+        raise TableError(f"{folder}: no splits_0.csv; expected CLAM's splits, one file a fold")
+    positions = {slide_id: position for position, slide_id in enumerate(slide_ids)}
+    return [_read_split(path, positions, failed) for _, path in sorted(numbered.items())]
+
+
+def _rarest_class(labels: np.ndarray, cases: Sequence[str]) -> tuple[int, int]:
+    """Of classes 0 and 1, the one that the fewest cases have a slide of, and how many have."""
+    n_cases = {
+        c: len({case for label, case in zip(labels, cases, strict=True) if label == c}) for c in (0, 1)
+    }
+    return min(n_cases.items(), key=lambda pair: pair[1])
+
+
+def _draw(labels: np.ndarray, cases: Sequence[str], *, n_folds: int, seed: int) -> list[Fold]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    blank = np.zeros(len(labels))
+    if len(set(cases)) == len(cases):
+        drawn = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(blank, labels)
+    else:
+        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        drawn = splitter.split(blank, labels, groups=np.array(cases, dtype=object))
+    return [Fold(train=np.sort(train), test=np.sort(test)) for train, test in drawn]
+
+
+def _read_split(path: Path, positions: dict[str, int], failed: Collection[str]) -> Fold:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"{path}: no CSV in UTF-8 ({error}); save it as such") from error
+    ids = {side: _ids(rows, side, failed) for side in ("train", "val", "test")}
+    sides = {side: _positions(path, side, ids[side], positions) for side in ids}
+    for side in ("train", "test"):
+        if len(sides[side]) == 0:
+            raise TableError(f"{path}: no slide in column {side}; expected columns train, val, test")
+    return Fold(sides["train"], sides["test"], sides["val"] if len(sides["val"]) else None)
+
+
+def _ids(rows: list[dict[str, str]], side: str, failed: Collection[str]) -> list[str]:
+    cells = [(row.get(side) or "").strip() for row in rows]
+    return [slide_id for slide_id in cells if slide_id and slide_id not in failed]
+
+
+def _positions(path: Path, side: str, ids: list[str], positions: dict[str, int]) -> np.ndarray:
+    unknown = [slide_id for slide_id in ids if slide_id not in positions]
+    if unknown:
+        raise TableError(
+            f"{path}, column {side}: {len(unknown)} slides are not in the table, first {unknown[0]}; "
+            "expected its slide_ids; correct one of the two"
+        )
+    return np.unique(np.array([positions[slide_id] for slide_id in ids], dtype=np.int64))

@@ -1,0 +1,264 @@
+"""The table of slides: which there are, of whom, with what label, in which file."""
+
+import csv
+import difflib
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from hardmil.errors import TableError
+
+_ALIASES = {
+    "slide_id": ("slide_id", "slide", "filename", "wsi"),
+    "case_id": ("case_id", "case", "patient"),
+    "label": ("label",),
+    "path": ("path",),
+    "mpp": ("mpp",),
+}
+_SLIDE_SUFFIXES = (
+    ".svs",
+    ".tif",
+    ".tiff",
+    ".ndpi",
+    ".mrxs",
+    ".scn",
+    ".svslide",
+    ".bif",
+    ".vms",
+    ".dcm",
+    ".czi",
+)
+_SUFFIXES = frozenset((*_SLIDE_SUFFIXES, ".png", ".jpg", ".jpeg", ".bmp", ".h5", ".pt"))
+
+
+@dataclass(frozen=True)
+class SlideRow:
+    """One slide of the table."""
+
+    slide_id: str
+    case_id: str
+    label: str | None
+    path: Path | None
+    mpp: float | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The slides in the order of the table, and its labels; the last of `classes` is the positive one."""
+
+    rows: tuple[SlideRow, ...]
+    classes: tuple[str, ...]
+
+    def class_index(self, row: SlideRow) -> int:
+        """0 or 1 for a negative or positive slide, -1 if its label is not known.
+
+        Raises:
+            TableError: If the table holds one label and nobody said whether it is the positive one.
+        """
+        if row.label is None:
+            return -1
+        if len(self.classes) < 2:
+            raise TableError(
+                f'slide {row.slide_id}: "{row.label}" is the only label, so which one is positive is not '
+                "known; name it with `positive:`"
+            )
+        return int(row.label == self.classes[-1])
+
+
+def read_manifest(
+    path: Path, *, positive: str | None = None, labels_required: bool = True, paths_required: bool = True
+) -> Manifest:
+    """The table of slides in a CSV file (comma, semicolon or tab).
+
+    Ids are strings: leading zeros stay. Spaces around a cell go, those inside stay. A relative path starts
+    at the table's folder. Whether a slide file exists is found out when it is opened, so that one missing
+    file does not stop the others. Without a column of cases each slide is its own case.
+
+    Args:
+        path: Columns slide_id, case_id, label, path, mpp, in any order, beside any others; aliases slide,
+            FILENAME, wsi (file names: a known suffix is dropped) and case, patient, PATIENT.
+        positive: The label that counts as positive; None: the last in sorted order.
+        labels_required: Whether every slide must have a label, and both labels occur.
+        paths_required: Whether every slide must have a path.
+
+    Raises:
+        TableError: If the table is not what it must be; file, line and remedy are named.
+    """
+    table = _read_table(path)
+    columns = _find_columns(table.header, path=path, required=_required(labels_required, paths_required))
+    rows = tuple(
+        _row(cells, columns=columns, where=f"{path}, line {line}", folder=path.parent)
+        for line, cells in table.lines
+    )
+    if not rows:
+        raise TableError(f"{path}: no slide below the header; add one line a slide")
+    _check_ids(rows, lines=[line for line, _ in table.lines], path=path)
+    for (line, _), row in zip(table.lines, rows, strict=True):
+        _check_filled(row, where=f"{path}, line {line}", labels=labels_required, paths=paths_required)
+    return Manifest(rows=rows, classes=_classes(rows, positive, path=path, both=labels_required))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A CSV file as text: its header, and its lines with their numbers."""
+
+    header: tuple[str, ...]
+    lines: tuple[tuple[int, Mapping[str, str]], ...]
+
+
+def _read_table(path: Path) -> _Table:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise TableError(
+            f"{path}: no such file; expected a table of slides; `hardmil init` makes one"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise TableError(
+            f"{path}: not UTF-8 (byte {error.start}); save it as CSV UTF-8 from the spreadsheet"
+        ) from error
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror}); expected a table of slides") from error
+    header_line = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header_line.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        header = tuple(cell.strip() for cell in next(reader, []))
+        lines = tuple((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
+    except csv.Error as error:
+        raise TableError(
+            f"{path}, line {reader.line_num}: not CSV ({error}); save it as CSV UTF-8"
+        ) from error
+    return _Table(
+        header, tuple((line, _cells(header, cells, f"{path}, line {line}")) for line, cells in lines)
+    )
+
+
+def _cells(header: tuple[str, ...], cells: list[str], where: str) -> Mapping[str, str]:
+    if len(cells) > len(header):
+        raise TableError(
+            f"{where}: {len(cells)} cells under {len(header)} columns; put a cell that holds the separator "
+            "in double quotes"
+        )
+    padded = cells + [""] * (len(header) - len(cells))
+    return {name: cell.strip() for name, cell in zip(header, padded, strict=True)}
+
+
+def _required(labels: bool, paths: bool) -> tuple[str, ...]:
+    return ("slide_id",) + (("label",) if labels else ()) + (("path",) if paths else ())
+
+
+def _find_columns(header: tuple[str, ...], *, path: Path, required: Iterable[str]) -> dict[str, str]:
+    """Our name of a column -> the table's name of it."""
+    twice = [name for name in header if name and header.count(name) > 1]
+    if twice:
+        raise TableError(f"{path}: {header.count(twice[0])} columns are named {twice[0]}; rename all but one")
+    by_lower = {name.lower(): name for name in reversed(header)}
+    found = {
+        ours: by_lower[next(alias for alias in aliases if alias in by_lower)]
+        for ours, aliases in _ALIASES.items()
+        if any(alias in by_lower for alias in aliases)
+    }
+    for name in required:
+        if name not in found:
+            near = difflib.get_close_matches(name, header, n=1)
+            hint = f'rename "{near[0]}" to {name}' if near else f"add a column {name}"
+            raise TableError(
+                f"{path}: no column {name}; found {', '.join(header) or 'an empty header'}; {hint}"
+            )
+    return found
+
+
+def _row(cells: Mapping[str, str], *, columns: Mapping[str, str], where: str, folder: Path) -> SlideRow:
+    def cell(name: str) -> str:
+        return cells[columns[name]] if name in columns else ""
+
+    slide_id = _slide_id(cell("slide_id"), column=columns["slide_id"], where=where)
+    if "case_id" in columns and not cell("case_id"):
+        raise TableError(f"{where}: slide {slide_id} has no {columns['case_id']}; name its patient")
+    text = cell("path")
+    return SlideRow(
+        slide_id=slide_id,
+        case_id=cell("case_id") or slide_id,
+        label=cell("label") or None,
+        path=folder / text if text else None,
+        mpp=_mpp(cell("mpp"), where=f"{where}: slide {slide_id}"),
+    )
+
+
+def _slide_id(text: str, *, column: str, where: str) -> str:
+    """The id; of the columns that hold file names, the name without its suffix."""
+    named = PurePath(text)
+    if column.lower() != "slide_id" and named.suffix.lower() in _SUFFIXES:
+        text = text[: -len(named.suffix)]
+    if not text:
+        raise TableError(f"{where}: empty {column}; give every slide an id")
+    if "/" in text or "\\" in text or text in (".", ".."):
+        raise TableError(
+            f'{where}: slide id "{text}" cannot be a file name; expected no / or \\; put the file\'s place '
+            "in the column path"
+        )
+    return text
+
+
+def _mpp(text: str, *, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise TableError(
+            f'{where}: mpp is "{text}"; expected micrometres per pixel, such as 0.25 with a point, or nothing'
+        )
+    return value
+
+
+def _check_ids(rows: tuple[SlideRow, ...], *, lines: list[int], path: Path) -> None:
+    first: dict[str, tuple[int, SlideRow]] = {}
+    for line, row in zip(lines, rows, strict=True):
+        if row.slide_id not in first:
+            first[row.slide_id] = (line, row)
+            continue
+        earlier, other = first[row.slide_id]
+        if other.label != row.label:
+            raise TableError(
+                f'{path}, line {line}: slide {row.slide_id} is labelled "{row.label}" here and '
+                f'"{other.label}" in line {earlier}; a slide has one label; correct one of them'
+            )
+        raise TableError(
+            f"{path}, line {line}: slide {row.slide_id} is listed twice, first in line {earlier}; "
+            "remove one, or give them different ids"
+        )
+
+
+def _check_filled(row: SlideRow, *, where: str, labels: bool, paths: bool) -> None:
+    if labels and row.label is None:
+        raise TableError(f"{where}: slide {row.slide_id} has no label; fill it in or remove the line")
+    if paths and row.path is None:
+        raise TableError(f"{where}: slide {row.slide_id} has no path; fill it in or remove the line")
+
+
+def _classes(rows: tuple[SlideRow, ...], positive: str | None, *, path: Path, both: bool) -> tuple[str, ...]:
+    found = sorted({row.label for row in rows if row.label is not None})
+    if len(found) > 2:
+        raise TableError(
+            f"{path}: {len(found)} labels ({', '.join(found)}); expected two, as hardmil tells positive from "
+            "negative slides; merge labels or leave slides out"
+        )
+    if both and len(found) == 1:
+        raise TableError(
+            f'{path}: all {len(rows)} slides are labelled "{found[0]}"; expected two labels; add slides of '
+            "the other"
+        )
+    if positive is None or not found:
+        return tuple(found)
+    if positive not in found and (both or len(found) == 2):
+        raise TableError(
+            f'{path}: positive is "{positive}", but the labels are {", ".join(found)}; name one of them'
+        )
+    others = [label for label in found if label != positive]
+    return (others[0] if others else f"not {positive}", positive)

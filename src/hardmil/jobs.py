@@ -1,0 +1,146 @@
+"""One function over many items: what fails is kept in a table, the rest goes on.
+
+The only place of hardmil that catches `Exception`.
+"""
+
+import csv
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from hardmil.errors import HardmilError, StoreError
+from hardmil.files import no_room_left, write_atomically
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An item that could not be done, and why."""
+
+    name: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class JobResults(Generic[Result]):
+    """What came back, by name in the order of the items, and what did not."""
+
+    results: dict[str, Result] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+
+def run_jobs(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    name: Callable[[Item], str],
+    label: str,
+    quiet: bool = False,
+) -> JobResults[Result]:
+    """The function's results over all items, in this process and in order; a failing item is set aside.
+
+    Args:
+        function: Done once an item.
+        items: Slides, trials.
+        name: What to call an item in results and failures; unique.
+        label: Shown beside the progress bar: "cutting patches".
+        quiet: No progress bar; there is none either where stderr is no terminal.
+
+    Raises:
+        StoreError: At the first item that finds the disk full or the folder closed: all others would, too.
+    """
+    todo = list(items)
+    done: JobResults[Result] = JobResults()
+    with progress(label, total=len(todo), quiet=quiet) as step:
+        for position, item in enumerate(todo):
+            try:
+                done.results[name(item)] = function(item)
+            except Exception as error:
+                if isinstance(error, StoreError) or no_room_left(error):
+                    left = len(todo) - position
+                    raise StoreError(
+                        f"{error}\nStopped {label} at {name(item)}, {left} of {len(todo)} not done: "
+                        "each would fail the same way"
+                    ) from error
+                done.failures.append(_failure(name(item), error))
+            step()
+    return done
+
+
+def print_failures(failures: list[Failure], *, log: Path | None = None) -> None:
+    """Print a table on stderr: which item, why, and the file that holds its traceback."""
+    if not failures:
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("which", "why", title=f"{len(failures)} failed", title_justify="left")
+    if log is not None:
+        table.add_column("traceback", overflow="fold")
+    for failure in failures:
+        # Text, not str: rich would read the brackets of a message as markup.
+        cells = [failure.name, failure.message] + ([str(log)] if log is not None else [])
+        table.add_row(*(Text(cell) for cell in cells))
+    Console(stderr=True).print(table)
+
+
+def write_failures(folder: Path, failures: list[Failure]) -> Path | None:
+    """Write `failures.csv` and, with the tracebacks, `failures.log`; the path of the latter.
+
+    Without failures, what an earlier run left of these files is removed, and None comes back.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    table, log = folder / "failures.csv", folder / "failures.log"
+    if not failures:
+        table.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+        return None
+    with write_atomically(table) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("name", "message"))
+        rows.writerows((failure.name, failure.message) for failure in failures)
+    with write_atomically(log) as draft:
+        text = "\n".join(f"{failure.name}\n{failure.traceback}" for failure in failures)
+        draft.write_text(text, encoding="utf-8")
+    return log
+
+
+@contextmanager
+def progress(label: str, *, total: int, quiet: bool = False) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr for as long as the block runs; call what it yields once a step.
+
+    Without a terminal, or with `quiet`, there is no bar and the call does nothing.
+    """
+    if quiet:
+        yield _nothing
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _nothing
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _nothing() -> None:
+    """The step of a bar that is not shown."""
+
+
+def _failure(name: str, error: Exception) -> Failure:
+    """A user's error speaks for itself; of anything else the type is part of the message."""
+    message = str(error) if isinstance(error, HardmilError) else f"{type(error).__name__}: {error}"
+    return Failure(name=name, message=message, traceback="".join(traceback.format_exception(error)))
