@@ -1,0 +1,117 @@
+"""Level-0 polygons in QuPath's shape: write them, read them.
+
+A FeatureCollection of polygons, x to the right and y down, in level-0 px, which is what QuPath imports and
+exports for an image. Rings are closed in the file and open in memory.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from hardmil.errors import TableError
+from hardmil.files import write_atomically
+
+ObjectType = Literal["annotation", "tile"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A named polygon with numbers to it; `polygon` is (x, y) in level-0 px, its first point not repeated."""
+
+    polygon: Float[np.ndarray, "point 2"]
+    name: str
+    measurements: dict[str, float] = field(default_factory=dict)
+
+
+def square(x: float, y: float, size: float) -> Float[np.ndarray, "4 2"]:
+    """The polygon of a patch with top-left corner (x, y), clockwise as seen on the slide."""
+    return np.array([[x, y], [x + size, y], [x + size, y + size], [x, y + size]], dtype=np.float64)
+
+
+def write_regions(path: Path, regions: Iterable[Region], *, object_type: ObjectType = "annotation") -> None:
+    """Write polygons as a file that QuPath opens; `tile` is its word for objects too many to edit.
+
+    Raises:
+        TableError: If a measurement is not a finite number, which JSON cannot hold.
+        StoreError: If the file cannot be written.
+    """
+    features = [_feature(path, region, object_type=object_type) for region in regions]
+    text = json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False)
+    with write_atomically(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def _feature(path: Path, region: Region, *, object_type: ObjectType) -> dict[str, object]:
+    for name, value in region.measurements.items():
+        if not math.isfinite(value):
+            raise TableError(f"{path}: measurement {name!r} of {region.name!r} is {value}; leave it out")
+    ring = region.polygon.tolist()
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+        "properties": {
+            "objectType": object_type,
+            "isLocked": False,
+            "measurements": {name: float(value) for name, value in region.measurements.items()},
+            "classification": {"name": region.name},
+        },
+    }
+
+
+def read_regions(path: Path) -> list[Region]:
+    """The polygons of a GeoJSON file, ours or QuPath's; a multipolygon gives one region a part.
+
+    Holes are left out: what a region is asked for is whether a patch lies in its outline.
+
+    Raises:
+        TableError: If the file is missing, is no GeoJSON, or holds something that is not a polygon.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        features = content["features"] if isinstance(content, dict) else content
+        return [region for feature in features for region in _regions(feature)]
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise TableError(
+            f"{path}: is no GeoJSON of polygons ({error}); expected a FeatureCollection, as QuPath exports it"
+        ) from error
+
+
+def _regions(feature: Mapping[str, Any]) -> list[Region]:
+    properties = feature.get("properties") or {}
+    name = str((properties.get("classification") or {}).get("name", ""))
+    measurements = _measurements(properties.get("measurements") or {})
+    return [Region(ring, name, measurements) for ring in _rings(feature["geometry"])]
+
+
+def _rings(geometry: Mapping[str, Any]) -> list[Float[np.ndarray, "point 2"]]:
+    match geometry["type"]:
+        case "Polygon":
+            return [_open_ring(geometry["coordinates"][0])]
+        case "MultiPolygon":
+            return [_open_ring(part[0]) for part in geometry["coordinates"]]
+        case kind:
+            raise ValueError(f"found a {kind}")
+
+
+def _open_ring(points: object) -> Float[np.ndarray, "point 2"]:
+    ring = np.asarray(points, dtype=np.float64)
+    if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 4 or (ring[0] != ring[-1]).any():
+        raise ValueError("found a ring that is not closed or has fewer than three corners")
+    return ring[:-1]
+
+
+def _measurements(found: object) -> dict[str, float]:
+    """QuPath wrote a list of name and value before 0.4, and writes a flat mapping since."""
+    if isinstance(found, list):
+        found = {item["name"]: item["value"] for item in found}
+    if not isinstance(found, dict):
+        raise TypeError(f"found measurements {found!r}")
+    return {str(name): float(value) for name, value in found.items()}
