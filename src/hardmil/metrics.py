@@ -79,7 +79,7 @@ def threshold_at_sensitivity(
     positives = np.sort(checked[is_positive])[::-1]
     if len(positives) == 0:
         return math.nan
-    # 0.7 * 10 is 7.000000000000001 in floating point: without the margin that would ask for eight of ten.
+    # 0.55 * 100 is 55.00000000000001 in floating point: without the margin that would ask for 56 of 100.
     needed = math.ceil(sensitivity * len(positives) - 1e-9)
     return float(positives[max(needed, 1) - 1])
 
@@ -149,7 +149,7 @@ def _checked(
     return labels == 1, scores.astype(np.float64)
 
 
-def _share(part: float, whole: float) -> float:
+def _share(part: float | int, whole: float | int) -> float:
     return float(part / whole) if whole else math.nan
 
 
