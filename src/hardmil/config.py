@@ -51,13 +51,13 @@ class PatchConfig(Section):
 
     mode: Literal["grid", "nuclei"] = "grid"
     """grid: squares side by side, remainder dropped; nuclei: centred on annotated nuclei (reproduce)."""
-    size_px: int = Field(32, ge=8, le=1024)
+    size_px: int = Field(default=32, ge=8, le=1024)
     """Edge of a patch, in pixels of the resolution below. The paper's network takes 24 to 48."""
-    um_per_px: float | None = Field(0.5, gt=0)
+    um_per_px: float | None = Field(default=0.5, gt=0)
     """Resolution, micrometres per pixel; null takes level-0 pixels as they are and needs no mpp."""
     tissue_rule: Literal["s-or-v", "s-and-v", "s", "v"] = "s-or-v"
     """A pixel is tissue if its saturation is above, or (and) its value not above, the slide's Otsu."""
-    min_tissue: float = Field(0.25, ge=0, le=1)
+    min_tissue: float = Field(default=0.25, ge=0, le=1)
     """Share of tissue from which a patch is kept. The paper does not say; half empties thin colon images."""
     equalise: Literal["channel", "luminance", "none"] = "channel"
     """Histogram equalisation of each patch: each RGB channel (paper, as read), luminance only, or none."""
@@ -68,41 +68,41 @@ class PoolingConfig(Section):
 
     kind: Literal["adaptive-attention", "attention", "gated-attention"] = "adaptive-attention"
     """adaptive-attention: paper, Eq. 1, 2; the others: Ilse et al. 2018. An arm's base sets it."""
-    lam: float = Field(2.0, ge=0)
+    lam: float = Field(default=2.0, ge=0)
     """Weight of the pseudo-negative instances in Eq. 2 (lambda); 1 turns Eq. 2 off. Paper: 2."""
     adaptive_at_prediction: bool = True
     """Whether Eq. 2 is also used when predicting. The paper does not say; off, training and use differ."""
-    attention_dim: int | None = Field(None, ge=1)
+    attention_dim: int | None = Field(default=None, ge=1)
     """Width of the attention layer (L). null: 128 for pixels (Ilse et al. 2018), 64 for features."""
 
 
 class NetworkConfig(Section):
     """From an instance to its embedding."""
 
-    embedding_dim: int | None = Field(None, ge=1)
+    embedding_dim: int | None = Field(default=None, ge=1)
     """Length of an instance's embedding (M). null: 512 for pixels (Ilse et al. 2018), 128 for features."""
-    dropout: float | None = Field(None, ge=0, lt=1)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
     """Share of the embedding dropped in training. null: 0.5 for pixels, 0.25 for features."""
 
 
 class TrainingConfig(Section):
     """The loop."""
 
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     """Passes over the training bags. null: 120 for pixels (paper, colon), 30 for features."""
-    lr: float | None = Field(None, gt=0)
+    lr: float | None = Field(default=None, gt=0)
     """Adam's step. null: 5e-5 for pixels (paper, colon), 3e-4 for features."""
-    weight_decay: float | None = Field(None, ge=0)
+    weight_decay: float | None = Field(default=None, ge=0)
     """L2 in Adam (not AdamW). null: 5e-4 for pixels (paper, colon), 1e-3 for features."""
-    bags_per_step: int = Field(1, ge=1)
+    bags_per_step: int = Field(default=1, ge=1)
     """Bags of one gradient step."""
     select: Literal["train-loss", "validation", "last"] = "train-loss"
     """The epoch kept: lowest training loss (paper: "lowest loss"), lowest on held-out cases, or last."""
-    validation_share: float = Field(0.2, gt=0, lt=1)
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training cases held out when select is validation."""
     balance: Literal["none", "loss", "sampler"] = "none"
     """Against unequal classes: weigh the loss, draw the rarer class more often, or nothing."""
-    max_instances: int = Field(10_000, ge=1)
+    max_instances: int = Field(default=10_000, ge=1)
     """Largest bag in a training step; a larger one gives a random subset. Prediction uses all."""
     augment: bool = True
     """Random flips and quarter turns of each patch (paper). Pixels only."""
@@ -113,9 +113,9 @@ class TrainingConfig(Section):
 class InstanceLossConfig(Section):
     """Every instance of a negative bag is negative: beta * mean softplus(instance_logit). Ours."""
 
-    beta: float = Field(0.0, ge=0)
+    beta: float = Field(default=0.0, ge=0)
     """Weight of the term; 0 turns it off, `+instance` in an arm's name sets 0.5."""
-    hardest: float = Field(1.0, gt=0, le=1)
+    hardest: float = Field(default=1.0, gt=0, le=1)
     """Share of a negative bag that enters: its instances of highest instance logit."""
 
 
@@ -128,19 +128,19 @@ class MiningConfig(Section):
     """random: the control, as many instances at random from negative bags. `@random` sets it."""
     source: Literal["train", "out-of-fold"] = "train"
     """Who names false positives: the trained model (paper), or one that never saw the bag (`-oof`)."""
-    inner_folds: int = Field(4, ge=2)
+    inner_folds: int = Field(default=4, ge=2)
     """Folds by case inside the training bags, for source out-of-fold."""
     threshold: Threshold = 0.5
     """Score above which a negative bag is a false positive; "sensitivity=0.95": the one that keeps 95%."""
     n_sigma: float = 1.0
     """A hard instance has attention >= mean + n_sigma * std of its bag. Paper, Eq. 3: 1."""
-    n_bags: int | None = Field(None, ge=1)
+    n_bags: int | None = Field(default=None, ge=1)
     """Hard bags of mb and fmb. null: as many as false-positive bags."""
     replacement: bool = True
     """Whether a hard bag may hold an instance twice; without, a bag is no larger than the pool."""
     redraw: Literal["once", "epoch"] = "once"
     """Whether the hard bags are drawn once or anew each epoch."""
-    n_clusters: int = Field(4, ge=1)
+    n_clusters: int = Field(default=4, ge=1)
     """K-means clusters of fmb; no more than there are hard instances."""
     cluster_weights: Literal["size", "equal", "stratified"] = "size"
     """Chance of a cluster: by size (paper; same as mb), equal, or equal quotas (stratified)."""
@@ -148,7 +148,7 @@ class MiningConfig(Section):
     """What embeds the pool for K-means: the trained base model without its last layer."""
     retrain: Literal["scratch", "continue"] = "scratch"
     """Whether the second training starts anew with the same seed, or from the base model."""
-    rounds: int = Field(1, ge=1)
+    rounds: int = Field(default=1, ge=1)
     """Times to mine and retrain. Stops early when nothing new is mined or out-of-fold scores stop gaining."""
 
     @field_validator("threshold")
@@ -163,9 +163,9 @@ class EvaluationConfig(Section):
 
     arms: tuple[str, ...] = ("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance")
     """Arms, base[+use[-option]...][@random]; all run on the same folds with the same seeds."""
-    folds: int = Field(5, ge=2)
+    folds: int = Field(default=5, ge=2)
     """K of K-fold cross-validation, stratified by label, never splitting a case."""
-    repeats: int = Field(1, ge=1)
+    repeats: int = Field(default=1, ge=1)
     """Times the folds are drawn anew."""
     splits: str | None = None
     """Folder of CLAM's splits_0.csv ... (columns train, val, test) to use instead of drawn folds."""
@@ -184,7 +184,7 @@ class StudyConfig(Section):
     """What becomes of a patch: pixels (the paper's network learns from them end to end)."""
     arm: str = "ours+fmb-oof"
     """The arm that `train` makes a bundle of."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seed of folds, weights and draws: same seed, same numbers."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
@@ -198,14 +198,12 @@ class StudyConfig(Section):
 
 
 class ModelConfig(Section):
-    """What one training run depends on, besides its bags and its seed."""
+    """What a training run depends on, besides its bags and its seed."""
 
-    equalise: Literal["channel", "luminance", "none"] = "channel"
     network: NetworkConfig = NetworkConfig()
     pooling: PoolingConfig = PoolingConfig()
     training: TrainingConfig = TrainingConfig()
     instance_loss: InstanceLossConfig = InstanceLossConfig()
-    mining: MiningConfig = MiningConfig()
 
 
 _BY_KIND: dict[BagKind, dict[str, dict[str, float]]] = {
@@ -224,8 +222,7 @@ _BY_KIND: dict[BagKind, dict[str, dict[str, float]]] = {
 
 def model_config(study: StudyConfig) -> ModelConfig:
     """The part of a study that one training run depends on."""
-    sections = {name: getattr(study, name) for name in ModelConfig.model_fields if name != "equalise"}
-    return ModelConfig(equalise=study.patches.equalise, **sections)
+    return ModelConfig(**{name: getattr(study, name) for name in ModelConfig.model_fields})
 
 
 def resolve_config(config: ModelConfig, *, kind: BagKind) -> ModelConfig:

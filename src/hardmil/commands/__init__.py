@@ -1,1 +1,1 @@
-"""The commands room."""
+"""One file a command; the only place that joins study and report."""

@@ -1,1 +1,1 @@
-"""The mil room."""
+"""Bags -> bag score and attention."""

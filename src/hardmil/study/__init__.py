@@ -1,1 +1,1 @@
-"""The study room."""
+"""Is it better? Arms x repeats x folds."""

@@ -1,0 +1,50 @@
+"""Many ragged bags -> one packed batch: all instances in one tensor, plus where each bag begins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+
+from hardmil.bags.bag import Bag
+
+
+@dataclass(frozen=True, eq=False)
+class PackedBatch:
+    """The only form in which bags reach a network.
+
+    Bag b holds the instances `offsets[b]` to `offsets[b + 1]`. Pixels stay uint8, channels last.
+    """
+
+    instances: Num[Tensor, "instance ..."]
+    offsets: Int[Tensor, " bag_plus_one"]
+    labels: Float[Tensor, " bag"]
+
+    @property
+    def n_bags(self) -> int:
+        """Number of bags."""
+        return len(self.labels)
+
+    @property
+    def sizes(self) -> Int[Tensor, " bag"]:
+        """Number of instances of each bag."""
+        return self.offsets.diff()
+
+    @property
+    def bag_index(self) -> Int[Tensor, " instance"]:
+        """The bag each instance belongs to."""
+        bags = torch.arange(self.n_bags, device=self.offsets.device)
+        return torch.repeat_interleave(bags, self.sizes)
+
+
+def pack(bags: Sequence[Bag], *, device: torch.device | str = "cpu") -> PackedBatch:
+    """Bags one after the other in one batch, on a device."""
+    instances = np.concatenate([bag.instances for bag in bags]) if len(bags) > 1 else bags[0].instances
+    sizes = torch.tensor([0] + [len(bag) for bag in bags])
+    return PackedBatch(
+        instances=torch.from_numpy(np.ascontiguousarray(instances)).to(device),
+        offsets=sizes.cumsum(0).to(device),
+        labels=torch.tensor([float(bag.label) for bag in bags], device=device),
+    )

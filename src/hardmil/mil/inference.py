@@ -1,0 +1,60 @@
+"""What a trained model says of bags: score, attention, instance logits; and its operating point."""
+
+# Partly typed libraries; the rest of strict holds.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.batches import PackedBatch
+from hardmil.mil.network import BagClassifier
+
+# Instances embedded at once: bounds memory, whatever the size of the bag.
+CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class BagScore:
+    """What a model says of one bag."""
+
+    bag_score: float
+    attention: Float[np.ndarray, " instance"]
+    instance_logit: Float[np.ndarray, " instance"]
+
+
+@torch.inference_mode()
+def score_bags(network: BagClassifier, bags: Sequence[Bag]) -> list[BagScore]:
+    """Score, attention and instance logits of each bag, one at a time, all its instances, in float32."""
+    network.eval()
+    return [_score(network, bag) for bag in bags]
+
+
+@torch.inference_mode()
+def embed_instances(network: BagClassifier, bag: Bag) -> Float[np.ndarray, "instance dim"]:
+    """The model without its last layer: one vector an instance."""
+    network.eval()
+    return _embed(network, bag).cpu().numpy()
+
+
+def _score(network: BagClassifier, bag: Bag) -> BagScore:
+    embeddings = _embed(network, bag)
+    device = embeddings.device
+    offsets = torch.tensor([0, len(bag)], device=device)
+    output = network.pool(PackedBatch(embeddings, offsets, labels=torch.zeros(1, device=device)))
+    return BagScore(
+        bag_score=output.bag_logit.sigmoid().item(),
+        attention=output.attention.cpu().numpy(),
+        instance_logit=output.instance_logit.cpu().numpy(),
+    )
+
+
+def _embed(network: BagClassifier, bag: Bag) -> Float[Tensor, "instance dim"]:
+    device = next(network.parameters()).device
+    chunks = torch.from_numpy(np.ascontiguousarray(bag.instances)).split(CHUNK)
+    return torch.cat([network.embed(chunk.to(device)).float() for chunk in chunks])

@@ -1,0 +1,140 @@
+"""The networks: instance -> embedding, and the bag classifier over them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Num
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hardmil.bags.batches import PackedBatch
+from hardmil.config import ModelConfig
+from hardmil.errors import BagError
+from hardmil.mil.pooling import AttentionLayer, adaptive_weights, segment_softmax, segment_sum
+
+SMALLEST_PATCH_PX, LARGEST_PATCH_PX = 24, 48
+
+
+@dataclass(frozen=True, eq=False)
+class BagOutput:
+    """What a bag classifier says of a packed batch, all in float32."""
+
+    bag_logit: Float[Tensor, " bag"]
+    attention_logit: Float[Tensor, " instance"]
+    attention: Float[Tensor, " instance"]
+    instance_logit: Float[Tensor, " instance"]
+
+
+class PatchNetwork(nn.Module):
+    """Pixels -> embedding: conv 4x4, 36 - pool - conv 3x3, 48 - pool - fc - fc.
+
+    Pooling comes before ReLU, which gives the same numbers for a quarter of the work.
+
+    Source: Sirinukunwattana et al. 2016 and Ilse et al. 2018, whom Li et al. 2019 follow.
+    """
+
+    def __init__(self, *, size_px: int, embedding_dim: int, dropout: float) -> None:
+        super().__init__()
+        if not SMALLEST_PATCH_PX <= size_px <= LARGEST_PATCH_PX:
+            raise BagError(
+                f"patches of {size_px} px: the patch network takes {SMALLEST_PATCH_PX} to "
+                f"{LARGEST_PATCH_PX} px; change patches.size_px, or give embeddings of an encoder (features)"
+            )
+        side = ((size_px - 3) // 2 - 2) // 2
+        self.conv1 = nn.Conv2d(3, 36, 4)
+        self.conv2 = nn.Conv2d(36, 48, 3)
+        self.fc1 = nn.Linear(48 * side * side, embedding_dim)
+        self.fc2 = nn.Linear(embedding_dim, embedding_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, patches: Num[Tensor, "patch size size 3"]) -> Num[Tensor, "patch dim"]:
+        """Embeddings; pixels are scaled from 0..255 to -1..1."""
+        # channels last in memory already: permuting uint8 (n, h, w, 3) copies nothing
+        x = patches.permute(0, 3, 1, 2).to(self._dtype(patches)).sub(127.5).div(127.5)
+        x = functional.relu(functional.max_pool2d(self.conv1(x), 2))
+        x = functional.relu(functional.max_pool2d(self.conv2(x), 2))
+        x = self.dropout(functional.relu(self.fc1(x.permute(0, 2, 3, 1).flatten(1))))
+        return self.dropout(functional.relu(self.fc2(x)))
+
+    def _dtype(self, patches: Tensor) -> torch.dtype:
+        kind = patches.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.conv1.weight.dtype
+
+
+class FeatureNetwork(nn.Module):
+    """Embedding of a frozen encoder -> ours: standardise, one linear layer, ReLU, dropout.
+
+    Mean and scale are those of the training bags' instances and travel with the weights.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, *, feature_dim: int, embedding_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(feature_dim))
+        self.register_buffer("scale", torch.ones(feature_dim))
+        self.fc = nn.Linear(feature_dim, embedding_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def standardise_by(self, *, mean: NDArray[np.float32], scale: NDArray[np.float32]) -> None:
+        """Take these as the mean and the scale of each feature."""
+        self.mean.copy_(torch.tensor(mean))
+        self.scale.copy_(torch.tensor(scale))
+
+    def forward(self, features: Float[Tensor, "instance feature"]) -> Num[Tensor, "instance dim"]:
+        """Embeddings."""
+        standardised = (features.float() - self.mean) / self.scale
+        return self.dropout(functional.relu(self.fc(standardised)))
+
+
+class BagClassifier(nn.Module):
+    """Packed bags -> bag logits, attention and instance logits.
+
+    The bag's vector is the weighted sum z of its embeddings; bag logit o . z + b, instance logit
+    s_j = o . g_j + b with the same o and b: no second head.
+
+    Source: Li et al. 2019, Eq. 1 and 2.
+    """
+
+    def __init__(self, config: ModelConfig, *, instance_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        dim, dropout = config.network.embedding_dim, config.network.dropout
+        if dim is None or dropout is None:
+            raise TypeError("config has knobs left open; pass it through resolve_config first")
+        self.config = config
+        self.instance_shape = instance_shape
+        self.embed: PatchNetwork | FeatureNetwork
+        if len(instance_shape) == 3:
+            self.embed = PatchNetwork(size_px=instance_shape[0], embedding_dim=dim, dropout=dropout)
+        else:
+            self.embed = FeatureNetwork(feature_dim=instance_shape[0], embedding_dim=dim, dropout=dropout)
+        self.attend = AttentionLayer(config.pooling, embedding_dim=dim)
+        self.classify = nn.Linear(dim, 1)
+
+    def forward(self, batch: PackedBatch) -> BagOutput:
+        """Everything the model says of a batch of pixels or features."""
+        return self.pool(replace(batch, instances=self.embed(batch.instances)))
+
+    def pool(self, embedded: PackedBatch) -> BagOutput:
+        """Everything it says of a batch of its own embeddings; float32 under any autocast."""
+        with torch.autocast(embedded.instances.device.type, enabled=False):
+            embeddings = embedded.instances.float()
+            bag_index, n_bags = embedded.bag_index, embedded.n_bags
+            attention_logit = self.attend(embeddings)
+            attention = segment_softmax(attention_logit, bag_index=bag_index, n_bags=n_bags)
+            weights = self._weights(attention, embedded)
+            z = segment_sum(weights.unsqueeze(1) * embeddings, bag_index=bag_index, n_bags=n_bags)
+            return BagOutput(
+                bag_logit=self.classify(z).squeeze(1),
+                attention_logit=attention_logit,
+                attention=attention,
+                instance_logit=self.classify(embeddings).squeeze(1),
+            )
+
+    def _weights(self, attention: Tensor, batch: PackedBatch) -> Tensor:
+        pooling = self.config.pooling
+        adaptive = pooling.kind == "adaptive-attention" and (self.training or pooling.adaptive_at_prediction)
+        return adaptive_weights(attention, sizes=batch.sizes, lam=pooling.lam) if adaptive else attention

@@ -1,0 +1,242 @@
+"""The training loop, on one screen."""
+
+# Partly typed libraries; the rest of strict holds.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hardmil.bags.augment import random_symmetries
+from hardmil.bags.bag import Bag
+from hardmil.bags.batches import PackedBatch, pack
+from hardmil.bags.folds import inner_folds
+from hardmil.config import ModelConfig, resolve_config
+from hardmil.errors import TrainingError
+from hardmil.mil.losses import training_loss
+from hardmil.mil.network import BagClassifier, FeatureNetwork
+
+
+class ExtraBags(Protocol):
+    """Bags that join the training bags, such as hard bags; they may be drawn anew each epoch."""
+
+    def draw(self, epoch: int) -> Sequence[Bag]:
+        """The bags of one epoch."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes with anything that changes what is drawn."""
+        ...
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a network runs, and in which arithmetic its instances are embedded."""
+
+    name: str
+    bfloat16: bool
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bfloat16 where it was chosen, else nothing."""
+        kind = torch.device(self.name).type
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.bfloat16)
+
+
+@dataclass
+class Best:
+    """The epoch kept so far."""
+
+    loss: float = math.inf
+    epoch: int = -1
+    state: dict[str, Tensor] | None = None
+
+    def offer(self, network: BagClassifier, *, loss: float, epoch: int) -> None:
+        """Keep this epoch if its loss is the lowest."""
+        if loss < self.loss:
+            state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+            self.loss, self.epoch, self.state = loss, epoch, state
+
+
+def fit(
+    bags: Sequence[Bag],
+    *,
+    config: ModelConfig,
+    seed: int = 0,
+    device: Device | None = None,
+    extra: ExtraBags | None = None,
+    start: BagClassifier | None = None,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> BagClassifier:
+    """A bag classifier trained on these bags, in the state of its best epoch.
+
+    Args:
+        bags: Training bags of one kind, labels 0 and 1.
+        config: Model and training knobs; those left open take the defaults of the kind of bag.
+        seed: Of weights, order, augmentation and dropout.
+        device: Where to run; the fastest at hand by default.
+        extra: Bags that join them, such as hard bags.
+        start: A network to go on from, instead of new weights.
+        on_epoch: Called after each epoch with its number and its loss.
+
+    Raises:
+        TrainingError: If the loss is no longer a number.
+
+    Source: Li et al. 2019, Section 3: Adam (0.9, 0.999), the epoch with the lowest loss is used.
+    """
+    config = resolve_config(config, kind=bags[0].kind)
+    device = device or find_device("auto", precision=config.training.precision)
+    with torch.random.fork_rng(), device.autocast():
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        training, validation = _split(bags, config=config, seed=seed)
+        network = _network(training, config=config, start=start).to(device.name)
+        optimiser = _adam(network, config=config)
+        weight = _class_weight(training, config=config).to(device.name)
+        best = Best()
+        for epoch in range(config.training.epochs or 0):
+            network.train()
+            losses: list[Tensor] = []
+            joined = [*training, *(extra.draw(epoch) if extra else [])]
+            for batch in _batches(joined, config=config, generator=generator, device=device):
+                loss = training_loss(
+                    network(batch), batch=batch, config=config.instance_loss, class_weight=weight
+                )
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                losses.append(loss.detach() * batch.n_bags)
+            mean = torch.stack(losses).sum().item() / len(joined)
+            _check_finite(mean, epoch=epoch)
+            watched = _validation_loss(network, validation, device=device) if validation else mean
+            best.offer(network, loss=-epoch if config.training.select == "last" else watched, epoch=epoch)
+            on_epoch(epoch, mean)
+        network.load_state_dict(best.state or {})
+    return network.eval()
+
+
+def find_device(name: str, *, precision: str = "auto") -> Device:
+    """The device of this name; `auto` is the fastest at hand.
+
+    Raises:
+        TrainingError: If there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(
+            f"device {name}: not usable here ({str(error).splitlines()[0]}); expected auto, cpu, cuda or "
+            "mps; run with --device cpu"
+        ) from error
+    return Device(name, precision == "bfloat16" or (precision == "auto" and _is_fast_at_bfloat16(name)))
+
+
+def _is_fast_at_bfloat16(name: str) -> bool:
+    if torch.device(name).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    probe: Callable[[], bool] | None = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return torch.device(name).type == "cpu" and probe is not None and probe()
+
+
+def _split(bags: Sequence[Bag], *, config: ModelConfig, seed: int) -> tuple[Sequence[Bag], Sequence[Bag]]:
+    if config.training.select != "validation":
+        return bags, []
+    labels, cases = np.array([bag.label for bag in bags]), [bag.case_id for bag in bags]
+    n_folds = max(2, round(1 / config.training.validation_share))
+    fold = inner_folds(labels, cases, n_folds=n_folds, seed=seed)[0]
+    return [bags[int(i)] for i in fold.train], [bags[int(i)] for i in fold.test]
+
+
+def _network(bags: Sequence[Bag], *, config: ModelConfig, start: BagClassifier | None) -> BagClassifier:
+    network = BagClassifier(config, instance_shape=bags[0].instances.shape[1:])
+    if start is not None:
+        network.load_state_dict(start.state_dict())
+    elif isinstance(network.embed, FeatureNetwork):
+        _standardise(network.embed, bags)
+    return network
+
+
+def _standardise(network: FeatureNetwork, bags: Sequence[Bag]) -> None:
+    """Mean and scale over the instances of the training bags, summed in float64, one bag at a time."""
+    count = sum(len(bag) for bag in bags)
+    mean = np.sum([bag.instances.sum(axis=0, dtype=np.float64) for bag in bags], axis=0) / count
+    squares = np.sum([((bag.instances - mean) ** 2).sum(axis=0) for bag in bags], axis=0)
+    scale = np.sqrt(squares / count)
+    scale = np.where(scale > 1e-8, scale, 1.0)
+    network.standardise_by(mean=mean.astype(np.float32), scale=scale.astype(np.float32))
+
+
+def _adam(network: BagClassifier, *, config: ModelConfig) -> torch.optim.Adam:
+    training = config.training
+    return torch.optim.Adam(
+        network.parameters(), lr=training.lr or 0.0, weight_decay=training.weight_decay or 0.0, fused=True
+    )
+
+
+def _class_weight(bags: Sequence[Bag], *, config: ModelConfig) -> Float[Tensor, "2"]:
+    """Weight of a negative and of a positive bag in the loss; means 1 over the bags."""
+    counts = np.bincount([bag.label for bag in bags], minlength=2)
+    if config.training.balance != "loss" or counts.min() == 0:
+        return torch.ones(2)
+    return torch.tensor(counts.sum() / (2.0 * counts), dtype=torch.float32)
+
+
+def _batches(
+    bags: Sequence[Bag], *, config: ModelConfig, generator: torch.Generator, device: Device
+) -> Iterator[PackedBatch]:
+    """One epoch: every bag once in random order (or drawn by class), augmented, in steps of a few bags."""
+    order = _order(bags, config=config, generator=generator)
+    step = config.training.bags_per_step
+    for first in range(0, len(order), step):
+        chosen = [_thinned(bags[i], config=config, generator=generator) for i in order[first : first + step]]
+        batch = pack(chosen, device=device.name)
+        if config.training.augment and batch.instances.ndim == 4:
+            turned = random_symmetries(batch.instances, generator=generator)
+            batch = PackedBatch(turned, batch.offsets, batch.labels)
+        yield batch
+
+
+def _order(bags: Sequence[Bag], *, config: ModelConfig, generator: torch.Generator) -> list[int]:
+    if config.training.balance != "sampler":
+        return torch.randperm(len(bags), generator=generator).tolist()
+    labels = torch.tensor([bag.label for bag in bags])
+    chances = 1.0 / torch.bincount(labels, minlength=2)[labels]
+    return torch.multinomial(chances, len(bags), replacement=True, generator=generator).tolist()
+
+
+def _thinned(bag: Bag, *, config: ModelConfig, generator: torch.Generator) -> Bag:
+    """The bag, or a random subset of it if it is larger than a step may hold."""
+    most = config.training.max_instances
+    if len(bag) <= most:
+        return bag
+    kept = torch.randperm(len(bag), generator=generator)[:most].sort().values.numpy()
+    return replace(bag, instances=bag.instances[kept], coords=bag.coords[kept])
+
+
+@torch.no_grad()
+def _validation_loss(network: BagClassifier, bags: Sequence[Bag], *, device: Device) -> float:
+    network.eval()
+    ones = torch.ones(2, device=device.name)
+    losses: list[float] = []
+    for bag in bags:
+        batch = pack([bag], device=device.name)
+        output = network(batch)
+        config = network.config.instance_loss
+        losses.append(training_loss(output, batch=batch, config=config, class_weight=ones).item())
+    return sum(losses) / len(losses)
+
+
+def _check_finite(loss: float, *, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"epoch {epoch + 1}: the training loss is {loss}, expected a finite number; "
+            "lower training.lr, or look for odd values in the features"
+        )

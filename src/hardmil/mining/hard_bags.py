@@ -1,0 +1,215 @@
+"""Hard instances -> hard bags: SB, MB, FMB. A hard bag is a list of instances, never a copy of pixels."""
+
+# Partly typed libraries; the rest of strict holds.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hardmil.bags.bag import Bag
+from hardmil.config import MiningConfig, fingerprint
+from hardmil.mining.hard_instances import HardInstance
+
+ClusterWeights = Literal["size", "equal", "stratified"]
+# Above this many instances K-means goes over the pool in small batches.
+LARGE_POOL = 20_000
+
+
+@dataclass(frozen=True)
+class HardBag:
+    """A negative bag put together of mined instances: (slide_id, instance) pairs, repeats allowed."""
+
+    name: str
+    instances: tuple[tuple[str, int], ...]
+
+    def gather(self, bags: Mapping[str, Bag]) -> Bag:
+        """The bag itself, label 0, its instances taken from the slides' bags by slide_id."""
+        parts = [(bags[slide_id], instance) for slide_id, instance in self.instances]
+        return Bag(
+            slide_id=self.name,
+            case_id=self.name,
+            label=0,
+            instances=np.stack([bag.instances[j] for bag, j in parts]),
+            coords=np.stack([bag.coords[j] for bag, j in parts]),
+            size_level0_px=parts[0][0].size_level0_px,
+        )
+
+
+def single_bag(pool: Sequence[HardInstance]) -> HardBag:
+    """SB: one bag of all hard instances.
+
+    Source: Li et al. 2019, Section 2.3.
+    """
+    return HardBag("hard-bag-0", tuple(one.key for one in pool))
+
+
+def random_bags(
+    pool: Sequence[HardInstance],
+    *,
+    n_bags: int,
+    training_sizes: Int[np.ndarray, " bag"],
+    rng: np.random.Generator,
+    replacement: bool = True,
+) -> list[HardBag]:
+    """MB: several bags, instances drawn at random from all hard instances.
+
+    Source: Li et al. 2019, Section 2.3.
+    """
+    everywhere = np.zeros(len(pool), dtype=np.int64)
+    return clustered_bags(
+        pool,
+        clusters=everywhere,
+        n_bags=n_bags,
+        training_sizes=training_sizes,
+        rng=rng,
+        replacement=replacement,
+    )
+
+
+def clustered_bags(
+    pool: Sequence[HardInstance],
+    *,
+    clusters: Int[np.ndarray, " hard"],
+    n_bags: int,
+    training_sizes: Int[np.ndarray, " bag"],
+    rng: np.random.Generator,
+    cluster_weights: ClusterWeights = "size",
+    replacement: bool = True,
+) -> list[HardBag]:
+    """FMB: several bags, each instance drawn by picking a cluster, then an instance of it.
+
+    Args:
+        pool: The hard instances.
+        clusters: The cluster of each.
+        n_bags: Bags to draw.
+        training_sizes: Sizes of the training bags; a hard bag's size is drawn from N(mean, std) of them and
+            clipped to their smallest and largest.
+        rng: Source of chance.
+        cluster_weights: `size` picks cluster j with chance N_j / N, the paper's, which gives every instance
+            the same chance, so that FMB is MB; `equal` gives every cluster the same chance; `stratified`
+            takes the quota N_j / N of each bag from cluster j instead of leaving it to chance.
+        replacement: Whether an instance may come twice in a bag; without, a bag is no larger than the pool.
+
+    Source: Li et al. 2019, Section 2.3. Departures: `equal` and `stratified`.
+    """
+    sizes = hard_bag_sizes(training_sizes, n_bags=n_bags, rng=rng)
+    most = None if replacement else len(pool)
+    bags: list[HardBag] = []
+    for number, size in enumerate(sizes):
+        n = int(size) if most is None else min(int(size), most)
+        if cluster_weights == "stratified":
+            drawn = _draw_by_quota(clusters, n=n, rng=rng, replacement=replacement)
+        else:
+            chances = instance_chances(clusters, cluster_weights=cluster_weights)
+            drawn = rng.choice(len(pool), size=n, replace=replacement, p=chances)
+        bags.append(HardBag(f"hard-bag-{number}", tuple(pool[int(i)].key for i in drawn)))
+    return bags
+
+
+def hard_bag_sizes(
+    training_sizes: Int[np.ndarray, " bag"], *, n_bags: int, rng: np.random.Generator
+) -> Int[np.ndarray, " hard_bag"]:
+    """Sizes drawn from N(mean, std) of the training bags' sizes, clipped to their smallest and largest.
+
+    Source: Li et al. 2019, Section 2.3.
+    """
+    drawn = rng.normal(training_sizes.mean(), training_sizes.std(), size=n_bags)
+    return np.clip(np.rint(drawn), training_sizes.min(), training_sizes.max()).astype(np.int64)
+
+
+def instance_chances(
+    clusters: Int[np.ndarray, " hard"], *, cluster_weights: ClusterWeights
+) -> Float[np.ndarray, " hard"]:
+    """Chance of each instance: that of its cluster, P_j, over the size of its cluster, N_j.
+
+    The two steps of the paper, cluster then instance, are one draw with these chances.
+    """
+    _, index, counts = np.unique(clusters, return_inverse=True, return_counts=True)
+    by_size = counts / counts.sum()
+    cluster_chances = np.full(len(counts), 1 / len(counts)) if cluster_weights == "equal" else by_size
+    return (cluster_chances / counts)[index]
+
+
+def _draw_by_quota(
+    clusters: Int[np.ndarray, " hard"], *, n: int, rng: np.random.Generator, replacement: bool
+) -> Int[np.ndarray, " drawn"]:
+    """N positions, from each cluster its share; what rounding leaves goes to the largest remainders."""
+    names, counts = np.unique(clusters, return_counts=True)
+    exact = n * counts / counts.sum()
+    quota = np.floor(exact).astype(np.int64)
+    quota[np.argsort(-(exact - quota), kind="stable")[: n - quota.sum()]] += 1
+    parts = [
+        rng.choice(np.flatnonzero(clusters == name), size=k, replace=replacement)
+        for name, k in zip(names, quota, strict=True)
+    ]
+    return rng.permutation(np.concatenate(parts))
+
+
+def cluster_instances(
+    features: Float[np.ndarray, "hard dim"], *, n_clusters: int, seed: int
+) -> Int[np.ndarray, " hard"]:
+    """K-means cluster of each hard instance; no more clusters than there are different instances.
+
+    Source: Li et al. 2019, Section 2.3. Departure: mini-batches for pools above 20,000 instances.
+    """
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # pyright: ignore[reportMissingTypeStubs]
+
+    n_clusters = min(n_clusters, len(np.unique(features, axis=0)))
+    if n_clusters < 2:
+        return np.zeros(len(features), dtype=np.int64)
+    kind: Any = MiniBatchKMeans if len(features) > LARGE_POOL else KMeans
+    model = kind(n_clusters=n_clusters, n_init=4, random_state=seed)
+    return np.asarray(model.fit_predict(features), dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class HardBags:
+    """All that the hard bags of a training run depend on; `draw` makes them."""
+
+    pool: Sequence[HardInstance]
+    bags: Mapping[str, Bag]
+    n_bags: int
+    config: MiningConfig
+    seed: int
+
+    def plan(self, epoch: int) -> list[HardBag]:
+        """The hard bags of an epoch; the same in every epoch unless they are redrawn."""
+        rng = np.random.default_rng([self.seed, epoch if self.config.redraw == "epoch" else 0])
+        sizes = np.array([len(bag) for bag in self.bags.values()])
+        replacement = self.config.replacement
+        match self.config.use:
+            case "sb":
+                return [single_bag(self.pool)]
+            case "mb":
+                return random_bags(
+                    self.pool, n_bags=self.n_bags, training_sizes=sizes, rng=rng, replacement=replacement
+                )
+            case _:
+                return clustered_bags(
+                    self.pool,
+                    clusters=np.array([one.cluster for one in self.pool]),
+                    n_bags=self.n_bags,
+                    training_sizes=sizes,
+                    rng=rng,
+                    cluster_weights=self.config.cluster_weights,
+                    replacement=replacement,
+                )
+
+    def draw(self, epoch: int) -> list[Bag]:
+        """The hard bags of an epoch, instances and all."""
+        return [hard_bag.gather(self.bags) for hard_bag in self.plan(epoch)]
+
+    def fingerprint(self) -> str:
+        """Changes with anything that changes what is drawn."""
+        drawn = [(one.slide_id, one.instance, one.cluster) for one in self.pool]
+        return fingerprint([drawn, self.n_bags, self.config.model_dump(mode="json"), self.seed])
+
+    def within(self, slide_ids: set[str]) -> "HardBags | None":
+        """The same with the instances of these slides alone; None if none is left."""
+        pool = [one for one in self.pool if one.slide_id in slide_ids]
+        bags = {name: bag for name, bag in self.bags.items() if name in slide_ids}
+        return HardBags(pool, bags, self.n_bags, self.config, self.seed) if pool else None

@@ -1,0 +1,139 @@
+"""Which instances fooled the model: Eq. 3 in false-positive bags, traced to where they came from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hardmil.bags.bag import Bag
+from hardmil.config import Threshold, wanted_sensitivity
+from hardmil.errors import EmptyBagError
+from hardmil.metrics import threshold_at_sensitivity
+from hardmil.mil.inference import BagScore
+from hardmil.mil.pooling import FLAT_TOLERANCE
+
+
+@dataclass(frozen=True)
+class HardInstance:
+    """One mined instance: where it is, and why it was taken. The fields are columns of hard_negatives.csv."""
+
+    round: int
+    slide_id: str
+    case_id: str
+    instance: int
+    x: int
+    y: int
+    size_level0: int
+    attention: float
+    bag_score: float
+    cluster: int
+    source: str
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Slide and instance."""
+        return self.slide_id, self.instance
+
+
+def hard_instances(
+    attention: Float[np.ndarray, " instance"], *, n_sigma: float = 1.0
+) -> Int[np.ndarray, " hard"]:
+    """Indices of the instances that drew the most attention in one bag, hardest first.
+
+    An instance is hard when its attention is at least mean + n_sigma * std over its bag (population std).
+
+    Raises:
+        EmptyBagError: If the bag has no instance.
+
+    Source: Li et al. 2019, Eq. 3. Departure: flat attention (std = 0, but for rounding) names no
+    instance; read literally, Eq. 3 would take the whole bag.
+    """
+    if len(attention) == 0:
+        raise EmptyBagError("attention of a bag without instances, expected at least one; leave the bag out")
+    w = attention.astype(np.float32)
+    if len(w) * w.std() < FLAT_TOLERANCE:
+        return np.array([], dtype=np.int64)
+    hard = np.flatnonzero(w >= w.mean() + np.float32(n_sigma) * w.std())
+    return hard[np.argsort(-w[hard], kind="stable")]
+
+
+def false_positive_bags(
+    bags: Sequence[Bag], *, scores: Sequence[BagScore], threshold: Threshold
+) -> list[int]:
+    """Indices of the negative bags scored positive.
+
+    Positive is a score above the threshold; with "sensitivity=0.95", a score at least as high as the one
+    that 95% of these positive bags reach.
+    """
+    limit = _limit(bags, scores=scores, threshold=threshold)
+    return [
+        i
+        for i, (bag, score) in enumerate(zip(bags, scores, strict=True))
+        if bag.label == 0 and score.bag_score > limit
+    ]
+
+
+def _limit(bags: Sequence[Bag], *, scores: Sequence[BagScore], threshold: Threshold) -> float:
+    sensitivity = wanted_sensitivity(threshold)
+    if sensitivity is None:
+        return float(threshold)
+    labels = np.array([bag.label for bag in bags])
+    values = np.array([score.bag_score for score in scores])
+    reached = threshold_at_sensitivity(labels, values, sensitivity=sensitivity)
+    return float(np.nextafter(reached, -np.inf))
+
+
+def mine_instances(
+    bags: Sequence[Bag], *, scores: Sequence[BagScore], n_sigma: float, number: int, source: str
+) -> list[HardInstance]:
+    """The hard instances of these (false-positive) bags, bag after bag, hardest first.
+
+    Args:
+        bags: False-positive bags.
+        scores: What the model that found them false positive says of each.
+        n_sigma: Of Eq. 3.
+        number: The round of mining, from 1.
+        source: Which model that was: train, out-of-fold, bundle.
+    """
+    return [
+        trace(bag, instance=int(j), score=score, number=number, source=source)
+        for bag, score in zip(bags, scores, strict=True)
+        for j in hard_instances(score.attention, n_sigma=n_sigma)
+    ]
+
+
+def trace(bag: Bag, *, instance: int, score: BagScore, number: int, source: str) -> HardInstance:
+    """One instance of a bag with all that is known of it; its cluster is still -1."""
+    return HardInstance(
+        round=number,
+        slide_id=bag.slide_id,
+        case_id=bag.case_id,
+        instance=instance,
+        x=int(bag.coords[instance, 0]),
+        y=int(bag.coords[instance, 1]),
+        size_level0=bag.size_level0_px,
+        attention=float(score.attention[instance]),
+        bag_score=score.bag_score,
+        cluster=-1,
+        source=source,
+    )
+
+
+def random_instances(
+    bags: Sequence[Bag], *, scores: Sequence[BagScore], n: int, number: int, seed: int
+) -> list[HardInstance]:
+    """The control: n instances drawn at random, none twice, from all negative training bags."""
+    negatives = [(bag, score) for bag, score in zip(bags, scores, strict=True) if bag.label == 0]
+    owners = np.repeat(np.arange(len(negatives)), [len(bag) for bag, _ in negatives])
+    firsts = np.cumsum([0] + [len(bag) for bag, _ in negatives])
+    drawn = np.random.default_rng(seed).choice(len(owners), size=n, replace=False)
+    return [
+        trace(bag, instance=int(position - firsts[owner]), score=score, number=number, source="random")
+        for position, owner, (bag, score) in ((p, owners[p], negatives[owners[p]]) for p in drawn)
+    ]
+
+
+def with_clusters(pool: Sequence[HardInstance], *, clusters: Int[np.ndarray, " hard"]) -> list[HardInstance]:
+    """The same instances, each with its cluster."""
+    return [replace(one, cluster=int(cluster)) for one, cluster in zip(pool, clusters, strict=True)]

@@ -1,0 +1,171 @@
+"""Arms x repeats x folds: run what is not there yet under the same hash, row by row."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from hardmil.bags.folds import Fold, check_folds
+from hardmil.config import resolve_config
+from hardmil.errors import FoldError
+from hardmil.jobs import progress
+from hardmil.mil.training import Device
+from hardmil.study.arms import Arm
+from hardmil.study.results import (
+    HARD_NEGATIVES,
+    RESULTS,
+    Row,
+    hard_negative_rows,
+    prediction_columns,
+    prediction_row,
+    read_rows,
+    replace_rows,
+    trial_name,
+    write_attention,
+)
+from hardmil.study.trial import Cohort, Trainer, Trial, TrialResult, run_trial
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All that is to be compared, and where the tables go.
+
+    `folds` is [repeat][fold]; `only_folds` runs some of them. `split` and `patches` are words for the
+    tables: how the folds were drawn, how patches were cut.
+    """
+
+    cohort: Cohort
+    folds: Sequence[Sequence[Fold]]
+    arms: Sequence[Arm]
+    classes: tuple[str, ...]
+    folder: Path
+    split: str
+    patches: str
+    seed: int
+    only_folds: tuple[int, ...] | None = None
+
+    def trials(self) -> list[Trial]:
+        """Every trial, all arms of a fold one after the other: they share its base."""
+        return [
+            Trial(arm, repeat, number, fold, seed=self._seed(repeat, number))
+            for repeat, folds in enumerate(self.folds)
+            for number, fold in enumerate(folds)
+            if self.only_folds is None or number in self.only_folds
+            for arm in self.arms
+        ]
+
+    def identity(self, trial: Trial) -> dict[str, object]:
+        """The columns that say which trial it is."""
+        return {
+            "arm": trial.arm.name,
+            "split": self.split,
+            "patches": self.patches,
+            "repeat": trial.repeat,
+            "fold": trial.fold_number,
+        }
+
+    def _seed(self, repeat: int, fold: int) -> int:
+        return (self.seed * 1000 + repeat) * 1000 + fold
+
+
+def evaluate(evaluation: Evaluation, *, device: Device, quiet: bool = False) -> None:
+    """Run every trial that has no row under its hash, and put its rows into the tables as it ends.
+
+    Raises:
+        FoldError: If a case is on both sides of a fold, or a mined instance came from outside the training.
+    """
+    for folds in evaluation.folds:
+        check_folds(folds, evaluation.cohort.cases)
+    rows = {trial_name(row): row for row in read_rows(evaluation.folder / "results.csv")}
+    todo = [trial for trial in evaluation.trials() if not _is_done(trial, evaluation, rows)]
+    budgets = [_epochs(trial, evaluation.cohort) for trial in todo]
+    for number, (trial, budget) in enumerate(zip(todo, budgets, strict=True), 1):
+        fold = f"repeat {trial.repeat + 1} fold {trial.fold_number + 1}"
+        label = f"[{number}/{len(todo)}] {trial.arm.name}, {fold}"
+        with progress(label, total=budget, quiet=quiet) as step:
+            trainer = Trainer(
+                evaluation.folder / "trials",
+                evaluation.cohort.digest,
+                device,
+                on_epoch=lambda epoch, loss, step=step: step(),
+            )
+            result = run_trial(trial, cohort=evaluation.cohort, trainer=trainer)
+        check_mined(trial, result=result, cohort=evaluation.cohort)
+        keep(trial, result=result, evaluation=evaluation)
+
+
+def check_mined(trial: Trial, *, result: TrialResult, cohort: Cohort) -> None:
+    """Check by machine that nothing was mined from a case outside the training fold.
+
+    Raises:
+        FoldError: If an instance was; it is named.
+    """
+    inside = {cohort.cases[i] for i in trial.fold.train}
+    for one in result.hard_negatives:
+        if one.case_id not in inside:
+            raise FoldError(
+                f"arm {trial.arm.name}, fold {trial.fold_number}: instance {one.instance} of slide "
+                f"{one.slide_id} was mined, and its case {one.case_id} is not in the training fold; "
+                "this is a leak, please report it"
+            )
+
+
+def keep(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -> None:
+    """Put a finished trial into the tables; its row of results last."""
+    identity = evaluation.identity(trial)
+    config_hash = trial.config_hash(evaluation.cohort)
+    test = [evaluation.cohort.bags[i] for i in trial.fold.test]
+    folder = evaluation.folder
+    write_attention(folder / "trials" / config_hash / "attention.h5", test, scores=result.test_scores)
+    mined = hard_negative_rows(result.hard_negatives)
+    replace_rows(folder / "hard_negatives.csv", mined, trial=identity, columns=HARD_NEGATIVES)
+    predictions = [
+        prediction_row(bag, score, classes=evaluation.classes)
+        for bag, score in zip(test, result.test_scores, strict=True)
+    ]
+    columns = prediction_columns(evaluation.classes)
+    replace_rows(folder / "predictions.csv", predictions, trial=identity, columns=columns)
+    row: dict[str, object] = {
+        "config_hash": config_hash,
+        "n_false_positive_bags": result.n_false_positive_bags,
+        "n_hard": len(result.hard_negatives),
+        "seconds": result.seconds,
+        **asdict(result.metrics),
+    }
+    replace_rows(folder / "results.csv", [row], trial=identity, columns=RESULTS)
+
+
+def valid_rows(evaluation: Evaluation, *, also: Sequence[Arm] = ()) -> tuple[list[Row], list[Row], list[Row]]:
+    """Rows of results, predictions and hard negatives made under just this setting.
+
+    Args:
+        evaluation: The setting.
+        also: Further arms whose rows count if they are there, from an earlier call.
+    """
+    arms = {arm.name: arm for arm in (*evaluation.arms, *also)}
+    whole = replace(evaluation, arms=tuple(arms.values()), only_folds=None)
+    hashes = {trial_name(whole.identity(t)): t.config_hash(whole.cohort) for t in whole.trials()}
+    folder = evaluation.folder
+    results = [
+        row for row in read_rows(folder / "results.csv") if hashes.get(trial_name(row)) == row["config_hash"]
+    ]
+    order = {name: position for position, name in enumerate(arms)}
+    results.sort(key=lambda row: (order[row["arm"]], int(row["repeat"]), int(row["fold"])))
+    names = {trial_name(row) for row in results}
+    predictions = [row for row in read_rows(folder / "predictions.csv") if trial_name(row) in names]
+    mined = [row for row in read_rows(folder / "hard_negatives.csv") if trial_name(row) in names]
+    return results, predictions, mined
+
+
+def _is_done(trial: Trial, evaluation: Evaluation, rows: dict[tuple[str, ...], Row]) -> bool:
+    row = rows.get(trial_name(evaluation.identity(trial)))
+    return row is not None and row["config_hash"] == trial.config_hash(evaluation.cohort)
+
+
+def _epochs(trial: Trial, cohort: Cohort) -> int:
+    """Epochs a trial takes if nothing is shared and every round mines: the length of its progress bar."""
+    mining = trial.arm.mining
+    epochs = resolve_config(trial.arm.model, kind=cohort.bags[0].kind).training.epochs or 0
+    if mining.use == "none":
+        return epochs
+    inner = mining.inner_folds if mining.source == "out-of-fold" else 0
+    return epochs * (1 + mining.rounds * (1 + inner))

@@ -1,0 +1,116 @@
+"""The tables of a study on disk: results, predictions, hard negatives, attention of the test bags.
+
+A trial's rows are put in whole, results last; a row without its trial's other rows cannot be left behind.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hardmil.bags.bag import Bag
+from hardmil.files import write_atomically
+from hardmil.mil.inference import BagScore
+from hardmil.mining.hard_instances import HardInstance
+
+Row = dict[str, str]
+
+TRIAL = ("arm", "split", "patches", "repeat", "fold")
+METRICS = ("accuracy", "precision", "recall", "f_score", "auc", "fpr")
+RESULTS = (*TRIAL, "config_hash", "n_false_positive_bags", "n_hard", *METRICS, "seconds")
+PREDICTIONS = (*TRIAL, "slide_id", "case_id", "label", "bag_score", "prediction")
+HARD_NEGATIVES = (
+    *TRIAL,
+    "round",
+    "slide_id",
+    "case_id",
+    "instance",
+    "x",
+    "y",
+    "size_level0",
+    "attention",
+    "bag_score",
+    "cluster",
+    "source",
+)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a table; none if there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]], *, columns: Sequence[str]) -> None:
+    """Write a table; it appears whole or not at all."""
+    with write_atomically(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _text(row.get(name, "")) for name in columns} for row in rows)
+
+
+def replace_rows(
+    path: Path, rows: Sequence[Mapping[str, object]], *, trial: Mapping[str, object], columns: Sequence[str]
+) -> None:
+    """Put a trial's rows into a table, in the place of any it had there."""
+    name = trial_name(trial)
+    others = [row for row in read_rows(path) if trial_name(row) != name]
+    write_rows(path, [*others, *({**trial, **row} for row in rows)], columns=columns)
+
+
+def trial_name(row: Mapping[str, object]) -> tuple[str, ...]:
+    """Which trial a row belongs to."""
+    return tuple(str(row[column]) for column in TRIAL)
+
+
+def prediction_columns(classes: Sequence[str]) -> tuple[str, ...]:
+    """Columns of predictions.csv for these classes."""
+    return (*PREDICTIONS, *(f"prob_{name}" for name in classes))
+
+
+def prediction_row(
+    bag: Bag, score: BagScore, *, classes: Sequence[str], threshold: float = 0.5
+) -> dict[str, object]:
+    """What a model says of a bag, as a row of predictions.csv."""
+    return {
+        "slide_id": bag.slide_id,
+        "case_id": bag.case_id,
+        "label": classes[bag.label] if bag.label >= 0 else "",
+        "bag_score": score.bag_score,
+        "prediction": classes[int(score.bag_score > threshold)],
+        f"prob_{classes[0]}": 1 - score.bag_score,
+        f"prob_{classes[1]}": score.bag_score,
+    }
+
+
+def hard_negative_rows(pool: Iterable[HardInstance]) -> list[dict[str, object]]:
+    """Mined instances as rows of hard_negatives.csv."""
+    return [asdict(one) for one in pool]
+
+
+def write_attention(path: Path, bags: Sequence[Bag], *, scores: Sequence[BagScore]) -> None:
+    """Write `attention_scores` and `coords` of each bag, one group a slide_id."""
+    with write_atomically(path) as draft, h5py.File(draft, "w") as file:
+        for bag, score in zip(bags, scores, strict=True):
+            group = file.create_group(bag.slide_id)
+            group["attention_scores"] = score.attention
+            group["coords"] = bag.coords
+            group.attrs["bag_score"] = score.bag_score
+            group.attrs["patch_size_level0"] = bag.size_level0_px
+
+
+def read_attention(path: Path, *, slide_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """`attention_scores` and `coords` of one slide."""
+    with h5py.File(path) as file:
+        names = (f"{slide_id}/attention_scores", f"{slide_id}/coords")
+        attention, coords = (np.asarray(file[name]) for name in names)
+        return attention, coords
+
+
+def _text(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
