@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 import h5py
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int64
 
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError, HardmilError
 from hardmil.files import write_atomically
@@ -31,7 +31,8 @@ _COORDS_ATTRIBUTES = (
 class Bag:
     """The instances of one slide, in level-0 pixels.
 
-    `label` is 0, 1, or -1 if not known. `coords` are (x, y) of each patch's top-left corner, and
+    `label` is 0, 1, or -1 if not known. `instances` are features, float16 or float32 (n, dim), or pixels,
+    uint8 (n, height, width, 3). `coords` are int64 (n, 2): (x, y) of each patch's top-left corner, and
     `size_level0_px` is the edge of a patch; a size of 0 says that places are not known (coords all 0).
 
     Raises:
@@ -42,8 +43,9 @@ class Bag:
     slide_id: str
     case_id: str
     label: int
-    instances: Shaped[np.ndarray, "instance ..."]
-    coords: Int64[np.ndarray, "instance 2"]
+    # Shapes are checked below, in the user's words: a bag is where a user's arrays come in.
+    instances: np.ndarray
+    coords: np.ndarray
     size_level0_px: int
 
     def __post_init__(self) -> None:

@@ -116,8 +116,9 @@ def _read_table(path: Path) -> _Table:
             f"{path}: no such file; expected a table of slides; `hardmil init` makes one"
         ) from error
     except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
         raise TableError(
-            f"{path}: not UTF-8 (byte {error.start}); save it as CSV UTF-8 from the spreadsheet"
+            f"{path}, line {line}: not UTF-8; save it as CSV UTF-8 from the spreadsheet"
         ) from error
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); expected a table of slides") from error

@@ -1,0 +1,162 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardmil.bags.folds import Fold, check_folds, inner_folds, read_splits, repeated_folds
+from hardmil.errors import FoldError, TableError
+
+# A case of one to three slides, each with a label; two cases of each class at least.
+CASES = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=3), min_size=1, max_size=12).map(
+    lambda cases: [*cases, [0], [0], [1], [1]]
+)
+
+
+def _flat(cases: list[list[int]]) -> tuple[np.ndarray, list[str]]:
+    names = [f"c{i}" for i, labels in enumerate(cases) for _ in labels]
+    return np.array([label for labels in cases for label in labels]), names
+
+
+@settings(deadline=None)
+@given(CASES, st.integers(0, 10))
+def test_each_bag_is_tested_once_a_repeat_and_no_case_is_split(cases: list[list[int]], seed: int):
+    labels, names = _flat(cases)
+    repeats = repeated_folds(labels, names, n_folds=2, n_repeats=3, seed=seed)
+    assert [len(folds) for folds in repeats] == [2, 2, 2]
+    for folds in repeats:
+        tested = np.concatenate([fold.test for fold in folds])
+        np.testing.assert_array_equal(np.sort(tested), np.arange(len(labels)))
+        for fold in folds:
+            both = np.concatenate([fold.train, fold.test])
+            np.testing.assert_array_equal(np.sort(both), np.arange(len(labels)))
+            assert not {names[i] for i in fold.train} & {names[i] for i in fold.test}
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_same_seed_same_folds_and_repeats_differ(grouped: bool):
+    labels = np.arange(40) % 2
+    names = [f"c{i // 2 if grouped else i}" for i in range(40)]
+
+    def tests(seed: int) -> list[list[list[int]]]:
+        repeats = repeated_folds(labels, names, n_folds=4, n_repeats=2, seed=seed)
+        return [[fold.test.tolist() for fold in folds] for folds in repeats]
+
+    assert tests(7) == tests(7)
+    assert tests(7) != tests(8)
+    assert tests(7)[0] != tests(7)[1]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_classes_are_spread_evenly(grouped: bool):
+    labels = np.repeat([0, 0, 0, 1], 10)
+    names = [f"c{i // 2 if grouped else i}" for i in range(40)]
+    for fold in repeated_folds(labels, names, n_folds=5, n_repeats=1, seed=0)[0]:
+        assert labels[fold.test].tolist().count(1) == 2
+        assert len(fold.test) == 8
+
+
+def test_too_few_cases():
+    labels, names = np.array([0, 0, 0, 1, 1, 1]), ["a", "b", "c", "d", "d", "e"]
+    message = "class 1: 2 cases, fewer than the 3 folds; .*use 2 folds, or add cases"
+    with pytest.raises(FoldError, match=message):
+        repeated_folds(labels, names, n_folds=3, n_repeats=1, seed=0)
+    with pytest.raises(FoldError, match=r"class 1: 0 cases, fewer than the 2 folds; .*; add cases"):
+        repeated_folds(labels[:3], names[:3], n_folds=2, n_repeats=1, seed=0)
+
+
+def test_inner_folds_shrink_to_the_rarest_class():
+    labels, names = np.array([0, 0, 0, 0, 1, 1, 1]), list("abcdefg")
+    assert len(inner_folds(labels, names, n_folds=5, seed=0)) == 3
+    assert len(inner_folds(labels, names, n_folds=2, seed=0)) == 2
+    with pytest.raises(FoldError, match=r"class 1: 1 cases among the training bags; .*mining\.source train"):
+        inner_folds(labels[:5], names[:5], n_folds=4, seed=0)
+
+
+def test_a_case_on_two_sides_is_named():
+    fold = Fold(train=np.array([0, 1]), test=np.array([2]), validation=np.array([3]))
+    check_folds([fold], ["a", "a", "b", "c"])
+    with pytest.raises(FoldError, match="fold 1: case a is in train and in test"):
+        check_folds([Fold(np.array([1]), np.array([2])), fold], ["a", "b", "a", "c"])
+    with pytest.raises(FoldError, match="fold 0: case c is in validation and in test"):
+        check_folds([fold], ["a", "b", "c", "c"])
+
+
+def _clam_splits(folder: Path, number: int, columns: dict[str, list[str]]) -> None:
+    """As pandas writes CLAM's frame: an unnamed index first, short columns padded with nothing."""
+    longest = max(map(len, columns.values()))
+    padded = [ids + [""] * (longest - len(ids)) for ids in columns.values()]
+    lines = [",".join(("", *columns))] + [
+        ",".join((str(i), *row)) for i, row in enumerate(zip(*padded, strict=True))
+    ]
+    (folder / f"splits_{number}.csv").write_text("\n".join(lines) + "\n")
+    (folder / f"splits_{number}_bool.csv").write_text(",train,val,test\n001,True,False,False\n")
+
+
+def test_clam_splits_in_order_of_their_number(tmp_path: Path):
+    ids = ["001", "002", "003", "004"]
+    for number in (0, 2, 10):
+        train = [ids[number % 3]]
+        _clam_splits(tmp_path, number, {"train": ["004", *train], "val": [], "test": ["002"]})
+    _clam_splits(tmp_path, 1, {"train": ["001"], "val": ["003"], "test": ["004"]})
+    folds = read_splits(tmp_path, ids)
+    assert [fold.train.tolist() for fold in folds] == [[0, 3], [0], [2, 3], [1, 3]]
+    assert [fold.test.tolist() for fold in folds] == [[1], [3], [1], [1]]
+    validation = folds[1].validation
+    assert validation is not None
+    assert validation.tolist() == [2]
+    assert folds[0].validation is None
+
+
+def test_splits_go_on_without_failed_slides(tmp_path: Path):
+    _clam_splits(tmp_path, 0, {"train": ["a", "bad"], "val": ["bad"], "test": ["b"]})
+    fold = read_splits(tmp_path, ["a", "b"], failed=["bad"])[0]
+    assert (fold.train.tolist(), fold.test.tolist(), fold.validation) == ([0], [1], None)
+
+
+def test_splits_that_do_not_fit(tmp_path: Path):
+    with pytest.raises(TableError, match=r"no splits_0\.csv; expected CLAM's splits"):
+        read_splits(tmp_path, ["a"])
+    with pytest.raises(TableError, match=r"no splits_0\.csv"):
+        read_splits(tmp_path / "none", ["a"])
+    _clam_splits(tmp_path, 0, {"train": ["a", "x", "y"], "val": [], "test": ["b"]})
+    with pytest.raises(
+        TableError, match=r"splits_0\.csv, column train: 2 slides are not in the table, first x"
+    ):
+        read_splits(tmp_path, ["a", "b"])
+    _clam_splits(tmp_path, 0, {"train": ["a"], "validation": [], "tset": ["b"]})
+    with pytest.raises(TableError, match="no slide in column test; expected columns train, val, test"):
+        read_splits(tmp_path, ["a", "b"])
+    (tmp_path / "splits_0.csv").write_bytes(b"train,test\n\xe4,b\n")
+    with pytest.raises(TableError, match="no CSV in UTF-8"):
+        read_splits(tmp_path, ["a", "b"])
+
+
+def _column(path: Path, name: str) -> list[str]:
+    with path.open(newline="") as file:
+        return [row[name] for row in csv.DictReader(file)]
+
+
+def test_colon_folds_by_image_cut_abutting_pairs_and_folds_by_group_cut_none(data_dir: Path):
+    from scipy.io import loadmat
+
+    colon = data_dir / "CRCHistoPhenotypes_2016_04_28"
+    groups = _column(colon / "abutting_groups.csv", "group_0.45_plus_by_eye")
+    images = _column(colon / "abutting_groups.csv", "img")
+    nuclei = [colon / "Classification" / f"img{i}" / f"img{i}_epithelial.mat" for i in images]
+    labels = np.array([int(len(loadmat(path)["detection"]) > 0) for path in nuclei])
+    assert labels.sum() == 51
+    edges = [_column(colon / "abutting_edges.csv", name) for name in ("img_a", "img_b")]
+    pairs = [(images.index(a), images.index(b)) for a, b in zip(*edges, strict=True)]
+    assert len(pairs) == 61
+
+    def n_cut(cases: list[str]) -> int:
+        folds = repeated_folds(labels, cases, n_folds=10, n_repeats=1, seed=0)[0]
+        tested_in = {int(i): number for number, fold in enumerate(folds) for i in fold.test}
+        return sum(tested_in[a] != tested_in[b] for a, b in pairs)
+
+    by_image = n_cut(images)
+    assert by_image > 20, by_image
+    assert n_cut(groups) == 0
