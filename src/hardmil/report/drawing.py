@@ -1,0 +1,30 @@
+"""Small steps shared by the report's pictures: PNG bytes, sizes, scale bars."""
+
+import math
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+
+def png_bytes(image: UInt8[np.ndarray, "row column 3"]) -> bytes:
+    """An RGB image as the bytes of a PNG file."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def resized(image: UInt8[np.ndarray, "row column 3"], *, edge_px: int) -> UInt8[np.ndarray, "edge edge 3"]:
+    """A square image with another edge: smoothed where it grows, averaged where it shrinks."""
+    rule = cv2.INTER_CUBIC if edge_px > len(image) else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image, (edge_px, edge_px), interpolation=rule), dtype=np.uint8)
+
+
+def scale_bar_um(width_um: float) -> float:
+    """The largest of 1, 2, 5, 10, 20, 50, ... micrometres that is at most a quarter of a width."""
+    target = width_um / 4
+    power = 10.0 ** math.floor(math.log10(target))
+    return next(step * power for step in (5, 2, 1) if step * power <= target)
+
+
+def length_text(um: float) -> str:
+    """A length as a person writes it: "50 µm", "2 mm"."""
+    return f"{um / 1000:g} mm" if um >= 1000 else f"{um:g} µm"

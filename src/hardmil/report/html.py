@@ -1,0 +1,190 @@
+"""One self-contained page a study: the comparison, what fooled the model, and how it was run."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from hardmil.files import write_atomically
+from hardmil.jobs import Failure
+from hardmil.metrics import MeanSE
+from hardmil.report.gallery import GalleryPicture
+
+COLUMNS = {
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f_score": "F-score",
+    "auc": "AUC",
+    "fpr": "FPR",
+    "fpr_at_sens_90": "FPR at 0.90 sens.",
+    "fpr_at_sens_95": "FPR at 0.95 sens.",
+}
+"""Keys of an arm's values, and what stands above them."""
+
+CHART_COLUMN = "fpr_at_sens_95"
+"""What the chart compares: how many normal slides are flagged once 95% of the others are found."""
+
+LIMITS = (
+    "Research use; not a medical device. No patient may be treated on the strength of this page.",
+    "± is the standard error over repeats of the folds: how much the numbers move when the same slides "
+    "are split anew, not how much they would move with other patients, scanners or stains.",
+    "Differences no larger than their standard errors decide nothing.",
+    "Attention says where the model looked, not why, and not whether it was right.",
+    "A hard negative is named by a model: its slide is labelled negative, but nobody looked at the patch.",
+)
+
+
+@dataclass(frozen=True)
+class ReportArm:
+    """One row of the table of arms; `values` by the keys of COLUMNS.
+
+    `mines` says whether the arm mines at all: only then are its counts shown. `hard_minus_random` holds, by
+    the same keys, the arm minus its control, paired by repeat.
+    """
+
+    name: str
+    values: Mapping[str, MeanSE]
+    n_trials: int | None = None
+    mines: bool = False
+    n_false_positive_bags: int = 0
+    n_hard: int = 0
+    hard_minus_random: Mapping[str, MeanSE] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """Arms compared on the same folds of the same bags."""
+
+    title: str
+    arms: Sequence[ReportArm]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What the study was made of; slides that failed are not counted in."""
+
+    n_cases: int
+    n_slides: int
+    n_positive: int
+    n_negative: int
+    positive: str
+    negative: str
+
+
+@dataclass(frozen=True)
+class AttentionPicture:
+    """PNG of one slide and its attention; the caption also stands in for it where it cannot be seen."""
+
+    png: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that stands on the page. `config` is YAML text; `run` is a run record."""
+
+    title: str
+    question: str
+    data: ReportData
+    tables: Sequence[ReportTable]
+    config: str
+    run: Mapping[str, object]
+    failures: Sequence[Failure] = ()
+    hard_negatives: Sequence[GalleryPicture] = ()
+    n_hard_negatives: int | None = None
+    attention: Sequence[AttentionPicture] = ()
+    limits: Sequence[str] = field(default=LIMITS)
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page; it loads nothing from anywhere.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    page = render_report(report)
+    with write_atomically(path) as draft:
+        draft.write_text(page, encoding="utf-8")
+
+
+def render_report(report: Report) -> str:
+    """The page as text."""
+    here = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(here),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "signed": _signed, "data_uri": _data_uri, "share": _percent}
+    return environment.get_template("report.html.jinja").render(
+        report=report,
+        columns=COLUMNS,
+        style=Markup((here / "report.css").read_text(encoding="utf-8")),
+        charts=[_chart(table) for table in report.tables],
+        chart_column=COLUMNS[CHART_COLUMN],
+        undefined=MeanSE(math.nan, math.nan, 0, 0),
+        run=list(_flat(report.run)),
+    )
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """One line of the chart, in shares of the axis."""
+
+    name: str
+    value: MeanSE
+    mean: float
+    low: float
+    high: float
+
+
+def _chart(table: ReportTable) -> list[_Bar]:
+    """The arms whose charted value is defined; none if there is nothing to compare."""
+    named = [(arm.name, arm.values[CHART_COLUMN]) for arm in table.arms if CHART_COLUMN in arm.values]
+    defined = [(name, value) for name, value in named if not math.isnan(value.mean)]
+    return [_bar(name, value) for name, value in defined] if len(defined) > 1 else []
+
+
+def _bar(name: str, value: MeanSE) -> _Bar:
+    se = 0.0 if math.isnan(value.se) else value.se
+    return _Bar(name, value, value.mean, max(value.mean - se, 0.0), min(value.mean + se, 1.0))
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _signed(value: float) -> str:
+    # U+2212: a hyphen is no minus, and lines break after it.
+    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "\u2212")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _flat(record: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    """A record's leaves, nested names joined by a space; the config has its own place on the page."""
+    rows: list[tuple[str, str]] = []
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{key} ") if key != "config" else []
+        else:
+            rows.append((prefix + key, _cell(value)))
+    return rows
+
+
+def _cell(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
