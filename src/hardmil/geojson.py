@@ -6,7 +6,7 @@ exports for an image. Rings are closed in the file and open in memory.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +29,7 @@ class Region:
     measurements: dict[str, float] = field(default_factory=dict)
 
 
-def square(x: float, y: float, size: float) -> Float[np.ndarray, "4 2"]:
+def square(x: float | int, y: float | int, size: float | int) -> Float[np.ndarray, "4 2"]:
     """The polygon of a patch with top-left corner (x, y), clockwise as seen on the slide."""
     return np.array([[x, y], [x + size, y], [x + size, y + size], [x, y + size]], dtype=np.float64)
 
@@ -84,14 +84,14 @@ def read_regions(path: Path) -> list[Region]:
         ) from error
 
 
-def _regions(feature: Mapping[str, Any]) -> list[Region]:
+def _regions(feature: Any) -> list[Region]:
     properties = feature.get("properties") or {}
     name = str((properties.get("classification") or {}).get("name", ""))
     measurements = _measurements(properties.get("measurements") or {})
     return [Region(ring, name, measurements) for ring in _rings(feature["geometry"])]
 
 
-def _rings(geometry: Mapping[str, Any]) -> list[Float[np.ndarray, "point 2"]]:
+def _rings(geometry: Any) -> list[Float[np.ndarray, "point 2"]]:
     match geometry["type"]:
         case "Polygon":
             return [_open_ring(geometry["coordinates"][0])]

@@ -181,7 +181,7 @@ def _clefts(rng: np.random.Generator, *, bundles: Map, looseness: Map, nests: li
     outer = fill([nest.scaled(1.06) for nest in nests], shape=shape, soften_px=1.0)
     inner = fill([nest.rim for nest in nests], shape=shape, soften_px=1.0)
     torn = np.clip(smooth_noise(rng, shape=shape, scale_px=45) * 1.4 - 0.2, 0, 0.85)
-    return np.maximum(splits, (outer - inner) * torn)
+    return np.maximum(splits * (1 - inner), (outer - inner) * torn)
 
 
 def _red_cells(rng: np.random.Generator, *, vessels: list[Blob]) -> list[np.ndarray]:
@@ -202,10 +202,17 @@ def _red_cells(rng: np.random.Generator, *, vessels: list[Blob]) -> list[np.ndar
 
 
 def _fat_cells(rng: np.random.Generator, *, fat: list[Blob], shape: tuple[int, int]) -> Map:
-    """Empty, rounded polygons with thin walls between: Voronoi cells of jittered points, shrunk."""
+    """Empty, rounded polygons with thin walls between: Voronoi cells of jittered points."""
+    import cv2
+
     cells = [cell for lobule in fat for cell in _voronoi_cells(rng, lobule=lobule)]
-    # Blurred and cut again, corners become round.
-    return np.clip((fill(cells, shape=shape, soften_px=6) - 0.5) * 6, 0, 1)
+    walls = np.zeros(shape, np.uint8)
+    cv2.polylines(
+        walls, [np.rint(cell * 16).astype(np.int32) for cell in cells], True, 255, 3, cv2.LINE_AA, 4
+    )
+    # Blurred and cut again, the lobule's corners become round.
+    rounded = np.clip((fill(cells, shape=shape, soften_px=7) - 0.5) * 8, 0, 1)
+    return rounded * (1 - cv2.GaussianBlur(walls, (0, 0), 0.7).astype(np.float32) * np.float32(1 / 255))
 
 
 def _voronoi_cells(rng: np.random.Generator, *, lobule: Blob) -> list[np.ndarray]:
@@ -221,5 +228,5 @@ def _voronoi_cells(rng: np.random.Generator, *, lobule: Blob) -> list[np.ndarray
         corners = diagram.vertices[diagram.regions[region]] - point
         is_whole = -1 not in diagram.regions[region] and np.hypot(*corners.T).max() < 1.1 * FAT_CELL_PX
         if is_whole and np.hypot(*(point - lobule.centre)) < lobule.radius:
-            cells.append(point + corners * 0.93)
+            cells.append(point + corners)
     return cells

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -56,7 +56,7 @@ class SlideReader(Protocol):
         """Release the file; safe to call twice."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> "SlideReader": ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
@@ -202,7 +202,7 @@ class OpenSlideReader:
         """Release the file; safe to call twice."""
         self._slide.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "OpenSlideReader":
         return self
 
     def __exit__(
@@ -251,7 +251,7 @@ class PictureSlide:
         """Forget the pixels; safe to call twice."""
         self._picture = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "PictureSlide":
         return self
 
     def __exit__(

@@ -1,0 +1,25 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from hardmil.slides.phantom import draw_phantom, write_phantom
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data; a test that asks for it is skipped where there is none."""
+    folder = os.environ.get("HARDMIL_DATA")
+    if folder:
+        return Path(folder)
+    if os.environ.get("HARDMIL_REQUIRE_DATA") == "1":
+        pytest.fail("HARDMIL_DATA is not set, and HARDMIL_REQUIRE_DATA=1 asks for the real data")
+    pytest.skip("HARDMIL_DATA, the folder of real data, is not set")
+
+
+@pytest.fixture(scope="session")
+def phantom_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up slide with lesions and look-alikes: 960 x 700 px, two levels, 0.5 um/px."""
+    path = tmp_path_factory.mktemp("phantom") / "phantom.tif"
+    write_phantom(path, draw_phantom(7, lesion=True, look_alikes=True, width_px=960, height_px=700))
+    return path

@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hardmil.errors import TableError
+from hardmil.geojson import Region, read_regions, square, write_regions
+
+coordinates = st.integers(-1000, 200_000).map(lambda value: value / 4)
+polygons = st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=9, unique=True).map(np.array)
+regions = st.builds(
+    Region,
+    polygon=polygons,
+    name=st.text(min_size=1),
+    measurements=st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False)),
+)
+
+
+def test_file_is_as_qupath_reads_it(tmp_path: Path):
+    path = tmp_path / "slide.geojson"
+    write_regions(path, [Region(square(10, 20, 64), "lesion", {"attention": 0.25})], object_type="tile")
+    assert json.loads(path.read_text()) == {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": {
+                    "type": "Polygon",
+                    "coordinates": [[[10, 20], [74, 20], [74, 84], [10, 84], [10, 20]]],
+                },
+                "properties": {
+                    "objectType": "tile",
+                    "isLocked": False,
+                    "measurements": {"attention": 0.25},
+                    "classification": {"name": "lesion"},
+                },
+            }
+        ],
+    }
+
+
+@given(st.lists(regions, max_size=4))
+def test_read_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, written: list[Region]):
+    path = tmp_path_factory.mktemp("geojson") / "regions.geojson"
+    write_regions(path, written)
+    read = read_regions(path)
+    assert [(item.name, item.measurements) for item in read] == [
+        (item.name, item.measurements) for item in written
+    ]
+    for found, expected in zip(read, written, strict=True):
+        np.testing.assert_array_equal(found.polygon, expected.polygon)
+
+
+def test_older_qupath_is_understood(tmp_path: Path):
+    """A bare list of features, measurements as pairs, a multipolygon with a hole, no classification."""
+    ring, hole = [[0, 0], [9, 0], [9, 9], [0, 0]], [[2, 1], [3, 1], [3, 2], [2, 1]]
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "MultiPolygon", "coordinates": [[ring, hole], [hole]]},
+        "properties": {"measurements": [{"name": "area", "value": 3}]},
+    }
+    path = tmp_path / "old.geojson"
+    path.write_text(json.dumps([feature]))
+    first, second = read_regions(path)
+    np.testing.assert_array_equal(first.polygon, ring[:-1])
+    np.testing.assert_array_equal(second.polygon, hole[:-1])
+    assert first.name == ""
+    assert first.measurements == {"area": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "Expecting value"),
+        ('{"type": "FeatureCollection"}', "'features'"),
+        ("[1]", "no attribute 'get'"),
+        ('[{"geometry": {"type": "Point", "coordinates": [1, 2]}}]', "found a Point"),
+        ('[{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1]]]}}]', "not closed"),
+        ('[{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [0, 0]]]}}]', "three corners"),
+        ('[{"geometry": null}]', "subscriptable"),
+        ('[{"geometry": {"type": "Polygon", "coordinates": []}, "properties": {}}]', "out of range"),
+        ('[{"geometry": null, "properties": {"measurements": 3}}]', "found measurements 3"),
+    ],
+)
+def test_what_is_no_geojson_of_polygons_is_named(tmp_path: Path, text: str, reason: str):
+    path = tmp_path / "broken.geojson"
+    path.write_text(text)
+    with pytest.raises(TableError, match=rf"broken\.geojson: is no GeoJSON of polygons \(.*{reason}"):
+        read_regions(path)
+
+
+def test_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(TableError, match=r"none\.geojson: cannot be read \(No such file"):
+        read_regions(tmp_path / "none.geojson")
+
+
+def test_measurement_that_json_cannot_hold_is_refused_and_nothing_written(tmp_path: Path):
+    path = tmp_path / "regions.geojson"
+    with pytest.raises(TableError, match=r"measurement 'attention' of 'lesion' is nan; leave it out"):
+        write_regions(path, [Region(square(0, 0, 1), "lesion", {"attention": float("nan")})])
+    assert not path.exists()

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hardmil.errors import SlideError
+from hardmil.geometry import best_level, grid_lines, interpolate_rows, reflect, size_level0_px
+
+
+@pytest.mark.parametrize(
+    ("size_px", "um_per_px", "mpp", "expected"),
+    [
+        (32, 1.0, 0.5, 64),
+        (32, 0.5, 0.5, 32),
+        (32, 0.5, 0.25, 64),
+        (224, 0.5, 0.499, 224),
+        (32, 0.25, 0.5, 16),
+        (27, None, None, 27),
+        (27, None, 0.25, 27),
+    ],
+)
+def test_patch_covers_its_micrometres(size_px, um_per_px, mpp, expected):
+    assert size_level0_px(size_px, um_per_px=um_per_px, mpp=mpp) == expected
+
+
+def test_resolution_without_mpp_is_refused():
+    with pytest.raises(SlideError, match=r"patches at 0\.5 um/px need the slide's micrometres per pixel"):
+        size_level0_px(32, um_per_px=0.5, mpp=None)
+
+
+def test_mpp_of_a_screen_is_refused():
+    with pytest.raises(SlideError, match=r"less than one pixel at 352\.8 um/px; check the slide's mpp"):
+        size_level0_px(32, um_per_px=0.5, mpp=352.8)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [(0.5, 0), (1.0, 0), (1.9, 0), (2.0, 1), (3.99, 2), (4.0, 2), (15.0, 2), (99.0, 3)],
+    [(0.5, 0), (1.0, 0), (1.9, 0), (2.0, 1), (3.99, 2), (4.0, 2), (15.0, 2), (99.0, 3)],
+)
+def test_best_level_is_the_coarsest_that_is_fine_enough(wanted, expected):
+    assert best_level([1.0, 2.0, 4.0001, 16.0], wanted=wanted) == expected
+
+
+def test_grid_lines_drop_the_remainder():
+    assert grid_lines(500, step_px=27).tolist() == list(range(0, 487, 27))
+    assert grid_lines(54, step_px=27).tolist() == [0, 27, 54]
+    assert grid_lines(26, step_px=27).tolist() == [0]
+
+
+def test_rows_are_interpolated_and_held_at_the_ends():
+    table = np.array([[0.0, 10.0], [2.0, 20.0], [6.0, 0.0]])
+    at = np.array([-3.0, 0.0, 0.25, 1.5, 2.0, 9.0])
+    expected = [[0, 10], [0, 10], [0.5, 12.5], [4, 10], [6, 0], [6, 0]]
+    np.testing.assert_allclose(interpolate_rows(table, at), expected)
+
+
+@given(length=st.integers(1, 9), left=st.integers(0, 40), right=st.integers(0, 40))
+def test_reflect_is_numpys_reflect(length, left, right):
+    padded = np.pad(np.arange(length), (left, right), mode="reflect")
+    np.testing.assert_array_equal(reflect(np.arange(-left, length + right), length=length), padded)
