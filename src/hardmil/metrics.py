@@ -36,7 +36,7 @@ class MeanSE:
 
 
 def binary_metrics(
-    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, threshold: float = 0.5
+    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, threshold: float | int = 0.5
 ) -> BinaryMetrics:
     """The paper's six of bag scores; a bag is predicted positive if its score is above the threshold.
 
@@ -62,7 +62,7 @@ def binary_metrics(
 
 
 def threshold_at_sensitivity(
-    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, sensitivity: float
+    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, sensitivity: float | int
 ) -> float:
     """The largest score that at least this share of the positive bags reach; nan without a positive bag.
 
@@ -85,7 +85,7 @@ def threshold_at_sensitivity(
 
 
 def predict_threshold_at_sensitivity(
-    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, sensitivity: float
+    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, sensitivity: float | int
 ) -> float:
     """The largest t for which `score > t` keeps at least this share of the positive bags.
 
@@ -101,7 +101,7 @@ def predict_threshold_at_sensitivity(
 
 
 def fpr_at_sensitivity(
-    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, sensitivity: float
+    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, sensitivity: float | int
 ) -> float:
     """Share of the negative bags that score as high as `threshold_at_sensitivity`, or higher.
 

@@ -18,13 +18,13 @@ def resized(image: UInt8[np.ndarray, "row column 3"], *, edge_px: int) -> UInt8[
     return np.asarray(cv2.resize(image, (edge_px, edge_px), interpolation=rule), dtype=np.uint8)
 
 
-def scale_bar_um(width_um: float) -> float:
+def scale_bar_um(width_um: float | int) -> float:
     """The largest of 1, 2, 5, 10, 20, 50, ... micrometres that is at most a quarter of a width."""
     target = width_um / 4
     power = 10.0 ** math.floor(math.log10(target))
     return next(step * power for step in (5, 2, 1) if step * power <= target)
 
 
-def length_text(um: float) -> str:
+def length_text(um: float | int) -> str:
     """A length as a person writes it: "50 µm", "2 mm"."""
     return f"{um / 1000:g} mm" if um >= 1000 else f"{um:g} µm"

@@ -48,7 +48,7 @@ def attention_overlay(
     coords: Int[np.ndarray, "instance 2"],
     size_level0_px: int,
     attention: Float[np.ndarray, " instance"],
-    downsample: float,
+    downsample: float | int,
 ) -> UInt8[np.ndarray, "row column 3"]:
     """The thumbnail with each patch of the bag coloured by the rank of its attention.
 
@@ -86,7 +86,7 @@ def attention_ranks(attention: Float[np.ndarray, " instance"]) -> Float[np.ndarr
 
 
 def attention_figure(
-    slide: SlideAttention, *, thumbnail: UInt8[np.ndarray, "row column 3"], downsample: float
+    slide: SlideAttention, *, thumbnail: UInt8[np.ndarray, "row column 3"], downsample: float | int
 ) -> bytes:
     """PNG of the slide beside its attention, with a scale bar where mpp is known, and truth outlined.
 
@@ -134,7 +134,7 @@ def _title(slide: SlideAttention) -> str:
     return f"{slide.slide_id}   {label}   bag score {slide.bag_score:.3f}".replace("$", r"\$")
 
 
-def _draw_truth(panels: list[Axes], truth: Sequence[Region], *, downsample: float) -> None:
+def _draw_truth(panels: list[Axes], truth: Sequence[Region], *, downsample: float | int) -> None:
     """Outline the regions in both panels, one line style a name, and say which is which."""
     names = list(dict.fromkeys(region.name for region in truth))
     outlines = itertools.cycle(_OUTLINES)

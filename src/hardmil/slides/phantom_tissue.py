@@ -23,10 +23,10 @@ class Blob:
     """A rounded outline: centre (x, y), mean radius and points of its rim, in level-0 px."""
 
     centre: Float[np.ndarray, "2"]
-    radius: float
+    radius: float | int
     rim: Float[np.ndarray, "point 2"]
 
-    def scaled(self, factor: float) -> Float[np.ndarray, "point 2"]:
+    def scaled(self, factor: float | int) -> Float[np.ndarray, "point 2"]:
         """The rim, moved away from the centre."""
         return self.centre + (self.rim - self.centre) * factor
 
@@ -43,7 +43,7 @@ class Ground:
     """Direction of the collagen, radians from x towards y."""
 
 
-def smooth_noise(rng: np.random.Generator, *, shape: tuple[int, int], scale_px: float) -> Map:
+def smooth_noise(rng: np.random.Generator, *, shape: tuple[int, int], scale_px: float | int) -> Map:
     """Random hills about `scale_px` wide, mean 0, standard deviation about 0.7."""
     import cv2
 
@@ -59,7 +59,7 @@ def smooth_noise(rng: np.random.Generator, *, shape: tuple[int, int], scale_px: 
     return cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def grain(rng: np.random.Generator, *, shape: tuple[int, int], sigma_px: float) -> Map:
+def grain(rng: np.random.Generator, *, shape: tuple[int, int], sigma_px: float | int) -> Map:
     """Random grain, blurred, mean 0, standard deviation 1."""
     import cv2
 
@@ -67,7 +67,9 @@ def grain(rng: np.random.Generator, *, shape: tuple[int, int], sigma_px: float) 
     return cv2.GaussianBlur(noise, (0, 0), sigma_px) * np.float32(2 * np.sqrt(np.pi) * sigma_px)
 
 
-def blob(rng: np.random.Generator, *, centre: Float[np.ndarray, "2"], radius: float, wobble: float) -> Blob:
+def blob(
+    rng: np.random.Generator, *, centre: Float[np.ndarray, "2"], radius: float | int, wobble: float
+) -> Blob:
     """A rounded outline of 48 points around a centre, of about the area of a circle of `radius`."""
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     order = np.arange(2, 7)
@@ -78,7 +80,7 @@ def blob(rng: np.random.Generator, *, centre: Float[np.ndarray, "2"], radius: fl
     return Blob(centre, radius, centre + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1))
 
 
-def fill(polygons: list[np.ndarray], *, shape: tuple[int, int], soften_px: float) -> Map:
+def fill(polygons: list[np.ndarray], *, shape: tuple[int, int], soften_px: float | int) -> Map:
     """1 inside the polygons, 0 outside, softened at the rim."""
     import cv2
 
@@ -157,7 +159,7 @@ def _collagen(rng: np.random.Generator, *, along: Map, across: Map) -> tuple[Map
     return sheets[0], sheets[1]
 
 
-def _wrapped(values: Map, *, unit: float, period: int) -> Map:
+def _wrapped(values: Map, *, unit: float | int, period: int) -> Map:
     """Values in units, modulo a period; four times as fast as NumPy's own modulo."""
     turns = values * np.float32(1 / (unit * period))
     return (turns - np.floor(turns)) * np.float32(period)

@@ -21,12 +21,6 @@ class Arm:
     model: ModelConfig
     mining: MiningConfig
 
-    @property
-    def control(self) -> "str | None":
-        """Name of the arm that is this one's random control; None for an arm that does not mine."""
-        mines = self.mining.use != "none" and self.mining.draw == "hard"
-        return f"{self.name}@random" if mines else None
-
 
 def arm(name: str, *, study: StudyConfig) -> Arm:
     """The arm of this name; what the name does not say is as in the study.

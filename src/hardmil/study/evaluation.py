@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hardmil.bags.folds import Fold, check_folds
-from hardmil.config import resolve_config
 from hardmil.errors import FoldError
 from hardmil.jobs import progress
 from hardmil.mil.training import Device
@@ -22,7 +21,7 @@ from hardmil.study.results import (
     trial_name,
     write_attention,
 )
-from hardmil.study.trial import Cohort, Trainer, Trial, TrialResult, run_trial
+from hardmil.study.trial import Cohort, Trainer, Trial, TrialResult, longest_training, run_trial
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +66,7 @@ class Evaluation:
         return (self.seed * 1000 + repeat) * 1000 + fold
 
 
-def evaluate(evaluation: Evaluation, *, device: Device, quiet: bool = False) -> None:
+def evaluate_arms(evaluation: Evaluation, *, device: Device, quiet: bool = False) -> None:
     """Run every trial that has no row under its hash, and put its rows into the tables as it ends.
 
     Raises:
@@ -77,11 +76,11 @@ def evaluate(evaluation: Evaluation, *, device: Device, quiet: bool = False) -> 
         check_folds(folds, evaluation.cohort.cases)
     rows = {trial_name(row): row for row in read_rows(evaluation.folder / "results.csv")}
     todo = [trial for trial in evaluation.trials() if not _is_done(trial, evaluation, rows)]
-    budgets = [_epochs(trial, evaluation.cohort) for trial in todo]
-    for number, (trial, budget) in enumerate(zip(todo, budgets, strict=True), 1):
+    kind = evaluation.cohort.bags[0].kind
+    for number, trial in enumerate(todo, 1):
         fold = f"repeat {trial.repeat + 1} fold {trial.fold_number + 1}"
         label = f"[{number}/{len(todo)}] {trial.arm.name}, {fold}"
-        with progress(label, total=budget, quiet=quiet) as step:
+        with progress(label, total=longest_training(trial.arm, kind=kind), quiet=quiet) as step:
             trainer = Trainer(
                 evaluation.folder / "trials",
                 evaluation.cohort.digest,
@@ -134,7 +133,16 @@ def keep(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -> None:
     replace_rows(folder / "results.csv", [row], trial=identity, columns=RESULTS)
 
 
-def valid_rows(evaluation: Evaluation, *, also: Sequence[Arm] = ()) -> tuple[list[Row], list[Row], list[Row]]:
+@dataclass(frozen=True)
+class TrialRows:
+    """Rows of the tables that belong together."""
+
+    results: list[Row]
+    predictions: list[Row]
+    hard_negatives: list[Row]
+
+
+def valid_rows(evaluation: Evaluation, *, also: Sequence[Arm] = ()) -> TrialRows:
     """Rows of results, predictions and hard negatives made under just this setting.
 
     Args:
@@ -153,19 +161,9 @@ def valid_rows(evaluation: Evaluation, *, also: Sequence[Arm] = ()) -> tuple[lis
     names = {trial_name(row) for row in results}
     predictions = [row for row in read_rows(folder / "predictions.csv") if trial_name(row) in names]
     mined = [row for row in read_rows(folder / "hard_negatives.csv") if trial_name(row) in names]
-    return results, predictions, mined
+    return TrialRows(results, predictions, mined)
 
 
 def _is_done(trial: Trial, evaluation: Evaluation, rows: dict[tuple[str, ...], Row]) -> bool:
     row = rows.get(trial_name(evaluation.identity(trial)))
     return row is not None and row["config_hash"] == trial.config_hash(evaluation.cohort)
-
-
-def _epochs(trial: Trial, cohort: Cohort) -> int:
-    """Epochs a trial takes if nothing is shared and every round mines: the length of its progress bar."""
-    mining = trial.arm.mining
-    epochs = resolve_config(trial.arm.model, kind=cohort.bags[0].kind).training.epochs or 0
-    if mining.use == "none":
-        return epochs
-    inner = mining.inner_folds if mining.source == "out-of-fold" else 0
-    return epochs * (1 + mining.rounds * (1 + inner))

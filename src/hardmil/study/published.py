@@ -17,6 +17,8 @@ from hardmil.slides.patches import cut_patches, place_patches, read_patches
 from hardmil.slides.reader import SlideReader, open_slide
 
 COLON_PX, UCSB_PX = 27, 32
+# Sirinukunwattana et al. 2016; that of the UCSB images is not given.
+COLON_MPP = 0.55
 NUCLEI = ("epithelial", "fibroblast", "inflammatory", "others")
 GROUPS = "abutting_groups.csv"
 GROUP_COLUMN = "group_0.45_plus_by_eye"
@@ -90,6 +92,8 @@ class PublishedSet:
     bags: Sequence[Bag]
     classes: tuple[str, str]
     notes: tuple[str, ...]
+    paths: Mapping[str, Path]
+    mpp: float | None
 
 
 def read_published(name: str, *, folder: Path, split: str, config: PatchConfig) -> PublishedSet:
@@ -130,7 +134,8 @@ def _read_colon(folder: Path, *, split: str, config: PatchConfig) -> PublishedSe
         made.append(
             Bag(path.stem, case, label, equalise(patches, mode=config.equalise), coords, config.size_px)
         )
-    return PublishedSet(made, ("normal", "epithelial"), tuple(notes))
+    paths = {path.stem: path for path in images}
+    return PublishedSet(made, ("normal", "epithelial"), tuple(notes), paths, mpp=COLON_MPP)
 
 
 def _colon_patches(
@@ -203,7 +208,8 @@ def _read_ucsb(folder: Path, *, split: str, config: PatchConfig) -> PublishedSet
     root = _find(folder, "ytma*.tif*", what="the UCSB breast set")
     made: list[Bag] = []
     notes: list[str] = []
-    for path in sorted(root.glob("ytma*.tif*")):
+    images = sorted(root.glob("ytma*.tif*"))
+    for path in images:
         found = re.match(r"(ytma\d+_\d+)_(benign|malignant)\d+", path.stem)
         if found is None:
             raise TableError(
@@ -216,7 +222,8 @@ def _read_ucsb(folder: Path, *, split: str, config: PatchConfig) -> PublishedSet
         pixels = equalise(patches, mode=config.equalise)
         case = stem if split == "group" else path.stem
         made.append(Bag(path.stem, case, int(label == "malignant"), pixels, coords, config.size_px))
-    return PublishedSet(made, ("benign", "malignant"), tuple(notes))
+    paths = {path.stem: path for path in images}
+    return PublishedSet(made, ("benign", "malignant"), tuple(notes), paths, mpp=None)
 
 
 def _find(folder: Path, pattern: str, *, what: str) -> Path:

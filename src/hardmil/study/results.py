@@ -22,8 +22,7 @@ TRIAL = ("arm", "split", "patches", "repeat", "fold")
 METRICS = ("accuracy", "precision", "recall", "f_score", "auc", "fpr")
 RESULTS = (*TRIAL, "config_hash", "n_false_positive_bags", "n_hard", *METRICS, "seconds")
 PREDICTIONS = (*TRIAL, "slide_id", "case_id", "label", "bag_score", "prediction")
-HARD_NEGATIVES = (
-    *TRIAL,
+MINED = (
     "round",
     "slide_id",
     "case_id",
@@ -36,6 +35,7 @@ HARD_NEGATIVES = (
     "cluster",
     "source",
 )
+HARD_NEGATIVES = (*TRIAL, *MINED)
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -6,9 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardmil.metrics import MeanSE, fpr_at_sensitivity, mean_and_se
+from hardmil.study.arms import MINING_USES
 from hardmil.study.results import METRICS, Row
 
 SENSITIVITIES = {"fpr_at_sens_90": 0.90, "fpr_at_sens_95": 0.95}
+
+
+SUMMARY = (
+    "arm",
+    "split",
+    "patches",
+    "n_trials",
+    "n_repeats",
+    "n_false_positive_bags",
+    "n_hard",
+    *(f"{name}{part}" for name in (*METRICS, *SENSITIVITIES) for part in ("", "_se")),
+)
 
 
 @dataclass(frozen=True)
@@ -19,15 +32,16 @@ class ArmSummary:
     split: str
     patches: str
     values: Mapping[str, MeanSE]
+    by_repeat: Mapping[str, Sequence[float]]
     n_trials: int
     n_repeats: int
     n_false_positive_bags: int
     n_hard: int
 
     @property
-    def mined_nothing(self) -> bool:
-        """Whether an arm that mines found nothing in any trial, so that it equals its base."""
-        return self.n_hard == 0 and any(use in self.arm for use in ("+sb", "+mb", "+fmb"))
+    def mines(self) -> bool:
+        """Whether the arm mines at all."""
+        return any(f"+{use}" in self.arm for use in MINING_USES)
 
 
 def summarise(results: Sequence[Row], *, predictions: Sequence[Row], positive: str) -> list[ArmSummary]:
@@ -55,25 +69,47 @@ def summarise(results: Sequence[Row], *, predictions: Sequence[Row], positive: s
     ]
 
 
+def hard_minus_random(one: ArmSummary, *, summary: Sequence[ArmSummary]) -> dict[str, MeanSE] | None:
+    """An arm minus its random control, repeat by repeat; None if the control was not run as often."""
+    for other in summary:
+        same = (other.split, other.patches, other.n_trials) == (one.split, one.patches, one.n_trials)
+        if same and other.arm == f"{one.arm}@random":
+            return {
+                name: mean_and_se([a - b for a, b in zip(values, other.by_repeat[name], strict=True)])
+                for name, values in one.by_repeat.items()
+            }
+    return None
+
+
+def summary_rows(summary: Iterable[ArmSummary]) -> list[dict[str, object]]:
+    """The table of arms as rows of summary.csv."""
+    return [
+        {
+            **{name: getattr(one, name) for name in SUMMARY if hasattr(one, name)},
+            **{name: value.mean for name, value in one.values.items()},
+            **{f"{name}_se": value.se for name, value in one.values.items()},
+        }
+        for one in summary
+    ]
+
+
 def _summary(
     key: tuple[str, str, str], *, results: Sequence[Row], predictions: Sequence[Row], positive: str
 ) -> ArmSummary:
     repeats = sorted({row["repeat"] for row in results}, key=int)
-    values = {
-        name: mean_and_se([_fold_mean(results, name, repeat) for repeat in repeats]) for name in METRICS
-    }
+    by_repeat = {name: [_fold_mean(results, name, repeat) for repeat in repeats] for name in METRICS}
     for name, sensitivity in SENSITIVITIES.items():
-        pooled = [
+        by_repeat[name] = [
             _pooled_fpr(predictions, repeat=repeat, sensitivity=sensitivity, positive=positive)
             for repeat in repeats
         ]
-        values[name] = mean_and_se(pooled)
     arm, split, patches = key
     return ArmSummary(
         arm=arm,
         split=split,
         patches=patches,
-        values=values,
+        values={name: mean_and_se(values) for name, values in by_repeat.items()},
+        by_repeat=by_repeat,
         n_trials=len(results),
         n_repeats=len(repeats),
         n_false_positive_bags=_total(results, "n_false_positive_bags"),

@@ -10,12 +10,12 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold
-from hardmil.config import ModelConfig, fingerprint, resolve_config
+from hardmil.config import BagKind, ModelConfig, fingerprint, resolve_config
 from hardmil.metrics import BinaryMetrics, binary_metrics
+from hardmil.mil.bundle import load_network, save_network
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import Device, ExtraBags, fit
-from hardmil.mil.weights import load_network, save_network
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.study.arms import Arm
@@ -160,3 +160,12 @@ def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
         n_false_positive_bags=mined.n_false_positive_bags,
         seconds=time.monotonic() - started,
     )
+
+
+def longest_training(arm: Arm, *, kind: BagKind) -> int:
+    """Epochs of an arm if nothing is shared and every round mines: the length of its progress bar."""
+    epochs = resolve_config(arm.model, kind=kind).training.epochs or 0
+    if arm.mining.use == "none":
+        return epochs
+    inner = arm.mining.inner_folds if arm.mining.source == "out-of-fold" else 0
+    return epochs * (1 + arm.mining.rounds * (1 + inner))

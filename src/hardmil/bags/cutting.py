@@ -1,0 +1,145 @@
+"""A slide of the table -> its patches: where they are, then their pixels as a bag."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hardmil.bags.bag import Bag, Coords, read_bag, read_coords, write_bag, write_coords
+from hardmil.bags.manifest import SlideRow
+from hardmil.config import PatchConfig, fingerprint
+from hardmil.errors import BagError, FeatureFileError, SlideError
+from hardmil.slides.color import equalise
+from hardmil.slides.patches import PatchGrid, place_patches, read_patches
+from hardmil.slides.reader import SlideReader, open_slide
+
+# On `coords`: the knobs a file was made under, so that a second run knows what is finished.
+MADE_UNDER = "hardmil_patches"
+# A 10x objective samples about 1 micrometre a pixel: magnification = 10 / mpp.
+UM_PER_PX_AT_1X = 10.0
+
+
+def cutting_fingerprint(config: PatchConfig, *, mpp: float | None) -> str:
+    """Digits of all that decides which pixels a patch holds; equalising comes later."""
+    knobs = config.model_dump(mode="json", exclude={"equalise"})
+    return fingerprint([knobs, mpp])
+
+
+def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> int:
+    """Find a slide's patches and write where they are; their number.
+
+    Skips a slide whose file was made under the same knobs.
+
+    Raises:
+        SlideError: If the slide cannot be read, or none of its patches holds enough tissue.
+    """
+    made_under = cutting_fingerprint(config, mpp=row.mpp)
+    places = _places_made_under(path, made_under)
+    if places is None:
+        with _open(row) as slide:
+            grid = place_patches(slide, config, mpp=row.mpp)
+            attributes = _attributes(slide, grid, config=config, row=row) | {MADE_UNDER: made_under}
+        size = grid.size_level0_px
+        write_coords(path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=attributes)
+        places = read_coords(path)
+    if len(places.coords) == 0:
+        raise SlideError(
+            f"slide {row.slide_id}: no patch of {row.path} holds {config.min_tissue:.0%} tissue; look at the "
+            "slide, lower patches.min_tissue, or take it out of the table"
+        )
+    return len(places.coords)
+
+
+def write_pixels(row: SlideRow, *, config: PatchConfig, places: Path, path: Path) -> int:
+    """Read a slide's patches and write them as its bag file; their number.
+
+    Finds the patches first where that was not done. Skips a slide whose file was made under the same knobs.
+
+    Raises:
+        SlideError: If the slide cannot be read, or none of its patches holds enough tissue.
+    """
+    made_under = cutting_fingerprint(config, mpp=row.mpp)
+    done = _places_made_under(path, made_under)
+    if done is not None:
+        return len(done.coords)
+    write_places(row, config=config, path=places)
+    found = read_coords(places)
+    grid = PatchGrid(found.coords, config.size_px, found.size_level0_px, np.ones(len(found.coords)))
+    with _open(row) as slide:
+        patches = read_patches(slide, grid)
+    bag = Bag(row.slide_id, row.case_id, -1, patches, grid.coords, grid.size_level0_px)
+    write_bag(path, bag, attributes=found.attributes)
+    return len(bag)
+
+
+def read_pixels(row: SlideRow, *, config: PatchConfig, path: Path, label: int) -> Bag:
+    """The bag of a slide from its file, equalised.
+
+    Raises:
+        BagError: If there is no file, or it was made under other knobs.
+    """
+    if not path.exists():
+        raise BagError(f"slide {row.slide_id}: no bag at {path}; expected its patches; run: hardmil encode")
+    if _places_made_under(path, cutting_fingerprint(config, mpp=row.mpp)) is None:
+        raise BagError(
+            f"slide {row.slide_id}: {path} was made under other `patches` knobs than the study's; run again: "
+            "hardmil encode"
+        )
+    bag = read_bag(path, case_id=row.case_id, label=label, slide_id=row.slide_id)
+    return equalised(bag, config=config)
+
+
+def cut_bag(row: SlideRow, *, config: PatchConfig, label: int) -> Bag:
+    """The bag of a slide straight from the slide, equalised; writes nothing.
+
+    Raises:
+        SlideError: If the slide cannot be read.
+        EmptyBagError: If none of its patches holds enough tissue.
+    """
+    with _open(row) as slide:
+        grid = place_patches(slide, config, mpp=row.mpp)
+        patches = read_patches(slide, grid)
+    bag = Bag(row.slide_id, row.case_id, label, patches, grid.coords, grid.size_level0_px)
+    return equalised(bag, config=config)
+
+
+def equalised(bag: Bag, *, config: PatchConfig) -> Bag:
+    """The bag with the histogram of each patch equalised, as the knob says; features as they are."""
+    if bag.kind == "features":
+        return bag
+    return replace(bag, instances=equalise(bag.instances, mode=config.equalise))
+
+
+def _open(row: SlideRow) -> SlideReader:
+    if row.path is None:
+        raise SlideError(f"slide {row.slide_id}: no path in the table; fill its path column")
+    return open_slide(row.path)
+
+
+def _places_made_under(path: Path, made_under: str) -> Coords | None:
+    """The places in a file, if it was made under these knobs; None if it was not, or is no whole file."""
+    if not path.exists():
+        return None
+    try:
+        places = read_coords(path)
+    except FeatureFileError:
+        return None
+    return places if places.attributes.get(MADE_UNDER) == made_under else None
+
+
+def _attributes(
+    slide: SlideReader, grid: PatchGrid, *, config: PatchConfig, row: SlideRow
+) -> dict[str, object]:
+    """TRIDENT's attributes of `coords`, as far as they are known."""
+    mpp = slide.mpp if row.mpp is None else row.mpp
+    known: dict[str, object] = {
+        "patch_size": grid.size_px,
+        "overlap": 0,
+        "level0_width": slide.width_px,
+        "level0_height": slide.height_px,
+    }
+    if mpp is not None:
+        magnification = UM_PER_PX_AT_1X / mpp
+        known["level0_magnification"] = round(magnification)
+        known["target_magnification"] = round(magnification * grid.size_px / grid.size_level0_px)
+    return known

@@ -1,0 +1,250 @@
+"""The command line: parse, call one command, print. Knows no method, imports no room at start."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hardmil.errors import HardmilError
+
+if TYPE_CHECKING:
+    from hardmil.commands.outcome import Outcome
+
+app = typer.Typer(
+    name="hardmil",
+    help="Attention-MIL classifiers of histology slides, with their hard negatives mined. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="A study.yaml, or its folder.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of study.yaml, e.g. mining.n_clusters=8."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, for scripts.")]
+DeviceName = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+OnlyFolds = Annotated[str | None, typer.Option(help="Run these folds alone, e.g. 0,1.")]
+
+
+def main() -> None:
+    """Run the command line; an error the user can mend is one line on stderr and exit 1."""
+    try:
+        app()
+    except HardmilError as error:
+        print(f"hardmil: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder of the demo's study.")] = Path("hardmil-demo"),
+    seed: Annotated[int, typer.Option(help="Of the made-up cohort and the training.")] = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Made-up cohort -> train, mine, retrain, report.html."""
+    from hardmil.commands.demo import demo as run
+
+    _finish(run(output, seed=seed, quiet=quiet), as_json=as_json)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")], as_json: Json = False
+) -> None:
+    """A commented study.yaml and a slides.csv to fill in."""
+    from hardmil.commands.init import init as run
+
+    _finish(run(folder), as_json=as_json)
+
+
+@app.command()
+def patch(study: StudyPath, overrides: Set = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Tissue and patch places of every slide."""
+    from hardmil.commands.patch import patch as run
+
+    _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
+
+
+@app.command()
+def encode(study: StudyPath, overrides: Set = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Pixels of every patch, one bag file a slide."""
+    from hardmil.commands.encode import encode as run
+
+    _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
+
+
+@app.command()
+def train(
+    study: StudyPath,
+    overrides: Set = None,
+    device: DeviceName = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """One deployable bundle from all slides: base, mine, retrain."""
+    from hardmil.commands.train import train as run
+
+    _finish(run(study, overrides=overrides or (), device=device, quiet=quiet), as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    study: StudyPath,
+    overrides: Set = None,
+    name: Annotated[str, typer.Option(help="Folder of the run below runs/.")] = "main",
+    only_folds: OnlyFolds = None,
+    device: DeviceName = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Arms x repeats x folds: results.csv and report.html."""
+    from hardmil.commands.evaluate import evaluate as run
+
+    outcome = run(
+        study,
+        overrides=overrides or (),
+        name=name,
+        only_folds=_numbers(only_folds),
+        device=device,
+        quiet=quiet,
+    )
+    _finish(outcome, as_json=as_json)
+
+
+@app.command()
+def mine(
+    study: StudyPath,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle; that of the study by default.")] = None,
+    overrides: Set = None,
+    device: DeviceName = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """The hard negatives of a bundle: table, gallery, GeoJSON. Never trains."""
+    from hardmil.commands.mine import mine as run
+
+    outcome = run(study, bundle_folder=bundle, overrides=overrides or (), device=device, quiet=quiet)
+    _finish(outcome, as_json=as_json)
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that train left.")],
+    slides: Annotated[list[Path] | None, typer.Argument(metavar="SLIDE...", help="Slide files.")] = None,
+    table: Annotated[Path | None, typer.Option("--slides", help="A table of slides instead.")] = None,
+    features: Annotated[Path | None, typer.Option(help="Folder of TRIDENT or CLAM features.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predictions"),
+    mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel, where files do not say.")] = None,
+    heatmaps: Annotated[bool, typer.Option(help="Draw a heat map of each slide.")] = True,
+    device: DeviceName = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Scores, heat maps and GeoJSON of new slides; with labels in the table, the metrics too."""
+    from hardmil.commands.predict import predict as run
+
+    outcome = run(
+        bundle,
+        slides=slides or (),
+        table=table,
+        features=features,
+        output=output,
+        mpp=mpp,
+        heatmaps=heatmaps,
+        device=device,
+        quiet=quiet,
+    )
+    _finish(outcome, as_json=as_json)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="colon|ucsb", help="Which of the paper's two sets.")],
+    data: Annotated[Path, typer.Option(help="The set in its original layout.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write to; reproduce-NAME by default.")
+    ] = None,
+    arms: Annotated[str | None, typer.Option(help="Arms, comma between; the paper's by default.")] = None,
+    folds: Annotated[int | None, typer.Option(help="K of K-fold; the paper's 10 or 4 by default.")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="Times to draw folds; the paper's 5 by default.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="The paper's 120 or 300 by default.")] = None,
+    split: Annotated[
+        str, typer.Option(help="image (as the paper) or group (no field on both sides).")
+    ] = "image",
+    patches: Annotated[str, typer.Option(help="grid, or nuclei (colon).")] = "grid",
+    only_folds: OnlyFolds = None,
+    overrides: Set = None,
+    device: DeviceName = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """The paper's table beside ours."""
+    from hardmil.commands.reproduce import Reproduction
+    from hardmil.commands.reproduce import reproduce as run
+
+    asked = Reproduction(
+        folds=folds,
+        repeats=repeats,
+        epochs=epochs,
+        arms=tuple(part.strip() for part in arms.split(",")) if arms else None,
+        split=split,
+        patches=patches,
+        only_folds=_numbers(only_folds),
+    )
+    outcome = run(
+        name,
+        data=data,
+        output=output or Path(f"reproduce-{name}"),
+        asked=asked,
+        overrides=overrides or (),
+        device=device,
+        quiet=quiet,
+    )
+    _finish(outcome, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What is installed, and which readers and devices work here."""
+    from hardmil.commands.doctor import doctor as run
+
+    _finish(run(), as_json=as_json)
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    """(0, 1) for "0,1"."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: expected numbers of folds, such as 0,1") from error
+
+
+def _finish(outcome: "Outcome", *, as_json: bool) -> None:
+    """Print what a command says, its failures before; exit 1 if there are any."""
+    from hardmil.jobs import print_failures
+
+    print_failures(list(outcome.failures), log=outcome.log)
+    for line in outcome.lines:
+        print(line)
+    if as_json:
+        failed = {failure.name: failure.message for failure in outcome.failures}
+        print(json.dumps({**outcome.values, "failures": failed}))
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The table of arms, for the terminal and for scripts."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from hardmil.metrics import MeanSE
+from hardmil.study.published import Published
+from hardmil.study.statistics import ArmSummary
+
+HEADINGS = {
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f_score": "F-score",
+    "auc": "AUC",
+    "fpr": "FPR",
+    "fpr_at_sens_90": "FPR@90",
+    "fpr_at_sens_95": "FPR@95",
+}
+PAPER_WORD = "  paper"
+
+
+def arms_table(
+    summary: Sequence[ArmSummary], *, paper: Mapping[str, Mapping[str, Published]] | None = None
+) -> list[str]:
+    """One line an arm, and under it the paper's where there is one; numbers rest on `trials` each."""
+    rows = [["arm", *HEADINGS.values(), "trials", "mined"]]
+    for one in summary:
+        cells = [cell(one.values[name]) for name in HEADINGS]
+        rows.append([one.arm, *cells, str(one.n_trials), mined_cell(one)])
+        if paper is not None:
+            published = paper.get(one.arm, {})
+            rows.append([PAPER_WORD, *(_published(published.get(name)) for name in HEADINGS), "", ""])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def cell(value: MeanSE) -> str:
+    """`.906 ±.007`, without spread where there is one repeat; `-` where the value is undefined."""
+    if math.isnan(value.mean):
+        return "-"
+    spread = "" if math.isnan(value.se) else f" ±{_short(value.se)}"
+    return f"{_short(value.mean)}{spread}"
+
+
+def mined_cell(one: ArmSummary) -> str:
+    """How many instances from how many false-positive bags, over all trials."""
+    if not one.mines:
+        return ""
+    return f"{one.n_hard} from {one.n_false_positive_bags} bags" if one.n_hard else "nothing: equals its base"
+
+
+def arms_values(summary: Sequence[ArmSummary]) -> list[dict[str, object]]:
+    """The same for --json."""
+    return [
+        {
+            "arm": one.arm,
+            "n_trials": one.n_trials,
+            "n_hard": one.n_hard,
+            "n_false_positive_bags": one.n_false_positive_bags,
+            **{name: None if math.isnan(v.mean) else v.mean for name, v in one.values.items()},
+        }
+        for one in summary
+    ]
+
+
+def _published(value: Published | None) -> str:
+    if value is None:
+        return "-"
+    return f"{_short(value.mean)} ±{_short(value.se)}" if value.se is not None else _short(value.mean)
+
+
+def _short(value: float) -> str:
+    """.906 rather than 0.906, as the paper prints."""
+    text = f"{value:.3f}"
+    return text.removeprefix("0") if text.startswith("0") else text

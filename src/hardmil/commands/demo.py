@@ -1,0 +1,48 @@
+"""`hardmil demo`: a made-up cohort as real files, then the path a user's study takes."""
+
+from pathlib import Path
+
+from hardmil.commands.encode import encode
+from hardmil.commands.evaluate import evaluate
+from hardmil.commands.outcome import Outcome
+from hardmil.commands.patch import patch
+from hardmil.config import EvaluationConfig, MiningConfig, PatchConfig, StudyConfig, TrainingConfig
+from hardmil.config_file import FILE_NAME, commented_yaml
+from hardmil.files import write_atomically
+from hardmil.jobs import progress
+from hardmil.slides.phantom import write_cohort
+
+N_TRAIN, N_TEST = 24, 16
+
+
+def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
+    """Draw the slides (unless they are there), then patch, encode, evaluate; the report is the last line.
+
+    Raises:
+        StoreError: If the folder may not be written.
+    """
+    config = demo_config(seed)
+    if not (folder / config.slides).exists():
+        with progress("drawing slides", total=N_TRAIN + N_TEST, quiet=quiet) as step:
+            write_cohort(folder, n_train=N_TRAIN, n_test=N_TEST, seed=seed, progress=lambda slide_id: step())
+    with write_atomically(folder / FILE_NAME) as draft:
+        draft.write_text(commented_yaml(config), encoding="utf-8")
+    placed = patch(folder, quiet=quiet)
+    cut = encode(folder, quiet=quiet)
+    compared = evaluate(folder, name="demo", quiet=quiet)
+    about = "slides are made up: they show how the program works, not how good it is on tissue"
+    return Outcome([*placed.lines, *cut.lines, about, *compared.lines], compared.values, compared.failures)
+
+
+def demo_config(seed: int) -> StudyConfig:
+    """The demo's knobs: small and quick, 1 um/px, cases held out by a splits file."""
+    return StudyConfig(
+        seed=seed,
+        positive="positive",
+        patches=PatchConfig(size_px=32, um_per_px=1.0),
+        training=TrainingConfig(epochs=10, lr=5e-4),
+        mining=MiningConfig(inner_folds=3),
+        evaluation=EvaluationConfig(
+            arms=("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance"), splits="."
+        ),
+    )

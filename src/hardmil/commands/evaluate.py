@@ -1,0 +1,111 @@
+"""`hardmil evaluate STUDY`: arms x repeats x folds, results.csv, report.html."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hardmil.bags.folds import Fold, read_splits, repeated_folds
+from hardmil.commands.arms_table import arms_table, arms_values
+from hardmil.commands.outcome import Outcome
+from hardmil.commands.report_page import Page, write_evaluation_report
+from hardmil.commands.study_folder import Study, open_study, study_bags
+from hardmil.files import write_run_record
+from hardmil.jobs import Failure, write_failures
+from hardmil.mil.training import find_device
+from hardmil.study.arms import arm
+from hardmil.study.evaluation import Evaluation, evaluate_arms, valid_rows
+from hardmil.study.results import write_rows
+from hardmil.study.statistics import SUMMARY, summarise, summary_rows
+from hardmil.study.trial import Cohort, make_cohort
+
+
+def evaluate(
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    name: str = "main",
+    only_folds: tuple[int, ...] | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+) -> Outcome:
+    """Run the study's arms on the same folds and write the tables and the report to runs/<name>.
+
+    Raises:
+        BagError: If no slide has a bag.
+        FoldError: If the folds cannot be drawn, or leak.
+    """
+    started = time.time()
+    study = open_study(path, overrides=overrides)
+    config = study.config
+    arms = [arm(name, study=config) for name in config.evaluation.arms]
+    found = study_bags(study, quiet=quiet)
+    cohort = make_cohort(found.bags)
+    evaluation = Evaluation(
+        cohort=cohort,
+        folds=study_folds(study, cohort=cohort, failures=found.failures),
+        arms=arms,
+        classes=study.manifest.classes,
+        folder=study.folder / "runs" / name,
+        split="case" if config.evaluation.splits is None else "file",
+        patches="features" if config.features is not None else config.patches.mode,
+        seed=config.seed,
+        only_folds=only_folds,
+    )
+    where = find_device(device or config.device, precision=config.training.precision)
+    evaluate_arms(evaluation, device=where, quiet=quiet)
+    rows = valid_rows(evaluation)
+    summary = summarise(rows.results, predictions=rows.predictions, positive=study.manifest.classes[1])
+    write_rows(evaluation.folder / "summary.csv", summary_rows(summary), columns=SUMMARY)
+    log = write_failures(evaluation.folder, list(found.failures))
+    record = config.model_dump(mode="json")
+    write_run_record(evaluation.folder, "hardmil evaluate", config=record, seed=config.seed, started=started)
+    report = write_evaluation_report(
+        _page(study, failures=found.failures), evaluation=evaluation, rows=rows, summary=summary
+    )
+    lines = [*arms_table(summary), f"tables: {evaluation.folder}", f"report: {report}"]
+    values = {"folder": str(evaluation.folder), "report": str(report), "arms": arms_values(summary)}
+    return Outcome(lines, values, found.failures, log)
+
+
+def study_folds(study: Study, *, cohort: Cohort, failures: Sequence[Failure]) -> list[list[Fold]]:
+    """[repeat][fold] as the study says: from its splits files, or drawn by case.
+
+    Of a splits file, train and val together are trained on: hardmil holds out its own validation cases there.
+    """
+    config = study.config.evaluation
+    if config.splits is None:
+        return repeated_folds(
+            cohort.labels,
+            cohort.cases,
+            n_folds=config.folds,
+            n_repeats=config.repeats,
+            seed=study.config.seed,
+        )
+    slide_ids = [bag.slide_id for bag in cohort.bags]
+    failed = {failure.name for failure in failures}
+    folds = read_splits(study.folder / config.splits, slide_ids, failed=failed)
+    return [[_with_validation_in_train(fold) for fold in folds]]
+
+
+def _with_validation_in_train(fold: Fold) -> Fold:
+    if fold.validation is None:
+        return fold
+    return replace(fold, train=np.sort(np.concatenate([fold.train, fold.validation])), validation=None)
+
+
+def _page(study: Study, *, failures: Sequence[Failure]) -> Page:
+    negative, positive = study.manifest.classes
+    return Page(
+        title=f"Study {study.folder.resolve().name}",
+        question=(
+            f"How often is a {negative} slide called {positive}, and does mining the patches that fooled the "
+            "model lower that?"
+        ),
+        paths={row.slide_id: row.path for row in study.manifest.rows},
+        mpp={row.slide_id: row.mpp for row in study.manifest.rows},
+        config=study.config,
+        failures=failures,
+    )

@@ -1,0 +1,33 @@
+"""`hardmil init DIR`: a commented study.yaml and a slides.csv to fill in."""
+
+from pathlib import Path
+
+from hardmil.commands.outcome import Outcome
+from hardmil.config import StudyConfig
+from hardmil.config_file import FILE_NAME, commented_yaml
+from hardmil.errors import StoreError
+from hardmil.files import write_atomically
+
+TABLE = "slide_id,case_id,label,path,mpp\n"
+
+
+def init(folder: Path) -> Outcome:
+    """Write both files; what is there already stays.
+
+    Raises:
+        StoreError: If the folder is a file, or may not be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder}: is a file, expected a folder to make or to fill; choose another name")
+    files = {FILE_NAME: commented_yaml(StudyConfig()), "slides.csv": TABLE}
+    lines = [_write(folder / name, text) for name, text in files.items()]
+    lines.append(f"next: fill {folder / 'slides.csv'}, one line a slide, then: hardmil patch {folder}")
+    return Outcome(lines, {"study": str(folder / FILE_NAME), "slides": str(folder / "slides.csv")})
+
+
+def _write(path: Path, text: str) -> str:
+    if path.exists():
+        return f"kept  {path}, which was there"
+    with write_atomically(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+    return f"wrote {path}"

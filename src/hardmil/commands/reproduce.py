@@ -1,0 +1,137 @@
+"""`hardmil reproduce colon|ucsb --data DIR`: the paper's table beside ours."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hardmil.bags.folds import repeated_folds
+from hardmil.commands.arms_table import arms_table, arms_values
+from hardmil.commands.outcome import Outcome
+from hardmil.commands.report_page import Page, write_evaluation_report
+from hardmil.config import StudyConfig
+from hardmil.config_file import parse_study, put_overrides
+from hardmil.errors import ConfigError
+from hardmil.files import write_run_record
+from hardmil.mil.training import find_device
+from hardmil.study.arms import Arm, arm
+from hardmil.study.evaluation import Evaluation, evaluate_arms, valid_rows
+from hardmil.study.published import PAPER, PAPER_ARMS, published_config, read_published
+from hardmil.study.results import read_rows, write_rows
+from hardmil.study.statistics import SUMMARY, summarise, summary_rows
+from hardmil.study.trial import make_cohort
+
+FOLDS = {"colon": 10, "ucsb": 4}
+REPEATS = 5
+GROUPS_NOTE = "The groups are fields of at most 9 patients, who are not known: even this split may leak."
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What part of the paper's protocol to run; None is the paper's."""
+
+    folds: int | None = None
+    repeats: int | None = None
+    epochs: int | None = None
+    arms: tuple[str, ...] | None = None
+    split: str = "image"
+    patches: str = "grid"
+    only_folds: tuple[int, ...] | None = None
+
+
+def reproduce(
+    name: str,
+    *,
+    data: Path,
+    output: Path,
+    asked: Reproduction,
+    overrides: Sequence[str] = (),
+    device: str | None = None,
+    quiet: bool = False,
+) -> Outcome:
+    """Run the paper's arms on its set, one row a (arm, repeat, fold); rows under an equal hash are kept.
+
+    Raises:
+        ConfigError: If the set, the split or an arm is not known.
+        TableError: If the set is not in the folder.
+    """
+    started = time.time()
+    config = reproduction_config(name, asked=asked, overrides=overrides)
+    published = read_published(name, folder=data, split=asked.split, config=config.patches)
+    cohort = make_cohort(published.bags)
+    folds = repeated_folds(
+        cohort.labels,
+        cohort.cases,
+        n_folds=asked.folds or FOLDS[name],
+        n_repeats=asked.repeats or REPEATS,
+        seed=config.seed,
+    )
+    evaluation = Evaluation(
+        cohort=cohort,
+        folds=folds,
+        arms=[arm(one, study=config) for one in asked.arms or PAPER_ARMS],
+        classes=published.classes,
+        folder=output,
+        split=asked.split,
+        patches=config.patches.mode,
+        seed=config.seed,
+        only_folds=asked.only_folds,
+    )
+    where = find_device(device or "auto", precision=config.training.precision)
+    evaluate_arms(evaluation, device=where, quiet=quiet)
+    rows = valid_rows(evaluation, also=_arms_there(output, config=config))
+    summary = summarise(rows.results, predictions=rows.predictions, positive=published.classes[1])
+    write_rows(output / "summary.csv", summary_rows(summary), columns=SUMMARY)
+    record = config.model_dump(mode="json")
+    write_run_record(output, f"hardmil reproduce {name}", config=record, seed=config.seed, started=started)
+    notes = [*published.notes, *([GROUPS_NOTE] if name == "colon" and asked.split == "group" else [])]
+    page = Page(
+        title=f"The paper's table on {name}",
+        question="Do hard bags lower the false positives, as Li et al. 2019 report?",
+        paths=published.paths,
+        config=config,
+        notes=notes,
+        mpp=dict.fromkeys(published.paths, published.mpp),
+    )
+    report = write_evaluation_report(page, evaluation=evaluation, rows=rows, summary=summary)
+    lines = [*notes, *arms_table(summary, paper=PAPER[name]), _what_was_run(asked, name), f"report: {report}"]
+    values = {"folder": str(output), "report": str(report), "arms": arms_values(summary)}
+    return Outcome(lines, values)
+
+
+def reproduction_config(name: str, *, asked: Reproduction, overrides: Sequence[str]) -> StudyConfig:
+    """The paper's settings with what was asked for.
+
+    Raises:
+        ConfigError: If the set or the split is not known.
+    """
+    if name not in PAPER:
+        raise ConfigError(f"reproduce {name}: no such set, expected {' or '.join(PAPER)}")
+    if asked.split not in ("image", "group"):
+        raise ConfigError(f"--split {asked.split}: expected image or group")
+    content = published_config(name).model_dump(mode="json")
+    content["patches"]["mode"] = asked.patches
+    if asked.epochs is not None:
+        content["training"]["epochs"] = asked.epochs
+    put_overrides(content, overrides)
+    return parse_study(content, source="reproduce")
+
+
+def _arms_there(output: Path, *, config: StudyConfig) -> list[Arm]:
+    """The arms that an earlier call left rows of; one this version does not know is passed over."""
+    arms: list[Arm] = []
+    for name in dict.fromkeys(row["arm"] for row in read_rows(output / "results.csv")):
+        try:
+            arms.append(arm(name, study=config))
+        except ConfigError:
+            continue
+    return arms
+
+
+def _what_was_run(asked: Reproduction, name: str) -> str:
+    folds, repeats = asked.folds or FOLDS[name], asked.repeats or REPEATS
+    epochs = asked.epochs or published_config(name).training.epochs
+    return (
+        f"{name}, split by {asked.split}, patches {asked.patches}: {folds} folds x {repeats} repeats, "
+        f"{epochs} epochs. A number rests on as many trials as its row says; the paper on {FOLDS[name]} x {REPEATS}."
+    )

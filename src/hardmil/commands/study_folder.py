@@ -1,0 +1,89 @@
+"""A study's folder: its knobs, its table of slides, where its files lie, its bags."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.cutting import read_pixels
+from hardmil.bags.formats import check_same_instances, read_feature_folder
+from hardmil.bags.manifest import Manifest, SlideRow, read_manifest
+from hardmil.config import StudyConfig
+from hardmil.config_file import read_study
+from hardmil.errors import BagError
+from hardmil.jobs import Failure, JobResults, run_jobs
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A study, read and checked."""
+
+    config: StudyConfig
+    folder: Path
+    manifest: Manifest
+
+    def places(self, slide_id: str) -> Path:
+        """Where the patches of a slide are written by `patch`."""
+        return self.folder / "patches" / f"{slide_id}_patches.h5"
+
+    def pixels(self, slide_id: str) -> Path:
+        """Where its bag is written by `encode`."""
+        return self.folder / f"features_{self.config.encode}" / f"{slide_id}.h5"
+
+
+@dataclass(frozen=True, eq=False)
+class StudyBags:
+    """The bags of a study in the order of its table, and the slides that have none."""
+
+    bags: Sequence[Bag]
+    failures: Sequence[Failure]
+
+
+def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
+    """The study in a study.yaml or its folder.
+
+    Raises:
+        ConfigError: If a knob is not known or has no such value.
+        TableError: If the table of slides is not what it must be.
+    """
+    config, folder = read_study(path, overrides=overrides)
+    needs_paths = config.features is None
+    manifest = read_manifest(folder / config.slides, positive=config.positive, paths_required=needs_paths)
+    return Study(config, folder, manifest)
+
+
+def study_bags(study: Study, *, quiet: bool) -> StudyBags:
+    """The bags of all slides; a slide without one is among the failures.
+
+    Raises:
+        BagError: If no slide has a bag, or two differ in kind.
+    """
+    done = _read(study, quiet=quiet)
+    if not done.results:
+        first = done.failures[0].message
+        raise BagError(f"{study.folder}: none of {len(study.manifest.rows)} slides has a bag; first: {first}")
+    return StudyBags(list(done.results.values()), done.failures)
+
+
+def _read(study: Study, *, quiet: bool) -> JobResults[Bag]:
+    if study.config.features is not None:
+        return read_feature_folder(study.folder / study.config.features, study.manifest, quiet=quiet)
+
+    def read(row: SlideRow) -> Bag:
+        label = study.manifest.class_index(row)
+        path = study.pixels(row.slide_id)
+        return read_pixels(row, config=study.config.patches, path=path, label=label)
+
+    done = run_jobs(read, study.manifest.rows, name=slide_name, label="reading bags", quiet=quiet)
+    check_same_instances(done.results.values())
+    return done
+
+
+def slide_name(row: SlideRow) -> str:
+    """What to call a slide in a table of failures."""
+    return row.slide_id
+
+
+def count(n: int, thing: str) -> str:
+    """`1 slide`, `2 slides`."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
