@@ -6,6 +6,7 @@ whole and have one level. Every library's exception becomes a `SlideError` that 
 
 import ctypes
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -200,7 +201,9 @@ class OpenSlideReader:
 
     def close(self) -> None:
         """Release the file; safe to call twice."""
-        self._slide.close()
+        # OpenSlide's handle refuses a second close.
+        with suppress(ctypes.ArgumentError):
+            self._slide.close()
 
     def __enter__(self) -> "OpenSlideReader":
         return self

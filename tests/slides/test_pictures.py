@@ -1,0 +1,171 @@
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hardmil.errors import SlideError
+from hardmil.slides import pictures
+from hardmil.slides.pictures import decode_picture, over_white, plausible_mpp
+from hardmil.slides.reader import PictureSlide, open_slide
+
+RGB = np.random.default_rng(0).integers(0, 256, (40, 70, 3), np.uint8)
+
+
+@pytest.mark.parametrize("name", ["image.png", "image.bmp", "image.tif"])
+def test_picture_without_loss_is_itself(tmp_path: Path, name: str):
+    Image.fromarray(RGB).save(tmp_path / name)
+    with open_slide(tmp_path / name) as slide:
+        assert isinstance(slide, PictureSlide)
+        np.testing.assert_array_equal(slide.read(0, 0, 70, 40), RGB)
+        np.testing.assert_array_equal(slide.thumbnail(70), RGB)
+
+
+def test_jpeg_is_nearly_itself(tmp_path: Path):
+    smooth = np.repeat(np.linspace(0, 255, 70).astype(np.uint8)[None, :, None], 40, axis=0).repeat(3, axis=2)
+    Image.fromarray(smooth).save(tmp_path / "image.jpg", quality=95)
+    assert np.abs(decode_picture(tmp_path / "image.jpg").rgb.astype(int) - smooth).max() < 6
+
+
+@given(x=st.integers(-50, 80), y=st.integers(-50, 50), width=st.integers(1, 99), height=st.integers(1, 99))
+def test_rectangle_of_a_picture_is_white_outside(x: int, y: int, width: int, height: int):
+    slide = PictureSlide(Path("image.png"), picture=pictures.Picture(RGB, None))
+    expected = np.full((height, width, 3), 255, np.uint8)
+    for row in range(height):
+        for column in range(width):
+            if 0 <= y + row < 40 and 0 <= x + column < 70:
+                expected[row, column] = RGB[y + row, x + column]
+    np.testing.assert_array_equal(slide.read(x, y, width, height), expected)
+
+
+def test_closed_picture_is_not_read():
+    slide = PictureSlide(Path("image.png"), picture=pictures.Picture(RGB, None))
+    slide.close()
+    slide.close()
+    with pytest.raises(SlideError, match=r"image\.png: is closed; open it again"):
+        slide.read(0, 0, 5, 5)
+
+
+def test_transparent_parts_are_white(tmp_path: Path):
+    rgba = np.dstack([RGB, np.full((40, 70), 255, np.uint8)])
+    rgba[:, :30, 3] = 0
+    rgba[:, 30, 3] = 51
+    Image.fromarray(rgba).save(tmp_path / "image.png")
+    rgb = decode_picture(tmp_path / "image.png").rgb
+    assert (rgb[:, :30] == 255).all()
+    np.testing.assert_array_equal(rgb[:, 31:], RGB[:, 31:])
+    np.testing.assert_array_equal(rgb[:, 30], np.rint(0.2 * RGB[:, 30] + 0.8 * 255))
+
+
+def test_over_white_of_an_opaque_picture_is_its_rgb():
+    rgba = np.dstack([RGB, np.full((40, 70), 255, np.uint8)])
+    np.testing.assert_array_equal(over_white(rgba), RGB)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK"])
+def test_other_kinds_of_picture_become_rgb(tmp_path: Path, mode: str):
+    image = Image.new("RGB", (9, 5), (255, 255, 255)).convert(mode)
+    image.save(tmp_path / "image.tif")
+    np.testing.assert_array_equal(decode_picture(tmp_path / "image.tif").rgb, np.full((5, 9, 3), 255))
+
+
+def test_more_than_eight_bits_are_refused(tmp_path: Path):
+    Image.fromarray(np.zeros((5, 9), np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(SlideError, match=r"deep\.png: is a picture of kind I;16; expected 8 bits a channel"):
+        decode_picture(tmp_path / "deep.png")
+    tifffile.imwrite(tmp_path / "deep.tif", np.zeros((5, 9, 3), np.float32), photometric="rgb")
+    with pytest.raises(
+        SlideError, match=r"deep\.tif: holds float32 pixels of shape \(5, 9, 3\); expected RGB"
+    ):
+        decode_picture(tmp_path / "deep.tif")
+
+
+def test_tiff_that_only_tifffile_decodes(tmp_path: Path):
+    tifffile.imwrite(tmp_path / "png.tif", RGB, photometric="rgb", compression="png")
+    with open_slide(tmp_path / "png.tif") as slide:
+        np.testing.assert_array_equal(slide.read(0, 0, 70, 40), RGB)
+
+
+def test_resolution_is_taken_where_a_scan_can_have_it(tmp_path: Path):
+    for name, dpi in (("scan.png", 50_800), ("screen.png", 72)):
+        Image.fromarray(RGB).save(tmp_path / name, dpi=(dpi, dpi))
+    assert decode_picture(tmp_path / "scan.png").mpp == pytest.approx(0.5, abs=1e-3)
+    assert decode_picture(tmp_path / "screen.png").mpp is None
+
+
+def test_plausible_resolutions_are_averaged():
+    assert plausible_mpp([0.2, 0.3]) == pytest.approx(0.25)
+    assert plausible_mpp([0.2, 353.0]) == pytest.approx(0.2)
+    assert plausible_mpp([0.0, 353.0]) is None
+    assert plausible_mpp([]) is None
+
+
+def test_picture_larger_than_pillows_limit_is_read_and_the_limit_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    Image.fromarray(RGB).save(tmp_path / "image.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    np.testing.assert_array_equal(decode_picture(tmp_path / "image.png").rgb, RGB)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_limit_is_left_alone_by_many_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Image.fromarray(RGB).save(tmp_path / "image.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    threads = [threading.Thread(target=decode_picture, args=(tmp_path / "image.png",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_our_own_limit_says_how_to_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Image.fromarray(RGB).save(tmp_path / "image.png")
+    monkeypatch.setattr(pictures, "MAX_PICTURE_PX", 2_000)
+    with pytest.raises(SlideError, match=r"70 x 40 px; at most 2,000 px .*vips tiffsave"):
+        decode_picture(tmp_path / "image.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif"])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9])
+def test_picture_cut_short_is_named(tmp_path: Path, suffix: str, share: float):
+    path = tmp_path / f"cut.{suffix}"
+    Image.fromarray(RGB).save(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(SlideError, match=rf"cut\.{suffix}: (is no image|cannot be decoded)"):
+        open_slide(path)
+
+
+def test_tiff_that_only_tifffile_decodes_cut_short_is_named(tmp_path: Path):
+    """Tifffile alone would fill the missing rows with zeros."""
+    path = tmp_path / "cut.tif"
+    tifffile.imwrite(path, RGB, photometric="rgb", compression="png", rowsperstrip=8)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(SlideError, match=r"cut\.tif: cannot be decoded \(its pixels end too early\)"):
+        decode_picture(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    suffix=st.sampled_from(["png", "bmp", "tif"]),
+    place=st.floats(0, 1),
+    value=st.integers(0, 255),
+)
+def test_damaged_picture_is_read_or_raises_nothing_but_slide_errors(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, place: float, value: int
+):
+    path = tmp_path_factory.mktemp("damaged") / f"image.{suffix}"
+    Image.fromarray(RGB).save(path)
+    content = bytearray(path.read_bytes())
+    content[int(place * 200) % len(content)] = value
+    path.write_bytes(content)
+    with suppress(SlideError):
+        rgb = decode_picture(path).rgb
+        assert rgb.dtype == np.uint8
+        assert rgb.size > 0
