@@ -19,6 +19,8 @@ SURROUNDINGS_EDGE_PX = 256
 SURROUNDINGS_PATCHES = 5
 """Width of the surroundings, in patches: enough to tell a gland from a fold."""
 
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+
 
 @dataclass(frozen=True)
 class GalleryItem:
@@ -91,7 +93,7 @@ def _surroundings(item: GalleryItem, *, slide: SlideReader) -> UInt8[np.ndarray,
     start = round(margin * SURROUNDINGS_EDGE_PX / wide)
     end = round((margin + item.size_level0_px) * SURROUNDINGS_EDGE_PX / wide) - 1
     # Black within white: seen on pale stroma and on dark nuclei alike.
-    for grow, colour in ((2, (255, 255, 255)), (1, (0, 0, 0))):
+    for grow, colour in enumerate((_BLACK, _BLACK, _WHITE, _WHITE), start=1):
         cv2.rectangle(image, (start - grow, start - grow), (end + grow, end + grow), colour, 1)
     return image
 

@@ -137,25 +137,40 @@ def render_report(report: Report) -> str:
 
 @dataclass(frozen=True)
 class _Bar:
-    """One line of the chart, in shares of the axis."""
+    """One line of the chart; places are shares of its axis."""
 
     name: str
-    value: MeanSE
-    mean: float
+    value: float
+    place: float
     low: float
     high: float
 
 
-def _chart(table: ReportTable) -> list[_Bar]:
-    """The arms whose charted value is defined; none if there is nothing to compare."""
+@dataclass(frozen=True)
+class _Chart:
+    """Bars on one axis from 0 to `top`; no bars if there is nothing to compare."""
+
+    bars: list[_Bar]
+    top: float
+
+
+def _chart(table: ReportTable) -> _Chart:
     named = [(arm.name, arm.values[CHART_COLUMN]) for arm in table.arms if CHART_COLUMN in arm.values]
     defined = [(name, value) for name, value in named if not math.isnan(value.mean)]
-    return [_bar(name, value) for name, value in defined] if len(defined) > 1 else []
+    if len(defined) < 2:
+        return _Chart([], 1.0)
+    highest = max(value.mean + _se(value) for _, value in defined)
+    top = next((top for top in (0.1, 0.2, 0.4, 0.6) if highest <= top), 1.0)
+    return _Chart([_bar(name, value, top) for name, value in defined], top)
 
 
-def _bar(name: str, value: MeanSE) -> _Bar:
-    se = 0.0 if math.isnan(value.se) else value.se
-    return _Bar(name, value, value.mean, max(value.mean - se, 0.0), min(value.mean + se, 1.0))
+def _bar(name: str, value: MeanSE, top: float) -> _Bar:
+    low, high = max(value.mean - _se(value), 0.0), min(value.mean + _se(value), top)
+    return _Bar(name, value.mean, place=value.mean / top, low=low / top, high=high / top)
+
+
+def _se(value: MeanSE) -> float:
+    return 0.0 if math.isnan(value.se) else value.se
 
 
 def _number(value: float) -> str:
