@@ -78,7 +78,8 @@ def _tissue_shares(
     at_lines = interpolate_rows(np.ascontiguousarray(at_rows.T), x_lines / tissue.downsample).T
     inside = np.diff(np.diff(at_lines, axis=0), axis=1)
     area = np.outer(np.diff(y_lines), np.diff(x_lines)) / tissue.downsample**2
-    return inside / area
+    # Rounded, so that a patch of nothing but tissue has 1 and not a little less.
+    return np.clip(np.round(inside / area, 9), 0, 1)
 
 
 def read_patches(slide: SlideReader, grid: PatchGrid) -> UInt8[np.ndarray, "patch size size 3"]:
