@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,23 @@ def test_files_that_hold_something_else(tmp_path: Path):
         file["features"], file["coords"] = np.zeros((2, 2)), np.array([[0.5, 1], [2, 3]])
     with pytest.raises(FeatureFileError, match=r"coords are float64 \(2, 2\); expected whole level-0 pixels"):
         read_bag(tmp_path / "um.h5", case_id="c", label=0)
+
+
+def test_a_disk_that_takes_no_more_raises_instead_of_killing_the_process(tmp_path: Path):
+    # A limit on the size of files stands in for a full disk; HDF5 left alone dies of either.
+    code = f"""
+import resource, numpy as np
+from pathlib import Path
+from hardmil.bags.bag import Bag, write_bag
+features, coords = np.ones((90, 30), np.float32), np.zeros((90, 2), np.int64)
+bag = Bag("s1", "c1", 0, features, coords, 32)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+write_bag(Path({str(tmp_path)!r}) / "s1.h5", bag, attributes={{}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bag_that_cannot_be_written_leaves_nothing(tmp_path: Path):

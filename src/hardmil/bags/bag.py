@@ -1,5 +1,6 @@
 """A bag, in memory and in our file: one HDF5 a slide, in TRIDENT's layout."""
 
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def write_bag(path: Path, bag: Bag, *, attributes: Mapping[str, object]) -> None
     """
     name = "patches" if bag.kind == "pixels" else "features"
     on_coords = {key: value for key, value in attributes.items() if key != "encoder"}
-    with _new_file(path) as file:
+    with write_h5(path) as file:
         _put_coords(file, bag.coords, bag.size_level0_px, bag.slide_id, path, on_coords)
         dataset = file.create_dataset(name, data=bag.instances)
         _put(dataset, {"name": bag.slide_id, "savetodir": path.parent.name})
@@ -151,7 +152,7 @@ def write_coords(
     Raises:
         StoreError: If the disk is full, or the folder may not be written.
     """
-    with _new_file(path) as file:
+    with write_h5(path) as file:
         _put_coords(file, coords, size_level0_px, slide_id, path, attributes)
 
 
@@ -180,6 +181,23 @@ def as_instances(array: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
+def write_h5(path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file to write to; it appears at `path`, whole, when the block ends without an error.
+
+    It is built in memory and written in one go: HDF5 itself, met by a full disk while it closes a file,
+    kills the process (segmentation fault, seen with HDF5 in h5py 3.16).
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        yield file
+    with write_atomically(path) as draft:
+        draft.write_bytes(content.getbuffer())
+
+
+@contextmanager
 def open_h5(path: Path) -> Iterator[h5py.File]:
     """An HDF5 file to read from.
 
@@ -195,12 +213,6 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
         raise FeatureFileError(
             f"{path}: cannot be read ({error}); expected a whole HDF5 file; delete it and write it again"
         ) from error
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[h5py.File]:
-    with write_atomically(path) as draft, h5py.File(draft, "w") as file:
-        yield file
 
 
 def _put_coords(
