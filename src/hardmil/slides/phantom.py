@@ -23,6 +23,9 @@ from hardmil.slides.phantom_tissue import Blob, Ground, Map, blob, fill, grain, 
 N_FOCI = (3, 5)
 """Least and most foci of a kind on a slide that has any."""
 FOCUS_RADIUS_PX = (48.0, 84.0)
+"""A patch of 32 px at 1 um/px covers 64 of these."""
+GAP_PX = 6.0
+"""Least distance of two foci."""
 BOTH_SHARE = 0.5
 """Share of the positive slides of a cohort that hold look-alikes too."""
 
@@ -92,10 +95,11 @@ def _lay_out(
     )
     room = _room(depth)
     blobs: dict[int, Blob] = {}
-    for index in range(len(radius)):
-        place = _place(rng, room=room, radius=radius[index], taken=list(blobs.values()))
+    for index, mean_radius in enumerate(radius.tolist()):
+        item = blob(rng, centre=np.zeros(2), radius=mean_radius, wobble=0.14)
+        place = _place(rng, room=room, reach_px=item.reach_px, taken=list(blobs.values()))
         if place is not None:
-            blobs[index] = blob(rng, centre=place, radius=radius[index], wobble=0.14)
+            blobs[index] = item.moved(place)
     foci = [Focus(item, index < n_lesions) for index, item in blobs.items() if index < n_foci]
     fat = [item for index, item in blobs.items() if n_foci <= index < n_foci + n_fat]
     return foci, fat, [item for index, item in blobs.items() if index >= n_foci + n_fat]
@@ -110,12 +114,13 @@ def _room(depth: Map) -> Float32[np.ndarray, "quarter_row quarter_column"]:
 
 
 def _place(
-    rng: np.random.Generator, *, room: Map, radius: float, taken: list[Blob]
+    rng: np.random.Generator, *, room: Map, reach_px: float, taken: list[Blob]
 ) -> Float[np.ndarray, "2"] | None:
-    row, column = np.nonzero(room > radius * 1.1)
+    """A random centre from which nothing is in reach but tissue; None where few tries find none."""
+    row, column = np.nonzero(room > reach_px)
     for index in rng.permutation(len(row))[:150]:
         place = 4.0 * np.array([column[index], row[index]])
-        if all(np.hypot(*(place - other.centre)) > 1.15 * (radius + other.radius) for other in taken):
+        if all(np.hypot(*(place - other.centre)) > reach_px + other.reach_px + GAP_PX for other in taken):
             return place
     return None
 

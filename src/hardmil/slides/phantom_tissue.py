@@ -30,6 +30,15 @@ class Blob:
         """The rim, moved away from the centre."""
         return self.centre + (self.rim - self.centre) * factor
 
+    def moved(self, centre: Float[np.ndarray, "2"]) -> "Blob":
+        """The same outline elsewhere."""
+        return Blob(centre, self.radius, self.rim - self.centre + centre)
+
+    @property
+    def reach_px(self) -> float:
+        """Distance from the centre to the farthest point of the rim."""
+        return float(np.hypot(*(self.rim - self.centre).T).max())
+
 
 @dataclass(frozen=True)
 class Ground:
