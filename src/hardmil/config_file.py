@@ -110,6 +110,7 @@ def commented_yaml(config: StudyConfig) -> str:
 
 def _entry(name: str, description: str | None, value: object, *, indent: str) -> list[str]:
     plain = list(value) if isinstance(value, tuple) else value
-    dumped = yaml.safe_dump({name: plain}, default_flow_style=None, width=1000).rstrip("\n")
+    # a bare scalar is dumped with YAML's end-of-document mark
+    dumped = yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("...\n").strip()
     comments = [f"{indent}# {line}" for line in (description or "").split("\n")]
-    return [*comments, f"{indent}{dumped}"]
+    return [*comments, f"{indent}{name}: {dumped}"]

@@ -133,5 +133,6 @@ def _what_was_run(asked: Reproduction, name: str) -> str:
     epochs = asked.epochs or published_config(name).training.epochs
     return (
         f"{name}, split by {asked.split}, patches {asked.patches}: {folds} folds x {repeats} repeats, "
-        f"{epochs} epochs. A number rests on as many trials as its row says; the paper on {FOLDS[name]} x {REPEATS}."
+        f"{epochs} epochs. A number rests on as many trials as its row says; "
+        f"the paper's on {FOLDS[name]} x {REPEATS}."
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hardmil.bags.bag import Bag
+from hardmil.bags.bag import Bag, write_h5
 from hardmil.files import write_atomically
 from hardmil.mil.inference import BagScore
 from hardmil.mining.hard_instances import HardInstance
@@ -95,7 +95,7 @@ def hard_negative_rows(pool: Iterable[HardInstance]) -> list[dict[str, object]]:
 
 def write_attention(path: Path, bags: Sequence[Bag], *, scores: Sequence[BagScore]) -> None:
     """Write `attention_scores` and `coords` of each bag, one group a slide_id."""
-    with write_atomically(path) as draft, h5py.File(draft, "w") as file:
+    with write_h5(path) as file:
         for bag, score in zip(bags, scores, strict=True):
             group = file.create_group(bag.slide_id)
             group["attention_scores"] = score.attention
