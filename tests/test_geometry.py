@@ -36,7 +36,6 @@ def test_mpp_of_a_screen_is_refused():
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [(0.5, 0), (1.0, 0), (1.9, 0), (2.0, 1), (3.99, 2), (4.0, 2), (15.0, 2), (99.0, 3)],
-    [(0.5, 0), (1.0, 0), (1.9, 0), (2.0, 1), (3.99, 2), (4.0, 2), (15.0, 2), (99.0, 3)],
 )
 def test_best_level_is_the_coarsest_that_is_fine_enough(wanted, expected):
     assert best_level([1.0, 2.0, 4.0001, 16.0], wanted=wanted) == expected
