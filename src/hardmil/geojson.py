@@ -20,7 +20,7 @@ from hardmil.files import write_atomically
 ObjectType = Literal["annotation", "tile"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Region:
     """A named polygon with numbers to it; `polygon` is (x, y) in level-0 px, its first point not repeated."""
 

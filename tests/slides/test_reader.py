@@ -158,6 +158,11 @@ def test_missing_file_is_named(tmp_path: Path):
         open_slide(tmp_path / "none.svs")
 
 
+def test_path_that_no_disk_takes_is_named():
+    with pytest.raises(SlideError, match=r"cannot be read \(File name too long\); check the path"):
+        open_slide("x" * 300)
+
+
 def test_folder_is_named(tmp_path: Path):
     with pytest.raises(SlideError, match=r"is a folder; expected a slide"):
         open_slide(tmp_path)

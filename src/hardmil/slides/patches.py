@@ -16,7 +16,7 @@ BLOCK_PX = 2048
 """Edge of what is read at once, in px of the level: a few of a file's tiles, and 17 MB whatever the slide."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PatchGrid:
     """Square patches of one slide, row by row from the top.
 

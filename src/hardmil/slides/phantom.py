@@ -39,7 +39,7 @@ TILE_PX = 256
 JPEG_QUALITY = 90
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Phantom:
     """A made-up slide and its truth: regions named "lesion" and "look-alike"."""
 

@@ -57,7 +57,7 @@ class Focus:
         return LESION if self.is_lesion else LOOK_ALIKE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Nuclei:
     """Nuclei of all kinds, one row each; angles in radians from x towards y."""
 

@@ -18,7 +18,7 @@ RED_CELL_PX = 5.5
 """Radius of a red blood cell."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Blob:
     """A rounded outline: centre (x, y), mean radius and points of its rim, in level-0 px."""
 
@@ -40,7 +40,7 @@ class Blob:
         return float(np.hypot(*(self.rim - self.centre).T).max())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ground:
     """Stains and directions before any cell is drawn."""
 

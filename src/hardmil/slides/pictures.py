@@ -27,12 +27,14 @@ _DAMAGE = (
     *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError),
     *(struct.error, zlib.error),
 )
+# Of all that Pillow knows: some of the others run programs (EPS) or are no pixels.
+_FORMATS = ("PNG", "JPEG", "JPEG2000", "BMP", "TIFF")
 _EXPECTED = "expected a slide (SVS, NDPI, MRXS, DICOM, tiled TIFF) or a picture (PNG, JPEG, BMP, TIFF)"
 _UM_PER_INCH = 25_400
 _pillow_limit = threading.Lock()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
     """A decoded picture; `mpp` is micrometres per pixel, None where the file does not say."""
 
@@ -47,7 +49,7 @@ def decode_picture(path: Path) -> Picture:
         SlideError: If it is no picture, is damaged, too large, or has more than 8 bits a channel.
     """
     try:
-        with _any_size(), Image.open(path) as image:
+        with _any_size(), Image.open(path, formats=_FORMATS) as image:
             _check_size(path, width=image.width, height=image.height)
             return Picture(_to_rgb(path, image), _mpp_of(image))
     except SlideError:

@@ -101,16 +101,24 @@ def _open_tiff(path: Path) -> SlideReader:
 
 
 def _check_file(path: Path) -> None:
+    problem = _problem_of_file(path)
+    if problem:
+        raise SlideError(f"{path}: {problem}")
+
+
+def _problem_of_file(path: Path) -> str | None:
+    """Why not even a byte of it can be read, in words; None where one can."""
     try:
         if path.is_dir():
-            raise SlideError(f"{path}: is a folder; expected a slide, give the path of the file in it")
+            return "is a folder; expected a slide, give the path of the file in it"
         with path.open("rb") as file:
-            if not file.read(1):
-                raise SlideError(f"{path}: is empty (0 bytes); expected a slide, copy the file again")
-    except FileNotFoundError as error:
-        raise SlideError(f"{path}: there is no such file; check the path column of slides.csv") from error
-    except PermissionError as error:
-        raise SlideError(f"{path}: no permission to read it; ask its owner or change its mode") from error
+            return None if file.read(1) else "is empty (0 bytes); expected a slide, copy the file again"
+    except FileNotFoundError:
+        return "there is no such file; check the path column of slides.csv"
+    except PermissionError:
+        return "no permission to read it; ask its owner or change its mode"
+    except OSError as error:
+        return f"cannot be read ({error.strerror}); check the path, and the disk or network it is on"
 
 
 def check_rectangle(slide: SlideReader, *, width: int, height: int, level: int) -> None:

@@ -18,7 +18,7 @@ MIN_CONTRAST = 10.0
 it parts scanner noise, whose classes lie 3 to 6 apart. The palest eosin lies 20 from glass in saturation."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TissueMask:
     """Which pixels are tissue; one pixel of it covers `downsample` level-0 px each way.
 
