@@ -95,11 +95,12 @@ def test_two_stains_make_the_colours(phantom: Phantom):
 
 
 def test_stain_differs_from_slide_to_slide():
+    """More than the collagen alone differs, which is 0.07."""
     drawn = [
-        draw_phantom(seed, lesion=False, look_alikes=False, width_px=500, height_px=400) for seed in range(6)
+        draw_phantom(seed, lesion=False, look_alikes=False, width_px=500, height_px=400) for seed in range(8)
     ]
-    eosin = [stains(slide.rgb)[1][segment_rgb(slide.rgb).is_tissue].mean() for slide in drawn]
-    assert 0.03 < np.std(eosin) / np.mean(eosin) < 0.3
+    eosin = [np.median(stains(slide.rgb)[1][segment_rgb(slide.rgb).is_tissue]) for slide in drawn]
+    assert 0.09 < np.std(eosin) / np.mean(eosin) < 0.3
 
 
 def test_slide_without_room_for_a_focus_is_refused():
