@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from hardmil.mil.losses import training_loss
 from hardmil.mil.network import BagClassifier, FeatureNetwork
 
 
+@runtime_checkable
 class ExtraBags(Protocol):
     """Bags that join the training bags, such as hard bags; they may be drawn anew each epoch."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from hardmil.mining.hard_instances import (
 )
 
 
+@runtime_checkable
 class Train(Protocol):
     """Bags in, trained model out; `fit`, or something that remembers what it trained before."""
 

@@ -1,0 +1,203 @@
+"""MILClassifier: bags in, classifier out, in memory, as scikit-learn users expect."""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.cutting import equalised
+from hardmil.bags.formats import check_same_instances
+from hardmil.config import PatchConfig, StudyConfig, model_config
+from hardmil.config_file import parse_study
+from hardmil.errors import BagError
+from hardmil.mil.inference import BagScore, score_bags
+from hardmil.mil.network import BagClassifier
+from hardmil.mil.training import find_device
+from hardmil.mining.hard_instances import HardInstance
+from hardmil.mining.procedure import train_and_mine
+from hardmil.study.trial import Trainer
+
+Instances = Shaped[np.ndarray, "_ ..."]
+Bags = Sequence[Instances] | Shaped[np.ndarray, " bag"]
+Labels = Sequence[Hashable] | Shaped[np.ndarray, " bag"]
+
+
+class MILClassifier(ClassifierMixin, BaseEstimator):
+    """Attention-MIL classifier of bags, with hard negatives mined while it is fitted.
+
+    A bag is an array (n, dim) of embeddings, or (n, height, width, 3) uint8 of pixels; the defaults of
+    training follow which it is. Every parameter is the knob of that name in a study, where unit, default and
+    source are given; None takes that default.
+
+    Args:
+        pooling: adaptive-attention (Li et al. 2019), attention or gated-attention (Ilse et al. 2018).
+        mining: none, sb, mb or fmb: the hard bags of a second training.
+        mining_source: train, or out-of-fold: the model that names false positives.
+        cluster_weights: size, equal or stratified: how fmb picks clusters.
+        n_clusters: K-means clusters of fmb.
+        inner_folds: Folds of out-of-fold mining.
+        rounds: Times to mine and retrain.
+        instance_loss: Weight of the term by which every instance of a negative bag is negative.
+        lam: Weight of the pseudo-negative instances.
+        epochs: Passes over the bags.
+        lr: Adam's step.
+        weight_decay: L2 in Adam.
+        bags_per_step: Bags of one gradient step.
+        balance: none, loss or sampler, against unequal classes.
+        max_instances: Largest bag in a training step.
+        equalise: channel, luminance or none: histogram equalisation of pixels.
+        device: auto, cpu, cuda or mps.
+        random_state: Seed of weights, draws and folds; None draws one.
+
+    Attributes:
+        classes_: The two labels, sorted; the second counts as positive.
+        hard_negatives_: The mined instances; `slide_id` is the position of the bag, as text.
+        n_false_positive_bags_: Bags they came from.
+    """
+
+    def __init__(
+        self,
+        pooling: str = "adaptive-attention",
+        mining: str = "none",
+        *,
+        mining_source: str = "train",
+        cluster_weights: str = "size",
+        n_clusters: int = 4,
+        inner_folds: int = 4,
+        rounds: int = 1,
+        instance_loss: float = 0.0,
+        lam: float = 2.0,
+        epochs: int | None = None,
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        bags_per_step: int = 1,
+        balance: str = "none",
+        max_instances: int = 10_000,
+        equalise: str = "channel",
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.pooling = pooling
+        self.mining = mining
+        self.mining_source = mining_source
+        self.cluster_weights = cluster_weights
+        self.n_clusters = n_clusters
+        self.inner_folds = inner_folds
+        self.rounds = rounds
+        self.instance_loss = instance_loss
+        self.lam = lam
+        self.epochs = epochs
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.bags_per_step = bags_per_step
+        self.balance = balance
+        self.max_instances = max_instances
+        self.equalise = equalise
+        self.device = device
+        self.random_state = random_state
+
+    def fit(
+        self,
+        bags: Bags,
+        labels: Labels,
+        *,
+        groups: Labels | None = None,
+    ) -> "MILClassifier":
+        """Train on the bags; mine and train again where `mining` says so.
+
+        Args:
+            bags: One array a bag, all of one kind.
+            labels: One a bag, of any two values.
+            groups: The case of each bag, which inner folds never split; each bag its own where None.
+
+        Raises:
+            BagError: If the bags differ in kind, hold what is no number, or do not carry two labels.
+            ConfigError: If a parameter has no such value.
+        """
+        study = self._study()
+        self.classes_ = _two_classes(labels, n_bags=len(bags))
+        self._patches: PatchConfig = study.patches
+        index = [int(label == self.classes_[1]) for label in labels]
+        cases = range(len(bags)) if groups is None else groups
+        if len(cases) != len(bags):
+            raise BagError(f"{len(cases)} groups for {len(bags)} bags; expected one a bag")
+        named = zip(bags, index, cases, strict=True)
+        made = [self._bag(array, i, label, str(case)) for i, (array, label, case) in enumerate(named)]
+        check_same_instances(made)
+        device = find_device(self.device, precision=study.training.precision)
+        mined = train_and_mine(
+            made,
+            config=model_config(study),
+            mining=study.mining,
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            train=Trainer(None, "", device).train,
+        )
+        self.network_: BagClassifier = mined.model
+        self.hard_negatives_: tuple[HardInstance, ...] = mined.pool
+        self.n_false_positive_bags_: int = mined.n_false_positive_bags
+        return self
+
+    def predict_proba(self, bags: Bags) -> Float[np.ndarray, "bag 2"]:
+        """Chance of each class, in the order of `classes_`.
+
+        Raises:
+            BagError: If a bag is not of the shape that was trained on.
+        """
+        scores = np.array([score.bag_score for score in self._scores(bags)])
+        return np.stack([1 - scores, scores], axis=1)
+
+    def predict(self, bags: Bags) -> Shaped[np.ndarray, " bag"]:
+        """The label of each bag: the second class where its chance is above 0.5."""
+        chances = self.predict_proba(bags)
+        return self.classes_[(chances[:, 1] > 0.5).astype(int)]
+
+    def attention(self, bags: Bags) -> list[Float[np.ndarray, " _"]]:
+        """Attention of the instances of each bag; sums to 1 over a bag."""
+        return [score.attention for score in self._scores(bags)]
+
+    def _scores(self, bags: Bags) -> list[BagScore]:
+        check_is_fitted(self, "network_")
+        made = [self._bag(array, i, -1, str(i)) for i, array in enumerate(bags)]
+        for bag in made:
+            if bag.instances.shape[1:] != self.network_.instance_shape:
+                raise BagError(
+                    f"bag {bag.slide_id}: instances of shape {bag.instances.shape[1:]}; expected "
+                    f"{self.network_.instance_shape}, as trained on; make it in the same way"
+                )
+        return score_bags(self.network_, made)
+
+    def _bag(self, array: Instances, position: int, label: int, case: str) -> Bag:
+        instances = np.asarray(array)
+        if instances.dtype != np.uint8 and np.issubdtype(instances.dtype, np.number):
+            instances = instances.astype(np.float32, copy=False)
+        coords = np.zeros((len(instances), 2), dtype=np.int64)
+        return equalised(Bag(str(position), case, label, instances, coords, 0), config=self._patches)
+
+    def _study(self) -> StudyConfig:
+        training = ("epochs", "lr", "weight_decay", "bags_per_step", "balance", "max_instances")
+        mining = ("cluster_weights", "n_clusters", "inner_folds", "rounds")
+        content = {
+            "patches": {"equalise": self.equalise},
+            "pooling": {"kind": self.pooling, "lam": self.lam},
+            "training": {name: getattr(self, name) for name in training},
+            "instance_loss": {"beta": self.instance_loss},
+            "mining": {
+                "use": self.mining,
+                "source": self.mining_source,
+                **{name: getattr(self, name) for name in mining},
+            },
+        }
+        return parse_study(content, source="MILClassifier")
+
+
+def _two_classes(labels: Labels, *, n_bags: int) -> Shaped[np.ndarray, "2"]:
+    if len(labels) != n_bags:
+        raise BagError(f"{len(labels)} labels for {n_bags} bags; expected one a bag")
+    classes = np.unique(np.asarray(labels))
+    if len(classes) != 2:
+        raise BagError(f"labels of {len(classes)} values ({classes[:5].tolist()}); expected two")
+    return classes

@@ -1,0 +1,138 @@
+"""MILClassifier: the README's use, scikit-learn's habits, and its errors."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_score
+
+from hardmil import MILClassifier
+from hardmil.errors import BagError, ConfigError
+
+
+def feature_bags(n: int = 24, *, seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
+    """Bags of 8 to 14 instances; a positive one holds two that lie far off on the first axis."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    bags = [rng.normal(size=(int(rng.integers(8, 15)), 6)).astype(np.float32) for _ in labels]
+    for bag, label in zip(bags, labels, strict=True):
+        bag[: 2 * label, 0] += 6
+    return bags, labels
+
+
+def pixel_bags(n: int = 8, *, seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
+    """Bags of five patches of noise; in a positive one the first is striped."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    bags = [rng.integers(0, 255, (5, 24, 24, 3), dtype=np.uint8) for _ in labels]
+    for bag, label in zip(bags, labels, strict=True):
+        if label:
+            bag[0] = np.where(np.arange(24)[:, None, None] // 4 % 2, 230, 20)
+    return bags, labels
+
+
+def fitted(**knobs: object) -> MILClassifier:
+    bags, labels = feature_bags()
+    return MILClassifier(**{"epochs": 12, "lr": 3e-3, "device": "cpu", **knobs}).fit(bags, labels)
+
+
+def test_learns_feature_bags_and_attends_to_the_planted_instances() -> None:
+    model = fitted()
+    bags, labels = feature_bags(seed=1)
+    assert model.score(bags, labels) >= 0.95
+    positive = bags[1]
+    attention = model.attention(bags)[1]
+    assert attention.shape == (len(positive),)
+    assert attention.sum() == pytest.approx(1, abs=1e-5)
+    assert set(np.argsort(-attention)[:2]) == {0, 1}
+
+
+def test_probabilities_sum_to_one_and_agree_with_predict() -> None:
+    model = fitted()
+    bags, _ = feature_bags(seed=2)
+    chances = model.predict_proba(bags)
+    np.testing.assert_allclose(chances.sum(axis=1), 1)
+    np.testing.assert_array_equal(model.predict(bags), model.classes_[(chances[:, 1] > 0.5).astype(int)])
+
+
+@pytest.mark.parametrize(("negative", "positive"), [("benign", "malignant"), (-1, 1), (False, True)])
+def test_labels_may_be_any_two_values(negative: object, positive: object) -> None:
+    bags, labels = feature_bags()
+    named = [positive if label else negative for label in labels]
+    model = MILClassifier(epochs=12, lr=3e-3, device="cpu").fit(bags, named)
+    assert model.classes_.tolist() == [negative, positive]
+    assert model.score(bags, named) >= 0.95
+
+
+def test_pixel_bags() -> None:
+    bags, labels = pixel_bags()
+    model = MILClassifier(epochs=25, lr=1e-3, device="cpu").fit(bags, labels)
+    assert model.network_.instance_shape == (24, 24, 3)
+    assert model.predict_proba(bags).shape == (8, 2)
+    assert (model.predict_proba(bags)[1::2, 1].mean() - model.predict_proba(bags)[::2, 1].mean()) > 0.2
+
+
+def test_out_of_fold_mining_says_where_hard_negatives_came_from() -> None:
+    rng = np.random.default_rng(3)
+    bags, labels = feature_bags(20)
+    labels = rng.permutation(labels)  # nothing to learn: false positives are certain
+    groups = np.arange(20) // 2
+    model = MILClassifier(
+        mining="fmb", mining_source="out-of-fold", inner_folds=3, epochs=8, lr=3e-3, device="cpu"
+    ).fit(bags, labels, groups=groups)
+    assert model.n_false_positive_bags_ > 0
+    assert len(model.hard_negatives_) > 0
+    for one in model.hard_negatives_:
+        position = int(one.slide_id)
+        assert labels[position] == 0
+        assert one.case_id == str(groups[position])
+        assert 0 <= one.instance < len(bags[position])
+        assert one.bag_score > 0.5
+        assert one.attention > 1 / len(bags[position])
+
+
+def test_same_seed_same_scores_and_clone_is_unfitted() -> None:
+    bags, _ = feature_bags(seed=4)
+    first, second = fitted(random_state=5), fitted(random_state=5)
+    np.testing.assert_array_equal(first.predict_proba(bags), second.predict_proba(bags))
+    copy = clone(first).set_params(lam=1.0)
+    assert copy.get_params()["random_state"] == 5
+    assert copy.lam == 1.0
+    with pytest.raises(NotFittedError, match="not fitted"):
+        copy.predict(bags)
+
+
+def test_works_in_scikit_learns_cross_validation() -> None:
+    bags, labels = feature_bags()
+    ragged = np.empty(len(bags), dtype=object)
+    ragged[:] = bags
+    scores = cross_val_score(MILClassifier(epochs=12, lr=3e-3, device="cpu"), ragged, labels, cv=3)
+    assert scores.mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"pooling": "mean"}, r"pooling\.kind: found 'mean'"),
+        ({"mining": "fbm"}, r"mining\.use: found 'fbm'"),
+        ({"lr": -1.0}, r"training\.lr: found -1\.0"),
+    ],
+)
+def test_wrong_parameters_are_named(knobs: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fitted(**knobs)
+
+
+def test_wrong_bags_are_named() -> None:
+    bags, labels = feature_bags()
+    model = MILClassifier(epochs=1, device="cpu")
+    with pytest.raises(BagError, match="labels of 1 values"):
+        model.fit(bags, np.zeros(len(bags), int))
+    with pytest.raises(BagError, match="23 labels for 24 bags"):
+        model.fit(bags, labels[1:])
+    with pytest.raises(BagError, match="2 groups for 24 bags"):
+        model.fit(bags, labels, groups=[1, 2])
+    with pytest.raises(BagError, match="slide 3"):
+        model.fit([*bags[:3], bags[3][:, :4], *bags[4:]], labels)
+    with pytest.raises(BagError, match=r"bag 0: instances of shape \(3,\); expected \(6,\)"):
+        fitted().predict([bags[0][:, :3]])
