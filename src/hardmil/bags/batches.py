@@ -44,7 +44,7 @@ def pack(bags: Sequence[Bag], *, device: torch.device | str = "cpu") -> PackedBa
     instances = np.concatenate([bag.instances for bag in bags]) if len(bags) > 1 else bags[0].instances
     sizes = torch.tensor([0] + [len(bag) for bag in bags])
     return PackedBatch(
-        instances=torch.from_numpy(np.ascontiguousarray(instances)).to(device),
+        instances=torch.from_numpy(np.require(instances, requirements=["C", "W"])).to(device),
         offsets=sizes.cumsum(0).to(device),
         labels=torch.tensor([float(bag.label) for bag in bags], device=device),
     )

@@ -57,8 +57,8 @@ def inner_folds(
     label, n_cases = _rarest_class(labels, cases)
     if n_cases < 2:
         raise FoldError(
-            f"class {label}: {n_cases} cases among the training bags; out-of-fold mining needs two of "
-            "each class; use mining.source train, or add cases"
+            f"class {label}: {n_cases} cases among the training bags; out-of-fold mining and validation "
+            "need two of each class; use mining.source train and training.select train-loss, or add cases"
         )
     return repeated_folds(labels, cases, n_folds=min(n_folds, n_cases), n_repeats=1, seed=seed)[0]
 

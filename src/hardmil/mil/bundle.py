@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from hardmil.bags.bag import Bag
 from hardmil.config import BagKind, ModelConfig, PatchConfig
-from hardmil.errors import BagError, BundleError
+from hardmil.errors import BagError, BundleError, TableError
 from hardmil.files import read_json, write_atomically, write_json
 from hardmil.mil.network import BagClassifier
 
@@ -67,6 +67,7 @@ class Bundle:
 
 def save_bundle(folder: Path, bundle: Bundle) -> None:
     """Write `model.safetensors`, then `bundle.json`: a folder with the latter is whole."""
+    (folder / "bundle.json").unlink(missing_ok=True)
     save_network(folder / "model.safetensors", bundle.network)
     write_json(folder / "bundle.json", bundle.card.model_dump(mode="json"))
 
@@ -80,7 +81,10 @@ def read_card(folder: Path) -> Card:
     path = folder / "bundle.json"
     if not path.is_file():
         raise BundleError(f"{folder}: no bundle.json in it; expected the folder that hardmil train leaves")
-    content = read_json(path)
+    try:
+        content = read_json(path)
+    except TableError as error:
+        raise BundleError(f"{path}: not the card of a bundle (no JSON in it); train it again") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
         raise BundleError(

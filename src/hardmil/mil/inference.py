@@ -56,5 +56,5 @@ def _score(network: BagClassifier, bag: Bag) -> BagScore:
 
 def _embed(network: BagClassifier, bag: Bag) -> Float[Tensor, "instance dim"]:
     device = next(network.parameters()).device
-    chunks = torch.from_numpy(np.ascontiguousarray(bag.instances)).split(CHUNK)
+    chunks = torch.from_numpy(np.require(bag.instances, requirements=["C", "W"])).split(CHUNK)
     return torch.cat([network.embed(chunk.to(device)).float() for chunk in chunks])

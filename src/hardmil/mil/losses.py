@@ -47,4 +47,4 @@ def instance_loss(
 
 
 def _highest(logits: Tensor, *, share: float) -> Tensor:
-    return logits if share == 1 else logits.topk(max(1, math.ceil(share * len(logits)))).values
+    return logits if share == 1 else logits.topk(max(1, math.ceil(share * len(logits) - 1e-9))).values

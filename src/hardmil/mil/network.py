@@ -108,6 +108,7 @@ class BagClassifier(nn.Module):
         self.instance_shape = instance_shape
         self.embed: PatchNetwork | FeatureNetwork
         if len(instance_shape) == 3:
+            _check_square(instance_shape)
             self.embed = PatchNetwork(size_px=instance_shape[0], embedding_dim=dim, dropout=dropout)
         else:
             self.embed = FeatureNetwork(feature_dim=instance_shape[0], embedding_dim=dim, dropout=dropout)
@@ -138,3 +139,12 @@ class BagClassifier(nn.Module):
         pooling = self.config.pooling
         adaptive = pooling.kind == "adaptive-attention" and (self.training or pooling.adaptive_at_prediction)
         return adaptive_weights(attention, sizes=batch.sizes, lam=pooling.lam) if adaptive else attention
+
+
+def _check_square(instance_shape: tuple[int, ...]) -> None:
+    height, width = instance_shape[:2]
+    if height != width:
+        raise BagError(
+            f"patches of {width} x {height} px: the patch network takes squares; cut them again, or give "
+            "embeddings of an encoder (features)"
+        )

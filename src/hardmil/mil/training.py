@@ -21,7 +21,7 @@ from hardmil.bags.folds import inner_folds
 from hardmil.config import ModelConfig, resolve_config
 from hardmil.errors import TrainingError
 from hardmil.mil.losses import training_loss
-from hardmil.mil.network import BagClassifier, FeatureNetwork
+from hardmil.mil.network import BagClassifier, BagOutput, FeatureNetwork
 
 
 @runtime_checkable
@@ -93,7 +93,8 @@ def fit(
     """
     config = resolve_config(config, kind=bags[0].kind)
     device = device or find_device("auto", precision=config.training.precision)
-    with torch.random.fork_rng(), device.autocast():
+    # All devices are named because fork_rng warns where it finds several by itself.
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         training, validation = _split(bags, config=config, seed=seed)
@@ -106,20 +107,29 @@ def fit(
             losses: list[Tensor] = []
             joined = [*training, *(extra.draw(epoch) if extra else [])]
             for batch in _batches(joined, config=config, generator=generator, device=device):
-                loss = training_loss(
-                    network(batch), batch=batch, config=config.instance_loss, class_weight=weight
-                )
+                output = _forward(network, batch, device=device)
+                loss = training_loss(output, batch=batch, config=config.instance_loss, class_weight=weight)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 losses.append(loss.detach() * batch.n_bags)
             mean = torch.stack(losses).sum().item() / len(joined)
-            _check_finite(mean, epoch=epoch)
             watched = _validation_loss(network, validation, device=device) if validation else mean
+            _check_finite(mean, watched, epoch=epoch)
             best.offer(network, loss=-epoch if config.training.select == "last" else watched, epoch=epoch)
             on_epoch(epoch, mean)
         network.load_state_dict(best.state or {})
     return network.eval()
+
+
+def _forward(network: BagClassifier, batch: PackedBatch, *, device: Device) -> BagOutput:
+    """One forward pass in the device's arithmetic.
+
+    Autocast keeps its bfloat16 copies of the weights until it ends: around more than one step, it would go on
+    with those of the first.
+    """
+    with device.autocast():
+        return network(batch)
 
 
 def find_device(name: str, *, precision: str = "auto") -> Device:
@@ -229,15 +239,15 @@ def _validation_loss(network: BagClassifier, bags: Sequence[Bag], *, device: Dev
     losses: list[float] = []
     for bag in bags:
         batch = pack([bag], device=device.name)
-        output = network(batch)
+        output = _forward(network, batch, device=device)
         config = network.config.instance_loss
         losses.append(training_loss(output, batch=batch, config=config, class_weight=ones).item())
     return sum(losses) / len(losses)
 
 
-def _check_finite(loss: float, *, epoch: int) -> None:
-    if not math.isfinite(loss):
+def _check_finite(training_loss: float, watched_loss: float, *, epoch: int) -> None:
+    if not (math.isfinite(training_loss) and math.isfinite(watched_loss)):
         raise TrainingError(
-            f"epoch {epoch + 1}: the training loss is {loss}, expected a finite number; "
+            f"epoch {epoch + 1}: the loss is {training_loss + watched_loss}, expected a finite number; "
             "lower training.lr, or look for odd values in the features"
         )

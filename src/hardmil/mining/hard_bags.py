@@ -162,7 +162,7 @@ def cluster_instances(
     if n_clusters < 2:
         return np.zeros(len(features), dtype=np.int64)
     kind: Any = MiniBatchKMeans if len(features) > LARGE_POOL else KMeans
-    model = kind(n_clusters=n_clusters, n_init=4, random_state=seed)
+    model = kind(n_clusters=n_clusters, n_init=4, random_state=seed % 2**32)
     return np.asarray(model.fit_predict(features), dtype=np.int64)
 
 

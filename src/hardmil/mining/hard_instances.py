@@ -1,6 +1,6 @@
 """Which instances fooled the model: Eq. 3 in false-positive bags, traced to where they came from."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,10 +51,13 @@ def hard_instances(
     """
     if len(attention) == 0:
         raise EmptyBagError("attention of a bag without instances, expected at least one; leave the bag out")
-    w = attention.astype(np.float32)
-    if len(w) * w.std() < FLAT_TOLERANCE:
+    # In float64 with a margin: the higher of two instances is at mean + std exactly, and rounding must not
+    # decide whether it is hard.
+    w = attention.astype(np.float64)
+    margin = FLAT_TOLERANCE * w.mean()
+    if w.std() < margin:
         return np.array([], dtype=np.int64)
-    hard = np.flatnonzero(w >= w.mean() + np.float32(n_sigma) * w.std())
+    hard = np.flatnonzero(w >= w.mean() + n_sigma * w.std() - margin)
     return hard[np.argsort(-w[hard], kind="stable")]
 
 
@@ -121,16 +124,30 @@ def trace(bag: Bag, *, instance: int, score: BagScore, number: int, source: str)
 
 
 def random_instances(
-    bags: Sequence[Bag], *, scores: Sequence[BagScore], n: int, number: int, seed: int
+    bags: Sequence[Bag],
+    *,
+    scores: Sequence[BagScore],
+    n: int,
+    number: int,
+    seed: int,
+    known: Collection[tuple[str, int]] = (),
 ) -> list[HardInstance]:
-    """The control: n instances drawn at random, none twice, from all negative training bags."""
-    negatives = [(bag, score) for bag, score in zip(bags, scores, strict=True) if bag.label == 0]
-    owners = np.repeat(np.arange(len(negatives)), [len(bag) for bag, _ in negatives])
-    firsts = np.cumsum([0] + [len(bag) for bag, _ in negatives])
-    drawn = np.random.default_rng(seed).choice(len(owners), size=n, replace=False)
+    """The control: n instances drawn at random, none twice, from all negative training bags.
+
+    Args:
+        bags: Training bags.
+        scores: What a model says of each, for the record.
+        n: Instances to draw.
+        number: The round of mining, from 1.
+        seed: Of the draw.
+        known: Keys of instances drawn in earlier rounds; they are not drawn again.
+    """
+    negatives = [i for i, bag in enumerate(bags) if bag.label == 0]
+    places = [(i, j) for i in negatives for j in range(len(bags[i])) if (bags[i].slide_id, j) not in known]
+    drawn = np.random.default_rng(seed).choice(len(places), size=n, replace=False)
     return [
-        trace(bag, instance=int(position - firsts[owner]), score=score, number=number, source="random")
-        for position, owner, (bag, score) in ((p, owners[p], negatives[owners[p]]) for p in drawn)
+        trace(bags[i], instance=j, score=scores[i], number=number, source="random")
+        for i, j in (places[int(position)] for position in drawn)
     ]
 
 

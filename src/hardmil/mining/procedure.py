@@ -64,7 +64,8 @@ def train_and_mine(
     Source: Li et al. 2019, Section 2.3. Departures, each a knob of `mining`: out-of-fold scores, random
     control, rounds with a stop.
     """
-    _check(mining)
+    if mining.use != "none":
+        _check(mining)
     base = train(bags, config=config, seed=seed)
     model, pool, n_bags, gained = base, [], 0, -np.inf
     if mining.use == "none":
@@ -84,7 +85,10 @@ def train_and_mine(
         if not found:
             break
         if mining.draw == "random":
-            found = random_instances(bags, scores=scores, n=len(found), number=number, seed=seed + number)
+            known = {one.key for one in pool}
+            found = random_instances(
+                bags, scores=scores, n=len(found), number=number, seed=seed + number, known=known
+            )
         gained, n_bags = gain, n_bags + len(positive)
         pool = _clustered([*pool, *found], bags=bags, base=base, mining=mining, seed=seed)
         by_id = {bag.slide_id: bag for bag in bags}

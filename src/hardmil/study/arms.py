@@ -31,7 +31,7 @@ def arm(name: str, *, study: StudyConfig) -> Arm:
     Raises:
         ConfigError: If a part of the name is not known.
     """
-    rest, _, control = name.partition("@")
+    rest, at, control = name.partition("@")
     base, *uses = rest.split("+")
     if base not in BASES:
         raise _unknown(name, part=base, known=list(BASES))
@@ -46,7 +46,7 @@ def arm(name: str, *, study: StudyConfig) -> Arm:
             mining = _with_mining(name, mining=mining, use=head, options=options)
         else:
             raise _unknown(name, part=head, known=[*MINING_USES, "instance"])
-    if control:
+    if at:
         mining = _as_control(name, mining=mining, control=control)
     return Arm(name, model, mining)
 

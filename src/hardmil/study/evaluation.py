@@ -114,6 +114,8 @@ def keep(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -> None:
     config_hash = trial.config_hash(evaluation.cohort)
     test = [evaluation.cohort.bags[i] for i in trial.fold.test]
     folder = evaluation.folder
+    # First, so that a row of results never vouches for rows of which a killed run replaced half.
+    replace_rows(folder / "results.csv", [], trial=identity, columns=RESULTS)
     write_attention(folder / "trials" / config_hash / "attention.h5", test, scores=result.test_scores)
     mined = hard_negative_rows(result.hard_negatives)
     replace_rows(folder / "hard_negatives.csv", mined, trial=identity, columns=HARD_NEGATIVES)

@@ -72,13 +72,16 @@ def summarise(results: Sequence[Row], *, predictions: Sequence[Row], positive: s
 def hard_minus_random(one: ArmSummary, *, summary: Sequence[ArmSummary]) -> dict[str, MeanSE] | None:
     """An arm minus its random control, repeat by repeat; None if the control was not run as often."""
     for other in summary:
-        same = (other.split, other.patches, other.n_trials) == (one.split, one.patches, one.n_trials)
-        if same and other.arm == f"{one.arm}@random":
+        if _setting(other) == _setting(one) and other.arm == f"{one.arm}@random":
             return {
                 name: mean_and_se([a - b for a, b in zip(values, other.by_repeat[name], strict=True)])
                 for name, values in one.by_repeat.items()
             }
     return None
+
+
+def _setting(one: ArmSummary) -> tuple[str, str, int, int]:
+    return one.split, one.patches, one.n_trials, one.n_repeats
 
 
 def summary_rows(summary: Iterable[ArmSummary]) -> list[dict[str, object]]:
