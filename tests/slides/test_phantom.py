@@ -115,9 +115,9 @@ def test_file_is_a_pyramid_with_its_truth_beside_it(phantom: Phantom, tmp_path: 
         assert slide.mpp == pytest.approx(0.5)
         assert [(level.width_px, level.height_px) for level in slide.levels] == [(960, 700), (480, 350)]
         fine, coarse = slide.read(0, 0, 960, 700), slide.read(0, 0, 480, 350, 1)
-    assert np.abs(fine.astype(int) - phantom.rgb).mean() < 3
+    assert np.abs(fine.astype(int) - phantom.rgb).mean() < 5
     expected = cv2.resize(phantom.rgb, (480, 350), interpolation=cv2.INTER_AREA)
-    assert np.abs(coarse.astype(int) - expected).mean() < 3
+    assert np.abs(coarse.astype(int) - expected).mean() < 5
     read = read_regions(tmp_path / "slide.geojson")
     assert [region.name for region in read] == [region.name for region in phantom.regions]
     np.testing.assert_array_equal(read[0].polygon, phantom.regions[0].polygon)

@@ -111,13 +111,12 @@ def keep_apart(
 ) -> Int[np.ndarray, " kept"]:
     """Indices of those far enough from every one kept before: `crowding` times the sum of the radii."""
     kept: list[int] = []
-    places, sizes = np.empty_like(centre), np.empty_like(radius)
+    is_free = np.ones(len(centre), bool)
     for index in range(len(centre)):
-        n = len(kept)
-        distance2 = ((places[:n] - centre[index]) ** 2).sum(axis=1)
-        if not (distance2 < (crowding * (sizes[:n] + radius[index])) ** 2).any():
-            places[n], sizes[n] = centre[index], radius[index]
+        if is_free[index]:
             kept.append(index)
+            distance2 = ((centre - centre[index]) ** 2).sum(axis=1)
+            is_free &= distance2 >= (crowding * (radius + radius[index])) ** 2
     return np.array(kept, dtype=np.int64)
 
 

@@ -72,8 +72,12 @@ def grain(rng: np.random.Generator, *, shape: tuple[int, int], sigma_px: float |
     """Random grain, blurred, mean 0, standard deviation 1."""
     import cv2
 
-    noise = rng.standard_normal(shape, dtype=np.float32)
-    return cv2.GaussianBlur(noise, (0, 0), sigma_px) * np.float32(2 * np.sqrt(np.pi) * sigma_px)
+    shrink = 2 if sigma_px >= 2 else 1
+    noise = rng.standard_normal([-(-edge // shrink) for edge in shape], dtype=np.float32)
+    blurred = cv2.GaussianBlur(noise, (0, 0), sigma_px / shrink)
+    if shrink > 1:
+        blurred = cv2.resize(blurred, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    return blurred * np.float32(2 * np.sqrt(np.pi) * sigma_px / shrink)
 
 
 def blob(
