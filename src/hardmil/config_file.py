@@ -56,6 +56,9 @@ def parse_study(content: Mapping[str, object], *, source: str) -> StudyConfig:
             near = difflib.get_close_matches(key, list(_keys(StudyConfig)), n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ConfigError(f"{source}: there is no key {key}{hint}") from error
+        # Of a knob that takes more than one type, pydantic names the type as well: mining.threshold.float.
+        while "." in key and key not in _keys(StudyConfig):
+            key = key.rpartition(".")[0]
         raise ConfigError(f"{source}: {key}: found {first['input']!r}; {first['msg']}") from error
 
 

@@ -143,12 +143,14 @@ def random_instances(
         known: Keys of instances drawn in earlier rounds; they are not drawn again.
     """
     negatives = [i for i, bag in enumerate(bags) if bag.label == 0]
-    places = [(i, j) for i in negatives for j in range(len(bags[i])) if (bags[i].slide_id, j) not in known]
-    drawn = np.random.default_rng(seed).choice(len(places), size=n, replace=False)
-    return [
-        trace(bags[i], instance=j, score=scores[i], number=number, source="random")
-        for i, j in (places[int(position)] for position in drawn)
+    fresh = [
+        np.setdiff1d(np.arange(len(bags[i])), [j for slide_id, j in known if slide_id == bags[i].slide_id])
+        for i in negatives
     ]
+    owners = np.repeat(np.array(negatives), [len(part) for part in fresh])
+    drawn = np.random.default_rng(seed).choice(len(owners), size=n, replace=False)
+    places: list[tuple[int, int]] = np.stack([owners, np.concatenate(fresh)], axis=1)[drawn].tolist()
+    return [trace(bags[i], instance=j, score=scores[i], number=number, source="random") for i, j in places]
 
 
 def with_clusters(pool: Sequence[HardInstance], *, clusters: Int[np.ndarray, " hard"]) -> list[HardInstance]:

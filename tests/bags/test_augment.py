@@ -1,0 +1,52 @@
+import numpy as np
+import torch
+
+from hardmil.bags.augment import N_SYMMETRIES, apply_symmetries, random_symmetries
+
+
+def _patches(n: int, size: int = 5) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8))
+
+
+def test_each_patch_is_turned_then_mirrored():
+    patches, codes = _patches(24), torch.arange(24) % 8
+    turned = apply_symmetries(patches, symmetry=codes).numpy()
+    for i, (patch, code) in enumerate(zip(patches.numpy(), codes.tolist(), strict=True)):
+        expected = np.rot90(patch, code % 4)
+        if code >= 4:
+            expected = np.fliplr(expected)
+        np.testing.assert_array_equal(turned[i], expected)
+
+
+def test_the_eight_codes_are_eight_symmetries():
+    one = _patches(1).expand(N_SYMMETRIES, -1, -1, -1)
+    turned = apply_symmetries(one, symmetry=torch.arange(N_SYMMETRIES)).numpy()
+    assert len({patch.tobytes() for patch in turned}) == 8
+
+
+def test_random_symmetries_draw_all_eight_as_often():
+    one = _patches(1, 3)
+    turned = random_symmetries(one.expand(4000, -1, -1, -1), generator=torch.Generator().manual_seed(0))
+    known = apply_symmetries(one.expand(8, -1, -1, -1), symmetry=torch.arange(8))
+    counts = [int((turned == code).all(dim=(1, 2, 3)).sum()) for code in known]
+    assert sum(counts) == 4000
+    assert min(counts) > 430, counts
+    assert max(counts) < 570, counts
+
+
+def test_random_symmetries_keep_order_and_pixels_and_the_input():
+    patches = _patches(40)
+    before = patches.clone()
+    turned = random_symmetries(patches, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(patches, before)
+    for patch, out in zip(patches, turned, strict=True):
+        pixels, expected = out.reshape(-1, 3).tolist(), patch.reshape(-1, 3).tolist()
+        assert sorted(pixels) == sorted(expected)
+
+
+def test_same_seed_same_symmetries():
+    def draw(seed: int) -> torch.Tensor:
+        return random_symmetries(_patches(20), generator=torch.Generator().manual_seed(seed))
+
+    assert torch.equal(draw(5), draw(5))
+    assert not torch.equal(draw(5), draw(6))

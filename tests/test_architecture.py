@@ -1,0 +1,106 @@
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import hardmil
+
+SOURCE = Path(hardmil.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+FLOORS = (
+    *("errors", "geometry", "config", "config_file", "files", "geojson", "jobs", "metrics", "slides", "bags"),
+    *("mil", "mining", "study", "report", "review", "estimator", "commands", "cli"),
+)
+HEAVY = ("torch", "sklearn", "scipy", "cv2", "matplotlib")
+MODULES = [path for path in FILES if path.name != "__init__.py"]
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Full names of the modules a file imports anywhere in it, `hardmil.` of ours left out."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names = (
+                [f"hardmil.{a.name}" for a in node.names] if node.module == "hardmil" else [node.module or ""]
+            )
+        yield from (name.removeprefix("hardmil.") for name in names)
+
+
+def _ours(path: Path) -> list[str]:
+    return [name for name in _imports(path) if name.split(".")[0] in FLOORS]
+
+
+def test_every_room_has_a_floor():
+    assert {_name(path).split(".")[0] for path in FILES} - {"__init__"} <= set(FLOORS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_rooms_import_from_lower_floors_only(path: Path):
+    here = _name(path).split(".")[0]
+    rooms = {name.split(".")[0] for name in _ours(path)} - {here}
+    assert [room for room in rooms if FLOORS.index(room) > FLOORS.index(here)] == []
+
+
+def test_no_cycles_inside_a_room():
+    # static_order raises CycleError, which names the cycle.
+    order = list(TopologicalSorter({_name(path): _ours(path) for path in MODULES}).static_order())
+    assert order.index("bags.bag") < order.index("mil.training") < order.index("study.trial")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if path.parent.name == "slides"]
+    + [SOURCE / name for name in ("config.py", "config_file.py", "metrics.py", "errors.py", "geometry.py")],
+    ids=_name,
+)
+def test_no_torch_where_there_are_no_networks(path: Path):
+    assert not any(name.split(".")[0] in ("torch", "mil", "mining") for name in _imports(path))
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=str)
+def test_packages_hold_a_docstring_and_re_exports(path: Path):
+    first, *rest = ast.parse(path.read_text()).body
+    assert isinstance(first, ast.Expr)
+    for node in rest:
+        if path.parent == SOURCE and isinstance(node, ast.FunctionDef):
+            assert node.name == "__getattr__"
+            continue
+        assert isinstance(node, ast.ImportFrom), ast.unparse(node)
+        assert all(alias.asname == alias.name for alias in node.names), ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_files_and_functions_are_short(path: Path):
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            docstring = ast.get_docstring(node, clean=False) or ""
+            n_lines = (node.end_lineno or 0) - node.lineno + 1 - (docstring.count("\n") + bool(docstring))
+            assert n_lines <= 60, f"{node.name} has {n_lines} lines"
+
+
+def test_importing_the_command_line_brings_nothing_heavy():
+    code = f"import sys, hardmil.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_package_brings_the_classifier_when_it_is_asked_for():
+    code = (
+        "import sys, hardmil; print('torch' in sys.modules); "
+        "from hardmil import MILClassifier; print(MILClassifier.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\nhardmil.estimator\n"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = hardmil.nothing
