@@ -1,0 +1,100 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardmil.bags.batches import PackedBatch
+from hardmil.config import InstanceLossConfig
+from hardmil.mil.losses import instance_loss, training_loss
+from hardmil.mil.network import BagOutput
+
+# Bags as (label, instance logits).
+BAGS = st.lists(
+    st.tuples(st.integers(0, 1), st.lists(st.floats(-6, 6, width=32), min_size=1, max_size=12)),
+    min_size=1,
+    max_size=5,
+)
+Bags = list[tuple[int, list[float]]]
+
+
+def _batch(bags: Bags) -> tuple[PackedBatch, torch.Tensor]:
+    logits = torch.tensor([value for _, values in bags for value in values])
+    offsets = torch.tensor([0, *np.cumsum([len(values) for _, values in bags]).tolist()])
+    labels = torch.tensor([float(label) for label, _ in bags])
+    return PackedBatch(torch.zeros(len(logits), 1), offsets, labels), logits
+
+
+def _output(bag_logit: list[float], instance_logit: torch.Tensor) -> BagOutput:
+    same = torch.zeros_like(instance_logit)
+    return BagOutput(torch.tensor(bag_logit), same, same, instance_logit)
+
+
+def _softplus(t: float) -> float:
+    return math.log1p(math.exp(t))
+
+
+def _instance_loss(bags: Bags, *, tenths: int) -> float:
+    total = 0.0
+    for label, values in bags:
+        if label == 0:
+            k = max(1, -(-tenths * len(values) // 10))  # whole numbers: a tenth is no float
+            total += np.mean([_softplus(v) for v in sorted(values, reverse=True)[:k]])
+    return total / len(bags)
+
+
+@settings(deadline=None)
+@given(BAGS, st.integers(1, 10))
+def test_instance_loss_against_a_loop(bags: Bags, tenths: int):
+    batch, logits = _batch(bags)
+    found = instance_loss(logits, batch=batch, hardest=tenths / 10)
+    assert found.item() == pytest.approx(_instance_loss(bags, tenths=tenths), rel=1e-5, abs=1e-7)
+
+
+def test_only_the_hardest_of_negative_bags_enter():
+    bags = [(0, [1.0, 5.0, 3.0, -2.0]), (1, [9.0, 9.0]), (0, [0.0])]
+    batch, logits = _batch(bags)
+    logits.requires_grad_()
+    instance_loss(logits, batch=batch, hardest=0.5).backward()
+    assert logits.grad is not None
+    assert (logits.grad != 0).tolist() == [False, True, True, False, False, False, True]
+
+
+def test_without_negative_bags_the_term_is_zero():
+    batch, logits = _batch([(1, [4.0, 2.0]), (1, [1.0])])
+    assert instance_loss(logits, batch=batch).item() == 0
+
+
+@settings(deadline=None)
+@given(BAGS, st.data())
+def test_training_loss_against_a_loop(bags: Bags, data: st.DataObject):
+    numbers = st.floats(-6, 6, width=32)
+    bag_logit = data.draw(st.lists(numbers, min_size=len(bags), max_size=len(bags)))
+    weights = data.draw(st.tuples(st.floats(0.25, 4), st.floats(0.25, 4)))
+    beta = data.draw(st.sampled_from([0.0, 0.5, 2.0]))
+    batch, logits = _batch(bags)
+    found = training_loss(
+        _output(bag_logit, logits),
+        batch=batch,
+        config=InstanceLossConfig(beta=beta, hardest=0.5),
+        class_weight=torch.tensor(weights),
+    )
+    expected = 0.0
+    for (label, _), logit in zip(bags, bag_logit, strict=True):
+        expected += weights[label] * _softplus(-logit if label == 1 else logit) / len(bags)
+    expected += beta * _instance_loss(bags, tenths=5)
+    assert found.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_a_step_of_two_bags_is_the_mean_of_two_steps():
+    bags = [(0, [1.0, 5.0, 3.0]), (1, [2.0, -1.0])]
+    config, ones = InstanceLossConfig(beta=0.5), torch.ones(2)
+
+    def loss(chosen: Bags, bag_logit: list[float]) -> float:
+        batch, logits = _batch(chosen)
+        return training_loss(_output(bag_logit, logits), batch=batch, config=config, class_weight=ones).item()
+
+    alone = (loss(bags[:1], [0.7]) + loss(bags[1:], [-0.2])) / 2
+    assert loss(bags, [0.7, -0.2]) == pytest.approx(alone, rel=1e-6)

@@ -1,0 +1,194 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.batches import PackedBatch, pack
+from hardmil.config import ModelConfig, resolve_config
+from hardmil.errors import BagError
+from hardmil.mil.network import BagClassifier, PatchNetwork
+
+DIM = 8
+
+
+def _config(**pooling: Any) -> ModelConfig:
+    content = {"network": {"embedding_dim": DIM, "dropout": 0.3}, "pooling": {"attention_dim": 6} | pooling}
+    return resolve_config(ModelConfig.model_validate(content), kind="features")
+
+
+def _network(shape: tuple[int, ...], *, seed: int = 0, **pooling: Any) -> BagClassifier:
+    torch.manual_seed(seed)
+    network = BagClassifier(_config(**pooling), instance_shape=shape)
+    with torch.no_grad():  # attention far from flat
+        network.attend.score.weight.mul_(4 if len(shape) == 1 else 100)
+    return network.eval()
+
+
+def _bags(shape: tuple[int, ...], sizes: tuple[int, ...] = (5, 1, 9, 3)) -> list[Bag]:
+    rng = np.random.default_rng(0)
+    bags: list[Bag] = []
+    for i, n in enumerate(sizes):
+        if len(shape) == 3:
+            instances = rng.integers(0, 256, (n, *shape), dtype=np.uint8)
+        else:
+            instances = (3 * rng.normal(size=(n, *shape))).astype(np.float32)
+        bags.append(Bag(f"s{i}", f"c{i}", i % 2, instances, np.zeros((n, 2), np.int64), 0))
+    return bags
+
+
+def _plainly(network: PatchNetwork, patches: np.ndarray) -> torch.Tensor:
+    """The paper's order: convolution, ReLU, then pooling; fc over (row, column, channel)."""
+    x = torch.from_numpy((patches.astype(np.float32) - 127.5) / 127.5).permute(0, 3, 1, 2)
+    x = functional.max_pool2d(
+        functional.relu(functional.conv2d(x, network.conv1.weight, network.conv1.bias)), 2
+    )
+    x = functional.max_pool2d(
+        functional.relu(functional.conv2d(x, network.conv2.weight, network.conv2.bias)), 2
+    )
+    embeddings: list[torch.Tensor] = []
+    for one in x:
+        flat = torch.stack(
+            [one[:, row, column] for row in range(one.shape[1]) for column in range(one.shape[2])]
+        )
+        hidden = functional.relu(network.fc1.weight @ flat.reshape(-1) + network.fc1.bias)
+        embeddings.append(functional.relu(network.fc2.weight @ hidden + network.fc2.bias))
+    return torch.stack(embeddings)
+
+
+@pytest.mark.parametrize("size", [24, 27, 32, 48])
+def test_pooling_before_relu_is_relu_before_pooling(size: int):
+    torch.manual_seed(0)
+    network = PatchNetwork(size_px=size, embedding_dim=DIM, dropout=0.5).eval()
+    patches = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    with torch.no_grad():
+        found, expected = network(torch.from_numpy(patches)), _plainly(network, patches)
+    assert (found > 0).any()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_layers_are_the_papers():
+    network = PatchNetwork(size_px=27, embedding_dim=512, dropout=0.5)
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items() if "weight" in name}
+    assert shapes == {
+        "conv1.weight": (36, 3, 4, 4),
+        "conv2.weight": (48, 36, 3, 3),
+        "fc1.weight": (512, 48 * 5 * 5),
+        "fc2.weight": (512, 512),
+    }
+
+
+@pytest.mark.parametrize("size", range(24, 49))
+def test_every_size_it_says_it_takes(size: int):
+    network = PatchNetwork(size_px=size, embedding_dim=2, dropout=0.0)
+    assert network(torch.zeros((1, size, size, 3), dtype=torch.uint8)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("size", [23, 49, 224])
+def test_other_sizes_are_refused_with_a_way_out(size: int):
+    with pytest.raises(
+        BagError, match=rf"patches of {size} px: .* takes 24 to 48 px; .* encoder \(features\)"
+    ):
+        BagClassifier(_config(), instance_shape=(size, size, 3))
+
+
+def test_patches_that_are_no_squares_are_refused():
+    with pytest.raises(BagError, match="patches of 30 x 27 px: the patch network takes squares"):
+        BagClassifier(_config(), instance_shape=(27, 30, 3))
+
+
+def test_a_config_with_open_knobs_is_refused():
+    with pytest.raises(TypeError, match="resolve_config first"):
+        BagClassifier(ModelConfig(), instance_shape=(4,))
+
+
+def test_features_are_standardised_by_the_numbers_given():
+    network = _network((4,))
+    mean, scale = np.array([1, 2, 3, 4], np.float32), np.array([2, 1, 0.5, 3], np.float32)
+    network.embed.standardise_by(mean=mean, scale=scale)
+    features = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float16)
+    weight, bias = network.embed.fc.weight.detach().numpy(), network.embed.fc.bias.detach().numpy()
+    expected = [np.maximum(weight @ ((g.astype(np.float32) - mean) / scale) + bias, 0) for g in features]
+    found = network.embed(torch.from_numpy(features)).detach().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["adaptive-attention", "attention"])
+def test_bag_and_instance_logits_share_one_classifier(kind: str):
+    network, bags = _network((4,), kind=kind, lam=2.5), _bags((4,))
+    with torch.no_grad():
+        output = network(pack(bags))
+        o, b = network.classify.weight[0], network.classify.bias[0]
+        row = 0
+        for position, bag in enumerate(bags):
+            g = network.embed(torch.from_numpy(bag.instances))
+            w = torch.softmax(network.attend(g), dim=0)
+            np.testing.assert_allclose(output.attention[row : row + len(bag)], w, rtol=1e-4, atol=1e-6)
+            z = torch.zeros(DIM)
+            for j in range(len(bag)):
+                below = kind == "adaptive-attention" and len(bag) * w[j] < 1 - 1e-6
+                z += (2.5 if below else 1.0) * w[j] * g[j]
+                assert output.instance_logit[row + j].item() == pytest.approx((o @ g[j] + b).item(), abs=1e-5)
+            assert output.bag_logit[position].item() == pytest.approx((o @ z + b).item(), abs=1e-5)
+            row += len(bag)
+
+
+def test_adaptive_weights_at_prediction_can_be_turned_off():
+    batch = pack(_bags((4,)))
+    with torch.no_grad():
+        plain = _network((4,), kind="adaptive-attention", lam=1.0)(batch)
+        off = _network((4,), kind="adaptive-attention", adaptive_at_prediction=False)
+        on = _network((4,), kind="adaptive-attention")
+        torch.testing.assert_close(off(batch).bag_logit, plain.bag_logit)
+        assert not torch.allclose(on(batch).bag_logit, plain.bag_logit)
+        off.embed.dropout.p = on.embed.dropout.p = 0.0  # in training both use Eq. 2
+        torch.testing.assert_close(off.train()(batch).bag_logit, on.train()(batch).bag_logit)
+
+
+@pytest.mark.parametrize("shape", [(4,), (24, 24, 3)], ids=["features", "pixels"])
+@pytest.mark.parametrize("kind", ["adaptive-attention", "attention", "gated-attention"])
+def test_several_bags_give_what_each_gives_alone(shape: tuple[int, ...], kind: str):
+    network, bags = _network(shape, kind=kind), _bags(shape)
+    with torch.no_grad():
+        together = network(pack(bags))
+        alone = [network(pack([bag])) for bag in bags]
+    for bag, one in zip(bags, alone, strict=True):
+        # Where an attention is at the mean of its bag, rounding decides on which side of it.
+        assert len(bag) == 1 or (len(bag) * one.attention - 1).abs().min() > 1e-4
+    for name in ("bag_logit", "attention_logit", "attention", "instance_logit"):
+        expected = torch.cat([getattr(one, name) for one in alone])
+        torch.testing.assert_close(getattr(together, name), expected, rtol=0, atol=1e-5)
+
+
+def test_order_of_instances_does_not_matter():
+    network, bag = _network((4,)), _bags((4,), (9,))[0]
+    order = np.random.default_rng(3).permutation(9)
+    turned = Bag("t", "t", 0, bag.instances[order], bag.coords, 0)
+    with torch.no_grad():
+        first, second = network(pack([bag])), network(pack([turned]))
+    torch.testing.assert_close(first.bag_logit, second.bag_logit)
+    torch.testing.assert_close(first.attention[order.tolist()], second.attention)
+
+
+@pytest.mark.parametrize("shape", [(4,), (24, 24, 3)], ids=["features", "pixels"])
+def test_all_but_the_embedding_is_float32_under_autocast(shape: tuple[int, ...]):
+    network, batch = _network(shape), pack(_bags(shape))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        embeddings = network.embed(batch.instances)
+        output = network(batch)
+    assert embeddings.dtype == torch.bfloat16
+    with torch.no_grad():
+        expected = network.pool(PackedBatch(embeddings.float(), batch.offsets, batch.labels))
+    for name in ("bag_logit", "attention_logit", "attention", "instance_logit"):
+        assert getattr(output, name).dtype == torch.float32
+        torch.testing.assert_close(getattr(output, name), getattr(expected, name))
+
+
+def test_dropout_is_on_in_training_alone():
+    network, batch = _network((4,)), pack(_bags((4,)))
+    with torch.no_grad():
+        assert torch.equal(network(batch).bag_logit, network(batch).bag_logit)
+        network.train()
+        assert not torch.equal(network(batch).bag_logit, network(batch).bag_logit)
