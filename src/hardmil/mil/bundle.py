@@ -132,8 +132,9 @@ def load_network(path: Path, *, device: str = "cpu") -> BagClassifier:
         shape = tuple(int(n) for n in json.loads(metadata["instance_shape"]))
         network = BagClassifier(config, instance_shape=shape)
         network.load_state_dict(state)
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BundleError(
-            f"{path}: not the weights of a hardmil network ({str(error).splitlines()[0]}); train it again"
+            f"{path}: not the weights of a hardmil network ({reason}); train it again"
         ) from error
     return network.to(device).eval()

@@ -116,7 +116,9 @@ def fit(
             mean = torch.stack(losses).sum().item() / len(joined)
             watched = _validation_loss(network, validation, device=device) if validation else mean
             _check_finite(mean, watched, epoch=epoch)
-            best.offer(network, loss=-epoch if config.training.select == "last" else watched, epoch=epoch)
+            best.offer(
+                network, loss=float(-epoch) if config.training.select == "last" else watched, epoch=epoch
+            )
             on_epoch(epoch, mean)
         network.load_state_dict(best.state or {})
     return network.eval()

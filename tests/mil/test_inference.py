@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.batches import pack
+from hardmil.config import ModelConfig, resolve_config
+from hardmil.mil import inference
+from hardmil.mil.inference import embed_instances, score_bags
+from hardmil.mil.network import BagClassifier
+
+SHAPES = pytest.mark.parametrize("shape", [(4,), (24, 24, 3)], ids=["features", "pixels"])
+
+
+def _network(shape: tuple[int, ...]) -> BagClassifier:
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate({"network": {"embedding_dim": 8, "dropout": 0.5}})
+    return BagClassifier(resolve_config(config, kind="features"), instance_shape=shape)
+
+
+def _bags(shape: tuple[int, ...]) -> list[Bag]:
+    rng = np.random.default_rng(0)
+    dtype = np.uint8 if len(shape) == 3 else np.float32
+    arrays = [(20 * rng.random((n, *shape))).astype(dtype) for n in (7, 1, 12)]
+    return [Bag(f"s{i}", f"c{i}", -1, a, np.zeros((len(a), 2), np.int64), 0) for i, a in enumerate(arrays)]
+
+
+@SHAPES
+def test_scores_are_what_the_network_says(shape: tuple[int, ...]):
+    network, bags = _network(shape).train(), _bags(shape)
+    scores = score_bags(network, bags)
+    assert not network.training
+    for bag, score in zip(bags, scores, strict=True):
+        with torch.no_grad():
+            output = network(pack([bag]))
+        assert score.bag_score == pytest.approx(1 / (1 + np.exp(-output.bag_logit.item())), abs=1e-6)
+        np.testing.assert_allclose(score.attention, output.attention, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(score.instance_logit, output.instance_logit, atol=1e-5)
+        assert score.attention.sum() == pytest.approx(1, abs=1e-6)
+
+
+@SHAPES
+def test_chunks_give_what_the_whole_gives(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
+    network, bags = _network(shape), _bags(shape)
+    whole = score_bags(network, bags)
+    embedded = embed_instances(network, bags[2])
+    monkeypatch.setattr(inference, "CHUNK", 5)
+    for one, other in zip(score_bags(network, bags), whole, strict=True):
+        assert one.bag_score == pytest.approx(other.bag_score, abs=1e-6)
+        np.testing.assert_allclose(one.attention, other.attention, atol=1e-6)
+        np.testing.assert_allclose(one.instance_logit, other.instance_logit, atol=1e-5)
+    np.testing.assert_allclose(embed_instances(network, bags[2]), embedded, atol=1e-6)
+
+
+def test_no_more_than_a_chunk_is_embedded_at_once(monkeypatch: pytest.MonkeyPatch):
+    network, sizes = _network((4,)), list[int]()
+    network.embed.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    monkeypatch.setattr(inference, "CHUNK", 5)
+    score_bags(network, _bags((4,)))
+    assert sizes == [5, 2, 1, 5, 5, 2]
+
+
+@SHAPES
+def test_embedding_is_the_model_without_its_last_layer(shape: tuple[int, ...]):
+    network, bag = _network(shape), _bags(shape)[0]
+    embedded = embed_instances(network, bag)
+    weight, bias = network.classify.weight.detach().numpy()[0], network.classify.bias.item()
+    expected = score_bags(network, [bag])[0].instance_logit
+    np.testing.assert_allclose(embedded @ weight + bias, expected, atol=1e-5)
+
+
+def test_arrays_that_may_not_be_written_to_are_read():
+    bag = _bags((4,))[0]
+    bag.instances.flags.writeable = False
+    assert 0 < score_bags(_network((4,)), [bag])[0].bag_score < 1

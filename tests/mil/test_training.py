@@ -1,0 +1,354 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.batches import PackedBatch, pack
+from hardmil.config import ModelConfig
+from hardmil.errors import FoldError, TrainingError
+from hardmil.mil import training
+from hardmil.mil.inference import score_bags
+from hardmil.mil.network import BagClassifier, FeatureNetwork
+from hardmil.mil.training import Device, find_device, fit
+
+CPU = Device("cpu", bfloat16=False)
+
+
+def _config(*, dropout: float = 0.1, **knobs: Any) -> ModelConfig:
+    content = {
+        "network": {"embedding_dim": 8, "dropout": dropout},
+        "pooling": {"attention_dim": 4},
+        "training": {"epochs": 3, "lr": 0.02} | knobs,
+    }
+    return ModelConfig.model_validate(content)
+
+
+def _bags(n: int = 16, *, shift: float = 3.0, size: int = 6, positives: int | None = None) -> list[Bag]:
+    """Feature bags; two instances of a positive one lie apart."""
+    rng = np.random.default_rng(0)
+    bags: list[Bag] = []
+    for i in range(n):
+        label = i % 2 if positives is None else int(i < positives)
+        features = rng.normal(2, 3, size=(size + i % 3, 4)).astype(np.float32)
+        features[:2, 0] += 3 * shift * label
+        bags.append(Bag(f"s{i}", f"c{i}", label, features, np.zeros((len(features), 2), np.int64), 0))
+    return bags
+
+
+def _weights(network: BagClassifier) -> dict[str, list[Any]]:
+    return {name: value.tolist() for name, value in network.state_dict().items()}
+
+
+def _trained(bags: Sequence[Bag] | None = None, *, seed: int = 0, **knobs: Any) -> dict[str, list[Any]]:
+    return _weights(fit(bags or _bags(), config=_config(**knobs), seed=seed, device=CPU))
+
+
+class _Spy:
+    """Packs, and remembers what: training batches with gradients, validation without."""
+
+    def __init__(self) -> None:
+        self.steps: list[list[Bag]] = []
+        self.watched: list[str] = []
+
+    def __call__(self, bags: Sequence[Bag], *, device: str) -> PackedBatch:
+        if torch.is_grad_enabled():
+            self.steps.append(list(bags))
+        else:
+            self.watched += [bag.slide_id for bag in bags]
+        return pack(bags, device=device)
+
+    def names(self) -> list[str]:
+        return [bag.slide_id for step in self.steps for bag in step]
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> _Spy:
+    found = _Spy()
+    monkeypatch.setattr(training, "pack", found)
+    return found
+
+
+def test_same_seed_same_weights_and_other_seed_others():
+    assert _trained(seed=3) == _trained(seed=3)
+    assert _trained(seed=3) != _trained(seed=4)
+
+
+def test_it_learns_what_can_be_told_apart():
+    bags, losses = _bags(), list[float]()
+    network = fit(
+        bags, config=_config(epochs=12), device=CPU, on_epoch=lambda epoch, loss: losses.append(loss)
+    )
+    assert losses[-1] < 0.2 * losses[0]
+    predicted = [score.bag_score > 0.5 for score in score_bags(network, bags)]
+    assert predicted == [bag.label == 1 for bag in bags]
+    assert not network.training
+
+
+def test_bfloat16_follows_float32():
+    def losses(bfloat16: bool) -> list[float]:
+        found: list[float] = []
+        fit(
+            _bags(),
+            config=_config(epochs=12, dropout=0.0),
+            device=Device("cpu", bfloat16),
+            on_epoch=lambda epoch, loss: found.append(loss),
+        )
+        return found
+
+    np.testing.assert_allclose(losses(True), losses(False), atol=0.05)
+
+
+def test_epochs_are_counted_and_their_loss_is_the_mean_over_bags(monkeypatch: pytest.MonkeyPatch):
+    seen: list[tuple[int, float]] = []
+    steps: list[tuple[float, int]] = []
+    plain = training.training_loss
+
+    def loss(output: Any, **rest: Any) -> torch.Tensor:
+        value = plain(output, **rest)
+        steps.append((value.item(), rest["batch"].n_bags))
+        return value
+
+    monkeypatch.setattr(training, "training_loss", loss)
+    config = _config(epochs=2, bags_per_step=3)
+    fit(_bags(8), config=config, device=CPU, on_epoch=lambda *found: seen.append(found))
+    assert [epoch for epoch, _ in seen] == [0, 1]
+    assert [n for _, n in steps] == [3, 3, 2, 3, 3, 2]
+    for epoch, mean in seen:
+        part = steps[3 * epoch : 3 * epoch + 3]
+        assert mean == pytest.approx(sum(value * n for value, n in part) / 8, rel=1e-6)
+
+
+def test_every_bag_comes_once_an_epoch_in_another_order(spy: _Spy):
+    fit(_bags(), config=_config(bags_per_step=4), device=CPU)
+    names, expected = spy.names(), sorted(bag.slide_id for bag in _bags())
+    epochs = [names[:16], names[16:32], names[32:]]
+    assert [sorted(epoch) for epoch in epochs] == [expected] * 3
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert [len(step) for step in spy.steps] == [4] * 12
+
+
+def test_the_epoch_of_lowest_training_loss_is_kept():
+    bags, losses = _bags(shift=0.3), list[float]()
+    config = _config(epochs=8, lr=0.3)
+    kept = fit(bags, config=config, device=CPU, on_epoch=lambda epoch, loss: losses.append(loss))
+    best = int(np.argmin(losses))
+    assert 0 < best < 7, losses
+    assert _weights(kept) == _trained(bags, epochs=best + 1, lr=0.3, select="last")
+    assert _weights(kept) != _trained(bags, epochs=8, lr=0.3, select="last")
+
+
+def _scripted(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> dict[str, list[Any]]:
+    script = iter(losses)
+    monkeypatch.setattr(training, "_validation_loss", lambda *_, **__: next(script))
+    return _trained(epochs=len(losses), select="validation")
+
+
+def test_the_epoch_of_lowest_validation_loss_is_kept(monkeypatch: pytest.MonkeyPatch):
+    kept = _scripted(monkeypatch, [3.0, 1.0, 2.0, 1.0])
+    assert kept == _scripted(monkeypatch, [3.0, 1.0])
+    assert kept != _scripted(monkeypatch, [3.0, 1.0, 0.5])
+
+
+def test_validation_loss_is_that_of_the_held_out_bags(monkeypatch: pytest.MonkeyPatch, spy: _Spy):
+    values: list[float] = []
+    plain: Callable[..., float] = training._validation_loss
+
+    def watch(*given: Any, **rest: Any) -> float:
+        values.append(plain(*given, **rest))
+        return values[-1]
+
+    monkeypatch.setattr(training, "_validation_loss", watch)
+    bags = _bags()
+    network = fit(bags, config=_config(epochs=1, select="validation"), device=CPU)
+    held_out = [bag for bag in bags if bag.slide_id in spy.watched]
+    terms = [
+        -np.log(score.bag_score if bag.label else 1 - score.bag_score)
+        for bag, score in zip(held_out, score_bags(network, held_out), strict=True)
+    ]
+    assert values == [pytest.approx(np.mean(terms), rel=1e-5)]
+
+
+def test_validation_cases_never_enter_a_gradient_step(spy: _Spy):
+    bags = [Bag(b.slide_id, f"c{i // 4}", b.label, b.instances, b.coords, 0) for i, b in enumerate(_bags(32))]
+    fit(bags, config=_config(select="validation", validation_share=0.25), device=CPU)
+    cases = {bag.slide_id: bag.case_id for bag in bags}
+    trained, watched = set(spy.names()), set(spy.watched)
+    assert trained | watched == set(cases)
+    assert not {cases[name] for name in trained} & {cases[name] for name in watched}
+    assert len(watched) == 8
+
+
+def test_validation_that_cannot_be_held_out_says_so():
+    with pytest.raises(
+        FoldError, match=r"class 1: 1 cases .* validation need two .* training\.select train-loss"
+    ):
+        fit(_bags(6, positives=1), config=_config(select="validation"), device=CPU)
+
+
+def test_balance_by_loss_weighs_both_classes_alike(monkeypatch: pytest.MonkeyPatch):
+    given: list[list[float]] = []
+    plain = training.training_loss
+
+    def loss(output: Any, **rest: Any) -> torch.Tensor:
+        given.append(rest["class_weight"].tolist())
+        return plain(output, **rest)
+
+    monkeypatch.setattr(training, "training_loss", loss)
+    fit(_bags(8, positives=2), config=_config(epochs=1, balance="loss"), device=CPU)
+    assert given[0] == pytest.approx([8 / 12, 8 / 4])
+    given.clear()
+    fit(_bags(8, positives=2), config=_config(epochs=1), device=CPU)
+    assert given[0] == [1, 1]
+
+
+def test_balance_by_sampler_draws_both_classes_as_often(spy: _Spy):
+    fit(_bags(40, positives=4), config=_config(epochs=20, balance="sampler"), device=CPU)
+    labels = [bag.label for step in spy.steps for bag in step]
+    assert len(labels) == 800
+    assert 350 < sum(labels) < 450
+
+
+def test_large_bags_are_thinned_in_training_and_whole_in_prediction(spy: _Spy):
+    bags = _bags(4, size=20)
+    network = fit(bags, config=_config(max_instances=7, epochs=4), device=CPU)
+    by_id = {bag.slide_id: bag for bag in bags}
+    subsets: set[tuple[int, ...]] = set()
+    for step in spy.steps:
+        for thin in step:
+            whole = by_id[thin.slide_id].instances.tolist()
+            places = [whole.index(row) for row in thin.instances.tolist()]
+            assert len(set(places)) == len(thin) == 7
+            assert places == sorted(places)
+            subsets.add(tuple(places))
+    assert len(subsets) == 16
+    assert [len(score.attention) for score in score_bags(network, bags)] == [len(bag) for bag in bags]
+
+
+def test_thinning_keeps_each_instance_with_its_place():
+    bag = _bags(1, size=30)[0]
+    coords = np.stack([np.arange(len(bag)), 7 * np.arange(len(bag))], axis=1)
+    bag = Bag("s", "c", 0, bag.instances, coords, 1)
+    thin = training._thinned(bag, config=_config(max_instances=5), generator=torch.Generator())
+    assert len(thin) == 5
+    for features, (x, y) in zip(thin.instances, thin.coords, strict=True):
+        assert y == 7 * x
+        np.testing.assert_array_equal(features, bag.instances[x])
+
+
+class _Extra:
+    """Another bag each epoch."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    def draw(self, epoch: int) -> list[Bag]:
+        self.epochs.append(epoch)
+        one = _bags(1)[0]
+        return [Bag(f"extra-{epoch}", "extra", 0, one.instances, one.coords, 0)]
+
+    def fingerprint(self) -> str:
+        return "extra"
+
+
+def test_extra_bags_join_each_epoch_and_leave_standardisation_alone(spy: _Spy):
+    extra, bags = _Extra(), _bags(6)
+    network = fit(bags, config=_config(), device=CPU, extra=extra)
+    assert extra.epochs == [0, 1, 2]
+    names = spy.names()
+    for epoch in range(3):
+        joined = names[7 * epoch : 7 * epoch + 7]
+        assert sorted(joined) == sorted([*(bag.slide_id for bag in bags), f"extra-{epoch}"])
+    _assert_standardised_by(network, bags)
+
+
+def _assert_standardised_by(network: BagClassifier, bags: Sequence[Bag]) -> None:
+    together = np.concatenate([bag.instances.astype(np.float64) for bag in bags])
+    assert isinstance(network.embed, FeatureNetwork)
+    np.testing.assert_allclose(network.embed.mean, together.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(network.embed.scale, together.std(axis=0), rtol=1e-6)
+
+
+def test_features_are_standardised_by_the_training_instances():
+    bags = _bags()
+    _assert_standardised_by(fit(bags, config=_config(epochs=1), device=CPU), bags)
+    halves = [Bag(b.slide_id, b.case_id, b.label, b.instances.astype(np.float16), b.coords, 0) for b in bags]
+    _assert_standardised_by(fit(halves, config=_config(epochs=1), device=CPU), halves)
+
+
+def test_a_feature_that_never_changes_is_only_shifted():
+    bags = [Bag(b.slide_id, b.case_id, b.label, b.instances.copy(), b.coords, 0) for b in _bags()]
+    for bag in bags:
+        bag.instances[:, 3] = 5.0
+    network = fit(bags, config=_config(epochs=1), device=CPU)
+    assert isinstance(network.embed, FeatureNetwork)
+    assert (network.embed.mean[3].item(), network.embed.scale[3].item()) == (5.0, 1.0)
+
+
+def test_it_goes_on_from_another_network():
+    first = fit(_bags(), config=_config(), device=CPU)
+    others = _bags(6, shift=-2.0)
+    second = fit(others, config=_config(epochs=1, lr=1e-9), device=CPU, start=first)
+    _assert_standardised_by(second, _bags())
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], value, rtol=0, atol=1e-6)
+    assert _weights(first) == _trained(), "the network gone on from is not itself trained on"
+
+
+def test_pixels_are_turned_in_training():
+    rng = np.random.default_rng(0)
+    bags = [
+        Bag(
+            f"s{i}",
+            f"c{i}",
+            i % 2,
+            rng.integers(0, 256, (3, 24, 24, 3), dtype=np.uint8),
+            np.zeros((3, 2), np.int64),
+            24,
+        )
+        for i in range(4)
+    ]
+    turned, again = _trained(bags, epochs=1), _trained(bags, epochs=1)
+    assert turned == again
+    assert turned != _trained(bags, epochs=1, augment=False)
+    before = [bag.instances.copy() for bag in bags]
+    _trained(bags, epochs=1)
+    for bag, pixels in zip(bags, before, strict=True):
+        np.testing.assert_array_equal(bag.instances, pixels)
+
+
+def test_a_loss_that_is_no_number_stops_training():
+    with pytest.raises(TrainingError, match=r"epoch \d: the loss is (nan|inf), .* lower training\.lr"):
+        fit(_bags(), config=_config(lr=1e25), device=CPU)
+
+
+def test_a_validation_loss_that_is_no_number_stops_training(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(TrainingError, match="epoch 1: the loss is nan"):
+        _scripted(monkeypatch, [float("nan")])
+
+
+def test_the_callers_random_numbers_go_on():
+    torch.manual_seed(5)
+    expected = torch.rand(3).tolist()
+    torch.manual_seed(5)
+    fit(_bags(4), config=_config(epochs=1), device=CPU)
+    assert torch.rand(3).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["nosuch", "cuda:99", "meta:x"])
+def test_devices_that_are_not_there(name: str):
+    message = (
+        rf"device {name}: not usable here \(.*\); expected auto, cpu, cuda or mps; run with --device cpu"
+    )
+    with pytest.raises(TrainingError, match=message):
+        find_device(name)
+
+
+def test_precision_of_a_device(monkeypatch: pytest.MonkeyPatch):
+    assert find_device("cpu", precision="float32") == Device("cpu", bfloat16=False)
+    assert find_device("cpu", precision="bfloat16") == Device("cpu", bfloat16=True)
+    for fast in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast, raising=False)
+        assert find_device("cpu") == Device("cpu", bfloat16=fast)
