@@ -181,6 +181,13 @@ def test_validation_cases_never_enter_a_gradient_step(spy: _Spy):
     assert len(watched) == 8
 
 
+def test_extra_bags_are_asked_for_what_is_trained_on_alone(spy: _Spy):
+    extra, bags = _Extra(), _bags()
+    fit(bags, config=_config(epochs=1, select="validation"), device=CPU, extra=extra)
+    assert extra.slides == {bag.slide_id for bag in bags} - set(spy.watched)
+    assert "extra-0" in spy.names()
+
+
 def test_validation_that_cannot_be_held_out_says_so():
     with pytest.raises(
         FoldError, match=r"class 1: 1 cases .* validation need two .* training\.select train-loss"
@@ -251,6 +258,10 @@ class _Extra:
 
     def fingerprint(self) -> str:
         return "extra"
+
+    def within(self, slide_ids: set[str]) -> "_Extra | None":
+        self.slides = slide_ids
+        return self
 
 
 def test_extra_bags_join_each_epoch_and_leave_standardisation_alone(spy: _Spy):

@@ -36,6 +36,10 @@ class ExtraBags(Protocol):
         """Changes with anything that changes what is drawn."""
         ...
 
+    def within(self, slide_ids: set[str]) -> "ExtraBags | None":
+        """The same with the instances of these slides alone; None if none is left."""
+        ...
+
 
 @dataclass(frozen=True)
 class Device:
@@ -98,6 +102,8 @@ def fit(
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         training, validation = _split(bags, config=config, seed=seed)
+        if extra and validation:
+            extra = extra.within({bag.slide_id for bag in training})
         network = _network(training, config=config, start=start).to(device.name)
         optimiser = _adam(network, config=config)
         weight = _class_weight(training, config=config).to(device.name)

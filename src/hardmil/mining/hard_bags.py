@@ -139,9 +139,8 @@ def _draw_by_quota(
 ) -> Int[np.ndarray, " drawn"]:
     """N positions, from each cluster its share; what rounding leaves goes to the largest remainders."""
     names, counts = np.unique(clusters, return_counts=True)
-    exact = n * counts / counts.sum()
-    quota = np.floor(exact).astype(np.int64)
-    quota[np.argsort(-(exact - quota), kind="stable")[: n - quota.sum()]] += 1
+    quota, remainder = np.divmod(n * counts, counts.sum())
+    quota[np.argsort(-remainder, kind="stable")[: n - quota.sum()]] += 1
     parts = [
         rng.choice(np.flatnonzero(clusters == name), size=k, replace=replacement)
         for name, k in zip(names, quota, strict=True)
