@@ -70,8 +70,10 @@ def evaluate_arms(evaluation: Evaluation, *, device: Device, quiet: bool = False
     """Run every trial that has no row under its hash, and put its rows into the tables as it ends.
 
     Raises:
-        FoldError: If a case is on both sides of a fold, or a mined instance came from outside the training.
+        FoldError: If a case is on both sides of a fold, a mined instance came from outside the training, or
+            `only_folds` names a fold that is not there.
     """
+    _check_only_folds(evaluation)
     for folds in evaluation.folds:
         check_folds(folds, evaluation.cohort.cases)
     rows = {trial_name(row): row for row in read_rows(evaluation.folder / "results.csv")}
@@ -90,6 +92,13 @@ def evaluate_arms(evaluation: Evaluation, *, device: Device, quiet: bool = False
             result = run_trial(trial, cohort=evaluation.cohort, trainer=trainer)
         check_mined(trial, result=result, cohort=evaluation.cohort)
         keep(trial, result=result, evaluation=evaluation)
+
+
+def _check_only_folds(evaluation: Evaluation) -> None:
+    n_folds = max(len(folds) for folds in evaluation.folds)
+    unknown = [number for number in evaluation.only_folds or () if not 0 <= number < n_folds]
+    if unknown:
+        raise FoldError(f"fold {unknown[0]}: there are {n_folds} folds, expected 0 to {n_folds - 1}")
 
 
 def check_mined(trial: Trial, *, result: TrialResult, cohort: Cohort) -> None:

@@ -1,0 +1,91 @@
+from typing import Any
+
+import pytest
+
+from hardmil.config import MiningConfig, PoolingConfig, StudyConfig, TrainingConfig, model_config
+from hardmil.errors import ConfigError
+from hardmil.study.arms import arm
+
+PLAIN: dict[str, Any] = {"kind": "adaptive-attention", "beta": 0.0, "hardest": 1.0, "use": "none"}
+OOF = {"source": "out-of-fold"}
+TABLE: dict[str, dict[str, Any]] = {
+    "ours": {},
+    "abmil": {"kind": "attention"},
+    "gated": {"kind": "gated-attention"},
+    "ours+sb": {"use": "sb"},
+    "ours+mb": {"use": "mb"},
+    "ours+fmb": {"use": "fmb"},
+    "ours+sb-oof": {"use": "sb"} | OOF,
+    "ours+fmb-oof": {"use": "fmb"} | OOF,
+    "ours+fmb-equal": {"use": "fmb", "cluster_weights": "equal"},
+    "ours+fmb-stratified-oof": {"use": "fmb", "cluster_weights": "stratified"} | OOF,
+    "ours+fmb-oof-stratified": {"use": "fmb", "cluster_weights": "stratified"} | OOF,
+    "ours+mb-rounds": {"use": "mb", "rounds": 3},
+    "ours+instance": {"beta": 0.5},
+    "ours+instance-hardest": {"beta": 0.5, "hardest": 0.1},
+    "ours+instance+fmb-oof": {"beta": 0.5, "use": "fmb"} | OOF,
+    "abmil+fmb-oof+instance": {"kind": "attention", "beta": 0.5, "use": "fmb"} | OOF,
+    "ours+fmb@random": {"use": "fmb", "draw": "random"},
+    "gated+instance+mb-oof-rounds@random": {
+        "kind": "gated-attention",
+        "beta": 0.5,
+        "use": "mb",
+        "rounds": 3,
+        "draw": "random",
+    }
+    | OOF,
+}
+
+
+@pytest.mark.parametrize(("name", "differs"), TABLE.items(), ids=TABLE)
+def test_names_and_what_they_change(name: str, differs: dict[str, Any]):
+    study = StudyConfig()
+    found = arm(name, study=study)
+    assert found.name == name
+    expected = PLAIN | differs
+    model, mining = model_config(study), MiningConfig()
+    pooling = model.pooling.model_copy(update={"kind": expected.pop("kind")})
+    terms = {"beta": expected.pop("beta"), "hardest": expected.pop("hardest")}
+    instance_loss = model.instance_loss.model_copy(update=terms)
+    assert found.model == model.model_copy(update={"pooling": pooling, "instance_loss": instance_loss})
+    assert found.mining == mining.model_copy(update=expected)
+
+
+def test_what_a_name_does_not_say_is_as_in_the_study():
+    study = StudyConfig(
+        pooling=PoolingConfig(kind="attention", lam=3.0),
+        training=TrainingConfig(epochs=7),
+        mining=MiningConfig(use="sb", draw="random", source="out-of-fold", n_clusters=9, rounds=5),
+    )
+    found = arm("ours+fmb-rounds", study=study)
+    assert found.model.pooling == PoolingConfig(kind="adaptive-attention", lam=3.0)
+    assert found.model.training.epochs == 7
+    assert found.mining == MiningConfig(use="fmb", source="out-of-fold", n_clusters=9, rounds=5)
+    assert arm("ours", study=study).mining.use == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("our", r"arm our: 'our' is not known, expected one of ours, abmil, gated; did you mean ours\?"),
+        ("", "arm : '' is not known, expected one of ours"),
+        ("ours+fmbb", r"'fmbb' is not known, expected one of sb, mb, fmb, instance; did you mean fmb\?"),
+        ("ours+instances", r"'instances' is not known, .* did you mean instance\?"),
+        (
+            "ours+fmb-of",
+            r"'of' is not known, expected one of oof, rounds, equal, stratified; did you mean oof\?",
+        ),
+        ("ours+mb-equal", r"'equal' is not known, expected one of oof, rounds$"),
+        ("ours+instance-oof", "'oof' is not known, expected one of hardest"),
+        ("ours+fmb-", "'' is not known, expected one of oof"),
+        ("ours+", "'' is not known, expected one of sb"),
+        ("ours+fmb+mb", r"mines twice \(fmb and mb\), expected one of sb, mb, fmb"),
+        ("ours+fmb@rand", r"'rand' is not known, expected one of random; did you mean random\?"),
+        ("ours+fmb@", "'' is not known, expected one of random"),
+        ("ours@random", r"@random is the control of an arm that mines, .* add \+sb, \+mb or \+fmb"),
+        ("ours+instance@random", "@random is the control of an arm that mines"),
+    ],
+)
+def test_names_that_are_none(name: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        arm(name, study=StudyConfig())
