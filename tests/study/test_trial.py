@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,7 @@ def test_a_trial_trains_on_its_training_fold_and_scores_its_test_fold(
     assert {one.slide_id for one in result.hard_negatives} <= {f"s{i}" for i in range(0, 8, 2)}
     assert result.n_false_positive_bags == 4
     values = np.array([score.bag_score for score in result.test_scores])
-    assert result.metrics == binary_metrics(np.array([0, 1, 0, 1]), values)
+    np.testing.assert_equal(asdict(result.metrics), asdict(binary_metrics(np.array([0, 1, 0, 1]), values)))
     assert result.seconds > 0
 
 
