@@ -2,7 +2,8 @@
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def _read_colon(folder: Path, *, split: str, config: PatchConfig) -> PublishedSe
     images = sorted((root / "Classification").glob("img*/img*.bmp"), key=_number)
     if not images:
         raise TableError(f"{root}: no Classification/imgN/imgN.bmp; expected the colon set in its layout")
-    groups = colon_groups(root) if split == "group" else {}
+    groups = colon_groups(root, images=map(_number, images)) if split == "group" else {}
     made: list[Bag] = []
     notes: list[str] = []
     for path in images:
@@ -177,22 +178,23 @@ def colon_nuclei(image: Path, *, kind: str) -> Float[np.ndarray, "nucleus 2"]:
         TableError: If the .mat file is missing or not readable.
     """
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     path = image.with_name(f"{image.stem}_{kind}.mat")
     try:
         centres = np.asarray(loadmat(path)["detection"], dtype=np.float64)
-    except (OSError, KeyError, ValueError, NotImplementedError) as error:
+    except (OSError, LookupError, ValueError, NotImplementedError, MatReadError, zlib.error) as error:
         raise TableError(
             f"{path}: {error}; expected a .mat file with `detection`; take the set anew"
         ) from error
     return centres.reshape(-1, 2)
 
 
-def colon_groups(root: Path) -> dict[int, int]:
+def colon_groups(root: Path, *, images: Iterable[int]) -> dict[int, int]:
     """The group of abutting images each image belongs to, by its number.
 
     Raises:
-        TableError: If the table of groups is not beside the images.
+        TableError: If the table of groups is not beside the images, or lacks one of them.
     """
     path = root / GROUPS
     if not path.exists():
@@ -201,7 +203,15 @@ def colon_groups(root: Path) -> dict[int, int]:
             "tiles of one field share a number; put it beside Classification, or use --split image"
         )
     with path.open(newline="", encoding="utf-8") as file:
-        return {int(row["img"]): int(row[GROUP_COLUMN]) for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))
+    try:
+        groups = {int(row["img"]): int(row[GROUP_COLUMN]) for row in rows}
+    except (KeyError, TypeError, ValueError) as error:
+        raise TableError(f"{path}: expected numbers in columns img and {GROUP_COLUMN} ({error})") from error
+    alone = next((number for number in images if number not in groups), None)
+    if alone is not None:
+        raise TableError(f"{path}: no group of img{alone}, expected one of each image; add it")
+    return groups
 
 
 def _read_ucsb(folder: Path, *, split: str, config: PatchConfig) -> PublishedSet:
