@@ -1,6 +1,9 @@
 import os
 from pathlib import Path
 
+# One thread a worker, set before torch is imported: threads of two processes on two cores fight.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 from hardmil.slides.phantom import draw_phantom, write_phantom

@@ -1,0 +1,163 @@
+"""What users give by mistake: each is named in words, and nothing else is lost."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.commands.conftest import Hardmil, quick, read_table, slide_rows, write_table
+
+from hardmil.mil.bundle import read_card
+
+
+def test_a_batch_goes_on_past_bad_slides_and_ends_with_the_table(hardmil: Hardmil, study: Path) -> None:
+    rows = slide_rows(study)
+    (study / "slides" / "broken.png").write_bytes(b"no picture at all")
+    Image.fromarray(np.full((150, 210, 3), 255, np.uint8)).save(study / "slides" / "white.png")
+    bad = [
+        {"slide_id": "broken", "case_id": "x", "label": "normal", "path": "slides/broken.png"},
+        {"slide_id": "white", "case_id": "y", "label": "normal", "path": "slides/white.png"},
+        {"slide_id": "gone", "case_id": "z", "label": "tumour", "path": "slides/gone.svs"},
+    ]
+    write_table(study / "slides.csv", [*bad, *rows])
+    patched = hardmil("patch", study, "--json")
+    assert patched.code == 1
+    failures = json.loads(patched.out.splitlines()[-1])["failures"]
+    assert set(failures) == {"broken", "white", "gone"}
+    assert "no patch of" in failures["white"]
+    assert "3 failed" in patched.err
+    assert {row["name"] for row in read_table(study / "patches" / "failures.csv")} == {
+        "broken",
+        "white",
+        "gone",
+    }
+    encoded = hardmil("encode", study)
+    assert encoded.code == 1
+    assert len(list((study / "features_pixels").glob("*.h5"))) == 8
+    trained = hardmil("train", study, *quick("training.epochs=1"), "--set", "arm=ours", "--json")
+    assert trained.code == 1
+    assert json.loads(trained.out.splitlines()[-1])["slides"] == 8
+    assert len(read_card(study / "bundle").training_slides) == 8
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("slide_id,case_id,path\na,1,a.png\n", "no column label; found slide_id, case_id, path"),
+        ("slide_id,label,path\na,0,a.png\nb,0,b.png\n", "all 2 slides are labelled"),
+        ("slide_id,label,path\na,0,a.png\na,1,a.png\n", 'slide a is labelled "1" here and "0" in line 2'),
+        (
+            "slide_id,label,path\na,0,a.png\nb,1,b.png\na,0,c.png\n",
+            "slide a is listed twice, first in line 2",
+        ),
+        ("slide_id,label,path\na,0,a.png\nb,1,b.png\nc,2,c.png\n", "3 labels (0, 1, 2); expected two"),
+        ("slide_id,label,path\n", "no slide below the header"),
+    ],
+)
+def test_wrong_tables(hardmil: Hardmil, study: Path, table: str, message: str) -> None:
+    (study / "slides.csv").write_text(table, encoding="utf-8")
+    run = hardmil("patch", study)
+    assert run.code == 1
+    assert "slides.csv" in run.err
+    assert message in run.err
+    assert "Traceback" not in run.err
+
+
+def test_ids_keep_leading_zeros_and_inner_spaces(hardmil: Hardmil, study: Path) -> None:
+    assert hardmil("encode", study).code == 0
+    assert (study / "features_pixels" / "007 a.h5").exists()
+
+
+def test_missing_study_and_unknown_keys(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
+    missing = hardmil("train", tmp_path / "nowhere")
+    assert missing.code == 1
+    assert "hardmil init" in missing.err
+    wrong = hardmil("train", study, "--set", "mining.n_cluster=3")
+    assert wrong.code == 1
+    assert "did you mean mining.n_clusters?" in wrong.err
+
+
+def test_train_before_encode_says_what_to_run(hardmil: Hardmil, study: Path) -> None:
+    run = hardmil("train", study)
+    assert run.code == 1
+    assert "run: hardmil encode" in run.err
+
+
+def test_bags_made_under_other_knobs_are_refused(hardmil: Hardmil, study: Path) -> None:
+    assert hardmil("encode", study).code == 0
+    run = hardmil("train", study, "--set", "patches.size_px=32")
+    assert run.code == 1
+    assert "other `patches` knobs" in run.err
+
+
+def test_patches_too_large_for_the_patch_network_name_encode(hardmil: Hardmil, study: Path) -> None:
+    knob = ("--set", "patches.size_px=56")
+    assert hardmil("encode", study, *knob).code == 0
+    run = hardmil("train", study, *knob)
+    assert run.code == 1
+    assert "56 px" in run.err
+    assert "24 to 48" in run.err
+
+
+def test_slides_without_resolution_say_which_two_ways_out(hardmil: Hardmil, study: Path) -> None:
+    run = hardmil("patch", study, "--set", "patches.um_per_px=0.5", "--json")
+    assert run.code == 1
+    message = json.loads(run.out.splitlines()[-1])["failures"]["000 a"]
+    assert "mpp column" in message
+    assert "um_per_px: null" in message
+
+
+def test_a_bundle_of_another_version_is_refused(hardmil: Hardmil, feature_study: Path) -> None:
+    assert hardmil("train", feature_study, "--set", "training.epochs=1").code == 0
+    path = feature_study / "bundle" / "bundle.json"
+    card = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(card | {"format": 99}), encoding="utf-8")
+    run = hardmil("predict", feature_study / "bundle", "x.svs", "--features", feature_study / "feats")
+    assert run.code == 1
+    assert "bundle format 99, this hardmil reads format 1" in run.err
+
+
+def test_predict_says_what_the_bundle_needs(hardmil: Hardmil, feature_study: Path, tmp_path: Path) -> None:
+    hardmil("train", feature_study, "--set", "training.epochs=1")
+    bundle = feature_study / "bundle"
+    assert "--features DIR" in hardmil("predict", bundle, "x.svs").err
+    assert "no bundle.json" in hardmil("predict", tmp_path, "x.svs").err
+    both = hardmil("predict", bundle, "x", "--slides", "t.csv", "--features", feature_study / "feats")
+    assert "give one of the two" in both.err
+
+
+def test_features_of_another_encoder_are_named(hardmil: Hardmil, feature_study: Path, tmp_path: Path) -> None:
+    import h5py
+
+    hardmil("train", feature_study, "--set", "training.epochs=1")
+    with h5py.File(tmp_path / "s0.h5", "w") as file:
+        file["features"] = np.zeros((4, 9), np.float32)
+        file["coords"] = np.zeros((4, 2), np.int64)
+    run = hardmil(
+        "predict",
+        feature_study / "bundle",
+        "s0",
+        "--features",
+        tmp_path,
+        "--output",
+        tmp_path / "out",
+        "--json",
+    )
+    assert run.code == 1
+    message = json.loads(run.out.splitlines()[-1])["failures"]["s0"]
+    assert "(9,)" in message
+    assert "(6,)" in message
+
+
+def test_arms_are_spelled_right_or_refused(hardmil: Hardmil, feature_study: Path) -> None:
+    run = hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours+fbm]")
+    assert run.code == 1
+    assert "did you mean fmb?" in run.err
+
+
+def test_device_that_is_not_here(hardmil: Hardmil, feature_study: Path) -> None:
+    run = hardmil("train", feature_study, "--device", "tpu9")
+    assert run.code == 1
+    assert "device tpu9" in run.err
+    assert "--device cpu" in run.err

@@ -1,0 +1,156 @@
+"""init, patch, encode, train, evaluate, mine, predict: the path of a user's own study."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from tests.commands.conftest import Hardmil, draw_slide, quick, read_table, write_table
+
+from hardmil.config import StudyConfig
+
+
+def test_init_writes_a_commented_study_and_keeps_what_is_there(hardmil: Hardmil, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    assert hardmil("init", folder).code == 0
+    text = (folder / "study.yaml").read_text(encoding="utf-8")
+    assert StudyConfig.model_validate(yaml.safe_load(text)) == StudyConfig()
+    assert text.count("#") > 40
+    (folder / "slides.csv").write_text("mine", encoding="utf-8")
+    again = hardmil("init", folder)
+    assert "kept" in again.out
+    assert (folder / "slides.csv").read_text(encoding="utf-8") == "mine"
+
+
+def test_init_refuses_a_file(hardmil: Hardmil, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    run = hardmil("init", tmp_path / "file")
+    assert run.code == 1
+    assert "is a file, expected a folder" in run.err
+
+
+@pytest.mark.slow
+def test_whole_path_on_pixels(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
+    patched = hardmil("patch", study, "--json")
+    assert patched.code == 0, patched.err
+    places = study / "patches" / "000 a_patches.h5"
+    with h5py.File(places) as file:
+        assert file["coords"].attrs["patch_size_level0"] == 24
+        n_patches = len(file["coords"])
+    assert 30 <= n_patches <= 48
+
+    assert hardmil("encode", study).code == 0
+    with h5py.File(study / "features_pixels" / "001 a.h5") as file:
+        assert file["patches"].shape[1:] == (24, 24, 3)
+    stamp = (study / "features_pixels" / "001 a.h5").stat().st_mtime_ns
+    hardmil("encode", study)
+    assert (study / "features_pixels" / "001 a.h5").stat().st_mtime_ns == stamp
+
+    trained = hardmil("train", study, *quick(), "--json")
+    assert trained.code == 0, trained.err
+    assert json.loads(trained.out.splitlines()[-1])["slides"] == 8
+    again = hardmil("train", study, *quick())
+    assert "nothing to do" in again.out
+
+    evaluated = hardmil("evaluate", study, *quick(), "--json")
+    assert evaluated.code == 0, evaluated.err
+    check_tables(study / "runs" / "main")
+    assert (study / "runs" / "main" / "report.html").stat().st_size > 10_000
+
+    mined = hardmil("mine", study, "--json")
+    assert mined.code == 0, mined.err
+    check_mined(study, n_hard=json.loads(mined.out.splitlines()[-1])["n_hard"])
+
+    check_predictions(hardmil, study / "bundle", tmp_path)
+
+
+def check_tables(run: Path) -> None:
+    results = read_table(run / "results.csv")
+    assert {(row["arm"], row["fold"]) for row in results} == {
+        (arm, fold) for arm in ("ours", "ours+fmb-oof", "ours+fmb-oof@random") for fold in "01"
+    }
+    predictions = read_table(run / "predictions.csv")
+    assert len(predictions) == 3 * 8
+    for row in predictions:
+        assert float(row["prob_normal"]) + float(row["prob_tumour"]) == pytest.approx(1, abs=1e-4)
+        assert row["prediction"] == ("tumour" if float(row["bag_score"]) > 0.5 else "normal")
+    for row in read_table(run / "hard_negatives.csv"):
+        assert int(row["slide_id"][2]) % 2 == 0, "a hard negative lies on a negative slide"
+
+
+def check_mined(study: Path, *, n_hard: int) -> None:
+    rows = read_table(study / "mined" / "hard_negatives.csv")
+    assert len(rows) == n_hard
+    tiles = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (study / "mined" / "geojson").glob("*.geojson")
+    ]
+    assert sum(len(tile["features"]) for tile in tiles) == n_hard
+    assert (study / "mined" / "hard_negatives.html").exists()
+
+
+def check_predictions(hardmil: Hardmil, bundle: Path, folder: Path) -> None:
+    paths = [folder / "new one.png", folder / "new two.png"]
+    for seed, path in enumerate(paths):
+        draw_slide(path, positive=bool(seed), seed=100 + seed)
+    output = folder / "out"
+    run = hardmil("predict", bundle, *paths, "--output", output)
+    assert run.code == 0, run.err
+    rows = read_table(output / "predictions.csv")
+    assert [row["slide_id"] for row in rows] == ["new one", "new two"]
+    with h5py.File(output / "attention" / "new one.h5") as file:
+        attention = np.asarray(file["new one/attention_scores"])
+        assert attention.sum() == pytest.approx(1, abs=1e-5)
+        assert file["new one/coords"].shape == (len(attention), 2)
+    assert (output / "heatmaps" / "new two.png").stat().st_size > 1000
+    table = [
+        {"slide_id": "a", "path": paths[0].name, "label": "normal"},
+        {"slide_id": "b", "path": paths[1].name, "label": "tumour"},
+    ]
+    write_table(folder / "new.csv", table)
+    labelled = hardmil(
+        "predict", bundle, "--slides", folder / "new.csv", "--output", folder / "out2", "--json"
+    )
+    assert labelled.code == 0, labelled.err
+    assert "against the labels of 2 slides" in labelled.out
+    same = read_table(folder / "out2" / "predictions.csv")
+    assert [row["bag_score"] for row in same] == [row["bag_score"] for row in rows]
+
+
+@pytest.mark.slow
+def test_whole_path_on_features(hardmil: Hardmil, feature_study: Path, tmp_path: Path) -> None:
+    trained = hardmil("train", feature_study)
+    assert trained.code == 0, trained.err
+    evaluated = hardmil("evaluate", feature_study, "--json")
+    assert evaluated.code == 0, evaluated.err
+    arms = json.loads(evaluated.out.splitlines()[-1])["arms"]
+    assert {one["arm"]: one["n_trials"] for one in arms} == {"abmil": 3, "ours": 3, "ours+instance": 3}
+    run = hardmil(
+        "predict", feature_study / "bundle", "--slides", feature_study / "slides.csv",
+        "--features", feature_study / "feats", "--output", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    assert json.loads(run.out.splitlines()[-1])["metrics"]["auc"] > 0.9
+
+
+@pytest.mark.slow
+def test_a_second_evaluation_trains_nothing_and_a_changed_knob_does(
+    hardmil: Hardmil, feature_study: Path
+) -> None:
+    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]")
+    results = feature_study / "runs" / "main" / "results.csv"
+    first = results.read_bytes()
+    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]")
+    assert results.read_bytes() == first
+    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]", "--set", "training.epochs=2")
+    changed = read_table(results)
+    assert len(changed) == 3
+    assert results.read_bytes() != first
+
+
+def test_features_and_pixels_are_not_confused(hardmil: Hardmil, feature_study: Path) -> None:
+    run = hardmil("encode", feature_study)
+    assert run.code == 1
+    assert "the study reads features from feats, so encode has nothing to do" in run.err
