@@ -59,11 +59,11 @@ def test_flat_attention_names_no_instance(n: int):
 
 
 @settings(deadline=None)
-@given(st.floats(0.001, 0.499))
-def test_of_two_instances_the_higher_is_always_hard(low: float):
+@given(st.floats(0.001, 0.499), st.integers(1, 30), st.sampled_from([np.float32, np.float64]))
+def test_the_higher_half_is_always_hard(low: float, n: int, dtype: type[np.floating]):
     # mean + std is its attention exactly: rounding must not decide.
-    assert hard_instances(np.array([low, 1 - low], np.float32)).tolist() == [1]
-    assert hard_instances(np.array([1 - low, low] * 4, np.float32) / 4).tolist() == [0, 2, 4, 6]
+    w = np.array([1 - low, low] * n, dtype) / n
+    assert hard_instances(w).tolist() == list(range(0, 2 * n, 2))
 
 
 @settings(deadline=None)

@@ -30,17 +30,17 @@ def test_fold_means_then_mean_and_standard_error_over_repeats():
     results = [
         _result("ours", 0, 0, 0.6, n_hard=3),
         _result("ours", 0, 1, 0.8),
-        _result("ours", 1, 0, 0.9, n_hard=4),
-        _result("ours", 1, 1, 0.5),
+        _result("ours", 2, 0, 0.9, n_hard=4),
+        _result("ours", 2, 1, 0.6),
         _result("ours", 10, 0, 1.0),
         _result("ours", 10, 1, 0.9),
     ]
     (one,) = _summarise(results)
-    assert one.by_repeat["auc"] == pytest.approx([0.7, 0.7, 0.95])  # 10 comes after 1
+    assert one.by_repeat["auc"] == pytest.approx([0.7, 0.75, 0.95])  # 10 comes after 2
     auc = one.values["auc"]
-    assert auc.mean == pytest.approx(2.35 / 3)
-    # deviations -1/12, -1/12, 1/6: variance (1/144 + 1/144 + 4/144) / 2
-    assert auc.se == pytest.approx(math.sqrt(6 / 144 / 2) / math.sqrt(3))
+    assert auc.mean == pytest.approx(0.8)
+    # deviations -.1, -.05, .15: variance .035 / 2
+    assert auc.se == pytest.approx(math.sqrt(0.0175 / 3))
     assert (one.n_trials, one.n_repeats, one.n_hard, one.n_false_positive_bags) == (6, 3, 7, 12)
 
 
