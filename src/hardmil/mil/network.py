@@ -49,9 +49,11 @@ class PatchNetwork(nn.Module):
         self.fc1 = nn.Linear(48 * side * side, embedding_dim)
         self.fc2 = nn.Linear(embedding_dim, embedding_dim)
         self.dropout = nn.Dropout(dropout)
-        for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+            else:
+                nn.init.zeros_(parameter)
 
     def forward(self, patches: Num[Tensor, "patch size size 3"]) -> Num[Tensor, "patch dim"]:
         """Embeddings; pixels are scaled from 0..255 to -1..1."""
