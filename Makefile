@@ -18,7 +18,7 @@ types: $(VENV)/.installed-dev
 	$(VENV)/bin/pyright
 
 bench: $(VENV)/.installed
-	$(VENV)/bin/python benchmarks/training.py
+	$(VENV)/bin/python benchmarks/training.py $(if $(DATA),--data $(DATA))
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -51,7 +51,7 @@ def demo_config(seed: int) -> StudyConfig:
         positive="positive",
         patches=PatchConfig(size_px=32, um_per_px=1.0, equalise="none"),
         network=NetworkConfig(embedding_dim=128),
-        training=TrainingConfig(epochs=8, lr=1e-3),
+        training=TrainingConfig(epochs=12, lr=5e-4, max_instances=64),
         mining=MiningConfig(inner_folds=3),
         evaluation=EvaluationConfig(
             arms=("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance"), splits="."

@@ -59,10 +59,11 @@ class PatchNetwork(nn.Module):
         """Embeddings; pixels are scaled from 0..255 to -1..1."""
         # channels last in memory already: permuting uint8 (n, h, w, 3) copies nothing
         x = patches.permute(0, 3, 1, 2).to(self._dtype(patches)).sub(127.5).div(127.5)
-        x = functional.relu(functional.max_pool2d(self.conv1(x), 2))
-        x = functional.relu(functional.max_pool2d(self.conv2(x), 2))
-        x = self.dropout(functional.relu(self.fc1(x.permute(0, 2, 3, 1).flatten(1))))
-        return self.dropout(functional.relu(self.fc2(x)))
+        # ReLU in place: what it overwrites, no backward pass asks for again
+        x = functional.max_pool2d(self.conv1(x), 2).relu_()
+        x = functional.max_pool2d(self.conv2(x), 2).relu_()
+        x = self.dropout(self.fc1(x.permute(0, 2, 3, 1).flatten(1)).relu_())
+        return self.dropout(self.fc2(x).relu_())
 
     def _dtype(self, patches: Tensor) -> torch.dtype:
         kind = patches.device.type

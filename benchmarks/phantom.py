@@ -1,0 +1,154 @@
+"""What mining does on the made-up cohort: five seeds of 40 + 40 cases, every arm on the same slides.
+
+    python benchmarks/phantom.py --output DIR          # resumable; minutes a seed
+    python benchmarks/phantom.py --output DIR --table  # the table from the rows in docs/phantom/
+
+Writes `docs/phantom/results.csv` (a row a seed and arm) and prints the table as Markdown. The slides and
+the knobs are those of `hardmil demo`.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hardmil.commands.demo import demo_config
+from hardmil.commands.encode import encode
+from hardmil.commands.evaluate import evaluate
+from hardmil.config import EvaluationConfig
+from hardmil.config_file import FILE_NAME, commented_yaml
+from hardmil.geojson import Region, read_regions
+from hardmil.metrics import MeanSE, mean_and_se
+from hardmil.slides.phantom import write_cohort
+from hardmil.study.results import Row, read_rows, write_rows
+
+ARMS = (
+    "abmil", "ours", "ours+fmb", "ours+fmb-oof", "ours+fmb-oof@random", "ours+fmb-equal-oof", "ours+instance",
+    "ours+instance+fmb-oof",
+)  # fmt: skip
+SEEDS = range(5)
+N_TRAIN = N_TEST = 40
+ROWS = Path(__file__).parents[1] / "docs" / "phantom" / "results.csv"
+NUMBERS = ("auc", "recall", "fpr", "fpr_at_sens_90", "fpr_at_sens_95")
+COLUMNS = (
+    "seed", "arm", *NUMBERS, "n_false_positive_bags", "n_hard", "in_look_alikes", "chance_in_look_alikes",
+)  # fmt: skip
+# A patch lies in a look-alike if a quarter of it does.
+LEAST_SHARE = 0.25
+WIDTH_PX, HEIGHT_PX = 1200, 900
+
+
+def run_seed(folder: Path, *, seed: int) -> list[dict[str, object]]:
+    """Draw, cut, evaluate one cohort; its rows."""
+    if not (folder / "slides.csv").exists():
+        write_cohort(folder, n_train=N_TRAIN, n_test=N_TEST, seed=seed)
+    study = demo_config(seed).model_copy(update={"evaluation": EvaluationConfig(arms=ARMS, splits=".")})
+    (folder / FILE_NAME).write_text(commented_yaml(study), encoding="utf-8")
+    encode(folder)
+    evaluate(folder)
+    run = folder / "runs" / "main"
+    mined = read_rows(run / "hard_negatives.csv")
+    return [
+        {
+            "seed": seed,
+            **{name: row[name] for name in COLUMNS if name in row},
+            "in_look_alikes": share_in_look_alikes(
+                folder, [one for one in mined if one["arm"] == row["arm"]]
+            ),
+            "chance_in_look_alikes": chance(folder),
+        }
+        for row in read_rows(run / "summary.csv")
+    ]
+
+
+def share_in_look_alikes(folder: Path, mined: list[Row]) -> float:
+    """Part of the mined instances that lie in look-alikes; nan where nothing was mined."""
+    if not mined:
+        return float("nan")
+    places = [(row["slide_id"], int(row["x"]), int(row["y"]), int(row["size_level0"])) for row in mined]
+    return float(np.mean([lies_in(mask(folder, slide_id), x, y, size) for slide_id, x, y, size in places]))
+
+
+def chance(folder: Path) -> float:
+    """Part of all patches of negative training slides that lie in look-alikes: what chance finds."""
+    from hardmil.bags.bag import read_coords
+
+    labels = {row["slide_id"]: row["label"] for row in read_rows(folder / "slides.csv")}
+    training = {row["train"] for row in read_rows(folder / "splits_0.csv")} - {""}
+    found: list[bool] = []
+    for slide_id in sorted(name for name in training if labels[name] == "negative"):
+        places = read_coords(folder / "patches" / f"{slide_id}_patches.h5")
+        here = mask(folder, slide_id)
+        found += [lies_in(here, int(x), int(y), places.size_level0_px) for x, y in places.coords]
+    return float(np.mean(found))
+
+
+def mask(folder: Path, slide_id: str) -> np.ndarray:
+    """1 where a look-alike was drawn."""
+    drawn = np.zeros((HEIGHT_PX, WIDTH_PX), np.uint8)
+    regions: list[Region] = read_regions(folder / "slides" / f"{slide_id}.geojson")
+    polygons = [np.rint(one.polygon).astype(np.int32) for one in regions if one.name == "look-alike"]
+    if polygons:
+        cv2.fillPoly(drawn, polygons, 1)
+    return drawn
+
+
+def lies_in(drawn: np.ndarray, x: int, y: int, size: int) -> bool:
+    return bool(drawn[y : y + size, x : x + size].mean() >= LEAST_SHARE)
+
+
+def table(rows: list[Row]) -> list[str]:
+    """Markdown: mean ± SE over seeds, then hard minus random, paired by seed."""
+    heads = ("AUC", "sensitivity at 0.5", "FPR at 0.5", "FPR at 0.90 sens.", "FPR at 0.95 sens.")
+    lines = ["| arm | " + " | ".join((*heads, "mined a seed", "mined in look-alikes")) + " |"]
+    lines.append("|---" * (len(heads) + 3) + "|")
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        mine = [row for row in rows if row["arm"] == arm]
+        cells = [shown(mean_and_se([float(row[name]) for row in mine])) for name in NUMBERS]
+        cells.append(f"{np.mean([float(row['n_hard']) for row in mine]):.0f}")
+        cells.append(shown(mean_and_se([float(row["in_look_alikes"]) for row in mine])))
+        lines.append(f"| `{arm}` | " + " | ".join(cells) + " |")
+    lines.append(hard_minus_random(rows, arm="ours+fmb-oof"))
+    return lines
+
+
+def hard_minus_random(rows: list[Row], *, arm: str) -> str:
+    by_arm = {name: {r["seed"]: r for r in rows if r["arm"] == name} for name in (arm, f"{arm}@random")}
+    hard, control = by_arm.values()
+    cells = [
+        shown(mean_and_se([float(hard[s][name]) - float(control[s][name]) for s in hard]), signed=True)
+        for name in NUMBERS
+    ]
+    return f"| `{arm}`, hard minus random | " + " | ".join([*cells, "", ""]) + " |"
+
+
+def shown(value: MeanSE, *, signed: bool = False) -> str:
+    if np.isnan(value.mean):
+        return ""
+    sign = "+" if signed else ""
+    spread = "" if np.isnan(value.se) else f" ± {value.se:.3f}"
+    return f"{value.mean:{sign}.3f}{spread}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--output", type=Path, default=Path("phantom-study"), help="folder of the studies")
+    parser.add_argument("--table", action="store_true", help="only print the table of the rows there are")
+    asked = parser.parse_args()
+    if not asked.table:
+        rows: list[dict[str, object]] = []
+        for seed in SEEDS:
+            rows += run_seed(asked.output / f"seed-{seed}", seed=seed)
+            write_rows(ROWS, rows, columns=COLUMNS)
+    found = read_rows(ROWS)
+    print("\n".join(table(found)))
+    chances = {row["seed"]: float(row["chance_in_look_alikes"]) for row in found}
+    print(
+        f"\nBy chance, {np.mean(list(chances.values())):.3f} of the patches of negative slides lie in "
+        "look-alikes."
+    )
+
+
+if __name__ == "__main__":
+    main()

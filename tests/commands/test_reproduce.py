@@ -1,0 +1,51 @@
+"""`reproduce` on the real sets: a short run, rows as it goes, the paper's table beside ours."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.commands.conftest import Hardmil, read_table
+
+SHORT = ("--folds", "2", "--repeats", "1", "--epochs", "1", "--only-folds", "0")
+
+
+@pytest.mark.slow
+def test_colon_by_group(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> None:
+    data = data_dir / "CRCHistoPhenotypes_2016_04_28"
+    call = ("reproduce", "colon", "--data", data, "--output", tmp_path, "--split", "group", *SHORT)
+    first = hardmil(*call, "--arms", "ours,ours+fmb", "--json")
+    assert first.code == 0, first.err
+    assert "img76: no patch holds 25% tissue; it keeps all 324" in first.out
+    assert ".906 ±.007" in first.out, "the paper's accuracy of ours"
+    assert ".036 ±.007" in first.out, "the paper's FPR of FMB"
+    arms = json.loads(first.out.splitlines()[-1])["arms"]
+    assert [(one["arm"], one["n_trials"]) for one in arms] == [("ours", 1), ("ours+fmb", 1)]
+    rows = read_table(tmp_path / "results.csv")
+    again = hardmil(*call, "--arms", "abmil")
+    assert again.code == 0, again.err
+    assert read_table(tmp_path / "results.csv")[:2] == rows, "rows under an equal hash are kept"
+    assert "ours+fmb" in again.out, "arms of an earlier call stay in the table"
+    folds = {row["slide_id"] for row in read_table(tmp_path / "predictions.csv")}
+    assert 40 <= len(folds) <= 60
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_ucsb_by_image(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> None:
+    data = data_dir / "ucsb_breast"
+    run = hardmil(
+        "reproduce", "ucsb", "--data", data, "--output", tmp_path, "--arms", "gated", *SHORT, "--json"
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    assert ".755 ±.016" in run.out, "the paper's accuracy of the gated MIL model"
+    assert len(read_table(tmp_path / "predictions.csv")) == 29
+
+
+def test_what_cannot_be_reproduced(hardmil: Hardmil, tmp_path: Path) -> None:
+    assert "no such set, expected colon or ucsb" in hardmil("reproduce", "lung", "--data", tmp_path).err
+    assert "no such folder" in hardmil("reproduce", "colon", "--data", tmp_path / "x").err
+    assert "expected the colon set" in hardmil("reproduce", "colon", "--data", tmp_path).err
+    split = hardmil("reproduce", "ucsb", "--data", tmp_path, "--split", "patient")
+    assert "--split patient: expected image or group" in split.err
+    nuclei = hardmil("reproduce", "ucsb", "--data", tmp_path, "--patches", "nuclei")
+    assert "no annotated nuclei" in nuclei.err
