@@ -23,10 +23,7 @@ from hardmil.metrics import MeanSE, mean_and_se
 from hardmil.slides.phantom import write_cohort
 from hardmil.study.results import Row, read_rows, write_rows
 
-ARMS = (
-    "abmil", "ours", "ours+fmb", "ours+fmb-oof", "ours+fmb-oof@random", "ours+fmb-equal-oof", "ours+instance",
-    "ours+instance+fmb-oof",
-)  # fmt: skip
+ARMS = ("ours", "ours+fmb", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance")
 SEEDS = range(5)
 N_TRAIN = N_TEST = 40
 ROWS = Path(__file__).parents[1] / "docs" / "phantom" / "results.csv"

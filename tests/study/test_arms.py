@@ -89,3 +89,16 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
 def test_names_that_are_none(name: str, message: str):
     with pytest.raises(ConfigError, match=message):
         arm(name, study=StudyConfig())
+
+
+def test_options_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'stratified' contradicts an option before it"):
+        arm("ours+fmb-equal-stratified", study=StudyConfig())
+
+
+def test_a_sensitivity_threshold_is_refused_before_anything_is_trained() -> None:
+    study = StudyConfig(mining=MiningConfig(threshold="sensitivity=0.95"))
+    assert arm("ours", study=study).mining.use == "none"
+    assert arm("ours+fmb-oof", study=study).mining.threshold == "sensitivity=0.95"
+    with pytest.raises(ConfigError, match="set mining.source to out-of-fold"):
+        arm("ours+fmb", study=study)

@@ -48,7 +48,8 @@ def _score(network: BagClassifier, bag: Bag) -> BagScore:
     offsets = torch.tensor([0, len(bag)], device=device)
     output = network.pool(PackedBatch(embeddings, offsets, labels=torch.zeros(1, device=device)))
     return BagScore(
-        bag_score=output.bag_logit.sigmoid().item(),
+        # in float64: float32 calls every logit above 17 a score of 1, and ties them
+        bag_score=output.bag_logit.double().sigmoid().item(),
         attention=output.attention.cpu().numpy(),
         instance_logit=output.instance_logit.cpu().numpy(),
     )

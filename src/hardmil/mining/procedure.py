@@ -64,8 +64,7 @@ def train_and_mine(
     Source: Li et al. 2019, Section 2.3. Departures, each a knob of `mining`: out-of-fold scores, random
     control, rounds with a stop.
     """
-    if mining.use != "none":
-        _check(mining)
+    check_mining(mining)
     base = train(bags, config=config, seed=seed)
     model, pool, n_bags, gained = base, [], 0, -np.inf
     if mining.use == "none":
@@ -98,7 +97,14 @@ def train_and_mine(
     return Mined(model, base, tuple(pool), n_bags)
 
 
-def _check(mining: MiningConfig) -> None:
+def check_mining(mining: MiningConfig) -> None:
+    """Check that the knobs of mining fit each other; those of an arm that does not mine always do.
+
+    Raises:
+        ConfigError: If the threshold asks for out-of-fold scores and the source is train.
+    """
+    if mining.use == "none":
+        return
     if wanted_sensitivity(mining.threshold) is not None and mining.source != "out-of-fold":
         raise ConfigError(
             f"mining.threshold: {mining.threshold} is set on out-of-fold scores, and mining.source is "

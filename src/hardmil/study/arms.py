@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hardmil.config import MiningConfig, ModelConfig, Section, StudyConfig, model_config
 from hardmil.errors import ConfigError
+from hardmil.mining.procedure import check_mining
 
 BASES = {"ours": "adaptive-attention", "abmil": "attention", "gated": "gated-attention"}
 MINING_USES = ("sb", "mb", "fmb")
@@ -46,6 +47,7 @@ def arm(name: str, *, study: StudyConfig) -> Arm:
             mining = _with_mining(name, mining=mining, use=head, options=options)
         else:
             raise _unknown(name, part=head, known=[*MINING_USES, "instance"])
+    check_mining(mining)
     if at:
         mining = _as_control(name, mining=mining, control=control)
     return Arm(name, model, mining)
@@ -79,6 +81,8 @@ def _with_mining(name: str, *, mining: MiningConfig, use: str, options: list[str
     for option in options:
         if option not in known:
             raise _unknown(name, part=option, known=known)
+        if meaning[option].keys() & knobs.keys():
+            raise ConfigError(f"arm {name}: {option!r} contradicts an option before it; keep one of the two")
         knobs |= meaning[option]
     return mining.model_copy(update=knobs)
 
