@@ -100,5 +100,5 @@ def test_a_sensitivity_threshold_is_refused_before_anything_is_trained() -> None
     study = StudyConfig(mining=MiningConfig(threshold="sensitivity=0.95"))
     assert arm("ours", study=study).mining.use == "none"
     assert arm("ours+fmb-oof", study=study).mining.threshold == "sensitivity=0.95"
-    with pytest.raises(ConfigError, match="set mining.source to out-of-fold"):
+    with pytest.raises(ConfigError, match=r"set mining\.source to out-of-fold"):
         arm("ours+fmb", study=study)
