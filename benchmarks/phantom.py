@@ -44,18 +44,25 @@ def run_seed(folder: Path, *, seed: int) -> list[dict[str, object]]:
     (folder / FILE_NAME).write_text(commented_yaml(study), encoding="utf-8")
     encode(folder)
     evaluate(folder)
-    run = folder / "runs" / "main"
-    mined = read_rows(run / "hard_negatives.csv")
+    arms = "evaluation.arms=[ours+fmb-oof, ours+fmb-oof@random]"
+    evaluate(folder, name="continue", overrides=["mining.retrain=continue", arms])
+    return [*rows_of(folder, seed=seed, run="main"), *rows_of(folder, seed=seed, run="continue")]
+
+
+def rows_of(folder: Path, *, seed: int, run: str) -> list[dict[str, object]]:
+    """A row an arm of a run; arms of another run than main are called after it."""
+    mined = read_rows(folder / "runs" / run / "hard_negatives.csv")
     return [
         {
             "seed": seed,
             **{name: row[name] for name in COLUMNS if name in row},
+            "arm": row["arm"] if run == "main" else f"{row['arm']} ({run})",
             "in_look_alikes": share_in_look_alikes(
                 folder, [one for one in mined if one["arm"] == row["arm"]]
             ),
             "chance_in_look_alikes": chance(folder),
         }
-        for row in read_rows(run / "summary.csv")
+        for row in read_rows(folder / "runs" / run / "summary.csv")
     ]
 
 

@@ -182,8 +182,8 @@ class StudyConfig(Section):
     """The label that counts as positive. null: the last of the labels in sorted order."""
     encode: Literal["pixels"] = "pixels"
     """What becomes of a patch: pixels (the paper's network learns from them end to end)."""
-    arm: str = "ours+fmb-oof"
-    """The arm that `train` makes a bundle of."""
+    arm: str = "ours+instance"
+    """The arm that `train` makes a bundle of, such as ours+fmb-oof. See docs/decisions for the default."""
     seed: int = Field(default=0, ge=0)
     """Seed of folds, weights and draws: same seed, same numbers."""
     device: str = "auto"
