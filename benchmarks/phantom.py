@@ -30,6 +30,7 @@ ROWS = Path(__file__).parents[1] / "docs" / "phantom" / "results.csv"
 NUMBERS = ("auc", "recall", "fpr", "fpr_at_sens_90", "fpr_at_sens_95")
 COLUMNS = (
     "seed", "arm", *NUMBERS, "n_false_positive_bags", "n_hard", "in_look_alikes", "chance_in_look_alikes",
+    "fpr_with_look_alikes", "fpr_without_look_alikes",
 )  # fmt: skip
 # A patch lies in a look-alike if a quarter of it does.
 LEAST_SHARE = 0.25
@@ -61,9 +62,23 @@ def rows_of(folder: Path, *, seed: int, run: str) -> list[dict[str, object]]:
                 folder, [one for one in mined if one["arm"] == row["arm"]]
             ),
             "chance_in_look_alikes": chance(folder),
+            "fpr_with_look_alikes": called_positive(folder, run=run, arm=row["arm"], look_alikes=True),
+            "fpr_without_look_alikes": called_positive(folder, run=run, arm=row["arm"], look_alikes=False),
         }
         for row in read_rows(folder / "runs" / run / "summary.csv")
     ]
+
+
+def called_positive(folder: Path, *, run: str, arm: str, look_alikes: bool) -> float:
+    """FPR at 0.5 among the negative test slides that hold look-alikes, or among those that do not."""
+    rows = read_rows(folder / "runs" / run / "predictions.csv")
+    calls = [
+        row["prediction"] == "positive"
+        for row in rows
+        if (row["arm"], row["label"]) == (arm, "negative")
+        and bool(mask(folder, row["slide_id"]).any()) == look_alikes
+    ]
+    return float(np.mean(calls))
 
 
 def share_in_look_alikes(folder: Path, mined: list[Row]) -> float:
@@ -113,13 +128,13 @@ def table(rows: list[Row]) -> list[str]:
         cells.append(f"{np.mean([float(row['n_hard']) for row in mine]):.0f}")
         cells.append(shown(mean_and_se([float(row["in_look_alikes"]) for row in mine])))
         lines.append(f"| `{arm}` | " + " | ".join(cells) + " |")
-    lines.append(hard_minus_random(rows, arm="ours+fmb-oof"))
-    return lines
+    return [*lines, hard_minus_random(rows), hard_minus_random(rows, run=" (continue)")]
 
 
-def hard_minus_random(rows: list[Row], *, arm: str) -> str:
-    by_arm = {name: {r["seed"]: r for r in rows if r["arm"] == name} for name in (arm, f"{arm}@random")}
-    hard, control = by_arm.values()
+def hard_minus_random(rows: list[Row], *, run: str = "") -> str:
+    """`ours+fmb-oof` of a run minus its control, paired by seed."""
+    arm, of_control = f"ours+fmb-oof{run}", f"ours+fmb-oof@random{run}"
+    hard, control = ({r["seed"]: r for r in rows if r["arm"] == name} for name in (arm, of_control))
     cells = [
         shown(mean_and_se([float(hard[s][name]) - float(control[s][name]) for s in hard]), signed=True)
         for name in NUMBERS
@@ -135,6 +150,19 @@ def shown(value: MeanSE, *, signed: bool = False) -> str:
     return f"{value.mean:{sign}.3f}{spread}"
 
 
+def notes(rows: list[Row]) -> list[str]:
+    """What chance finds, and whether look-alikes fool the base arm."""
+    base = [row for row in rows if row["arm"] == "ours"]
+    held, plain, by_chance = (
+        float(np.mean([float(row[name]) for row in base]))
+        for name in ("fpr_with_look_alikes", "fpr_without_look_alikes", "chance_in_look_alikes")
+    )
+    return [
+        f"By chance, {by_chance:.3f} of the patches of negative slides lie in look-alikes. FPR of `ours`: "
+        f"{held:.3f} on negative slides with look-alikes, {plain:.3f} on those without."
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("phantom-study"), help="folder of the studies")
@@ -147,11 +175,7 @@ def main() -> None:
             write_rows(ROWS, rows, columns=COLUMNS)
     found = read_rows(ROWS)
     print("\n".join(table(found)))
-    chances = {row["seed"]: float(row["chance_in_look_alikes"]) for row in found}
-    print(
-        f"\nBy chance, {np.mean(list(chances.values())):.3f} of the patches of negative slides lie in "
-        "look-alikes."
-    )
+    print("\n" + "\n".join(notes(found)))
 
 
 if __name__ == "__main__":
