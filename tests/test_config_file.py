@@ -117,3 +117,7 @@ def test_files_that_are_no_study(tmp_path: Path):
     path.write_text("just words\n")
     with pytest.raises(ConfigError, match="found str, expected keys and values"):
         read_study(path)
+
+
+def test_a_numeric_label_needs_no_quotes() -> None:
+    assert parse_study({"positive": 1}, source="x").positive == "1"

@@ -44,9 +44,7 @@ def _plain_metrics(bags: list[tuple[int, float]], threshold: float) -> tuple[flo
                 pairs += 1
                 wins += 1.0 if score > other else 0.5 if score == other else 0.0
     precision, recall = _ratio(tp, tp + fp), _ratio(tp, tp + fn)
-    f_score = (
-        math.nan if math.isnan(precision + recall) else _ratio(2 * precision * recall, precision + recall)
-    )
+    f_score = _ratio(2 * tp, 2 * tp + fp + fn)
     return (tp + tn) / len(bags), precision, recall, f_score, _ratio(wins, pairs), _ratio(fp, fp + tn)
 
 
@@ -146,8 +144,10 @@ def test_undefined_values_are_nan_never_zero():
     assert all(map(math.isnan, (only_negative.recall, only_negative.precision, only_negative.f_score)))
     assert only_negative.fpr == 0.0
     all_wrong = binary_metrics(np.array([1, 0]), np.array([0.1, 0.9]))
-    assert (all_wrong.precision, all_wrong.recall) == (0.0, 0.0)
-    assert math.isnan(all_wrong.f_score)
+    assert (all_wrong.precision, all_wrong.recall, all_wrong.f_score) == (0.0, 0.0, 0.0)
+    none_found = binary_metrics(np.array([1, 0]), np.array([0.1, 0.2]))
+    assert math.isnan(none_found.precision)
+    assert none_found.f_score == 0.0
 
 
 def test_share_that_floating_point_overshoots():

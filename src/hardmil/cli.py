@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="hardmil",
-    help="Attention-MIL classifiers of histology slides, with their hard negatives mined. Research use only.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,6 +40,23 @@ def main() -> None:
     except HardmilError as error:
         print(f"hardmil: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _version(asked: bool | None) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"hardmil {version('hardmil')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _hardmil(
+    version: Annotated[
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")
+    ] = None,
+) -> None:
+    """Attention-MIL classifiers of histology slides, with their hard negatives mined. Research use only."""
 
 
 @app.command()
@@ -241,7 +257,7 @@ def _finish(outcome: "Outcome", *, as_json: bool) -> None:
         print(line)
     if as_json:
         failed = {failure.name: failure.message for failure in outcome.failures}
-        print(json.dumps({**outcome.values, "failures": failed}))
+        print(json.dumps({**outcome.values, "failures": failed}, allow_nan=False))
     if outcome.failures:
         raise typer.Exit(1)
 

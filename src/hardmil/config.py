@@ -7,7 +7,7 @@ report names a value for every one of them. "Paper" is Li et al., MICCAI 2019.
 import hashlib
 import json
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -161,7 +161,9 @@ class MiningConfig(Section):
 class EvaluationConfig(Section):
     """Which arms are compared, on which folds."""
 
-    arms: tuple[str, ...] = ("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance")
+    arms: tuple[str, ...] = Field(
+        default=("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance"), min_length=1
+    )
     """Arms, base[+use[-option]...][@random]; all run on the same folds with the same seeds."""
     folds: int = Field(default=5, ge=2)
     """K of K-fold cross-validation, stratified by label, never splitting a case."""
@@ -178,7 +180,7 @@ class StudyConfig(Section):
     """Table of slides: slide_id, case_id, label, path, and mpp where the file does not say."""
     features: str | None = None
     """Folder of TRIDENT .h5 or CLAM .h5/.pt files, one a slide; null: patches are cut from the slides."""
-    positive: str | None = None
+    positive: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
     """The label that counts as positive. null: the last of the labels in sorted order."""
     encode: Literal["pixels"] = "pixels"
     """What becomes of a patch: pixels (the paper's network learns from them end to end)."""

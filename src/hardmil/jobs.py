@@ -81,9 +81,9 @@ def print_failures(failures: list[Failure], *, log: Path | None = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("which", "why", title=f"{len(failures)} failed", title_justify="left")
-    if log is not None:
-        table.add_column("traceback", overflow="fold")
+    table = Table(title=f"{len(failures)} failed", title_justify="left")
+    for heading in ("which", "why", "traceback")[: 2 if log is None else 3]:
+        table.add_column(heading, overflow="fold")
     for failure in failures:
         # Text, not str: rich would read the brackets of a message as markup.
         cells = [failure.name, failure.message] + ([str(log)] if log is not None else [])

@@ -41,7 +41,8 @@ def binary_metrics(
     """The paper's six of bag scores; a bag is predicted positive if its score is above the threshold.
 
     Precision is nan if no bag is predicted positive, recall without a positive bag, FPR without a negative
-    one, F-score if precision or recall is undefined or both are 0, AUC unless both classes are there.
+    one, AUC unless both classes are there. F-score is 2 TP / (2 TP + FP + FN): 0 where every positive bag is
+    missed, nan only where no bag is positive or predicted so.
 
     Raises:
         BagError: If a score is not finite, or a label neither 0 nor 1.
@@ -49,13 +50,12 @@ def binary_metrics(
     is_positive, checked = _checked(labels, scores=scores)
     predicted = checked > threshold
     true_positives = int(np.sum(predicted & is_positive))
-    precision = _share(true_positives, int(np.sum(predicted)))
-    recall = _share(true_positives, int(np.sum(is_positive)))
+    n_predicted, n_positive = int(np.sum(predicted)), int(np.sum(is_positive))
     return BinaryMetrics(
         accuracy=_share(int(np.sum(predicted == is_positive)), len(checked)),
-        precision=precision,
-        recall=recall,
-        f_score=_share(2 * precision * recall, precision + recall),
+        precision=_share(true_positives, n_predicted),
+        recall=_share(true_positives, n_positive),
+        f_score=_share(2 * true_positives, n_predicted + n_positive),
         auc=_auc(checked[is_positive], checked[~is_positive]),
         fpr=_share(int(np.sum(predicted & ~is_positive)), int(np.sum(~is_positive))),
     )

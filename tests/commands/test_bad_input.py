@@ -161,3 +161,69 @@ def test_device_that_is_not_here(hardmil: Hardmil, feature_study: Path) -> None:
     assert run.code == 1
     assert "device tpu9" in run.err
     assert "--device cpu" in run.err
+
+
+def test_a_corrected_path_is_cut_again_and_a_wrong_one_named(hardmil: Hardmil, study: Path) -> None:
+    assert hardmil("encode", study).code == 0
+    old = (study / "features_pixels" / "000 a.h5").read_bytes()
+    rows = read_table(study / "slides.csv")
+    rows[0]["path"], rows[1]["path"] = rows[1]["path"], rows[0]["path"]
+    rows[2]["path"] = "slides/moved.png"
+    write_table(study / "slides.csv", [dict(row) for row in rows])
+    stale = hardmil("train", study, *quick("training.epochs=1"), "--set", "arm=ours", "--json")
+    failures = json.loads(stale.out.splitlines()[-1])["failures"]
+    assert set(failures) == {"000 a", "001 a", "002 a"}
+    assert "from another file than" in failures["000 a"]
+    run = hardmil("encode", study, "--json")
+    assert set(json.loads(run.out.splitlines()[-1])["failures"]) == {"002 a"}
+    assert (study / "features_pixels" / "000 a.h5").read_bytes() != old
+
+
+def test_train_again_where_the_bundle_is_stale_or_broken(hardmil: Hardmil, feature_study: Path) -> None:
+    call = ("train", feature_study, "--set", "training.epochs=1", "--json")
+    hardmil(*call)
+    assert "nothing to do" in hardmil(*call).out
+    (feature_study / "bundle" / "model.safetensors").write_bytes(b"")
+    assert "trained ours on 12 slides" in hardmil(*call).out
+    table = (feature_study / "slides.csv").read_text(encoding="utf-8").replace(",0\n", ",benign\n")
+    (feature_study / "slides.csv").write_text(table.replace(",1\n", ",malignant\n"), encoding="utf-8")
+    hardmil(*call)
+    assert read_card(feature_study / "bundle").classes == ("benign", "malignant")
+
+
+def test_ids_with_dots_and_training_slides_in_predict(
+    hardmil: Hardmil, feature_study: Path, tmp_path: Path
+) -> None:
+    hardmil("train", feature_study, "--set", "training.epochs=1")
+    named = "TCGA-1.2B95"
+    (feature_study / "feats" / f"{named}.h5").write_bytes((feature_study / "feats" / "s0.h5").read_bytes())
+    call = ("predict", feature_study / "bundle", named, "s1", "--features", feature_study / "feats")
+    run = hardmil(*call, "--output", tmp_path / "out", "--json")
+    assert run.code == 0, run.err
+    assert [row["slide_id"] for row in read_table(tmp_path / "out" / "predictions.csv")] == [named, "s1"]
+    assert json.loads(run.out.splitlines()[-1])["trained_on"] == 1
+    assert "1 of them were trained on" in run.out
+
+
+def test_mpp_of_predict_is_for_slides_that_do_not_say(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
+    rows = read_table(study / "slides.csv")
+    write_table(study / "slides.csv", [{**row, "mpp": 0.5} for row in rows])
+    knobs = ("--set", "patches.um_per_px=0.5", "--set", "arm=ours")
+    hardmil("encode", study, *knobs)
+    assert hardmil("train", study, *quick("training.epochs=1"), *knobs).code == 0
+    path = study / "slides" / "001 a.bmp"
+    out = ("--output", tmp_path / "out")
+    unknown = hardmil("predict", study / "bundle", path, *out)
+    assert unknown.code == 1
+    assert hardmil("predict", study / "bundle", path, "--mpp", "0.5", *out).code == 0
+    assert "above 0" in hardmil("predict", study / "bundle", path, "--mpp", "0", *out).err
+
+
+def test_an_empty_list_of_arms(hardmil: Hardmil, feature_study: Path) -> None:
+    run = hardmil("evaluate", feature_study, "--set", "evaluation.arms=[]")
+    assert run.code == 1
+    assert "evaluation.arms" in run.err
+
+
+def test_version(hardmil: Hardmil) -> None:
+    assert hardmil("--version").out.startswith("hardmil 0.")

@@ -214,9 +214,18 @@ def test_an_arm_that_mined_nothing_says_so(sample: Report):
 
 def test_nothing_mined_at_all(sample: Report):
     arms = [replace(arm, mines=False) for arm in _arms()[:1]]
-    report = replace(sample, tables=[ReportTable("t", arms)], hard_negatives=[], attention=[], failures=[])
+    report = replace(
+        sample,
+        tables=[ReportTable("t", arms)],
+        hard_negatives=[],
+        n_hard_negatives=0,
+        attention=[],
+        failures=[],
+    )
     page = _Page(render_report(report))
     assert "None were mined" in page.text
+    unplaced = _Page(render_report(replace(report, n_hard_negatives=7)))
+    assert "7 were mined; their feature files do not say where patches lie" in unplaced.text
     assert "Instances mined" not in page.text
     assert "What failed" not in page.text
 

@@ -1,5 +1,6 @@
 """A slide of the table -> its patches: where they are, then their pixels as a bag."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,32 +14,42 @@ from hardmil.slides.color import equalise
 from hardmil.slides.patches import PatchGrid, place_patches, read_patches
 from hardmil.slides.reader import SlideReader, open_slide
 
-# On `coords`: the knobs a file was made under, so that a second run knows what is finished.
+# On `coords`: the knobs a file was made under and the slide it was made from, so that a second run knows what
+# is finished, and a slide that was changed or corrected in the table is cut again.
 MADE_UNDER = "hardmil_patches"
+MADE_FROM = "hardmil_slide"
 # A 10x objective samples about 1 micrometre a pixel: magnification = 10 / mpp.
 UM_PER_PX_AT_1X = 10.0
 
 
-def cutting_fingerprint(config: PatchConfig, *, mpp: float | None) -> str:
-    """Digits of all that decides which pixels a patch holds; equalising comes later."""
+def made_of(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
+    """What decides which pixels the patches of a slide hold, as attributes; equalising comes later.
+
+    The file's size and time are left out where the file is not there: a slide that was archived after its
+    patches were read keeps them.
+    """
     knobs = config.model_dump(mode="json", exclude={"equalise"})
-    return fingerprint([knobs, mpp])
+    attributes = {MADE_UNDER: fingerprint([knobs, row.mpp, row.path.name if row.path else None])}
+    if row.path is not None and row.path.is_file():
+        found = row.path.stat()
+        attributes[MADE_FROM] = f"{found.st_size} bytes, {found.st_mtime_ns} ns"
+    return attributes
 
 
 def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> int:
     """Find a slide's patches and write where they are; their number.
 
-    Skips a slide whose file was made under the same knobs.
+    Skips a slide whose file was made under the same knobs, from the same slide.
 
     Raises:
         SlideError: If the slide cannot be read, or none of its patches holds enough tissue.
     """
-    made_under = cutting_fingerprint(config, mpp=row.mpp)
-    places = _places_made_under(path, made_under)
+    wanted = made_of(row, config=config)
+    places = _places_made_of(path, wanted)
     if places is None:
         with _open(row) as slide:
             grid = place_patches(slide, config, mpp=row.mpp)
-            attributes = _attributes(slide, grid, config=config, row=row) | {MADE_UNDER: made_under}
+            attributes = _attributes(slide, grid, config=config, row=row) | wanted
         size = grid.size_level0_px
         write_coords(path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=attributes)
         places = read_coords(path)
@@ -53,13 +64,13 @@ def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> int:
 def write_pixels(row: SlideRow, *, config: PatchConfig, places: Path, path: Path) -> int:
     """Read a slide's patches and write them as its bag file; their number.
 
-    Finds the patches first where that was not done. Skips a slide whose file was made under the same knobs.
+    Finds the patches first where that was not done. Skips a slide whose file was made under the same knobs,
+    from the same slide.
 
     Raises:
         SlideError: If the slide cannot be read, or none of its patches holds enough tissue.
     """
-    made_under = cutting_fingerprint(config, mpp=row.mpp)
-    done = _places_made_under(path, made_under)
+    done = _places_made_of(path, made_of(row, config=config))
     if done is not None:
         return len(done.coords)
     write_places(row, config=config, path=places)
@@ -79,25 +90,35 @@ def read_pixels(row: SlideRow, *, config: PatchConfig, path: Path, label: int) -
         BagError: If there is no file, or it was made under other knobs.
     """
     if not path.exists():
-        raise BagError(f"slide {row.slide_id}: no bag at {path}; expected its patches; run: hardmil encode")
-    if _places_made_under(path, cutting_fingerprint(config, mpp=row.mpp)) is None:
         raise BagError(
-            f"slide {row.slide_id}: {path} was made under other `patches` knobs than the study's; run again: "
-            "hardmil encode"
+            f"slide {row.slide_id}: no bag at {path}; run: hardmil encode (if it was run, failures.csv "
+            "beside it says why this slide has none)"
+        )
+    if _places_made_of(path, made_of(row, config=config)) is None:
+        raise BagError(
+            f"slide {row.slide_id}: {path} was made under other `patches` knobs than the study's, or from "
+            f"another file than {row.path} is now; run again: hardmil encode"
         )
     bag = read_bag(path, case_id=row.case_id, label=label, slide_id=row.slide_id)
     return equalised(bag, config=config)
 
 
-def cut_bag(row: SlideRow, *, config: PatchConfig, label: int) -> Bag:
+def cut_bag(row: SlideRow, *, config: PatchConfig, label: int, mpp: float | None = None) -> Bag:
     """The bag of a slide straight from the slide, equalised; writes nothing.
+
+    Args:
+        row: The slide; its own mpp comes before the file's.
+        config: How patches are cut.
+        label: Of the bag.
+        mpp: Used where neither the row nor the file says.
 
     Raises:
         SlideError: If the slide cannot be read.
         EmptyBagError: If none of its patches holds enough tissue.
     """
     with _open(row) as slide:
-        grid = place_patches(slide, config, mpp=row.mpp)
+        known = row.mpp if row.mpp is not None else slide.mpp
+        grid = place_patches(slide, config, mpp=mpp if known is None else known)
         patches = read_patches(slide, grid)
     bag = Bag(row.slide_id, row.case_id, label, patches, grid.coords, grid.size_level0_px)
     return equalised(bag, config=config)
@@ -116,15 +137,16 @@ def _open(row: SlideRow) -> SlideReader:
     return open_slide(row.path)
 
 
-def _places_made_under(path: Path, made_under: str) -> Coords | None:
-    """The places in a file, if it was made under these knobs; None if it was not, or is no whole file."""
+def _places_made_of(path: Path, wanted: Mapping[str, str]) -> Coords | None:
+    """The places in a file, if it was made of just that; None if it was not, or is no whole file."""
     if not path.exists():
         return None
     try:
         places = read_coords(path)
     except FeatureFileError:
         return None
-    return places if places.attributes.get(MADE_UNDER) == made_under else None
+    same = all(places.attributes.get(name) == value for name, value in wanted.items())
+    return places if same else None
 
 
 def _attributes(

@@ -51,7 +51,7 @@ def mine(
     log = write_failures(folder, list(found.failures))
     config = study.config.model_dump(mode="json") | {"bundle": str(source)}
     write_run_record(folder, "hardmil mine", config=config, seed=None, started=started)
-    gallery = write_gallery(folder / "hard_negatives.html", study=study, bags=found.bags, rows=rows)
+    gallery = write_gallery(folder / "hard_negatives.html", study=study, found=found, rows=rows)
     outcome = _outcome(rows, pool=pool, negatives=negatives, folder=folder, gallery=gallery)
     return replace(outcome, failures=found.failures, log=log)
 
@@ -77,7 +77,9 @@ def _mined_in_training(folder: Path, *, study: Study) -> list[Row]:
 
 
 def _write_tiles(folder: Path, rows: Sequence[Row]) -> None:
-    """One file a slide, its hard negatives as tiles of QuPath."""
+    """One file a slide, its hard negatives as tiles of QuPath; those of an earlier call go."""
+    for old in folder.glob("*.geojson"):
+        old.unlink()
     for slide_id in dict.fromkeys(row["slide_id"] for row in rows):
         regions = [
             Region(

@@ -1,5 +1,6 @@
 """`hardmil predict BUNDLE SLIDE...`: scores, heat maps and GeoJSON of new slides."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Asked:
     rows: tuple[SlideRow, ...]
     labels: dict[str, int]
     features: Path | None
+    mpp: float | None
 
 
 def predict(
@@ -62,8 +64,9 @@ def predict(
         write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[found])
         if bag.size_level0_px > 0:
             _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, found)
-        if heatmaps and row.path is not None and asked.features is None:
-            _write_heatmap(output / "heatmaps" / f"{row.slide_id}.png", row, bag, found)
+        if heatmaps and row.path is not None and row.path.is_file() and bag.size_level0_px > 0:
+            mpp_known = row.mpp if row.mpp is not None else asked.mpp
+            _write_heatmap(output / "heatmaps" / f"{row.slide_id}.png", row, bag, found, mpp=mpp_known)
         return bag, found
 
     done = run_jobs(score, asked.rows, name=slide_name, label="predicting", quiet=quiet)
@@ -93,8 +96,10 @@ def _asked(
         )
     if bool(slides) == (table is not None):
         raise ConfigError("expected either slides or --slides table.csv; give one of the two")
+    if mpp is not None and mpp <= 0:
+        raise ConfigError(f"--mpp {mpp}: expected micrometres per pixel, above 0, such as 0.5")
     if table is None:
-        return Asked(_rows_of(slides, mpp=mpp), {}, features)
+        return Asked(_rows_of(slides, are_ids=features is not None), {}, features, mpp)
     positive = bundle.card.classes[1]
     manifest = read_manifest(table, positive=None, labels_required=False, paths_required=features is None)
     labels = {row.slide_id: int(row.label == positive) for row in manifest.rows if row.label is not None}
@@ -104,16 +109,16 @@ def _asked(
             f"{table}: label {sorted(map(str, unknown))[0]!r}; the bundle knows "
             f"{bundle.card.classes[0]!r} and {positive!r}; correct the table, or leave its labels empty"
         )
-    return Asked(manifest.rows, labels, features)
+    return Asked(manifest.rows, labels, features, mpp)
 
 
-def _rows_of(slides: Sequence[Path], *, mpp: float | None) -> tuple[SlideRow, ...]:
-    """A row a file; its name without suffix is its id, unless two files share it."""
-    stems = [path.stem for path in slides]
+def _rows_of(slides: Sequence[Path], *, are_ids: bool) -> tuple[SlideRow, ...]:
+    """A row a file; its name without suffix is its id. With features they are ids, and dots stay."""
+    stems = [path.name if are_ids else path.stem for path in slides]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise ConfigError(f"two slides are named {twice[0]}; give them ids in a table: --slides table.csv")
-    return tuple(SlideRow(path.stem, path.stem, None, path, mpp) for path in slides)
+    return tuple(SlideRow(stem, stem, None, path, None) for stem, path in zip(stems, slides, strict=True))
 
 
 def _bag(row: SlideRow, *, bundle: Bundle, asked: Asked) -> Bag:
@@ -123,7 +128,7 @@ def _bag(row: SlideRow, *, bundle: Bundle, asked: Asked) -> Bag:
         return read_features(path, slide_id=row.slide_id, case_id=row.case_id, label=label)
     if bundle.card.patches is None:
         raise ConfigError("this bundle does not say how patches are cut; train it again")
-    return cut_bag(row, config=bundle.card.patches, label=label)
+    return cut_bag(row, config=bundle.card.patches, label=label, mpp=asked.mpp)
 
 
 def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
@@ -139,11 +144,16 @@ def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
     write_regions(path, regions, object_type="tile")
 
 
-def _write_heatmap(path: Path, row: SlideRow, bag: Bag, score: BagScore) -> None:
+def _write_heatmap(path: Path, row: SlideRow, bag: Bag, score: BagScore, *, mpp: float | None) -> None:
     if row.path is None:
         return
     png = heatmap_png(
-        bag, path=row.path, attention=score.attention, bag_score=score.bag_score, label=row.label
+        bag,
+        path=row.path,
+        attention=score.attention,
+        bag_score=score.bag_score,
+        label=row.label,
+        mpp=mpp,
     )
     with write_atomically(path) as draft:
         draft.write_bytes(png)
@@ -157,11 +167,16 @@ def _summary(
     table = output / "predictions.csv"
     lines = [f"{count(len(done), 'slide')}, {n_positive} called {classes[1]} (score > {threshold}): {table}"]
     values: dict[str, object] = {"slides": len(done), "positive": n_positive, "predictions": str(table)}
+    n_seen = len({bag.slide_id for bag, _ in done} & set(bundle.card.training_slides))
+    if n_seen:
+        lines.append(f"{n_seen} of them were trained on: their scores say nothing about new slides")
+        values["trained_on"] = n_seen
     labelled = [(bag.label, score.bag_score) for bag, score in done if bag.label >= 0]
     if labelled:
         labels, scores = (np.array(column) for column in zip(*labelled, strict=True))
         metrics = binary_metrics(labels.astype(np.int64), scores.astype(np.float64), threshold=threshold)
         shown = ", ".join(f"{name} {getattr(metrics, name):.3f}" for name in METRICS)
         lines.append(f"against the labels of {count(len(labelled), 'slide')}: {shown}")
-        values["metrics"] = {name: getattr(metrics, name) for name in METRICS}
+        known = {name: getattr(metrics, name) for name in METRICS}
+        values["metrics"] = {name: None if math.isnan(value) else value for name, value in known.items()}
     return lines, values

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from hardmil.bags.bag import Bag
-from hardmil.commands.study_folder import Study
+from hardmil.commands.study_folder import Study, StudyBags
 from hardmil.config import BagKind, StudyConfig, model_config, resolve_config
 from hardmil.errors import SlideError, TableError
 from hardmil.files import read_json
@@ -69,15 +69,16 @@ def write_evaluation_report(
     return path
 
 
-def write_gallery(path: Path, *, study: Study, bags: Sequence[Bag], rows: Sequence[Row]) -> Path:
+def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[Row]) -> Path:
     """Write the page of a bundle's hard negatives; its path."""
     report = Report(
         title=f"Hard negatives of {study.folder.resolve().name}",
         question="Which patches of negative slides fooled the model, and are they what their label says?",
-        data=_data(bags, classes=study.manifest.classes),
+        data=_data(found.bags, classes=study.manifest.classes),
         tables=(),
-        config=config_text(study.config, kind=bags[0].kind),
+        config=config_text(study.config, kind=found.bags[0].kind),
         run=_record(path.parent),
+        failures=found.failures,
         hard_negatives=pictures_of(rows, paths={row.slide_id: row.path for row in study.manifest.rows}),
         n_hard_negatives=len(rows),
     )
@@ -166,7 +167,10 @@ def _data(bags: Sequence[Bag], *, classes: Sequence[str]) -> ReportData:
 def _tables(summary: Sequence[ArmSummary], *, notes: Sequence[str]) -> list[ReportTable]:
     """One table a way of splitting and of cutting patches."""
     keys = dict.fromkeys((one.split, one.patches) for one in summary)
-    title = "; ".join(["Arms on the same held-out slides", *notes])
+    single = (
+        ["one repeat, so no standard error is known"] if all(one.n_repeats == 1 for one in summary) else []
+    )
+    title = "; ".join(["Arms on the same held-out slides", *single, *notes])
     return [
         ReportTable(
             title=f"{title} (split by {split}, patches {patches})",

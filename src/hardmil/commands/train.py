@@ -12,7 +12,7 @@ from hardmil.config import fingerprint, resolve_config
 from hardmil.errors import BundleError
 from hardmil.files import write_run_record
 from hardmil.jobs import progress, write_failures
-from hardmil.mil.bundle import Bundle, Card, read_card, save_bundle
+from hardmil.mil.bundle import Bundle, Card, load_bundle, save_bundle
 from hardmil.mil.training import find_device
 from hardmil.mining.procedure import Mined, train_and_mine
 from hardmil.study.arms import Arm, arm
@@ -68,12 +68,13 @@ def _stands_for(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
     model = resolve_config(chosen.model, kind=cohort.bags[0].kind).model_dump(mode="json")
     mining = chosen.mining.model_dump(mode="json")
     patches = study.config.patches.model_dump(mode="json")
-    return fingerprint([CODE_VERSION, model, mining, patches, study.config.seed, cohort.digest])
+    classes = study.manifest.classes
+    return fingerprint([CODE_VERSION, model, mining, patches, classes, study.config.seed, cohort.digest])
 
 
 def _is_trained(folder: Path, stands_for: str) -> bool:
     try:
-        return read_card(folder).fingerprint == stands_for
+        return load_bundle(folder).card.fingerprint == stands_for
     except BundleError:
         return False
 

@@ -21,7 +21,7 @@ from hardmil.mining.procedure import train_and_mine
 from hardmil.study.arms import Arm
 
 # Raised whenever the same config would give other numbers: no result of older code is taken for a new one.
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
