@@ -227,3 +227,18 @@ def test_an_empty_list_of_arms(hardmil: Hardmil, feature_study: Path) -> None:
 
 def test_version(hardmil: Hardmil) -> None:
     assert hardmil("--version").out.startswith("hardmil 0.")
+
+
+def test_mpp_of_predict_does_not_move_the_scale_bar_of_a_slide_that_says(
+    hardmil: Hardmil, study: Path, phantom_slide: Path, tmp_path: Path
+) -> None:
+    rows = read_table(study / "slides.csv")
+    write_table(study / "slides.csv", [{**row, "mpp": 0.5} for row in rows])
+    knobs = ("--set", "patches.um_per_px=0.5", "--set", "arm=ours")
+    hardmil("encode", study, *knobs)
+    assert hardmil("train", study, *quick("training.epochs=1"), *knobs).code == 0
+    for name, mpp in (("own", ()), ("given", ("--mpp", "0.25"))):
+        run = hardmil("predict", study / "bundle", phantom_slide, "--output", tmp_path / name, *mpp)
+        assert run.code == 0, run.err
+    for file in ("heatmaps/phantom.png", "predictions.csv"):
+        assert (tmp_path / "own" / file).read_bytes() == (tmp_path / "given" / file).read_bytes()

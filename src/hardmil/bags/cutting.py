@@ -10,6 +10,7 @@ from hardmil.bags.bag import Bag, Coords, read_bag, read_coords, write_bag, writ
 from hardmil.bags.manifest import SlideRow
 from hardmil.config import PatchConfig, fingerprint
 from hardmil.errors import BagError, FeatureFileError, SlideError
+from hardmil.geometry import first_known
 from hardmil.slides.color import equalise
 from hardmil.slides.patches import PatchGrid, place_patches, read_patches
 from hardmil.slides.reader import SlideReader, open_slide
@@ -117,8 +118,7 @@ def cut_bag(row: SlideRow, *, config: PatchConfig, label: int, mpp: float | None
         EmptyBagError: If none of its patches holds enough tissue.
     """
     with _open(row) as slide:
-        known = row.mpp if row.mpp is not None else slide.mpp
-        grid = place_patches(slide, config, mpp=mpp if known is None else known)
+        grid = place_patches(slide, config, mpp=first_known(row.mpp, slide.mpp, mpp))
         patches = read_patches(slide, grid)
     bag = Bag(row.slide_id, row.case_id, label, patches, grid.coords, grid.size_level0_px)
     return equalised(bag, config=config)
@@ -153,7 +153,7 @@ def _attributes(
     slide: SlideReader, grid: PatchGrid, *, config: PatchConfig, row: SlideRow
 ) -> dict[str, object]:
     """TRIDENT's attributes of `coords`, as far as they are known."""
-    mpp = slide.mpp if row.mpp is None else row.mpp
+    mpp = first_known(row.mpp, slide.mpp)
     known: dict[str, object] = {
         "patch_size": grid.size_px,
         "overlap": 0,

@@ -65,8 +65,17 @@ def predict(
         if bag.size_level0_px > 0:
             _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, found)
         if heatmaps and row.path is not None and row.path.is_file() and bag.size_level0_px > 0:
-            mpp_known = row.mpp if row.mpp is not None else asked.mpp
-            _write_heatmap(output / "heatmaps" / f"{row.slide_id}.png", row, bag, found, mpp=mpp_known)
+            png = heatmap_png(
+                bag,
+                path=row.path,
+                attention=found.attention,
+                bag_score=found.bag_score,
+                label=row.label,
+                mpp=row.mpp,
+                fallback_mpp=asked.mpp,
+            )
+            with write_atomically(output / "heatmaps" / f"{row.slide_id}.png") as draft:
+                draft.write_bytes(png)
         return bag, found
 
     done = run_jobs(score, asked.rows, name=slide_name, label="predicting", quiet=quiet)
@@ -142,21 +151,6 @@ def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
         for (x, y), a, s in zip(bag.coords, score.attention, score.instance_logit, strict=True)
     ]
     write_regions(path, regions, object_type="tile")
-
-
-def _write_heatmap(path: Path, row: SlideRow, bag: Bag, score: BagScore, *, mpp: float | None) -> None:
-    if row.path is None:
-        return
-    png = heatmap_png(
-        bag,
-        path=row.path,
-        attention=score.attention,
-        bag_score=score.bag_score,
-        label=row.label,
-        mpp=mpp,
-    )
-    with write_atomically(path) as draft:
-        draft.write_bytes(png)
 
 
 def _summary(

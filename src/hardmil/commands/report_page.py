@@ -13,6 +13,7 @@ from hardmil.config import BagKind, StudyConfig, model_config, resolve_config
 from hardmil.errors import SlideError, TableError
 from hardmil.files import read_json
 from hardmil.geojson import Region, read_regions
+from hardmil.geometry import first_known
 from hardmil.jobs import Failure
 from hardmil.report.gallery import GalleryItem, GalleryPicture, gallery_pictures
 from hardmil.report.heatmap import SlideAttention, attention_figure
@@ -122,8 +123,11 @@ def heatmap_png(
     bag_score: float,
     label: str | None,
     mpp: float | None = None,
+    fallback_mpp: float | None = None,
 ) -> bytes:
     """The slide beside its attention; truth outlined where a made-up slide has it beside it.
+
+    `mpp`, from the table, is believed before the file, and `fallback_mpp` where neither says: as for patches.
 
     Raises:
         SlideError: If the slide cannot be read.
@@ -137,7 +141,7 @@ def heatmap_png(
             coords=bag.coords,
             size_level0_px=bag.size_level0_px,
             attention=attention,
-            mpp=slide.mpp if mpp is None else mpp,
+            mpp=first_known(mpp, slide.mpp, fallback_mpp),
             truth=_truth(path),
         )
         downsample = slide.width_px / thumbnail.shape[1]

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, Int64, UInt8
 
 from hardmil.config import PatchConfig
 from hardmil.errors import ConfigError, SlideError
-from hardmil.geometry import best_level, grid_lines, interpolate_rows, reflect, size_level0_px
+from hardmil.geometry import best_level, first_known, grid_lines, interpolate_rows, reflect, size_level0_px
 from hardmil.slides.reader import SlideReader
 from hardmil.slides.tissue import TissueMask, segment_tissue
 
@@ -49,7 +49,7 @@ def place_patches(slide: SlideReader, config: PatchConfig, *, mpp: float | None 
         raise ConfigError(
             f"{slide.path}: patches.mode is {config.mode}, but a slide has no annotated nuclei; use grid"
         )
-    mpp = slide.mpp if mpp is None else mpp
+    mpp = first_known(mpp, slide.mpp)
     if config.um_per_px is not None and mpp is None:
         raise SlideError(
             f"{slide.path}: the file does not say its micrometres per pixel, which patches.um_per_px: "
