@@ -22,13 +22,23 @@ class Study:
     folder: Path
     manifest: Manifest
 
+    @property
+    def places_folder(self) -> Path:
+        """Where `patch` writes."""
+        return self.folder / "patches"
+
+    @property
+    def pixels_folder(self) -> Path:
+        """Where `encode` writes."""
+        return self.folder / f"features_{self.config.encode}"
+
     def places(self, slide_id: str) -> Path:
         """Where the patches of a slide are written by `patch`."""
-        return self.folder / "patches" / f"{slide_id}_patches.h5"
+        return self.places_folder / f"{slide_id}_patches.h5"
 
     def pixels(self, slide_id: str) -> Path:
         """Where its bag is written by `encode`."""
-        return self.folder / f"features_{self.config.encode}" / f"{slide_id}.h5"
+        return self.pixels_folder / f"{slide_id}.h5"
 
 
 @dataclass(frozen=True, eq=False)
