@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardmil.errors import SlideError
-from hardmil.geometry import best_level, first_known, grid_lines, interpolate_rows, reflect, size_level0_px
+from hardmil.geometry import best_level, first_known, grid_starts, interpolate_rows, reflect, size_level0_px
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,11 @@ def test_best_level_is_the_coarsest_that_is_fine_enough(wanted, expected):
     assert best_level([1.0, 2.0, 4.0001, 16.0], wanted=wanted) == expected
 
 
-def test_grid_lines_drop_the_remainder():
-    assert grid_lines(500, step_px=27).tolist() == list(range(0, 487, 27))
-    assert grid_lines(54, step_px=27).tolist() == [0, 27, 54]
-    assert grid_lines(26, step_px=27).tolist() == [0]
+def test_patches_start_where_they_still_fit():
+    assert grid_starts(500, size_px=27, step_px=27).tolist() == list(range(0, 486, 27))[:18]
+    assert grid_starts(54, size_px=27, step_px=27).tolist() == [0, 27]
+    assert grid_starts(26, size_px=27, step_px=27).tolist() == []
+    assert grid_starts(500, size_px=64, step_px=48).tolist() == [0, 48, 96, 144, 192, 240, 288, 336, 384, 432]
 
 
 def test_rows_are_interpolated_and_held_at_the_ends():

@@ -48,9 +48,9 @@ def best_level(downsamples: Sequence[float], *, wanted: float) -> int:
     return max(fine_enough, key=lambda level: downsamples[level], default=0)
 
 
-def grid_lines(extent_px: int, *, step_px: int) -> Int[np.ndarray, " line"]:
-    """Positions 0, step, ... to the last that fits: n + 1 lines bound n cells; the rest is dropped."""
-    return np.arange(extent_px // step_px + 1, dtype=np.int64) * step_px
+def grid_starts(extent_px: int, *, size_px: int, step_px: int) -> Int[np.ndarray, " start"]:
+    """Positions 0, step, ... to the last from which a patch of `size_px` still fits; there may be none."""
+    return np.arange(0, extent_px - size_px + 1, step_px, dtype=np.int64)
 
 
 def interpolate_rows(

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, Int64, UInt8
 
 from hardmil.config import PatchConfig
 from hardmil.errors import ConfigError, SlideError
-from hardmil.geometry import best_level, first_known, grid_lines, interpolate_rows, reflect, size_level0_px
+from hardmil.geometry import best_level, first_known, grid_starts, interpolate_rows, reflect, size_level0_px
 from hardmil.slides.reader import SlideReader
 from hardmil.slides.tissue import TissueMask, segment_tissue
 
@@ -34,7 +34,7 @@ class PatchGrid:
 
 
 def place_patches(slide: SlideReader, config: PatchConfig, *, mpp: float | None = None) -> PatchGrid:
-    """The patches of a slide that hold enough tissue: squares side by side, the remainder dropped.
+    """The patches of a slide that hold enough tissue: squares in rows, the rest dropped.
 
     Args:
         slide: An open slide.
@@ -57,29 +57,40 @@ def place_patches(slide: SlideReader, config: PatchConfig, *, mpp: float | None 
             "to cut level-0 pixels as they are"
         )
     size = size_level0_px(config.size_px, um_per_px=config.um_per_px, mpp=mpp)
-    x_lines = grid_lines(slide.width_px, step_px=size)
-    y_lines = grid_lines(slide.height_px, step_px=size)
+    step = max(1, round(size * (config.size_px - config.overlap_px) / config.size_px))
+    x_starts = grid_starts(slide.width_px, size_px=size, step_px=step)
+    y_starts = grid_starts(slide.height_px, size_px=size, step_px=step)
     tissue = segment_tissue(slide, rule=config.tissue_rule)
-    share = _tissue_shares(tissue, x_lines=x_lines, y_lines=y_lines)
+    share = _tissue_shares(tissue, x_starts=x_starts, y_starts=y_starts, size_px=size)
     row, column = np.nonzero(share >= config.min_tissue)
-    coords = np.stack([x_lines[column], y_lines[row]], axis=1)
+    coords = np.stack([x_starts[column], y_starts[row]], axis=1)
     return PatchGrid(coords, config.size_px, size, share[row, column])
 
 
 def _tissue_shares(
-    tissue: TissueMask, *, x_lines: Int[np.ndarray, " x_line"], y_lines: Int[np.ndarray, " y_line"]
+    tissue: TissueMask,
+    *,
+    x_starts: Int[np.ndarray, " column"],
+    y_starts: Int[np.ndarray, " row"],
+    size_px: int,
 ) -> Float[np.ndarray, "row column"]:
-    """Part of each cell between the lines (level-0 px) that is tissue, by an integral image.
+    """Part of each square of `size_px` (level-0 px) from these corners that is tissue, by an integral image.
 
-    Lines may fall inside a pixel of the mask: the integral is linear there, so interpolating it is exact.
+    Corners may fall inside a pixel of the mask: the integral is linear there, so interpolating it is exact.
     """
     counts = np.pad(tissue.is_tissue.astype(np.float64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    at_rows = interpolate_rows(counts, y_lines / tissue.downsample)
-    at_lines = interpolate_rows(np.ascontiguousarray(at_rows.T), x_lines / tissue.downsample).T
-    inside = np.diff(np.diff(at_lines, axis=0), axis=1)
-    area = np.outer(np.diff(y_lines), np.diff(x_lines)) / tissue.downsample**2
+    in_rows = _between(counts, y_starts / tissue.downsample, size=size_px / tissue.downsample)
+    inside = _between(
+        np.ascontiguousarray(in_rows.T), x_starts / tissue.downsample, size=size_px / tissue.downsample
+    ).T
     # Rounded, so that a patch of nothing but tissue has 1 and not a little less.
-    return np.clip(np.round(inside / area, 9), 0, 1)
+    return np.clip(np.round(inside / (size_px / tissue.downsample) ** 2, 9), 0, 1)
+
+
+def _between(
+    counts: Float[np.ndarray, "line other"], starts: Float[np.ndarray, " start"], *, size: float
+) -> Float[np.ndarray, "start other"]:
+    return interpolate_rows(counts, starts + size) - interpolate_rows(counts, starts)
 
 
 def read_patches(slide: SlideReader, grid: PatchGrid) -> UInt8[np.ndarray, "patch size size 3"]:
