@@ -73,7 +73,7 @@ def test_an_empty_study_is_all_defaults(tmp_path: Path):
         ({"mining": {"n_clusters": 0}}, "x: mining.n_clusters: found 0; .*greater than or equal to 1"),
         (
             {"mining": {"use": "smb"}},
-            "x: mining.use: found 'smb'; Input should be 'none', 'sb', 'mb' or 'fmb'",
+            "x: mining.use: found 'smb'; Input should be 'none', 'sb', 'mb', 'fmb', 'inject' or 'weigh'",
         ),
         ({"mining": {"threshold": "high"}}, "x: mining.threshold: found 'high'; .*a threshold is a score"),
         ({"mining": {"threshold": [0.5]}}, r"x: mining.threshold: found \[0.5\]; "),

@@ -113,7 +113,7 @@ def test_works_in_scikit_learns_cross_validation() -> None:
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"pooling": "mean"}, r"pooling\.kind: found 'mean'"),
+        ({"pooling": "median"}, r"pooling\.kind: found 'median'"),
         ({"mining": "fbm"}, r"mining\.use: found 'fbm'"),
         ({"lr": -1.0}, r"training\.lr: found -1\.0"),
     ],

@@ -9,9 +9,13 @@ import json
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 BagKind = Literal["pixels", "features"]
+PoolingKind = Literal[
+    "adaptive-attention", "attention", "gated-attention", "mean", "max", "noisy-and", "quantile"
+]
+MiningUse = Literal["none", "sb", "mb", "fmb", "inject", "weigh"]
 Threshold = float | str
 
 
@@ -52,7 +56,10 @@ class PatchConfig(Section):
     mode: Literal["grid", "nuclei"] = "grid"
     """grid: squares side by side, remainder dropped; nuclei: centred on annotated nuclei (reproduce)."""
     size_px: int = Field(default=32, ge=8, le=1024)
-    """Edge of a patch, in pixels of the resolution below. The paper's network takes 24 to 48."""
+    """Edge of a patch, in pixels of the resolution below. Left out: 32 for pixels (the paper's network takes
+    24 to 48), 224 for an encoder."""
+    overlap_px: int = Field(default=0, ge=0)
+    """How far a patch reaches into the next, in pixels of the resolution below; 0 as in the paper."""
     um_per_px: float | None = Field(default=0.5, gt=0)
     """Resolution, micrometres per pixel; null takes level-0 pixels as they are and needs no mpp."""
     tissue_rule: Literal["s-or-v", "s-and-v", "s", "v"] = "s-or-v"
@@ -60,14 +67,24 @@ class PatchConfig(Section):
     min_tissue: float = Field(default=0.25, ge=0, le=1)
     """Share of tissue from which a patch is kept. The paper does not say; half empties thin colon images."""
     equalise: Literal["channel", "luminance", "none"] = "channel"
-    """Histogram equalisation of each patch: each RGB channel (paper, as read), luminance only, or none."""
+    """Histogram equalisation of each patch: each RGB channel (paper, as read), luminance only, or none. Left
+    out: channel for pixels, none for an encoder, which was trained on pictures as they are."""
+
+    @model_validator(mode="after")
+    def _patches_move_on(self) -> "PatchConfig":
+        if self.overlap_px >= self.size_px:
+            raise ValueError(
+                f"an overlap of {self.overlap_px} px is no less than a patch of {self.size_px} px"
+            )
+        return self
 
 
 class PoolingConfig(Section):
     """From the instances of a bag to one vector."""
 
-    kind: Literal["adaptive-attention", "attention", "gated-attention"] = "adaptive-attention"
-    """adaptive-attention: paper, Eq. 1, 2; the others: Ilse et al. 2018. An arm's base sets it."""
+    kind: PoolingKind = "adaptive-attention"
+    """adaptive-attention: paper, Eq. 1, 2; attention, gated-attention: Ilse et al. 2018; mean, max: of the
+    instance logits; noisy-and: Kraus et al. 2016; quantile: Couture et al. 2018. An arm's base sets it."""
     lam: float = Field(default=2.0, ge=0)
     """Weight of the pseudo-negative instances in Eq. 2 (lambda); 1 turns Eq. 2 off. Paper: 2."""
     adaptive_at_prediction: bool = True
@@ -119,11 +136,19 @@ class InstanceLossConfig(Section):
     """Share of a negative bag that enters: its instances of highest instance logit."""
 
 
+class VerdictLossConfig(Section):
+    """A patch that a person judged is what they said: rho * mean BCE(instance_logit, verdict). Ours."""
+
+    rho: float = Field(default=1.0, ge=0)
+    """Weight of the term; without verdicts it is nothing."""
+
+
 class MiningConfig(Section):
     """Hard negatives: where they come from and what is built of them."""
 
-    use: Literal["none", "sb", "mb", "fmb"] = "none"
-    """Hard bags: one of all (sb), several at random (mb), by cluster (fmb). An arm's `+use` sets it."""
+    use: MiningUse = "none"
+    """Hard bags: one of all (sb), several at random (mb), by cluster (fmb). Ours: put into training bags
+    whose labels stay true (inject), or weigh more in the instance loss (weigh). An arm's `+use` sets it."""
     draw: Literal["hard", "random"] = "hard"
     """random: the control, as many instances at random from negative bags. `@random` sets it."""
     source: Literal["train", "out-of-fold"] = "train"
@@ -144,12 +169,29 @@ class MiningConfig(Section):
     """K-means clusters of fmb; no more than there are hard instances."""
     cluster_weights: Literal["size", "equal", "stratified"] = "size"
     """Chance of a cluster: by size (paper; same as mb), equal, or equal quotas (stratified)."""
-    encoder: Literal["base"] = "base"
-    """What embeds the pool for K-means: the trained base model without its last layer."""
+    encoder: str = "base"
+    """What embeds the pool for K-means: base, the trained base model without its last layer, or an encoder
+    such as efficientnet-lite0, for pixels; with it, bags of features are clustered as they are."""
     retrain: Literal["scratch", "continue"] = "scratch"
     """Whether the second training starts anew with the same seed, or from the base model."""
     rounds: int = Field(default=1, ge=1)
     """Times to mine and retrain. Stops early when nothing new is mined or out-of-fold scores stop gaining."""
+    inject_into: Literal["both", "positive", "negative"] = "both"
+    """Training bags that mined instances are put into. An arm's `+inject-positive` sets it."""
+    inject_chance: float = Field(default=0.5, gt=0, le=1)
+    """Chance of a bag, each step, to be given mined instances."""
+    inject_share: float = Field(default=0.25, gt=0, le=1)
+    """How many, as a share of the bag's own."""
+    inject_how: Literal["append", "replace"] = "append"
+    """append keeps all of the bag; replace takes the place of some, which may be a positive bag's lesion."""
+    named_weight: float = Field(default=5.0, ge=1)
+    """Weight of a mined instance in the instance loss where use is weigh; any other counts 1."""
+    verdicts: str | None = None
+    """Table of what a person said of patches: slide_id, x, y, verdict (lesion, normal, artefact, unsure)."""
+    verdict_budget: int | None = Field(default=None, ge=1)
+    """Verdicts taken of each positive training bag; null: all there are. `+verdicts-10` sets it."""
+    verdict_choice: Literal["attention", "random", "uncertainty", "spread"] = "attention"
+    """Which: most attended, random, instance logit near 0 (uncertainty), one a K-means cluster (spread)."""
 
     @field_validator("threshold")
     @classmethod
@@ -170,7 +212,22 @@ class EvaluationConfig(Section):
     repeats: int = Field(default=1, ge=1)
     """Times the folds are drawn anew."""
     splits: str | None = None
-    """Folder of CLAM's splits_0.csv ... (columns train, val, test) to use instead of drawn folds."""
+    """Folder of CLAM's splits_0.csv ... (columns train, val, test), or a table with columns slide_id, fold_0,
+    fold_1 ... of train, val, test, to use instead of drawn folds."""
+    operating_point: str = "sensitivity=0.90"
+    """What the threshold of `fpr_op` keeps, on out-of-fold scores of the whole arm in the training fold."""
+    operating_folds: int = Field(default=4, ge=0)
+    """Folds of those scores, each a training of the whole arm; equal to mining.inner_folds they share its
+    models. 0: no operating point, and no wait for it."""
+    resamples: int = Field(default=2000, ge=100)
+    """Times that cases are drawn anew for the 95% intervals."""
+
+    @field_validator("operating_point")
+    @classmethod
+    def _is_sensitivity(cls, value: str) -> str:
+        if wanted_sensitivity(value) is None:
+            raise ValueError(f'an operating point is "sensitivity=0.90" or the like, not {value!r}')
+        return value
 
 
 class StudyConfig(Section):
@@ -182,8 +239,11 @@ class StudyConfig(Section):
     """Folder of TRIDENT .h5 or CLAM .h5/.pt files, one a slide; null: patches are cut from the slides."""
     positive: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
     """The label that counts as positive. null: the last of the labels in sorted order."""
-    encode: Literal["pixels"] = "pixels"
-    """What becomes of a patch: pixels (the paper's network learns from them end to end)."""
+    encode: str = "pixels"
+    """What becomes of a patch: pixels (the paper's network learns from them end to end), or its embedding by
+    an encoder: efficientnet-lite0 (hardmil[efficientnet]), or "module:callable" of your own."""
+    encode_px: int | None = Field(default=None, ge=16, le=1024)
+    """Edge that a patch is resized to before the encoder sees it; null: as it was cut."""
     arm: str = "ours+instance"
     """The arm that `train` makes a bundle of, such as ours+fmb-oof. See docs/decisions for the default."""
     seed: int = Field(default=0, ge=0)
@@ -195,8 +255,31 @@ class StudyConfig(Section):
     pooling: PoolingConfig = PoolingConfig()
     training: TrainingConfig = TrainingConfig()
     instance_loss: InstanceLossConfig = InstanceLossConfig()
+    verdict_loss: VerdictLossConfig = VerdictLossConfig()
     mining: MiningConfig = MiningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _patches_for_an_encoder(cls, content: object) -> object:
+        """Size and colours that an encoder expects, where the study names one and leaves them out."""
+        if not isinstance(content, dict) or content.get("encode", "pixels") == "pixels":
+            return content
+        patches = content.get("patches") or {}
+        if not isinstance(patches, dict):
+            return content
+        return {**content, "patches": {**_FOR_AN_ENCODER, **patches}}
+
+
+_FOR_AN_ENCODER = {"size_px": 224, "equalise": "none"}
+
+
+class CutConfig(Section):
+    """What an instance is: how its patch is cut, and what becomes of it."""
+
+    patches: PatchConfig = PatchConfig()
+    encode: str = "pixels"
+    encode_px: int | None = None
 
 
 class ModelConfig(Section):
@@ -206,6 +289,7 @@ class ModelConfig(Section):
     pooling: PoolingConfig = PoolingConfig()
     training: TrainingConfig = TrainingConfig()
     instance_loss: InstanceLossConfig = InstanceLossConfig()
+    verdict_loss: VerdictLossConfig = VerdictLossConfig()
 
 
 _BY_KIND: dict[BagKind, dict[str, dict[str, float]]] = {
@@ -220,6 +304,11 @@ _BY_KIND: dict[BagKind, dict[str, dict[str, float]]] = {
         "training": {"epochs": 30, "lr": 3e-4, "weight_decay": 1e-3},
     },
 }
+
+
+def cut_config(study: StudyConfig) -> CutConfig:
+    """The part of a study that the instances of its bags depend on."""
+    return CutConfig(patches=study.patches, encode=study.encode, encode_px=study.encode_px)
 
 
 def model_config(study: StudyConfig) -> ModelConfig:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardmil.bags.batches import PackedBatch
-from hardmil.config import InstanceLossConfig
-from hardmil.mil.losses import instance_loss, training_loss
+from hardmil.config import InstanceLossConfig, ModelConfig, VerdictLossConfig
+from hardmil.mil.losses import instance_loss, training_loss, verdict_loss
 from hardmil.mil.network import BagOutput
 
 # Bags as (label, instance logits).
@@ -78,7 +79,7 @@ def test_training_loss_against_a_loop(bags: Bags, data: st.DataObject):
     found = training_loss(
         _output(bag_logit, logits),
         batch=batch,
-        config=InstanceLossConfig(beta=beta, hardest=0.5),
+        config=ModelConfig(instance_loss=InstanceLossConfig(beta=beta, hardest=0.5)),
         class_weight=torch.tensor(weights),
     )
     expected = 0.0
@@ -90,7 +91,7 @@ def test_training_loss_against_a_loop(bags: Bags, data: st.DataObject):
 
 def test_a_step_of_two_bags_is_the_mean_of_two_steps():
     bags = [(0, [1.0, 5.0, 3.0]), (1, [2.0, -1.0])]
-    config, ones = InstanceLossConfig(beta=0.5), torch.ones(2)
+    config, ones = ModelConfig(instance_loss=InstanceLossConfig(beta=0.5)), torch.ones(2)
 
     def loss(chosen: Bags, bag_logit: list[float]) -> float:
         batch, logits = _batch(chosen)
@@ -98,3 +99,43 @@ def test_a_step_of_two_bags_is_the_mean_of_two_steps():
 
     alone = (loss(bags[:1], [0.7]) + loss(bags[1:], [-0.2])) / 2
     assert loss(bags, [0.7, -0.2]) == pytest.approx(alone, rel=1e-6)
+
+
+def test_instances_that_weigh_more_pull_the_mean_of_their_bag():
+    bags = [(0, [1.0, 5.0, 3.0]), (1, [2.0, -1.0]), (0, [0.5])]
+    batch, logits = _batch(bags)
+    weighed = replace(batch, instance_weights=torch.tensor([1.0, 4.0, 1.0, 9.0, 9.0, 7.0]))
+    first = (_softplus(1.0) + 4 * _softplus(5.0) + _softplus(3.0)) / 6
+    found = instance_loss(logits, batch=weighed).item()
+    assert found == pytest.approx((first + _softplus(0.5)) / 3, rel=1e-6)
+    # the hardest two of three: 5.0 with weight 4, 3.0 with weight 1
+    hardest = (4 * _softplus(5.0) + _softplus(3.0)) / 5
+    found = instance_loss(logits, batch=weighed, hardest=0.6).item()
+    assert found == pytest.approx((hardest + _softplus(0.5)) / 3, rel=1e-6)
+
+
+@settings(deadline=None)
+@given(BAGS, st.data())
+def test_verdict_loss_against_a_loop(bags: Bags, data: st.DataObject):
+    batch, logits = _batch(bags)
+    n = len(logits)
+    verdicts = data.draw(st.lists(st.sampled_from([0.0, 1.0, math.nan]), min_size=n, max_size=n))
+    judged = replace(batch, instance_labels=torch.tensor(verdicts))
+    expected, first = 0.0, 0
+    for _, values in bags:
+        mine = verdicts[first : first + len(values)]
+        first += len(values)
+        losses = [_softplus(-s if v == 1 else s) for s, v in zip(values, mine, strict=True) if v == v]
+        expected += np.mean(losses) / len(bags) if losses else 0.0
+    assert verdict_loss(logits, batch=judged).item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_verdicts_join_the_loss_with_their_weight_and_without_any_they_are_nothing():
+    batch, logits = _batch([(1, [2.0, -1.0])])
+    output, ones = _output([0.3], logits), torch.ones(2)
+    judged = replace(batch, instance_labels=torch.tensor([0.0, math.nan]))
+    config = ModelConfig(verdict_loss=VerdictLossConfig(rho=3.0))
+    without = training_loss(output, batch=batch, config=config, class_weight=ones).item()
+    found = training_loss(output, batch=judged, config=config, class_weight=ones).item()
+    assert without == pytest.approx(_softplus(-0.3), rel=1e-6)
+    assert found == pytest.approx(without + 3 * _softplus(2.0), rel=1e-6)

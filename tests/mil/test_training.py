@@ -259,6 +259,12 @@ class _Extra:
         one = _bags(1)[0]
         return [Bag(f"extra-{epoch}", "extra", 0, one.instances, one.coords, 0)]
 
+    def mix(self, bag: Bag, *, epoch: int) -> Bag:
+        return bag
+
+    def cases(self) -> set[str]:
+        return {"extra"}
+
     def fingerprint(self) -> str:
         return "extra"
 

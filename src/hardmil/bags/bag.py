@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -36,6 +36,10 @@ class Bag:
     uint8 (n, height, width, 3). `coords` are int64 (n, 2): (x, y) of each patch's top-left corner, and
     `size_level0_px` is the edge of a patch; a size of 0 says that places are not known (coords all 0).
 
+    `instance_labels` are what is known of single instances: 1 lesion, 0 normal, nan not known;
+    `instance_weights` are theirs in the instance loss. Both are float32 (n,), or None: nothing known, all
+    alike.
+
     Raises:
         EmptyBagError: If there is no instance.
         BagError: If instances and coords do not fit each other, or features are not finite.
@@ -48,6 +52,8 @@ class Bag:
     instances: np.ndarray
     coords: np.ndarray
     size_level0_px: int
+    instance_labels: np.ndarray | None = None
+    instance_weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.instances) == 0:
@@ -62,6 +68,23 @@ class Bag:
                 f"slide {self.slide_id}: {len(self.instances)} instances, but coords {self.coords.dtype} "
                 f"{self.coords.shape}; expected int64 ({len(self.instances)}, 2); cut or encode it again"
             )
+        for known in (self.instance_labels, self.instance_weights):
+            if known is not None and known.shape != (len(self.instances),):
+                raise BagError(
+                    f"slide {self.slide_id}: {len(self.instances)} instances, but {known.shape} labels or "
+                    "weights of them; expected one each"
+                )
+
+    def take(self, index: np.ndarray) -> "Bag":
+        """The bag of these instances alone."""
+        labels, weights = self.instance_labels, self.instance_weights
+        return replace(
+            self,
+            instances=self.instances[index],
+            coords=self.coords[index],
+            instance_labels=None if labels is None else labels[index],
+            instance_weights=None if weights is None else weights[index],
+        )
 
     @property
     def kind(self) -> Literal["pixels", "features"]:

@@ -15,12 +15,15 @@ from hardmil.bags.bag import Bag
 class PackedBatch:
     """The only form in which bags reach a network.
 
-    Bag b holds the instances `offsets[b]` to `offsets[b + 1]`. Pixels stay uint8, channels last.
+    Bag b holds the instances `offsets[b]` to `offsets[b + 1]`. Pixels stay uint8, channels last. Of instance
+    labels (nan: not known) and weights, None is nothing known, all alike.
     """
 
     instances: Num[Tensor, "instance ..."]
     offsets: Int[Tensor, " bag_plus_one"]
     labels: Float[Tensor, " bag"]
+    instance_labels: Float[Tensor, " instance"] | None = None
+    instance_weights: Float[Tensor, " instance"] | None = None
 
     @property
     def n_bags(self) -> int:
@@ -47,4 +50,23 @@ def pack(bags: Sequence[Bag], *, device: torch.device | str = "cpu") -> PackedBa
         instances=torch.from_numpy(np.require(instances, requirements=["C", "W"])).to(device),
         offsets=sizes.cumsum(0).to(device),
         labels=torch.tensor([float(bag.label) for bag in bags], device=device),
+        instance_labels=_packed(bags, [bag.instance_labels for bag in bags], missing=np.nan, device=device),
+        instance_weights=_packed(bags, [bag.instance_weights for bag in bags], missing=1.0, device=device),
     )
+
+
+def _packed(
+    bags: Sequence[Bag],
+    known: Sequence[np.ndarray | None],
+    *,
+    missing: float,
+    device: torch.device | str,
+) -> Float[Tensor, " instance"] | None:
+    """One value an instance, `missing` where a bag has none; None where no bag has any."""
+    if all(values is None for values in known):
+        return None
+    filled = [
+        np.full(len(bag), missing) if values is None else values
+        for bag, values in zip(bags, known, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(filled).astype(np.float32)).to(device)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from hardmil.bags.bag import Bag
-from hardmil.config import BagKind, ModelConfig, PatchConfig
+from hardmil.config import BagKind, CutConfig, ModelConfig, PatchConfig
 from hardmil.errors import BagError, BundleError, TableError
 from hardmil.files import read_json, write_atomically, write_json
 from hardmil.mil.network import BagClassifier
@@ -25,7 +25,8 @@ class Card(BaseModel):
     """All of a bundle but its weights: `bundle.json`.
 
     `fingerprint` stands for the training it came from: study, bags and code. `threshold` is the score above
-    which a slide is called positive, `classes[1]`. `patches` is None where instances were features.
+    which a slide is called positive, `classes[1]`. `patches` is None where ready-made features were read;
+    else `encode` says what becomes of a patch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,8 @@ class Card(BaseModel):
     threshold: float
     instances: BagKind
     patches: PatchConfig | None
+    encode: str = "pixels"
+    encode_px: int | None = None
     training_slides: tuple[str, ...]
     n_false_positive_bags: int
     n_hard: int
@@ -49,6 +52,14 @@ class Bundle:
 
     network: BagClassifier
     card: Card
+
+    @property
+    def cut(self) -> CutConfig | None:
+        """How instances are made of a slide; None where they were read from feature files."""
+        card = self.card
+        if card.patches is None:
+            return None
+        return CutConfig(patches=card.patches, encode=card.encode, encode_px=card.encode_px)
 
     def check(self, bag: Bag) -> Bag:
         """The bag, if the model can take it.

@@ -1,4 +1,4 @@
-"""The terms of the training loss: bag label, and instances of negative bags."""
+"""The terms of the training loss: bag label, instances of negative bags, verdicts on instances."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -11,19 +11,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from hardmil.bags.batches import PackedBatch
-from hardmil.config import InstanceLossConfig
+from hardmil.config import ModelConfig
 from hardmil.mil.network import BagOutput
 
 
 def training_loss(
-    output: BagOutput, *, batch: PackedBatch, config: InstanceLossConfig, class_weight: Float[Tensor, "2"]
+    output: BagOutput, *, batch: PackedBatch, config: ModelConfig, class_weight: Float[Tensor, "2"]
 ) -> Float[Tensor, ""]:
-    """Mean over the bags of cross-entropy on the label and, for negative bags, the instance term."""
+    """Mean over the bags of cross-entropy on the label and, where asked for, of the terms on instances."""
     per_bag = functional.binary_cross_entropy_with_logits(output.bag_logit, batch.labels, reduction="none")
     loss = (class_weight[batch.labels.long()] * per_bag).mean()
-    if config.beta == 0:
-        return loss
-    return loss + config.beta * instance_loss(output.instance_logit, batch=batch, hardest=config.hardest)
+    beta, hardest, rho = config.instance_loss.beta, config.instance_loss.hardest, config.verdict_loss.rho
+    if beta > 0:
+        loss = loss + beta * instance_loss(output.instance_logit, batch=batch, hardest=hardest)
+    if rho > 0 and batch.instance_labels is not None:
+        loss = loss + rho * verdict_loss(output.instance_logit, batch=batch)
+    return loss
 
 
 def instance_loss(
@@ -33,18 +36,41 @@ def instance_loss(
 
     Args:
         instance_logit: s_j, one an instance.
-        batch: The bags they came from.
+        batch: The bags they came from; its instance weights, where it has any, weigh the mean over a bag.
         hardest: Share of each negative bag that enters, its highest logits first; at least one instance.
     """
+    sizes = batch.sizes.tolist()
+    weights = batch.instance_weights
+    by_bag = [None] * batch.n_bags if weights is None else weights.split(sizes)
     terms = [
-        functional.softplus(_highest(logits, share=hardest)).mean()
-        for logits, label in zip(
-            instance_logit.split(batch.sizes.tolist()), batch.labels.tolist(), strict=True
+        _mean_softplus(logits, weights=weights, hardest=hardest)
+        for logits, weights, label in zip(
+            instance_logit.split(sizes), by_bag, batch.labels.tolist(), strict=True
         )
         if label == 0
     ]
     return torch.stack(terms).sum() / batch.n_bags if terms else instance_logit.new_zeros(())
 
 
-def _highest(logits: Tensor, *, share: float) -> Tensor:
-    return logits if share == 1 else logits.topk(max(1, math.ceil(share * len(logits) - 1e-9))).values
+def _mean_softplus(logits: Tensor, *, weights: Tensor | None, hardest: float) -> Tensor:
+    if hardest < 1:
+        kept = logits.topk(max(1, math.ceil(hardest * len(logits) - 1e-9))).indices
+        logits, weights = logits[kept], None if weights is None else weights[kept]
+    losses = functional.softplus(logits)
+    return losses.mean() if weights is None else (weights * losses).sum() / weights.sum()
+
+
+def verdict_loss(instance_logit: Float[Tensor, " instance"], *, batch: PackedBatch) -> Float[Tensor, ""]:
+    """Mean over all bags of the mean cross-entropy between s_j and the verdict on a bag's judged instances.
+
+    A bag without a judged instance counts as 0.
+    """
+    if batch.instance_labels is None:
+        return instance_logit.new_zeros(())
+    judged = batch.instance_labels.isfinite()
+    bag_index = batch.bag_index[judged]
+    losses = functional.binary_cross_entropy_with_logits(
+        instance_logit[judged], batch.instance_labels[judged], reduction="none"
+    )
+    n_judged = torch.bincount(bag_index, minlength=batch.n_bags)
+    return (losses / n_judged[bag_index]).sum() / batch.n_bags

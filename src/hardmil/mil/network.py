@@ -12,7 +12,14 @@ from torch.nn import functional
 from hardmil.bags.batches import PackedBatch
 from hardmil.config import ModelConfig
 from hardmil.errors import BagError
-from hardmil.mil.pooling import AttentionLayer, adaptive_weights, segment_softmax, segment_sum
+from hardmil.mil.pooling import (
+    ATTENTION_KINDS,
+    AttentionLayer,
+    LogitPooling,
+    adaptive_weights,
+    segment_softmax,
+    segment_sum,
+)
 
 SMALLEST_PATCH_PX, LARGEST_PATCH_PX = 24, 48
 
@@ -101,7 +108,8 @@ class BagClassifier(nn.Module):
     """Packed bags -> bag logits, attention and instance logits.
 
     The bag's vector is the weighted sum z of its embeddings; bag logit o . z + b, instance logit
-    s_j = o . g_j + b with the same o and b: no second head.
+    s_j = o . g_j + b with the same o and b: no second head. Poolings without attention make the bag logit of
+    the instance logits.
 
     Source: Li et al. 2019, Eq. 1 and 2.
     """
@@ -119,7 +127,10 @@ class BagClassifier(nn.Module):
             self.embed = PatchNetwork(size_px=instance_shape[0], embedding_dim=dim, dropout=dropout)
         else:
             self.embed = FeatureNetwork(feature_dim=instance_shape[0], embedding_dim=dim, dropout=dropout)
-        self.attend = AttentionLayer(config.pooling, embedding_dim=dim)
+        kind = config.pooling.kind
+        attends = kind in ATTENTION_KINDS
+        self.attend = AttentionLayer(config.pooling, embedding_dim=dim) if attends else None
+        self.pool_logits = None if attends else LogitPooling(kind)
         self.classify = nn.Linear(dim, 1)
 
     def forward(self, batch: PackedBatch) -> BagOutput:
@@ -130,6 +141,8 @@ class BagClassifier(nn.Module):
         """Everything it says of a batch of its own embeddings; float32 under any autocast."""
         with torch.autocast(embedded.instances.device.type, enabled=False):
             embeddings = embedded.instances.float()
+            if self.attend is None:
+                return self._pool_logits(self.classify(embeddings).squeeze(1), embedded)
             bag_index, n_bags = embedded.bag_index, embedded.n_bags
             attention_logit = self.attend(embeddings)
             attention = segment_softmax(attention_logit, bag_index=bag_index, n_bags=n_bags)
@@ -141,6 +154,13 @@ class BagClassifier(nn.Module):
                 attention=attention,
                 instance_logit=self.classify(embeddings).squeeze(1),
             )
+
+    def _pool_logits(self, instance_logit: Float[Tensor, " instance"], batch: PackedBatch) -> BagOutput:
+        if self.pool_logits is None:
+            raise TypeError("a network without attention has a pooling of logits")
+        bag_logit, attention = self.pool_logits(instance_logit, bag_index=batch.bag_index, sizes=batch.sizes)
+        # The log is an attention logit: its softmax is the attention again.
+        return BagOutput(bag_logit, attention.log(), attention, instance_logit)
 
     def _weights(self, attention: Tensor, batch: PackedBatch) -> Tensor:
         pooling = self.config.pooling

@@ -1,4 +1,7 @@
-"""Attention over the instances of packed bags: Eq. 1, Eq. 2, and the attention of Ilse et al."""
+"""From the instances of packed bags to one value a bag: Eq. 1, Eq. 2, Ilse et al., and the older poolings."""
+
+# Partly typed libraries; the rest of strict holds.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,6 +12,13 @@ from hardmil.config import PoolingConfig
 
 # n * w is 1 for every instance of a flat bag; rounding must not make half of them pseudo-negative.
 FLAT_TOLERANCE = 1e-6
+ATTENTION_KINDS = ("adaptive-attention", "attention", "gated-attention")
+STEEPNESS = 10.0
+"""Of noisy-and: a in Kraus et al. 2016."""
+N_QUANTILES = 16
+"""Of quantile pooling; Couture et al. 2018 have 15 parts, so 16 bounds."""
+FIRST_BIAS = 4.0
+"""Of the quantile layer, negative: a bag whose instances all have chance 0.5 begins with logit 0."""
 
 
 class AttentionLayer(nn.Module):
@@ -79,3 +89,83 @@ def segment_sum(
 ) -> Float[Tensor, "bag dim"]:
     """Sum over the instances of each bag."""
     return weighted.new_zeros(n_bags, weighted.shape[1]).index_add(0, bag_index, weighted)
+
+
+def segment_mean(
+    values: Float[Tensor, " instance"], *, bag_index: Int[Tensor, " instance"], sizes: Int[Tensor, " bag"]
+) -> Float[Tensor, " bag"]:
+    """Mean over the instances of each bag."""
+    return values.new_zeros(len(sizes)).index_add(0, bag_index, values) / sizes
+
+
+class LogitPooling(nn.Module):
+    """Bag logit from instance logits alone, and as attention the share that each instance has in it.
+
+    `mean`: the mean logit, attention alike. `max`: the highest logit, attention on it alone. `noisy-and`: a
+    sigmoid, steep at a learned share b, of the mean chance; attention by chance (Kraus et al. 2016, Eq. 7,
+    a = 10). `quantile`: a linear layer over 16 quantiles of the chances; attention where the quantiles that
+    weigh most lie (Couture et al. 2018). Departure: its layer begins with equal positive weights, so that a
+    high instance logit speaks for the positive class.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "noisy-and":
+            self.share = nn.Parameter(torch.tensor(0.5))
+        if kind == "quantile":
+            self.layer = nn.Linear(N_QUANTILES, 1)
+            nn.init.constant_(self.layer.weight, 2 * FIRST_BIAS / N_QUANTILES)
+            nn.init.constant_(self.layer.bias, -FIRST_BIAS)
+
+    def forward(
+        self,
+        instance_logit: Float[Tensor, " instance"],
+        *,
+        bag_index: Int[Tensor, " instance"],
+        sizes: Int[Tensor, " bag"],
+    ) -> tuple[Float[Tensor, " bag"], Float[Tensor, " instance"]]:
+        """Bag logits, and attention that sums to 1 over a bag."""
+        match self.kind:
+            case "mean":
+                mean = segment_mean(instance_logit, bag_index=bag_index, sizes=sizes)
+                return mean, (1 / sizes)[bag_index]
+            case "max":
+                blank = instance_logit.new_full((len(sizes),), -torch.inf)
+                highest = blank.scatter_reduce(0, bag_index, instance_logit, "amax")
+                return highest, _shares((instance_logit == highest[bag_index]).float(), bag_index, sizes)
+            case "noisy-and":
+                chances = instance_logit.sigmoid()
+                mean = segment_mean(chances, bag_index=bag_index, sizes=sizes)
+                return self._noisy_and(mean), _shares(chances.detach(), bag_index, sizes)
+            case _:
+                bags = [
+                    self._quantiles(chances) for chances in instance_logit.sigmoid().split(sizes.tolist())
+                ]
+                return torch.cat([logit for logit, _ in bags]), torch.cat([share for _, share in bags])
+
+    def _noisy_and(self, mean: Float[Tensor, " bag"]) -> Float[Tensor, " bag"]:
+        lowest = torch.sigmoid(-STEEPNESS * self.share)
+        highest = torch.sigmoid(STEEPNESS * (1 - self.share))
+        chance = (torch.sigmoid(STEEPNESS * (mean - self.share)) - lowest) / (highest - lowest)
+        return torch.logit(chance, eps=1e-6)
+
+    def _quantiles(
+        self, chances: Float[Tensor, " instance"]
+    ) -> tuple[Float[Tensor, "1"], Float[Tensor, " instance"]]:
+        ordered, order = chances.sort()
+        place = torch.linspace(0, len(chances) - 1, N_QUANTILES, device=chances.device)
+        below = place.floor().long()
+        above = place.ceil().long()
+        part = place - below
+        quantiles = (1 - part) * ordered[below] + part * ordered[above]
+        weight = self.layer.weight.detach().abs().squeeze(0)
+        weight = weight / weight.sum()
+        shares = torch.zeros_like(chances)
+        shares = shares.index_add(0, order[below], (1 - part) * weight)
+        return self.layer(quantiles), shares.index_add(0, order[above], part * weight)
+
+
+def _shares(values: Tensor, bag_index: Tensor, sizes: Tensor) -> Float[Tensor, " instance"]:
+    totals = values.new_zeros(len(sizes)).index_add(0, bag_index, values)
+    return values / totals[bag_index]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -25,19 +26,27 @@ from hardmil.mil.network import BagClassifier, BagOutput, FeatureNetwork
 
 
 @runtime_checkable
-class ExtraBags(Protocol):
-    """Bags that join the training bags, such as hard bags; they may be drawn anew each epoch."""
+class Extra(Protocol):
+    """What joins the training bags: whole bags, such as hard bags, or instances in them."""
 
     def draw(self, epoch: int) -> Sequence[Bag]:
-        """The bags of one epoch."""
+        """The bags that join in one epoch."""
+        ...
+
+    def mix(self, bag: Bag, *, epoch: int) -> Bag:
+        """A training bag as one step of an epoch sees it."""
         ...
 
     def fingerprint(self) -> str:
-        """Changes with anything that changes what is drawn."""
+        """Changes with anything that changes what joins."""
         ...
 
-    def within(self, slide_ids: set[str]) -> "ExtraBags | None":
+    def within(self, slide_ids: set[str]) -> "Extra | None":
         """The same with the instances of these slides alone; None if none is left."""
+        ...
+
+    def cases(self) -> set[str]:
+        """The cases that anything in it came from."""
         ...
 
 
@@ -75,7 +84,7 @@ def fit(
     config: ModelConfig,
     seed: int = 0,
     device: Device | None = None,
-    extra: ExtraBags | None = None,
+    extra: Extra | None = None,
     start: BagClassifier | None = None,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> BagClassifier:
@@ -86,7 +95,7 @@ def fit(
         config: Model and training knobs; those left open take the defaults of the kind of bag.
         seed: Of weights, order, augmentation and dropout.
         device: Where to run; the fastest at hand by default.
-        extra: Bags that join them, such as hard bags.
+        extra: What joins them, such as hard bags.
         start: A network to go on from, instead of new weights.
         on_epoch: Called after each epoch with its number and its loss.
 
@@ -112,9 +121,10 @@ def fit(
             network.train()
             losses: list[Tensor] = []
             joined = [*training, *(extra.draw(epoch) if extra else [])]
-            for batch in _batches(joined, config=config, generator=generator, device=device):
+            mix = partial(extra.mix, epoch=epoch) if extra else _as_it_is
+            for batch in _batches(joined, mix=mix, config=config, generator=generator, device=device):
                 output = _forward(network, batch, device=device)
-                loss = training_loss(output, batch=batch, config=config.instance_loss, class_weight=weight)
+                loss = training_loss(output, batch=batch, config=config, class_weight=weight)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -209,17 +219,22 @@ def _class_weight(bags: Sequence[Bag], *, config: ModelConfig) -> Float[Tensor, 
 
 
 def _batches(
-    bags: Sequence[Bag], *, config: ModelConfig, generator: torch.Generator, device: Device
+    bags: Sequence[Bag],
+    *,
+    mix: Callable[[Bag], Bag],
+    config: ModelConfig,
+    generator: torch.Generator,
+    device: Device,
 ) -> Iterator[PackedBatch]:
     """One epoch: every bag once in random order (or drawn by class), augmented, in steps of a few bags."""
     order = _order(bags, config=config, generator=generator)
     step = config.training.bags_per_step
     for first in range(0, len(order), step):
-        chosen = [_thinned(bags[i], config=config, generator=generator) for i in order[first : first + step]]
-        batch = pack(chosen, device=device.name)
+        thinned = [_thinned(bags[i], config=config, generator=generator) for i in order[first : first + step]]
+        batch = pack([mix(bag) for bag in thinned], device=device.name)
         if config.training.augment and batch.instances.ndim == 4:
             turned = random_symmetries(batch.instances, generator=generator)
-            batch = PackedBatch(turned, batch.offsets, batch.labels)
+            batch = replace(batch, instances=turned)
         yield batch
 
 
@@ -236,8 +251,11 @@ def _thinned(bag: Bag, *, config: ModelConfig, generator: torch.Generator) -> Ba
     most = config.training.max_instances
     if len(bag) <= most:
         return bag
-    kept = torch.randperm(len(bag), generator=generator)[:most].sort().values.numpy()
-    return replace(bag, instances=bag.instances[kept], coords=bag.coords[kept])
+    return bag.take(torch.randperm(len(bag), generator=generator)[:most].sort().values.numpy())
+
+
+def _as_it_is(bag: Bag) -> Bag:
+    return bag
 
 
 @torch.no_grad()
@@ -248,8 +266,7 @@ def _validation_loss(network: BagClassifier, bags: Sequence[Bag], *, device: Dev
     for bag in bags:
         batch = pack([bag], device=device.name)
         output = _forward(network, batch, device=device)
-        config = network.config.instance_loss
-        losses.append(training_loss(output, batch=batch, config=config, class_weight=ones).item())
+        losses.append(training_loss(output, batch=batch, config=network.config, class_weight=ones).item())
     return sum(losses) / len(losses)
 
 
