@@ -91,11 +91,17 @@ def patch(study: StudyPath, overrides: Set = None, quiet: Quiet = False, as_json
 
 
 @app.command()
-def encode(study: StudyPath, overrides: Set = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Pixels of every patch, one bag file a slide."""
+def encode(
+    study: StudyPath,
+    overrides: Set = None,
+    device: DeviceName = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Pixels or embeddings of every patch, one bag file a slide."""
     from hardmil.commands.encode import encode as run
 
-    _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
+    _finish(run(study, overrides=overrides or (), device=device, quiet=quiet), as_json=as_json)
 
 
 @app.command()
@@ -199,6 +205,9 @@ def reproduce(
         str, typer.Option(help="image (as the paper) or group (no field on both sides).")
     ] = "image",
     patches: Annotated[str, typer.Option(help="grid, or nuclei (colon).")] = "grid",
+    encoder: Annotated[
+        str | None, typer.Option(help="Features of an encoder, e.g. efficientnet-lite0; pixels by default.")
+    ] = None,
     only_folds: OnlyFolds = None,
     overrides: Set = None,
     device: DeviceName = None,
@@ -216,6 +225,7 @@ def reproduce(
         arms=tuple(part.strip() for part in arms.split(",")) if arms else None,
         split=split,
         patches=patches,
+        encoder=encoder,
         only_folds=_numbers(only_folds),
     )
     outcome = run(

@@ -1,4 +1,4 @@
-"""A slide of the table -> its patches: where they are, then their pixels as a bag."""
+"""A slide of the table -> its patches: where they are, then their pixels or embeddings as a bag."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from hardmil.bags.bag import Bag, Coords, read_bag, read_coords, write_bag, write_coords
+from hardmil.bags.encoder import PatchEncoder, encoded
 from hardmil.bags.manifest import SlideRow
-from hardmil.config import PatchConfig, fingerprint
+from hardmil.config import CutConfig, PatchConfig, fingerprint
 from hardmil.errors import BagError, FeatureFileError, SlideError
 from hardmil.geometry import first_known
 from hardmil.slides.color import equalise
@@ -21,6 +22,7 @@ MADE_UNDER = "hardmil_patches"
 MADE_FROM = "hardmil_slide"
 # A 10x objective samples about 1 micrometre a pixel: magnification = 10 / mpp.
 UM_PER_PX_AT_1X = 10.0
+PIXELS = "pixels"
 
 
 def made_of(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
@@ -34,6 +36,15 @@ def made_of(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
     if row.path is not None and row.path.is_file():
         found = row.path.stat()
         attributes[MADE_FROM] = f"{found.st_size} bytes, {found.st_mtime_ns} ns"
+    return attributes
+
+
+def instances_made_of(row: SlideRow, *, config: CutConfig) -> dict[str, str]:
+    """The same of a bag's instances: where an encoder made them, it and what it saw count too."""
+    attributes = made_of(row, config=config.patches)
+    if config.encode != PIXELS:
+        seen = [config.patches.equalise, config.encode, config.encode_px]
+        attributes[MADE_UNDER] = fingerprint([attributes[MADE_UNDER], *seen])
     return attributes
 
 
@@ -62,30 +73,38 @@ def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> int:
     return len(places.coords)
 
 
-def write_pixels(row: SlideRow, *, config: PatchConfig, places: Path, path: Path) -> int:
-    """Read a slide's patches and write them as its bag file; their number.
+def write_instances(
+    row: SlideRow, *, config: CutConfig, places: Path, path: Path, encoder: PatchEncoder | None = None
+) -> int:
+    """Read a slide's patches and write them, or their embeddings, as its bag file; their number.
 
     Finds the patches first where that was not done. Skips a slide whose file was made under the same knobs,
     from the same slide.
 
     Raises:
         SlideError: If the slide cannot be read, or none of its patches holds enough tissue.
+        BagError: If the encoder gives what is no finite vector a patch.
     """
-    done = _places_made_of(path, made_of(row, config=config))
+    wanted = instances_made_of(row, config=config)
+    done = _places_made_of(path, wanted)
     if done is not None:
         return len(done.coords)
-    write_places(row, config=config, path=places)
+    write_places(row, config=config.patches, path=places)
     found = read_coords(places)
-    grid = PatchGrid(found.coords, config.size_px, found.size_level0_px, np.ones(len(found.coords)))
+    grid = PatchGrid(found.coords, config.patches.size_px, found.size_level0_px, np.ones(len(found.coords)))
     with _open(row) as slide:
         patches = read_patches(slide, grid)
     bag = Bag(row.slide_id, row.case_id, -1, patches, grid.coords, grid.size_level0_px)
-    write_bag(path, bag, attributes=found.attributes)
+    attributes = {**found.attributes, **wanted}
+    if encoder is not None:
+        bag = encoded(equalised(bag, config=config.patches), encoder=encoder)
+        attributes["encoder"] = encoder.name
+    write_bag(path, bag, attributes=attributes)
     return len(bag)
 
 
-def read_pixels(row: SlideRow, *, config: PatchConfig, path: Path, label: int) -> Bag:
-    """The bag of a slide from its file, equalised.
+def read_instances(row: SlideRow, *, config: CutConfig, path: Path, label: int) -> Bag:
+    """The bag of a slide from its file; pixels equalised.
 
     Raises:
         BagError: If there is no file, or it was made under other knobs.
@@ -95,23 +114,31 @@ def read_pixels(row: SlideRow, *, config: PatchConfig, path: Path, label: int) -
             f"slide {row.slide_id}: no bag at {path}; run: hardmil encode (if it was run, failures.csv "
             "beside it says why this slide has none)"
         )
-    if _places_made_of(path, made_of(row, config=config)) is None:
+    if _places_made_of(path, instances_made_of(row, config=config)) is None:
         raise BagError(
-            f"slide {row.slide_id}: {path} was made under other `patches` knobs than the study's, or from "
-            f"another file than {row.path} is now; run again: hardmil encode"
+            f"slide {row.slide_id}: {path} was made under other `patches` or `encode` knobs than the "
+            f"study's, or from another file than {row.path} is now; run again: hardmil encode"
         )
     bag = read_bag(path, case_id=row.case_id, label=label, slide_id=row.slide_id)
-    return equalised(bag, config=config)
+    return equalised(bag, config=config.patches)
 
 
-def cut_bag(row: SlideRow, *, config: PatchConfig, label: int, mpp: float | None = None) -> Bag:
-    """The bag of a slide straight from the slide, equalised; writes nothing.
+def cut_bag(
+    row: SlideRow,
+    *,
+    config: PatchConfig,
+    label: int,
+    mpp: float | None = None,
+    encoder: PatchEncoder | None = None,
+) -> Bag:
+    """The bag of a slide straight from the slide, equalised, then encoded; writes nothing.
 
     Args:
         row: The slide; its own mpp comes before the file's.
         config: How patches are cut.
         label: Of the bag.
         mpp: Used where neither the row nor the file says.
+        encoder: None for pixels.
 
     Raises:
         SlideError: If the slide cannot be read.
@@ -121,7 +148,8 @@ def cut_bag(row: SlideRow, *, config: PatchConfig, label: int, mpp: float | None
         grid = place_patches(slide, config, mpp=first_known(row.mpp, slide.mpp, mpp))
         patches = read_patches(slide, grid)
     bag = Bag(row.slide_id, row.case_id, label, patches, grid.coords, grid.size_level0_px)
-    return equalised(bag, config=config)
+    bag = equalised(bag, config=config)
+    return bag if encoder is None else encoded(bag, encoder=encoder)
 
 
 def equalised(bag: Bag, *, config: PatchConfig) -> Bag:
@@ -156,7 +184,7 @@ def _attributes(
     mpp = first_known(row.mpp, slide.mpp)
     known: dict[str, object] = {
         "patch_size": grid.size_px,
-        "overlap": 0,
+        "overlap": config.overlap_px,
         "level0_width": slide.width_px,
         "level0_height": slide.height_px,
     }

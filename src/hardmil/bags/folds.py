@@ -120,6 +120,11 @@ def _rarest_class(labels: np.ndarray, cases: Sequence[str]) -> tuple[int, int]:
     return min(n_cases.items(), key=lambda pair: pair[1])
 
 
+def fewest_cases(labels: Int[np.ndarray, " bag"], cases: Sequence[str]) -> int:
+    """How many cases have a slide of the class that fewest have one of."""
+    return _rarest_class(labels, cases)[1]
+
+
 def _draw(labels: np.ndarray, cases: Sequence[str], *, n_folds: int, seed: int) -> list[Fold]:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 

@@ -1,33 +1,54 @@
-"""`hardmil encode STUDY`: the pixels of every patch, one bag file a slide."""
+"""`hardmil encode STUDY`: pixels or embeddings of every patch, one bag file a slide."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardmil.bags.cutting import write_pixels
+from hardmil.bags.cutting import PIXELS, write_instances
+from hardmil.bags.encoder import PatchEncoder, open_encoder
 from hardmil.bags.manifest import SlideRow
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.over_slides import over_slides
 from hardmil.commands.study_folder import Study, count
+from hardmil.config import CutConfig, cut_config
+from hardmil.config_file import read_study
+from hardmil.mil.training import find_device
 
 
-def encode(path: Path, *, overrides: Sequence[str] = (), quiet: bool = False) -> Outcome:
-    """Write features_pixels/<slide_id>.h5 of each slide that has none under the same knobs.
+def encode(
+    path: Path, *, overrides: Sequence[str] = (), device: str | None = None, quiet: bool = False
+) -> Outcome:
+    """Write features_<encoder>/<slide_id>.h5 of each slide that has none under the same knobs.
 
     Raises:
-        ConfigError: If the study reads ready-made features.
+        ConfigError: If the study reads ready-made features, or there is no such encoder.
     """
+    # Opened once for all slides.
+    config = cut_config(read_study(path, overrides=overrides)[0])
+    encoder = encoder_of(config, device=device or "auto")
+
+    def write(study: Study, row: SlideRow) -> int:
+        places, path = study.places(row.slide_id), study.instances(row.slide_id)
+        return write_instances(row, config=config, places=places, path=path, encoder=encoder)
+
     return over_slides(
         path,
-        _read,
+        write,
         command="encode",
         label="reading patches",
-        folder_of=lambda study: study.pixels_folder,
+        folder_of=lambda study: study.instances_folder,
         line=lambda patches, slides: f"{count(slides, 'bag')} of {patches} patches",
         overrides=overrides,
         quiet=quiet,
     )
 
 
-def _read(study: Study, row: SlideRow) -> int:
-    places, pixels = study.places(row.slide_id), study.pixels(row.slide_id)
-    return write_pixels(row, config=study.config.patches, places=places, path=pixels)
+def encoder_of(config: CutConfig, *, device: str) -> PatchEncoder | None:
+    """The encoder that a study or a bundle names; None for pixels.
+
+    Raises:
+        ConfigError: If there is no such encoder, or what it needs is not installed.
+        TrainingError: If there is no such device here.
+    """
+    if config.encode == PIXELS:
+        return None
+    return open_encoder(config.encode, device=find_device(device).name, input_px=config.encode_px)

@@ -10,8 +10,10 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.cutting import cut_bag
+from hardmil.bags.encoder import PatchEncoder
 from hardmil.bags.formats import find_feature_file, read_features
 from hardmil.bags.manifest import SlideRow, read_manifest
+from hardmil.commands.encode import encoder_of
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import heatmap_png
 from hardmil.commands.study_folder import count, slide_name
@@ -34,6 +36,7 @@ class Asked:
     labels: dict[str, int]
     features: Path | None
     mpp: float | None
+    encoder: PatchEncoder | None
 
 
 def predict(
@@ -56,7 +59,7 @@ def predict(
     """
     started = time.time()
     bundle = load_bundle(bundle_folder, device=find_device(device or "auto").name)
-    asked = _asked(bundle, slides=slides, table=table, features=features, mpp=mpp)
+    asked = _asked(bundle, slides=slides, table=table, features=features, mpp=mpp, device=device or "auto")
 
     def score(row: SlideRow) -> tuple[Bag, BagScore]:
         bag = bundle.check(_bag(row, bundle=bundle, asked=asked))
@@ -92,23 +95,31 @@ def predict(
 
 
 def _asked(
-    bundle: Bundle, *, slides: Sequence[Path], table: Path | None, features: Path | None, mpp: float | None
+    bundle: Bundle,
+    *,
+    slides: Sequence[Path],
+    table: Path | None,
+    features: Path | None,
+    mpp: float | None,
+    device: str,
 ) -> Asked:
-    if bundle.card.instances == "features" and features is None:
+    if bundle.cut is None and features is None:
         raise ConfigError(
             "this bundle was trained on features of an encoder; give the folder of the new slides' features: "
             "--features DIR, with --slides table.csv or slide ids"
         )
-    if bundle.card.instances == "pixels" and features is not None:
+    if bundle.cut is not None and features is not None:
         raise ConfigError(
-            "this bundle was trained on pixels, not on features; give slides instead of --features"
+            f"this bundle makes its instances of slides ({bundle.cut.encode}); give slides instead of "
+            "--features"
         )
     if bool(slides) == (table is not None):
         raise ConfigError("expected either slides or --slides table.csv; give one of the two")
     if mpp is not None and mpp <= 0:
         raise ConfigError(f"--mpp {mpp}: expected micrometres per pixel, above 0, such as 0.5")
+    encoder = encoder_of(bundle.cut, device=device) if bundle.cut is not None else None
     if table is None:
-        return Asked(_rows_of(slides, are_ids=features is not None), {}, features, mpp)
+        return Asked(_rows_of(slides, are_ids=features is not None), {}, features, mpp, encoder)
     positive = bundle.card.classes[1]
     manifest = read_manifest(table, positive=None, labels_required=False, paths_required=features is None)
     labels = {row.slide_id: int(row.label == positive) for row in manifest.rows if row.label is not None}
@@ -118,7 +129,7 @@ def _asked(
             f"{table}: label {sorted(map(str, unknown))[0]!r}; the bundle knows "
             f"{bundle.card.classes[0]!r} and {positive!r}; correct the table, or leave its labels empty"
         )
-    return Asked(manifest.rows, labels, features, mpp)
+    return Asked(manifest.rows, labels, features, mpp, encoder)
 
 
 def _rows_of(slides: Sequence[Path], *, are_ids: bool) -> tuple[SlideRow, ...]:
@@ -137,7 +148,7 @@ def _bag(row: SlideRow, *, bundle: Bundle, asked: Asked) -> Bag:
         return read_features(path, slide_id=row.slide_id, case_id=row.case_id, label=label)
     if bundle.card.patches is None:
         raise ConfigError("this bundle does not say how patches are cut; train it again")
-    return cut_bag(row, config=bundle.card.patches, label=label, mpp=asked.mpp)
+    return cut_bag(row, config=bundle.card.patches, label=label, mpp=asked.mpp, encoder=asked.encoder)
 
 
 def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
