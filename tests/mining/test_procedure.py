@@ -12,7 +12,7 @@ from hardmil.errors import ConfigError
 from hardmil.mil import training
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import ExtraBags
+from hardmil.mil.training import Extra
 from hardmil.mining import procedure
 from hardmil.mining.hard_bags import HardBags
 from hardmil.mining.procedure import Mined, out_of_fold_scores, train_and_mine
@@ -48,7 +48,7 @@ def _bags(n: int = 12, *, slides_a_case: int = 1) -> list[Bag]:
 class _Call:
     bags: list[Bag]
     seed: int
-    extra: ExtraBags | None
+    extra: Extra | None
     start: BagClassifier | None
     model: BagClassifier
 
@@ -65,7 +65,7 @@ class _Train:
         *,
         config: ModelConfig,
         seed: int,
-        extra: ExtraBags | None = None,
+        extra: Extra | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         assert config == CONFIG

@@ -202,6 +202,14 @@ class HardBags:
         """The hard bags of an epoch, instances and all."""
         return [hard_bag.gather(self.bags) for hard_bag in self.plan(epoch)]
 
+    def mix(self, bag: Bag, *, epoch: int) -> Bag:
+        """The bag as it is."""
+        return bag
+
+    def cases(self) -> set[str]:
+        """The cases that the instances came from."""
+        return {one.case_id for one in self.pool}
+
     def fingerprint(self) -> str:
         """Changes with anything that changes what is drawn."""
         drawn = [(one.slide_id, one.instance, one.cluster) for one in self.pool]

@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from hardmil.bags.bag import Bag
+from hardmil.bags.encoder import open_encoder
 from hardmil.bags.folds import inner_folds
 from hardmil.config import MiningConfig, ModelConfig, wanted_sensitivity
 from hardmil.errors import ConfigError
 from hardmil.metrics import binary_metrics
 from hardmil.mil.inference import BagScore, embed_instances, score_bags
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import ExtraBags, fit
+from hardmil.mil.training import Extra, fit
 from hardmil.mining.hard_bags import HardBags, cluster_instances, single_bag
 from hardmil.mining.hard_instances import (
     HardInstance,
@@ -22,6 +24,8 @@ from hardmil.mining.hard_instances import (
     random_instances,
     with_clusters,
 )
+from hardmil.mining.injection import Distractors, NamedInstances
+from hardmil.mining.verdicts import Reviewer, chosen_verdicts, judged_bags
 
 
 @runtime_checkable
@@ -34,7 +38,7 @@ class Train(Protocol):
         *,
         config: ModelConfig,
         seed: int,
-        extra: ExtraBags | None = None,
+        extra: Extra | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         """A model trained on these bags."""
@@ -52,28 +56,36 @@ class Mined:
 
 
 def train_and_mine(
-    bags: Sequence[Bag], *, config: ModelConfig, mining: MiningConfig, seed: int = 0, train: Train = fit
+    bags: Sequence[Bag],
+    *,
+    config: ModelConfig,
+    mining: MiningConfig,
+    seed: int = 0,
+    train: Train = fit,
+    reviewer: Reviewer | None = None,
 ) -> Mined:
-    """A model trained on the bags, and again with hard bags of what fooled it.
+    """A model trained on the bags, and again with what fooled it.
 
     If no negative bag is scored positive nothing is mined, and the model is the base: the caller says so.
+    With a reviewer, the base is trained again on the verdicts it asked for before anything is mined.
 
     Raises:
         ConfigError: If the threshold asks for out-of-fold scores and the source is train.
 
     Source: Li et al. 2019, Section 2.3. Departures, each a knob of `mining`: out-of-fold scores, random
-    control, rounds with a stop.
+    control, rounds with a stop, other uses of what was mined, verdicts.
     """
     check_mining(mining)
     base = train(bags, config=config, seed=seed)
+    if reviewer is not None:
+        bags = _reviewed(bags, base=base, reviewer=reviewer, mining=mining, seed=seed)
+        base = train(bags, config=config, seed=seed)
     model, pool, n_bags, gained = base, [], 0, -np.inf
     if mining.use == "none":
         return Mined(base, base)
-    hard_bags = None
+    extra = None
     for number in range(1, mining.rounds + 1):
-        scores = _scores(
-            bags, model=model, config=config, mining=mining, seed=seed, train=train, extra=hard_bags
-        )
+        scores = _scores(bags, model=model, config=config, mining=mining, seed=seed, train=train, extra=extra)
         gain = _gain(bags, scores)
         if mining.source == "out-of-fold" and gain <= gained:
             break
@@ -90,11 +102,40 @@ def train_and_mine(
             )
         gained, n_bags = gain, n_bags + len(positive)
         pool = _clustered([*pool, *found], bags=bags, base=base, mining=mining, seed=seed)
-        by_id = {bag.slide_id: bag for bag in bags}
-        hard_bags = HardBags(pool, by_id, mining.n_bags or n_bags, mining, seed)
+        extra = _extra(pool, bags=bags, n_bags=n_bags, mining=mining, seed=seed)
         start = model if mining.retrain == "continue" else None
-        model = train(bags, config=config, seed=seed, extra=hard_bags, start=start)
+        model = train(bags, config=config, seed=seed, extra=extra, start=start)
     return Mined(model, base, tuple(pool), n_bags)
+
+
+def _extra(
+    pool: Sequence[HardInstance], *, bags: Sequence[Bag], n_bags: int, mining: MiningConfig, seed: int
+) -> Extra:
+    """What the second training is given: hard bags, or mined instances in its own bags."""
+    by_id = {bag.slide_id: bag for bag in bags}
+    match mining.use:
+        case "inject":
+            return Distractors(pool, by_id, mining, seed)
+        case "weigh":
+            return NamedInstances(pool, mining)
+        case _:
+            return HardBags(pool, by_id, mining.n_bags or n_bags, mining, seed)
+
+
+def _reviewed(
+    bags: Sequence[Bag], *, base: BagClassifier, reviewer: Reviewer, mining: MiningConfig, seed: int
+) -> list[Bag]:
+    """The bags with the verdicts that were asked for; with all there are where no budget is set."""
+    if mining.verdict_budget is not None:
+        reviewer = chosen_verdicts(
+            bags,
+            known=reviewer,
+            scores=score_bags(base, bags),
+            embed=partial(embed_instances, base),
+            config=mining,
+            seed=seed,
+        )
+    return judged_bags(bags, verdicts=reviewer)
 
 
 def check_mining(mining: MiningConfig) -> None:
@@ -119,11 +160,11 @@ def out_of_fold_scores(
     n_folds: int,
     seed: int,
     train: Train = fit,
-    extra: HardBags | None = None,
+    extra: Extra | None = None,
 ) -> list[BagScore]:
     """What a model that never saw the bag, nor another bag of its case, says of each.
 
-    Hard bags, where given, join an inner training set with the instances of its own slides alone.
+    What was mined, where given, joins an inner training set with the instances of its own slides alone.
     """
     labels = np.array([bag.label for bag in bags])
     scores: dict[int, BagScore] = {}
@@ -147,7 +188,7 @@ def _scores(
     mining: MiningConfig,
     seed: int,
     train: Train,
-    extra: HardBags | None,
+    extra: Extra | None,
 ) -> list[BagScore]:
     if mining.source == "train":
         return score_bags(model, bags)
@@ -191,10 +232,15 @@ def _clustered(
     mining: MiningConfig,
     seed: int,
 ) -> list[HardInstance]:
-    """The pool, each instance with its K-means cluster in the base model's embedding; FMB alone needs it."""
+    """The pool, each instance with its K-means cluster in what `mining.encoder` says; FMB alone needs it."""
     if mining.use != "fmb":
         return list(pool)
     gathered = single_bag(pool).gather({bag.slide_id: bag for bag in bags})
-    features = embed_instances(base, gathered)
+    if mining.encoder == "base":
+        features = embed_instances(base, gathered)
+    elif gathered.kind == "features":
+        features = gathered.instances.astype(np.float32)
+    else:
+        features = open_encoder(mining.encoder).embed(gathered.instances)
     clusters = cluster_instances(features, n_clusters=mining.n_clusters, seed=seed)
     return with_clusters(pool, clusters=clusters)

@@ -1,0 +1,125 @@
+"""Mined instances inside training bags whose labels stay true: as distractors, or with more weight."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from hardmil.bags.bag import Bag
+from hardmil.config import MiningConfig, fingerprint
+from hardmil.mining.hard_instances import HardInstance
+
+WANTED_LABEL = {"positive": 1, "negative": 0}
+
+
+@dataclass(frozen=True, eq=False)
+class Distractors:
+    """Mined instances that training bags are given, step by step.
+
+    All come from negative bags, so that a positive bag with some of them is still positive, a negative one
+    still negative: no label is made up. Ours; Li et al. 2019 make bags of them instead.
+    """
+
+    pool: Sequence[HardInstance]
+    bags: Mapping[str, Bag]
+    config: MiningConfig
+    seed: int
+
+    def draw(self, epoch: int) -> list[Bag]:
+        """No bag joins."""
+        return []
+
+    def mix(self, bag: Bag, *, epoch: int) -> Bag:
+        """The bag, by chance with instances of the pool after its own, or in the place of some of them.
+
+        What is drawn depends on seed, epoch and slide alone, not on the order in which bags come.
+        """
+        rng = np.random.default_rng([self.seed, epoch, zlib.crc32(bag.slide_id.encode())])
+        wanted = WANTED_LABEL.get(self.config.inject_into, bag.label)
+        if bag.label != wanted or rng.random() >= self.config.inject_chance:
+            return bag
+        n = max(1, round(self.config.inject_share * len(bag)))
+        drawn = rng.choice(len(self.pool), size=n, replace=True)
+        kept = bag
+        if self.config.inject_how == "replace":
+            gone = rng.choice(len(bag), size=min(n, len(bag) - 1), replace=False)
+            kept = bag.take(np.delete(np.arange(len(bag)), gone))
+        return _appended(kept, instances=self._instances[drawn], coords=self._coords[drawn])
+
+    def fingerprint(self) -> str:
+        """Changes with anything that changes what is drawn."""
+        keys = [one.key for one in self.pool]
+        return fingerprint(["distractors", keys, self.config.model_dump(mode="json"), self.seed])
+
+    def within(self, slide_ids: set[str]) -> "Distractors | None":
+        """The same with the instances of these slides alone; None if none is left."""
+        pool = [one for one in self.pool if one.slide_id in slide_ids]
+        return replace(self, pool=pool) if pool else None
+
+    def cases(self) -> set[str]:
+        """The cases that the instances came from."""
+        return {one.case_id for one in self.pool}
+
+    @cached_property
+    def _instances(self) -> np.ndarray:
+        return np.stack([self.bags[one.slide_id].instances[one.instance] for one in self.pool])
+
+    @cached_property
+    def _coords(self) -> np.ndarray:
+        return np.array([(one.x, one.y) for one in self.pool], dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class NamedInstances:
+    """Mined instances that weigh more in the instance loss of the negative bags they lie in. Ours."""
+
+    pool: Sequence[HardInstance]
+    config: MiningConfig
+
+    def draw(self, epoch: int) -> list[Bag]:
+        """No bag joins."""
+        return []
+
+    def mix(self, bag: Bag, *, epoch: int) -> Bag:
+        """The bag, its named instances weighing `named_weight`, any other 1."""
+        named = self._by_slide.get(bag.slide_id)
+        if named is None or bag.label != 0:
+            return bag
+        weights = np.ones(len(bag), dtype=np.float32)
+        weights[named] = self.config.named_weight
+        return replace(bag, instance_weights=weights)
+
+    def fingerprint(self) -> str:
+        """Changes with the instances named, or their weight."""
+        return fingerprint(["named", sorted(one.key for one in self.pool), self.config.named_weight])
+
+    def within(self, slide_ids: set[str]) -> "NamedInstances | None":
+        """The same with the instances of these slides alone; None if none is left."""
+        pool = [one for one in self.pool if one.slide_id in slide_ids]
+        return replace(self, pool=pool) if pool else None
+
+    def cases(self) -> set[str]:
+        """The cases that the instances came from."""
+        return {one.case_id for one in self.pool}
+
+    @cached_property
+    def _by_slide(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for one in self.pool:
+            found.setdefault(one.slide_id, []).append(one.instance)
+        return found
+
+
+def _appended(bag: Bag, *, instances: np.ndarray, coords: np.ndarray) -> Bag:
+    """The bag with further instances, of which nothing is known."""
+    n = len(instances)
+    labels, weights = bag.instance_labels, bag.instance_weights
+    return replace(
+        bag,
+        instances=np.concatenate([bag.instances, instances.astype(bag.instances.dtype)]),
+        coords=np.concatenate([bag.coords, coords]),
+        instance_labels=None if labels is None else np.append(labels, np.full(n, np.nan, np.float32)),
+        instance_weights=None if weights is None else np.append(weights, np.ones(n, np.float32)),
+    )

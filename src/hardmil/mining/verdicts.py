@@ -1,0 +1,170 @@
+"""What a person said of patches: read, turned into labels of instances; and which to ask for next."""
+
+import csv
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hardmil.bags.bag import Bag
+from hardmil.config import MiningConfig
+from hardmil.errors import EmptyBagError, TableError
+from hardmil.mil.inference import BagScore
+from hardmil.mining.hard_bags import cluster_instances
+
+VALUES = {"lesion": 1.0, "normal": 0.0, "artefact": -1.0, "unsure": np.nan}
+ARTEFACT = VALUES["artefact"]
+
+Reviewer = Mapping[str, Float[np.ndarray, " instance"]]
+"""By slide_id, what is known of each instance: 1 lesion, 0 normal, -1 artefact, nan not judged or unsure."""
+
+
+def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray, " instance"]]:
+    """What a table of verdicts says of the instances of these bags.
+
+    A verdict belongs to the patch whose top-left corner it names; of two on one patch the later counts.
+    Slides that are not among the bags are passed over.
+
+    Args:
+        path: Columns slide_id, x, y (level-0 px), verdict: lesion, normal, artefact or unsure.
+        bags: Bags whose places are known.
+
+    Raises:
+        TableError: If the table is missing or lacks a column, a verdict is none of the four, or there is no
+            patch at its place.
+    """
+    judged = {bag.slide_id: np.full(len(bag), np.nan, dtype=np.float32) for bag in bags}
+    places = {bag.slide_id: {(int(x), int(y)): i for i, (x, y) in enumerate(bag.coords)} for bag in bags}
+    for number, row in enumerate(_rows(path), start=2):
+        slide_id, verdict = row["slide_id"], row["verdict"].strip().lower()
+        if verdict not in VALUES:
+            raise TableError(
+                f"{path}, line {number}: verdict {row['verdict']!r} on slide {slide_id}; expected one of "
+                f"{', '.join(VALUES)}"
+            )
+        if slide_id in places:
+            judged[slide_id][_instance(path, number, row, places[slide_id])] = VALUES[verdict]
+    return judged
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"{path}: cannot be read as CSV ({error}); expected a table of verdicts") from error
+    missing = {"slide_id", "x", "y", "verdict"} - set(rows[0] if rows else ())
+    if missing:
+        raise TableError(f"{path}: no column {', '.join(sorted(missing))}; expected slide_id, x, y, verdict")
+    return rows
+
+
+def _instance(path: Path, number: int, row: Mapping[str, str], places: Mapping[tuple[int, int], int]) -> int:
+    try:
+        return places[int(row["x"]), int(row["y"])]
+    except (KeyError, ValueError) as error:
+        raise TableError(
+            f"{path}, line {number}: no patch of slide {row['slide_id']} begins at x {row['x']}, "
+            f"y {row['y']}; expected the top-left corner of one, in level-0 px; were its patches cut anew?"
+        ) from error
+
+
+def reviewer_digest(verdicts: Reviewer) -> str:
+    """Digits that change with any verdict."""
+    digest = hashlib.blake2b(digest_size=8)
+    for slide_id in sorted(verdicts):
+        digest.update(f"{slide_id}\0".encode())
+        digest.update(np.ascontiguousarray(verdicts[slide_id]).tobytes())
+    return digest.hexdigest()
+
+
+def judged_bags(bags: Sequence[Bag], *, verdicts: Reviewer) -> list[Bag]:
+    """The bags with what is known of their instances as labels; artefacts are left out of them.
+
+    Raises:
+        EmptyBagError: If every instance of a bag is an artefact.
+    """
+    return [_judged(bag, values=verdicts[bag.slide_id]) if bag.slide_id in verdicts else bag for bag in bags]
+
+
+def _judged(bag: Bag, *, values: Float[np.ndarray, " instance"]) -> Bag:
+    kept = np.flatnonzero(values != ARTEFACT)
+    if len(kept) == 0:
+        raise EmptyBagError(
+            f"slide {bag.slide_id}: every patch was judged an artefact; expected one that is not; take the "
+            "slide out of the table"
+        )
+    labels = values[kept].astype(np.float32)
+    if np.isnan(labels).all():
+        return bag if len(kept) == len(bag) else bag.take(kept)
+    return replace(bag.take(kept), instance_labels=labels)
+
+
+def chosen_verdicts(
+    bags: Sequence[Bag],
+    *,
+    known: Reviewer,
+    scores: Sequence[BagScore],
+    embed: Callable[[Bag], Float[np.ndarray, "instance dim"]],
+    config: MiningConfig,
+    seed: int,
+) -> dict[str, Float[np.ndarray, " instance"]]:
+    """Of what a person knows, what they were asked: `verdict_budget` patches of each positive bag.
+
+    Positive bags, since of a negative one the label says what every patch is.
+
+    Args:
+        bags: Training bags.
+        known: What the person would say of each instance.
+        scores: What the trained model says of each bag.
+        embed: The trained model without its last layer; asked for choice `spread` alone.
+        config: Budget and choice.
+        seed: Of chance and K-means.
+    """
+    asked: dict[str, Float[np.ndarray, " instance"]] = {}
+    for bag, score in zip(bags, scores, strict=True):
+        if bag.label != 1 or bag.slide_id not in known:
+            continue
+        chosen = _choose(bag, score=score, embed=embed, config=config, seed=seed)
+        values = np.full(len(bag), np.nan, dtype=np.float32)
+        values[chosen] = known[bag.slide_id][chosen]
+        asked[bag.slide_id] = values
+    return asked
+
+
+def _choose(
+    bag: Bag,
+    *,
+    score: BagScore,
+    embed: Callable[[Bag], Float[np.ndarray, "instance dim"]],
+    config: MiningConfig,
+    seed: int,
+) -> Int[np.ndarray, " chosen"]:
+    n = min(config.verdict_budget or len(bag), len(bag))
+    match config.verdict_choice:
+        case "attention":
+            return np.argsort(-score.attention, kind="stable")[:n]
+        case "uncertainty":
+            return np.argsort(np.abs(score.instance_logit), kind="stable")[:n]
+        case "random":
+            rng = np.random.default_rng([seed, zlib.crc32(bag.slide_id.encode())])
+            return rng.choice(len(bag), size=n, replace=False)
+        case "spread":
+            return _one_of_each_cluster(embed(bag), n=n, seed=seed)
+
+
+def _one_of_each_cluster(
+    embeddings: Float[np.ndarray, "instance dim"], *, n: int, seed: int
+) -> Int[np.ndarray, " chosen"]:
+    """The instance nearest to the centre of each of n K-means clusters; fewer where instances are alike."""
+    clusters = cluster_instances(embeddings, n_clusters=n, seed=seed)
+    chosen: list[int] = []
+    for cluster in np.unique(clusters):
+        members = np.flatnonzero(clusters == cluster)
+        centre = embeddings[members].mean(axis=0)
+        chosen.append(int(members[np.argmin(((embeddings[members] - centre) ** 2).sum(axis=1))]))
+    return np.array(chosen, dtype=np.int64)
