@@ -84,6 +84,15 @@ def read_regions(path: Path) -> list[Region]:
         ) from error
 
 
+def regions_beside(slide: Path) -> list[Region] | None:
+    """The polygons of the GeoJSON file of a slide's name beside it; None if there is none to read."""
+    path = slide.with_suffix(".geojson")
+    try:
+        return read_regions(path) if path.exists() else None
+    except TableError:
+        return None
+
+
 def _regions(feature: Any) -> list[Region]:
     properties = feature.get("properties") or {}
     name = str((properties.get("classification") or {}).get("name", ""))

@@ -88,7 +88,7 @@ def test_bags_made_under_other_knobs_are_refused(hardmil: Hardmil, study: Path) 
     assert hardmil("encode", study).code == 0
     run = hardmil("train", study, "--set", "patches.size_px=32")
     assert run.code == 1
-    assert "other `patches` knobs" in run.err
+    assert "other `patches` or `encode` knobs" in run.err
 
 
 def test_patches_too_large_for_the_patch_network_name_encode(hardmil: Hardmil, study: Path) -> None:

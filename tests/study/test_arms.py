@@ -21,6 +21,21 @@ TABLE: dict[str, dict[str, Any]] = {
     "ours+fmb-stratified-oof": {"use": "fmb", "cluster_weights": "stratified"} | OOF,
     "ours+fmb-oof-stratified": {"use": "fmb", "cluster_weights": "stratified"} | OOF,
     "ours+mb-rounds": {"use": "mb", "rounds": 3},
+    "ours+fmb-oof-continue": {"use": "fmb", "retrain": "continue"} | OOF,
+    "mean": {"kind": "mean"},
+    "max": {"kind": "max"},
+    "noisy-and": {"kind": "noisy-and"},
+    "quantile+fmb-oof": {"kind": "quantile", "use": "fmb"} | OOF,
+    "ours+inject": {"use": "inject"},
+    "ours+inject-positive-oof": {"use": "inject", "inject_into": "positive"} | OOF,
+    "ours+inject-negative-replace@random": {
+        "use": "inject",
+        "inject_into": "negative",
+        "inject_how": "replace",
+        "draw": "random",
+    },
+    "ours+weigh-oof": {"use": "weigh", "beta": 0.5} | OOF,
+    "ours+instance-hardest+weigh": {"use": "weigh", "beta": 0.5, "hardest": 0.1},
     "ours+instance": {"beta": 0.5},
     "ours+instance-hardest": {"beta": 0.5, "hardest": 0.1},
     "ours+instance+fmb-oof": {"beta": 0.5, "use": "fmb"} | OOF,
@@ -51,6 +66,27 @@ def test_names_and_what_they_change(name: str, differs: dict[str, Any]):
     assert found.mining == mining.model_copy(update=expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "budget", "choice"),
+    [
+        ("ours+verdicts", None, "attention"),
+        ("ours+verdicts-10", 10, "attention"),
+        ("ours+instance+verdicts-5-random", 5, "random"),
+        ("ours+verdicts-spread-20", 20, "spread"),
+        ("ours+verdicts-uncertainty", None, "uncertainty"),
+    ],
+)
+def test_arms_that_ask(name: str, budget: int | None, choice: str):
+    found = arm(name, study=StudyConfig())
+    assert found.asks
+    assert (found.mining.use, found.mining.verdict_budget, found.mining.verdict_choice) == (
+        "none",
+        budget,
+        choice,
+    )
+    assert not arm("ours+instance", study=StudyConfig()).asks
+
+
 def test_what_a_name_does_not_say_is_as_in_the_study():
     study = StudyConfig(
         pooling=PoolingConfig(kind="attention", lam=3.0),
@@ -67,22 +103,27 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("our", r"arm our: 'our' is not known, expected one of ours, abmil, gated; did you mean ours\?"),
+        ("our", r"arm our: 'our' is not known, expected one of ours, abmil, gated, .*; did you mean ours\?"),
         ("", "arm : '' is not known, expected one of ours"),
-        ("ours+fmbb", r"'fmbb' is not known, expected one of sb, mb, fmb, instance; did you mean fmb\?"),
+        ("ours+fmbb", r"'fmbb' is not known, expected one of sb, mb, fmb, inject, .* did you mean fmb\?"),
         ("ours+instances", r"'instances' is not known, .* did you mean instance\?"),
         (
             "ours+fmb-of",
-            r"'of' is not known, expected one of oof, rounds, equal, stratified; did you mean oof\?",
+            r"'of' is not known, expected one of oof, rounds, continue, equal, .*; did you mean oof\?",
         ),
-        ("ours+mb-equal", r"'equal' is not known, expected one of oof, rounds$"),
+        ("ours+mb-equal", r"'equal' is not known, expected one of oof, rounds, continue$"),
+        ("ours+inject-equal", r"'equal' is not known, .* positive, negative, both, replace$"),
+        ("ours+inject-positive-both", "'both' contradicts an option before it"),
+        ("ours+verdicts-0", r"'0' is not known, expected one of a number of patches such as 10, attention"),
+        ("ours+verdicts-5-10", "'10' contradicts an option before it"),
+        ("ours+verdicts@random", "@random is the control of an arm that mines"),
         ("ours+instance-oof", "'oof' is not known, expected one of hardest"),
         ("ours+fmb-", "'' is not known, expected one of oof"),
         ("ours+", "'' is not known, expected one of sb"),
         ("ours+fmb+mb", r"mines twice \(fmb and mb\), expected one of sb, mb, fmb"),
         ("ours+fmb@rand", r"'rand' is not known, expected one of random; did you mean random\?"),
         ("ours+fmb@", "'' is not known, expected one of random"),
-        ("ours@random", r"@random is the control of an arm that mines, .* add \+sb, \+mb or \+fmb"),
+        ("ours@random", r"@random is the control of an arm that mines, .* add one of \+sb, \+mb, \+fmb"),
         ("ours+instance@random", "@random is the control of an arm that mines"),
     ],
 )

@@ -18,6 +18,7 @@ from hardmil.metrics import binary_metrics
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import Device, fit
 from hardmil.mining.hard_instances import HardInstance
+from hardmil.mining.procedure import Mined, train_and_mine
 from hardmil.study import evaluation as evaluation_module
 from hardmil.study import trial as trial_module
 from hardmil.study.arms import arm
@@ -251,15 +252,15 @@ def test_a_case_on_both_sides_is_refused_before_anything_is_trained(
 def test_an_instance_mined_outside_the_training_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     evaluation = _evaluation(tmp_path, arms=("ours+mb",))
 
-    def leaking(trial: Trial, **rest: Any) -> TrialResult:
-        result, bag = run_trial(trial, **rest), evaluation.cohort.bags[trial.fold.test[0]]
+    def leaking(bags: Sequence[Bag], **rest: Any) -> Mined:
+        inside = {bag.slide_id for bag in bags}
+        bag = next(bag for bag in evaluation.cohort.bags if bag.slide_id not in inside)
         planted = HardInstance(1, bag.slide_id, bag.case_id, 4, 0, 0, 16, 0.9, 0.9, 0, "train")
-        return replace(result, hard_negatives=(*result.hard_negatives, planted))
+        mined = train_and_mine(bags, **rest)
+        return replace(mined, pool=(*mined.pool, planted))
 
-    monkeypatch.setattr(evaluation_module, "run_trial", leaking)
-    message = (
-        r"arm ours\+mb, fold 0: instance 4 of slide s\d+ was mined, and its case c\d is not in the training"
-    )
+    monkeypatch.setattr(trial_module, "train_and_mine", leaking)
+    message = r"arm ours\+mb, fold 0: instance 4 of slide s\d+, mined, comes from case c\d, which is not in the training"
     with pytest.raises(FoldError, match=message):
         _run(evaluation)
     assert read_rows(tmp_path / "results.csv") == []

@@ -93,6 +93,7 @@ def test_predictions_speak_of_classes(value: float, prediction: str):
         "label": "tumour",
         "bag_score": value,
         "prediction": prediction,
+        "op_prediction": "",
         "prob_normal": 1 - value,
         "prob_tumour": value,
     }
@@ -102,6 +103,14 @@ def test_predictions_speak_of_classes(value: float, prediction: str):
 def test_predictions_of_slides_without_a_label_and_with_another_threshold():
     row = prediction_row(_bag("s1", -1), _score(0.3), classes=("normal", "tumour"), threshold=0.2)
     assert (row["label"], row["prediction"]) == ("", "tumour")
+
+
+def test_the_operating_point_has_a_column_of_its_own():
+    bag, classes = _bag("s1", 1), ("normal", "tumour")
+    row = prediction_row(bag, _score(0.3), classes=classes, op_threshold=0.2)
+    assert (row["prediction"], row["op_prediction"]) == ("normal", "tumour")
+    row = prediction_row(bag, _score(0.2), classes=classes, op_threshold=0.2)
+    assert row["op_prediction"] == "normal"
 
 
 def test_attention_is_read_back(tmp_path: Path):
@@ -118,5 +127,6 @@ def test_columns_are_those_of_the_design():
         "cluster,source"
     )
     assert ",".join(prediction_columns(("a", "b"))) == (
-        "arm,split,patches,repeat,fold,slide_id,case_id,label,bag_score,prediction,prob_a,prob_b"
+        "arm,split,patches,repeat,fold,slide_id,case_id,label,bag_score,prediction,op_prediction,"
+        "prob_a,prob_b"
     )

@@ -11,7 +11,7 @@ from hardmil.bags.folds import Fold, read_splits, repeated_folds
 from hardmil.commands.arms_table import arms_table, arms_values
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import Page, write_evaluation_report
-from hardmil.commands.study_folder import Study, open_study, study_bags
+from hardmil.commands.study_folder import Study, open_study, study_bags, study_cohort
 from hardmil.files import write_run_record
 from hardmil.jobs import Failure, write_failures
 from hardmil.mil.training import find_device
@@ -19,7 +19,7 @@ from hardmil.study.arms import arm
 from hardmil.study.evaluation import Evaluation, evaluate_arms, valid_rows
 from hardmil.study.results import write_rows
 from hardmil.study.statistics import SUMMARY, summarise, summary_rows
-from hardmil.study.trial import Cohort, make_cohort
+from hardmil.study.trial import Cohort, operating_of
 
 
 def evaluate(
@@ -42,7 +42,7 @@ def evaluate(
     config = study.config
     arms = [arm(name, study=config) for name in config.evaluation.arms]
     found = study_bags(study, quiet=quiet)
-    cohort = make_cohort(found.bags)
+    cohort = study_cohort(study, bags=found.bags)
     evaluation = Evaluation(
         cohort=cohort,
         folds=study_folds(study, cohort=cohort, failures=found.failures),
@@ -53,6 +53,7 @@ def evaluate(
         patches="features" if config.features is not None else config.patches.mode,
         seed=config.seed,
         only_folds=only_folds,
+        operating=operating_of(config.evaluation),
     )
     where = find_device(device or config.device, precision=config.training.precision)
     evaluate_arms(evaluation, device=where, quiet=quiet)

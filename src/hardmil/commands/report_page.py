@@ -10,9 +10,9 @@ import yaml
 from hardmil.bags.bag import Bag
 from hardmil.commands.study_folder import Study, StudyBags
 from hardmil.config import BagKind, StudyConfig, model_config, resolve_config
-from hardmil.errors import SlideError, TableError
+from hardmil.errors import SlideError
 from hardmil.files import read_json
-from hardmil.geojson import Region, read_regions
+from hardmil.geojson import regions_beside
 from hardmil.geometry import first_known
 from hardmil.jobs import Failure
 from hardmil.report.gallery import GalleryItem, GalleryPicture, gallery_pictures
@@ -142,18 +142,10 @@ def heatmap_png(
             size_level0_px=bag.size_level0_px,
             attention=attention,
             mpp=first_known(mpp, slide.mpp, fallback_mpp),
-            truth=_truth(path),
+            truth=regions_beside(path) or [],
         )
         downsample = slide.width_px / thumbnail.shape[1]
     return attention_figure(shown, thumbnail=thumbnail, downsample=downsample)
-
-
-def _truth(slide: Path) -> list[Region]:
-    path = slide.with_suffix(".geojson")
-    try:
-        return read_regions(path) if path.exists() else []
-    except TableError:
-        return []
 
 
 def _data(bags: Sequence[Bag], *, classes: Sequence[str]) -> ReportData:

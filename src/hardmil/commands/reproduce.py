@@ -5,21 +5,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hardmil.bags.bag import Bag, read_bag, write_bag
+from hardmil.bags.cutting import PIXELS
+from hardmil.bags.encoder import encoded
 from hardmil.bags.folds import repeated_folds
 from hardmil.commands.arms_table import arms_table, arms_values
+from hardmil.commands.encode import encoder_of
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import Page, write_evaluation_report
-from hardmil.config import StudyConfig
+from hardmil.config import StudyConfig, cut_config, model_config, resolve_config
 from hardmil.config_file import parse_study, put_overrides
 from hardmil.errors import ConfigError
 from hardmil.files import write_run_record
+from hardmil.jobs import progress
 from hardmil.mil.training import find_device
 from hardmil.study.arms import Arm, arm
 from hardmil.study.evaluation import Evaluation, evaluate_arms, valid_rows
-from hardmil.study.published import PAPER, PAPER_ARMS, published_config, read_published
+from hardmil.study.published import (
+    PAPER,
+    PAPER_ARMS,
+    PublishedSet,
+    published_config,
+    read_published,
+)
 from hardmil.study.results import read_rows, write_rows
 from hardmil.study.statistics import SUMMARY, summarise, summary_rows
-from hardmil.study.trial import make_cohort
+from hardmil.study.trial import make_cohort, operating_of
 
 FOLDS = {"colon": 10, "ucsb": 4}
 REPEATS = 5
@@ -36,6 +47,7 @@ class Reproduction:
     arms: tuple[str, ...] | None = None
     split: str = "image"
     patches: str = "grid"
+    encoder: str | None = None
     only_folds: tuple[int, ...] | None = None
 
 
@@ -58,7 +70,8 @@ def reproduce(
     started = time.time()
     config = reproduction_config(name, asked=asked, overrides=overrides)
     published = read_published(name, folder=data, split=asked.split, config=config.patches)
-    cohort = make_cohort(published.bags)
+    bags = _instances(published, config=config, device=device or "auto", output=output, quiet=quiet)
+    cohort = make_cohort(bags, truth=published.truth)
     folds = repeated_folds(
         cohort.labels,
         cohort.cases,
@@ -73,9 +86,10 @@ def reproduce(
         classes=published.classes,
         folder=output,
         split=asked.split,
-        patches=config.patches.mode,
+        patches=patches_word(config),
         seed=config.seed,
         only_folds=asked.only_folds,
+        operating=operating_of(config.evaluation),
     )
     where = find_device(device or "auto", precision=config.training.precision)
     evaluate_arms(evaluation, device=where, quiet=quiet)
@@ -94,7 +108,8 @@ def reproduce(
         mpp=dict.fromkeys(published.paths, published.mpp),
     )
     report = write_evaluation_report(page, evaluation=evaluation, rows=rows, summary=summary)
-    lines = [*notes, *arms_table(summary, paper=PAPER[name]), _what_was_run(asked, name), f"report: {report}"]
+    what = _what_was_run(asked, name=name, config=config)
+    lines = [*notes, *arms_table(summary, paper=PAPER[name]), what, f"report: {report}"]
     values = {"folder": str(output), "report": str(report), "arms": arms_values(summary)}
     return Outcome(lines, values)
 
@@ -109,12 +124,37 @@ def reproduction_config(name: str, *, asked: Reproduction, overrides: Sequence[s
         raise ConfigError(f"reproduce {name}: no such set, expected {' or '.join(PAPER)}")
     if asked.split not in ("image", "group"):
         raise ConfigError(f"--split {asked.split}: expected image or group")
-    content = published_config(name).model_dump(mode="json")
+    content = published_config(name, encode=asked.encoder or PIXELS).model_dump(mode="json")
     content["patches"]["mode"] = asked.patches
     if asked.epochs is not None:
         content["training"]["epochs"] = asked.epochs
     put_overrides(content, overrides)
     return parse_study(content, source="reproduce")
+
+
+def patches_word(config: StudyConfig) -> str:
+    """What the tables call a way of making instances: grid, nuclei, or with the encoder after it."""
+    return config.patches.mode if config.encode == PIXELS else f"{config.patches.mode}-{config.encode}"
+
+
+def _instances(
+    published: PublishedSet, *, config: StudyConfig, device: str, output: Path, quiet: bool
+) -> list[Bag]:
+    """The bags as the arms see them: pixels, or their embeddings, which are kept in the folder."""
+    cut = cut_config(config)
+    encoder = encoder_of(cut, device=device)
+    if encoder is None:
+        return list(published.bags)
+    folder = output / f"features_{cut.fingerprint()}"
+    made: list[Bag] = []
+    with progress(f"encoding, {cut.encode}", total=len(published.bags), quiet=quiet) as step:
+        for bag in published.bags:
+            path = folder / f"{bag.slide_id}.h5"
+            if not path.exists():
+                write_bag(path, encoded(bag, encoder=encoder), attributes={"encoder": cut.encode})
+            made.append(read_bag(path, case_id=bag.case_id, label=bag.label))
+            step()
+    return made
 
 
 def _arms_there(output: Path, *, config: StudyConfig) -> list[Arm]:
@@ -128,11 +168,12 @@ def _arms_there(output: Path, *, config: StudyConfig) -> list[Arm]:
     return arms
 
 
-def _what_was_run(asked: Reproduction, name: str) -> str:
+def _what_was_run(asked: Reproduction, *, name: str, config: StudyConfig) -> str:
     folds, repeats = asked.folds or FOLDS[name], asked.repeats or REPEATS
-    epochs = asked.epochs or published_config(name).training.epochs
+    kind = "pixels" if config.encode == PIXELS else "features"
+    epochs = resolve_config(model_config(config), kind=kind).training.epochs
     return (
-        f"{name}, split by {asked.split}, patches {asked.patches}: {folds} folds x {repeats} repeats, "
+        f"{name}, split by {asked.split}, patches {patches_word(config)}: {folds} folds x {repeats} repeats, "
         f"{epochs} epochs. A number rests on as many trials as its row says; "
         f"the paper's on {FOLDS[name]} x {REPEATS}."
     )

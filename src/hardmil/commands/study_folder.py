@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.cutting import read_pixels
+from hardmil.bags.cutting import read_instances
 from hardmil.bags.formats import check_same_instances, read_feature_folder
 from hardmil.bags.manifest import Manifest, SlideRow, read_manifest
-from hardmil.config import StudyConfig
+from hardmil.config import StudyConfig, cut_config
 from hardmil.config_file import read_study
 from hardmil.errors import BagError
+from hardmil.geojson import regions_beside
 from hardmil.jobs import Failure, JobResults, run_jobs
+from hardmil.mining.verdicts import read_verdicts
+from hardmil.study.trial import Cohort, make_cohort
+from hardmil.study.truth import TRUTH_NAMES, Truth, truth_of_regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +32,17 @@ class Study:
         return self.folder / "patches"
 
     @property
-    def pixels_folder(self) -> Path:
+    def instances_folder(self) -> Path:
         """Where `encode` writes."""
-        return self.folder / f"features_{self.config.encode}"
+        return self.folder / f"features_{self.config.encode.replace(':', '.')}"
 
     def places(self, slide_id: str) -> Path:
         """Where the patches of a slide are written by `patch`."""
         return self.places_folder / f"{slide_id}_patches.h5"
 
-    def pixels(self, slide_id: str) -> Path:
+    def instances(self, slide_id: str) -> Path:
         """Where its bag is written by `encode`."""
-        return self.pixels_folder / f"{slide_id}.h5"
+        return self.instances_folder / f"{slide_id}.h5"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,14 +79,38 @@ def study_bags(study: Study, *, quiet: bool) -> StudyBags:
     return StudyBags(list(done.results.values()), done.failures)
 
 
+def study_cohort(study: Study, *, bags: Sequence[Bag]) -> Cohort:
+    """The bags with what is known of their patches: truth beside made-up slides, and the table of verdicts.
+
+    Raises:
+        TableError: If the table of verdicts is not what it must be.
+    """
+    table = study.config.mining.verdicts
+    verdicts = read_verdicts(study.folder / table, bags) if table is not None else None
+    return make_cohort(bags, truth=_truth(study, bags), verdicts=verdicts)
+
+
+def _truth(study: Study, bags: Sequence[Bag]) -> dict[str, Truth]:
+    paths = {row.slide_id: row.path for row in study.manifest.rows}
+    found: dict[str, Truth] = {}
+    for bag in bags:
+        path = paths[bag.slide_id]
+        regions = regions_beside(path) if path is not None and bag.size_level0_px > 0 else None
+        if regions is not None and all(one.name in TRUTH_NAMES for one in regions):
+            found[bag.slide_id] = truth_of_regions(bag, regions=regions)
+    return found
+
+
 def _read(study: Study, *, quiet: bool) -> JobResults[Bag]:
     if study.config.features is not None:
         return read_feature_folder(study.folder / study.config.features, study.manifest, quiet=quiet)
 
+    config = cut_config(study.config)
+
     def read(row: SlideRow) -> Bag:
         label = study.manifest.class_index(row)
-        path = study.pixels(row.slide_id)
-        return read_pixels(row, config=study.config.patches, path=path, label=label)
+        path = study.instances(row.slide_id)
+        return read_instances(row, config=config, path=path, label=label)
 
     done = run_jobs(read, study.manifest.rows, name=slide_name, label="reading bags", quiet=quiet)
     check_same_instances(done.results.values())

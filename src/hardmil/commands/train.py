@@ -7,17 +7,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.study_folder import Study, count, open_study, study_bags
-from hardmil.config import fingerprint, resolve_config
+from hardmil.commands.study_folder import Study, count, open_study, study_bags, study_cohort
+from hardmil.config import cut_config, fingerprint, resolve_config
 from hardmil.errors import BundleError
 from hardmil.files import write_run_record
 from hardmil.jobs import progress, write_failures
 from hardmil.mil.bundle import Bundle, Card, load_bundle, save_bundle
 from hardmil.mil.training import find_device
 from hardmil.mining.procedure import Mined, train_and_mine
+from hardmil.mining.verdicts import reviewer_digest
 from hardmil.study.arms import Arm, arm
 from hardmil.study.results import MINED, hard_negative_rows, write_rows
-from hardmil.study.trial import CODE_VERSION, Cohort, Trainer, longest_training, make_cohort
+from hardmil.study.trial import CODE_VERSION, Cohort, Trainer, longest_training
 
 THRESHOLD = 0.5
 
@@ -34,7 +35,7 @@ def train(
     study = open_study(path, overrides=overrides)
     chosen = arm(study.config.arm, study=study.config)
     found = study_bags(study, quiet=quiet)
-    cohort = make_cohort(found.bags)
+    cohort = study_cohort(study, bags=found.bags)
     stands_for = _stands_for(chosen, study=study, cohort=cohort)
     folder = study.folder / "bundle"
     if _is_trained(folder, stands_for):
@@ -51,6 +52,7 @@ def train(
             mining=chosen.mining,
             seed=study.config.seed,
             train=trainer.train,
+            reviewer=cohort.reviewer(chosen, found.bags) if chosen.asks else None,
         )
     card = _card(study, chosen, cohort=cohort, mined=mined, stands_for=stands_for)
     write_rows(folder / "hard_negatives.csv", hard_negative_rows(mined.pool), columns=MINED)
@@ -67,9 +69,11 @@ def train(
 def _stands_for(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
     model = resolve_config(chosen.model, kind=cohort.bags[0].kind).model_dump(mode="json")
     mining = chosen.mining.model_dump(mode="json")
-    patches = study.config.patches.model_dump(mode="json")
+    cut = cut_config(study.config).model_dump(mode="json")
     classes = study.manifest.classes
-    return fingerprint([CODE_VERSION, model, mining, patches, classes, study.config.seed, cohort.digest])
+    asked = reviewer_digest(cohort.verdicts) if chosen.asks else None
+    seed = study.config.seed
+    return fingerprint([CODE_VERSION, model, mining, cut, classes, seed, cohort.digest, asked])
 
 
 def _is_trained(folder: Path, stands_for: str) -> bool:
@@ -89,6 +93,8 @@ def _card(study: Study, chosen: Arm, *, cohort: Cohort, mined: Mined, stands_for
         threshold=THRESHOLD,
         instances=cohort.bags[0].kind,
         patches=study.config.patches if study.config.features is None else None,
+        encode=study.config.encode,
+        encode_px=study.config.encode_px,
         training_slides=tuple(bag.slide_id for bag in cohort.bags),
         n_false_positive_bags=mined.n_false_positive_bags,
         n_hard=len(mined.pool),

@@ -7,27 +7,52 @@ from hardmil.config import MiningConfig, ModelConfig, Section, StudyConfig, mode
 from hardmil.errors import ConfigError
 from hardmil.mining.procedure import check_mining
 
-BASES = {"ours": "adaptive-attention", "abmil": "attention", "gated": "gated-attention"}
-MINING_USES = ("sb", "mb", "fmb")
+BASES = {
+    "ours": "adaptive-attention",
+    "abmil": "attention",
+    "gated": "gated-attention",
+    "mean": "mean",
+    "max": "max",
+    "noisy-and": "noisy-and",
+    "quantile": "quantile",
+}
+MINING_USES = ("sb", "mb", "fmb", "inject", "weigh")
 BETA = 0.5
 HARDEST = 0.1
 ROUNDS = 3
+CHOICES = ("attention", "random", "uncertainty", "spread")
+# What an option of a mining use sets; of `fmb` and `inject` alone those below.
+_OF_ANY_USE: dict[str, dict[str, object]] = {
+    "oof": {"source": "out-of-fold"},
+    "rounds": {"rounds": ROUNDS},
+    "continue": {"retrain": "continue"},
+}
+_OF_ONE_USE: dict[str, dict[str, dict[str, object]]] = {
+    "fmb": {"equal": {"cluster_weights": "equal"}, "stratified": {"cluster_weights": "stratified"}},
+    "inject": {
+        **{where: {"inject_into": where} for where in ("positive", "negative", "both")},
+        "replace": {"inject_how": "replace"},
+    },
+}
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One config among those compared."""
+    """One config among those compared; `asks` is whether verdicts on patches join its training."""
 
     name: str
     model: ModelConfig
     mining: MiningConfig
+    asks: bool = False
 
 
 def arm(name: str, *, study: StudyConfig) -> Arm:
     """The arm of this name; what the name does not say is as in the study.
 
-    Uses are `sb`, `mb`, `fmb` (options `oof`, `rounds`; for fmb also `equal`, `stratified`) and `instance`
-    (option `hardest`). `@random` is the control of an arm that mines.
+    Uses are those that mine, `sb`, `mb`, `fmb`, `inject`, `weigh` (options `oof`, `rounds`, `continue`; for
+    fmb also `equal`, `stratified`, for inject `positive`, `negative`, `both`, `replace`), `instance` (option
+    `hardest`), and `verdicts` (options: a budget such as `10`; `attention`, `random`, `uncertainty`,
+    `spread`). `@random` is the control of an arm that mines.
 
     Raises:
         ConfigError: If a part of the name is not known.
@@ -38,19 +63,23 @@ def arm(name: str, *, study: StudyConfig) -> Arm:
         raise _unknown(name, part=base, known=list(BASES))
     model = model_config(study)
     model = _with(model, "pooling", kind=BASES[base])
-    mining = study.mining.model_copy(update={"use": "none", "draw": "hard"})
+    mining, asks = study.mining.model_copy(update={"use": "none", "draw": "hard"}), False
     for use in uses:
         head, *options = use.split("-")
         if head == "instance":
             model = _with_instance_loss(name, model=model, options=options)
+        elif head == "verdicts":
+            mining, asks = _with_verdicts(name, mining=mining, options=options), True
         elif head in MINING_USES:
             mining = _with_mining(name, mining=mining, use=head, options=options)
         else:
-            raise _unknown(name, part=head, known=[*MINING_USES, "instance"])
+            raise _unknown(name, part=head, known=[*MINING_USES, "instance", "verdicts"])
+    if mining.use == "weigh":
+        model = _with(model, "instance_loss", beta=model.instance_loss.beta or BETA)
     check_mining(mining)
     if at:
         mining = _as_control(name, mining=mining, control=control)
-    return Arm(name, model, mining)
+    return Arm(name, model, mining, asks)
 
 
 def _with(model: ModelConfig, section: str, **knobs: object) -> ModelConfig:
@@ -69,21 +98,31 @@ def _with_instance_loss(name: str, *, model: ModelConfig, options: list[str]) ->
 
 def _with_mining(name: str, *, mining: MiningConfig, use: str, options: list[str]) -> MiningConfig:
     if mining.use != "none":
-        raise ConfigError(f"arm {name}: mines twice ({mining.use} and {use}), expected one of sb, mb, fmb")
+        raise ConfigError(
+            f"arm {name}: mines twice ({mining.use} and {use}), expected one of {', '.join(MINING_USES)}"
+        )
     knobs: dict[str, object] = {"use": use}
-    meaning = {
-        "oof": {"source": "out-of-fold"},
-        "rounds": {"rounds": max(mining.rounds, ROUNDS)},
-        "equal": {"cluster_weights": "equal"},
-        "stratified": {"cluster_weights": "stratified"},
-    }
-    known = ["oof", "rounds"] + (["equal", "stratified"] if use == "fmb" else [])
+    meaning = _OF_ANY_USE | _OF_ONE_USE.get(use, {})
     for option in options:
-        if option not in known:
-            raise _unknown(name, part=option, known=known)
+        if option not in meaning:
+            raise _unknown(name, part=option, known=list(meaning))
         if meaning[option].keys() & knobs.keys():
             raise ConfigError(f"arm {name}: {option!r} contradicts an option before it; keep one of the two")
         knobs |= meaning[option]
+    if "rounds" in knobs:
+        knobs["rounds"] = max(mining.rounds, ROUNDS)
+    return mining.model_copy(update=knobs)
+
+
+def _with_verdicts(name: str, *, mining: MiningConfig, options: list[str]) -> MiningConfig:
+    knobs: dict[str, object] = {}
+    for option in options:
+        key = "verdict_budget" if option.isdecimal() and int(option) > 0 else "verdict_choice"
+        if key == "verdict_choice" and option not in CHOICES:
+            raise _unknown(name, part=option, known=["a number of patches such as 10", *CHOICES])
+        if key in knobs:
+            raise ConfigError(f"arm {name}: {option!r} contradicts an option before it; keep one of the two")
+        knobs[key] = int(option) if key == "verdict_budget" else option
     return mining.model_copy(update=knobs)
 
 
@@ -93,7 +132,7 @@ def _as_control(name: str, *, mining: MiningConfig, control: str) -> MiningConfi
     if mining.use == "none":
         raise ConfigError(
             f"arm {name}: @random is the control of an arm that mines, and this one does not; "
-            "add +sb, +mb or +fmb, or leave @random out"
+            f"add one of {', '.join(f'+{use}' for use in MINING_USES)}, or leave @random out"
         )
     return mining.model_copy(update={"draw": "random"})
 

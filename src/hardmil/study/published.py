@@ -4,20 +4,27 @@ import csv
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int64
 
 from hardmil.bags.bag import Bag
+from hardmil.bags.cutting import PIXELS
 from hardmil.config import PatchConfig, StudyConfig, TrainingConfig
 from hardmil.errors import ConfigError, TableError
 from hardmil.slides.color import equalise
 from hardmil.slides.patches import cut_patches, place_patches, read_patches
 from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.study.truth import LESION, LOOK_ALIKE, Truth
 
 COLON_PX, UCSB_PX = 27, 32
+# For an encoder: colon 100 cuts of 35 um an image, enlarged to 112 px; UCSB 48 cuts, enlarged to 224.
+ENCODED = {
+    "colon": ({"size_px": 64, "overlap_px": 16, "equalise": "none"}, 112),
+    "ucsb": ({"size_px": 112, "equalise": "none"}, 224),
+}
 # Sirinukunwattana et al. 2016; that of the UCSB images is not given.
 COLON_MPP = 0.55
 NUCLEI = ("epithelial", "fibroblast", "inflammatory", "others")
@@ -76,8 +83,15 @@ PAPER: Mapping[str, Mapping[str, Mapping[str, Published]]] = {
 }
 
 
-def published_config(name: str) -> StudyConfig:
-    """The paper's settings for colon or ucsb; what it leaves open is as in the knobs' defaults."""
+def published_config(name: str, *, encode: str = PIXELS) -> StudyConfig:
+    """The paper's settings for colon or ucsb; what it leaves open is as in the knobs' defaults.
+
+    With an encoder, which the paper has none of, larger cuts and the defaults of training on features.
+    """
+    if encode != PIXELS:
+        knobs, encode_px = ENCODED[name]
+        patches = PatchConfig(um_per_px=None, **knobs)
+        return StudyConfig(encode=encode, encode_px=encode_px, patches=patches)
     patches = PatchConfig(um_per_px=None, size_px=COLON_PX if name == "colon" else UCSB_PX)
     if name == "colon":
         training = TrainingConfig(epochs=120, lr=5e-5, weight_decay=5e-4)
@@ -88,13 +102,14 @@ def published_config(name: str) -> StudyConfig:
 
 @dataclass(frozen=True, eq=False)
 class PublishedSet:
-    """Bags of a published set, and what had to be decided to make them."""
+    """Bags of a published set, and what had to be decided to make them; `truth` where nuclei are known."""
 
     bags: Sequence[Bag]
     classes: tuple[str, str]
     notes: tuple[str, ...]
     paths: Mapping[str, Path]
     mpp: float | None
+    truth: Mapping[str, Truth] = field(default_factory=dict)
 
 
 def read_published(name: str, *, folder: Path, split: str, config: PatchConfig) -> PublishedSet:
@@ -126,17 +141,36 @@ def _read_colon(folder: Path, *, split: str, config: PatchConfig) -> PublishedSe
     groups = colon_groups(root, images=map(_number, images)) if split == "group" else {}
     made: list[Bag] = []
     notes: list[str] = []
+    truth: dict[str, Truth] = {}
     for path in images:
         nuclei = {kind: colon_nuclei(path, kind=kind) for kind in NUCLEI}
         case = f"group-{groups[_number(path)]}" if groups else path.stem
         patches, coords, note = _colon_patches(path, nuclei=nuclei, config=config)
         notes += note
+        truth[path.stem] = colon_truth(coords, nuclei=nuclei, size_px=config.size_px)
         label = int(len(nuclei["epithelial"]) > 0)
         made.append(
             Bag(path.stem, case, label, equalise(patches, mode=config.equalise), coords, config.size_px)
         )
     paths = {path.stem: path for path in images}
-    return PublishedSet(made, ("normal", "epithelial"), tuple(notes), paths, mpp=COLON_MPP)
+    return PublishedSet(made, ("normal", "epithelial"), tuple(notes), paths, COLON_MPP, truth)
+
+
+def colon_truth(
+    coords: Int64[np.ndarray, "patch 2"],
+    *,
+    nuclei: Mapping[str, Float[np.ndarray, "nucleus 2"]],
+    size_px: int,
+) -> Truth:
+    """What the patches hold: an epithelial nucleus (lesion), none but another one (look-alike), or none."""
+    codes = np.zeros(len(coords), dtype=np.int8)
+    others = np.concatenate([nuclei[kind] for kind in NUCLEI if kind != "epithelial"])
+    for centres, code in ((others, LOOK_ALIKE), (nuclei["epithelial"], LESION)):
+        # The files are 1-based.
+        inside = np.floor(centres + 0.5)[None] - 1 - coords[:, None]
+        holds = ((inside >= 0) & (inside < size_px)).all(axis=2)
+        codes[np.flatnonzero(holds.sum(axis=1))] = code
+    return codes
 
 
 def _colon_patches(

@@ -4,6 +4,7 @@ A trial's rows are put in whole, results last; a row without its trial's other r
 """
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,8 +21,11 @@ Row = dict[str, str]
 
 TRIAL = ("arm", "split", "patches", "repeat", "fold")
 METRICS = ("accuracy", "precision", "recall", "f_score", "auc", "fpr")
-RESULTS = (*TRIAL, "config_hash", "n_false_positive_bags", "n_hard", *METRICS, "seconds")
-PREDICTIONS = (*TRIAL, "slide_id", "case_id", "label", "bag_score", "prediction")
+RESULTS = (
+    *(*TRIAL, "config_hash", "n_false_positive_bags", "n_hard", *METRICS),
+    *("op_threshold", "instance_auc", "mined_look_alikes", "seconds"),
+)
+PREDICTIONS = (*TRIAL, "slide_id", "case_id", "label", "bag_score", "prediction", "op_prediction")
 MINED = (
     "round",
     "slide_id",
@@ -75,15 +79,22 @@ def prediction_columns(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def prediction_row(
-    bag: Bag, score: BagScore, *, classes: Sequence[str], threshold: float = 0.5
+    bag: Bag,
+    score: BagScore,
+    *,
+    classes: Sequence[str],
+    threshold: float = 0.5,
+    op_threshold: float = math.nan,
 ) -> dict[str, object]:
-    """What a model says of a bag, as a row of predictions.csv."""
+    """What a model says of a bag, as a row of predictions.csv; no `op_prediction` without a threshold."""
+    by_op = "" if math.isnan(op_threshold) else classes[int(score.bag_score > op_threshold)]
     return {
         "slide_id": bag.slide_id,
         "case_id": bag.case_id,
         "label": classes[bag.label] if bag.label >= 0 else "",
         "bag_score": score.bag_score,
         "prediction": classes[int(score.bag_score > threshold)],
+        "op_prediction": by_op,
         f"prob_{classes[0]}": 1 - score.bag_score,
         f"prob_{classes[1]}": score.bag_score,
     }

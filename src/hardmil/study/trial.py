@@ -1,35 +1,54 @@
 """One arm on one fold: base -> inner folds -> mine -> retrain -> test; each training kept and shared."""
 
 import hashlib
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.folds import Fold
-from hardmil.config import BagKind, ModelConfig, fingerprint, resolve_config
-from hardmil.metrics import BinaryMetrics, binary_metrics
+from hardmil.bags.folds import Fold, fewest_cases, inner_folds
+from hardmil.config import (
+    BagKind,
+    EvaluationConfig,
+    ModelConfig,
+    fingerprint,
+    resolve_config,
+    wanted_sensitivity,
+)
+from hardmil.errors import ConfigError
+from hardmil.metrics import BinaryMetrics, binary_metrics, predict_threshold_at_sensitivity
 from hardmil.mil.bundle import load_network, save_network
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import Device, ExtraBags, fit
+from hardmil.mil.training import Device, Extra, fit
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
+from hardmil.mining.verdicts import Reviewer, reviewer_digest
 from hardmil.study.arms import Arm
+from hardmil.study.leakage import Guard
+from hardmil.study.truth import Truth, instance_auc, share_of_look_alikes, verdicts_of_truth
 
 # Raised whenever the same config would give other numbers: no result of older code is taken for a new one.
-CODE_VERSION = 2
+CODE_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """The bags that all trials of a study share, and the digits that stand for them."""
+    """The bags that all trials of a study share, and the digits that stand for them.
+
+    By slide_id: `truth` is what is known of each instance, for measuring alone; `verdicts` what a person says
+    of it, for arms that ask.
+    """
 
     bags: Sequence[Bag]
     digest: str
+    truth: Mapping[str, Truth] = field(default_factory=dict)
+    verdicts: Reviewer = field(default_factory=dict)
 
     @property
     def labels(self) -> np.ndarray:
@@ -41,34 +60,75 @@ class Cohort:
         """The case of each bag."""
         return [bag.case_id for bag in self.bags]
 
+    def reviewer(self, arm: Arm, bags: Sequence[Bag]) -> Reviewer:
+        """What a person says of the patches of these bags.
 
-def make_cohort(bags: Sequence[Bag]) -> Cohort:
-    """A cohort whose digest changes with any id, label, coordinate or instance."""
+        Raises:
+            ConfigError: If nothing is known of them.
+        """
+        known = {bag.slide_id: self.verdicts[bag.slide_id] for bag in bags if bag.slide_id in self.verdicts}
+        if not known:
+            raise ConfigError(
+                f"arm {arm.name}: no verdict on any patch of the training slides; expected a table of them; "
+                "give it by mining.verdicts"
+            )
+        return known
+
+
+def make_cohort(
+    bags: Sequence[Bag], *, truth: Mapping[str, Truth] | None = None, verdicts: Reviewer | None = None
+) -> Cohort:
+    """A cohort whose digest changes with any id, label, coordinate or instance.
+
+    Where truth is known and no verdict is, the truth is the person who is asked.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for bag in bags:
         digest.update(f"{bag.slide_id}\0{bag.case_id}\0{bag.label}\0{bag.instances.shape}\0".encode())
         digest.update(np.ascontiguousarray(bag.coords).data)
         digest.update(np.ascontiguousarray(bag.instances).data)
-    return Cohort(bags, digest.hexdigest())
+    truth = truth or {}
+    return Cohort(bags, digest.hexdigest(), truth, verdicts or verdicts_of_truth(truth))
+
+
+@dataclass(frozen=True)
+class Operating:
+    """What an arm's threshold must keep, and on how many folds of the training bags that is found out."""
+
+    sensitivity: float
+    n_folds: int
+
+
+def operating_of(config: EvaluationConfig) -> Operating | None:
+    """What the knobs of an evaluation say; None where no operating point is wanted."""
+    sensitivity = wanted_sensitivity(config.operating_point)
+    if sensitivity is None or config.operating_folds == 0:
+        return None
+    return Operating(sensitivity, max(config.operating_folds, 2))
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One arm on one fold."""
+    """One arm on one fold. `operating` is None where no operating point is wanted."""
 
     arm: Arm
     repeat: int
     fold_number: int
     fold: Fold
     seed: int
+    operating: Operating | None = None
 
     def config_hash(self, cohort: Cohort) -> str:
         """Digits that change with anything the trial's numbers depend on."""
-        mining = self.arm.mining.model_dump(mode="json") if self.arm.mining.use != "none" else None
+        mines = self.arm.mining.use != "none" or self.arm.asks
+        mining = self.arm.mining.model_dump(mode="json") if mines else None
         kind = cohort.bags[0].kind
         model = resolve_config(self.arm.model, kind=kind).model_dump(mode="json")
         sides = [self.fold.train.tolist(), self.fold.test.tolist()]
-        return fingerprint([CODE_VERSION, model, mining, sides, self.seed, cohort.digest])
+        asked = reviewer_digest(cohort.verdicts) if self.arm.asks else None
+        operating = [self.operating.sensitivity, self.operating.n_folds] if self.operating else None
+        whole = [CODE_VERSION, model, mining, sides, self.seed, cohort.digest, asked, operating]
+        return fingerprint(whole)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +140,9 @@ class TrialResult:
     hard_negatives: tuple[HardInstance, ...]
     n_false_positive_bags: int
     seconds: float
+    op_threshold: float = math.nan
+    instance_auc: float = math.nan
+    mined_look_alikes: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +160,7 @@ class Trainer:
         *,
         config: ModelConfig,
         seed: int,
-        extra: ExtraBags | None = None,
+        extra: Extra | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         """`fit`, remembered."""
@@ -121,7 +184,7 @@ class Trainer:
                 CODE_VERSION,
                 config.model_dump(mode="json"),
                 seed,
-                [bag.slide_id for bag in bags],
+                [(bag.slide_id, known_digest(bag)) for bag in bags],
                 self.cohort_digest,
                 [self.device.bfloat16, self.device.name.partition(":")[0]],
                 extra.fingerprint() if extra else None,
@@ -143,28 +206,93 @@ def weights_digest(network: BagClassifier) -> str:
     return digest.hexdigest()
 
 
+def known_digest(bag: Bag) -> str | None:
+    """Digits that stand for what is known of a bag's instances besides its label; None if nothing is."""
+    if bag.instance_labels is None:
+        return None
+    kept = [bag.coords.tobytes(), bag.instance_labels.tobytes()]
+    return hashlib.blake2b(b"".join(kept), digest_size=8).hexdigest()
+
+
 def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
-    """Train the arm on the training fold, score the test fold once."""
+    """Train the arm on the training fold, set its operating point there, score the test fold once.
+
+    Raises:
+        FoldError: If anything is fitted with a case outside the training fold.
+    """
     started = time.monotonic()
     training = [cohort.bags[i] for i in trial.fold.train]
     test = [cohort.bags[i] for i in trial.fold.test]
-    mined = train_and_mine(
-        training, config=trial.arm.model, mining=trial.arm.mining, seed=trial.seed, train=trainer.train
-    )
-    scores = score_bags(mined.model, test)
+    learned = _learn(training, trial=trial, seed=trial.seed, cohort=cohort, trainer=trainer)
+    op_threshold = _operating_threshold(training, trial=trial, cohort=cohort, trainer=trainer)
+    scores = learned.score(test)
     labels = np.array([bag.label for bag in test])
     return TrialResult(
         metrics=binary_metrics(labels, np.array([score.bag_score for score in scores])),
         test_scores=scores,
-        hard_negatives=mined.pool,
-        n_false_positive_bags=mined.n_false_positive_bags,
+        hard_negatives=learned.pool,
+        n_false_positive_bags=learned.n_false_positive_bags,
         seconds=time.monotonic() - started,
+        op_threshold=op_threshold,
+        instance_auc=instance_auc(test, scores=scores, truth=cohort.truth),
+        mined_look_alikes=share_of_look_alikes(learned.pool, bags=training, truth=cohort.truth),
     )
 
 
-def longest_training(arm: Arm, *, kind: BagKind) -> int:
+@dataclass(frozen=True, eq=False)
+class _Learned:
+    """An arm, trained: what scores bags, and what was mined on the way."""
+
+    score: Callable[[Sequence[Bag]], list[BagScore]]
+    pool: tuple[HardInstance, ...] = ()
+    n_false_positive_bags: int = 0
+
+
+def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trainer: Trainer) -> _Learned:
+    """The whole arm on these bags, and nothing else: every fit is watched."""
+    guard = Guard(
+        frozenset(bag.case_id for bag in bags), where=f"arm {trial.arm.name}, fold {trial.fold_number}"
+    )
+    mined = train_and_mine(
+        bags,
+        config=trial.arm.model,
+        mining=trial.arm.mining,
+        seed=seed,
+        train=guard.watched(trainer.train),
+        reviewer=cohort.reviewer(trial.arm, bags) if trial.arm.asks else None,
+    )
+    guard.check_mined(mined.pool)
+    return _Learned(partial(score_bags, mined.model), mined.pool, mined.n_false_positive_bags)
+
+
+def _operating_threshold(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer) -> float:
+    """The score above which the wanted share of the positive training bags lies, each scored out of fold.
+
+    The whole arm is run anew in each inner fold, its mining included. Its seeds are those of out-of-fold
+    mining, so that equal numbers of folds share models. nan where none is wanted, or a class has so few cases
+    that an inner fold would train on one of it.
+    """
+    operating = trial.operating
+    labels = np.array([bag.label for bag in training])
+    cases = [bag.case_id for bag in training]
+    if operating is None or fewest_cases(labels, cases) < 2:
+        return math.nan
+    scores = np.zeros(len(training))
+    folds = inner_folds(labels, cases, n_folds=operating.n_folds, seed=trial.seed)
+    if any(fewest_cases(labels[fold.train], [cases[i] for i in fold.train]) < 2 for fold in folds):
+        return math.nan
+    for number, fold in enumerate(folds):
+        inside = [training[i] for i in fold.train]
+        learned = _learn(inside, trial=trial, seed=trial.seed + 1 + number, cohort=cohort, trainer=trainer)
+        found = learned.score([training[i] for i in fold.test])
+        scores[fold.test] = [score.bag_score for score in found]
+    return predict_threshold_at_sensitivity(labels, scores, sensitivity=operating.sensitivity)
+
+
+def longest_training(arm: Arm, *, kind: BagKind, n_operating_folds: int = 0) -> int:
     """Epochs of an arm if nothing is shared and every round mines: the length of its progress bar."""
-    epochs = resolve_config(arm.model, kind=kind).training.epochs or 0
+    epochs = (resolve_config(arm.model, kind=kind).training.epochs or 0) * (1 + n_operating_folds)
+    epochs *= 2 if arm.asks else 1
     if arm.mining.use == "none":
         return epochs
     inner = arm.mining.inner_folds if arm.mining.source == "out-of-fold" else 0
