@@ -16,6 +16,7 @@ from hardmil.study.comparisons import (
     comparison_rows,
     holm,
     holm_corrected,
+    not_comparable,
     usual_pairs,
 )
 from hardmil.study.intervals import ResampledArm, mean_of_defined, resample_arms
@@ -97,10 +98,13 @@ def test_only_arms_on_the_same_slides_and_repeats_are_compared():
     ):
         arms = resample_arms(pooled_arms(ours, other), seed=0, n_resamples=5)
         assert compare_arms(arms) == []
+        same_cut = other[0]["patches"] == "grid"
+        assert not_comparable(arms) == ([("abmil", "ours")] if same_cut else [])
         with pytest.raises(ValueError, match=r"'abmil'.*other slides or repeats"):
             compare(arms[1], arms[0])
     arms = resample_arms(pooled_arms(ours, prediction_rows("abmil")), seed=0, n_resamples=5)
     assert [one.metric for one in compare_arms(arms)] == list(RESAMPLED)
+    assert not_comparable(arms) == []
 
 
 def test_a_study_with_a_mining_arm_compares_it_with_its_control_too():

@@ -45,17 +45,22 @@ def compare_arms(arms: Sequence[ResampledArm]) -> list[Comparison]:
     control. Holm's correction is over the comparisons that ask the same: the same metric, split and patches,
     and the same reference. All random controls are one reference here, or it would never correct over them.
     """
-    by_setting: dict[tuple[str, str], dict[str, ResampledArm]] = {}
+    pairs = [pair for pair in _pairs(arms) if can_compare(*pair)]
+    return holm_corrected(comparison for one, other in pairs for comparison in compare(one, other))
+
+
+def not_comparable(arms: Sequence[ResampledArm]) -> list[tuple[str, str]]:
+    """(arm, other) of the usual comparisons that were not run on the same slides, folds and repeats."""
+    return [(one.key[0], other.key[0]) for one, other in _pairs(arms) if not can_compare(one, other)]
+
+
+def _pairs(arms: Sequence[ResampledArm]) -> list[tuple[ResampledArm, ResampledArm]]:
+    """The usual pairs within each split and way of cutting patches."""
+    by_setting: dict[tuple[str, ...], dict[str, ResampledArm]] = {}
     for one in arms:
         arm, *setting = one.key
-        by_setting.setdefault((setting[0], setting[1]), {})[arm] = one
-    return holm_corrected(
-        comparison
-        for here in by_setting.values()
-        for arm, other in usual_pairs(here)
-        if can_compare(here[arm], here[other])
-        for comparison in compare(here[arm], here[other])
-    )
+        by_setting.setdefault(tuple(setting), {})[arm] = one
+    return [(here[arm], here[other]) for here in by_setting.values() for arm, other in usual_pairs(here)]
 
 
 def usual_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
