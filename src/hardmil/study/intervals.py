@@ -101,8 +101,11 @@ def intervals(arms: Iterable[ResampledArm]) -> list[Interval]:
 
     What it covers: how far the number would move with other cases like these, given the models that were
     trained. What it does not: training anew on other cases or from another seed, scanners and stains that
-    are not here, and cases that are not independent. A repeat in which a metric is undefined is left out of
-    its mean; limits are nan where nothing could be resampled.
+    are not here, and cases that are not independent. A rate of 0 or 1 gets an interval of no width, for no
+    resample holds another case: 0 of n still allows about 3 / n.
+
+    A repeat in which a metric is undefined is left out of its mean; limits are nan where nothing could be
+    resampled.
     """
     found: list[Interval] = []
     for one in arms:
