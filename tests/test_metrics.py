@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from hardmil.errors import BagError
 from hardmil.metrics import (
+    average_precision,
+    balanced_accuracy,
     binary_metrics,
+    brier_score,
+    expected_calibration_error,
     fpr_at_sensitivity,
     mean_and_se,
     predict_threshold_at_sensitivity,
@@ -183,3 +187,59 @@ def test_mean_and_se_leaves_nan_out_and_counts_it():
 def test_mean_and_se_of_too_few():
     np.testing.assert_equal(dataclasses.astuple(mean_and_se([])), (math.nan, math.nan, 0, 0))
     np.testing.assert_equal(dataclasses.astuple(mean_and_se([0.5, math.nan])), (0.5, math.nan, 1, 1))
+
+
+@given(BAGS, st.sampled_from([0.0, 0.25, 0.3, 0.5]))
+def test_balanced_accuracy_and_average_precision_are_those_of_scikit_learn(
+    bags: list[tuple[int, float]], threshold: float
+):
+    labels, scores = _arrays(bags)
+    if not labels.any():
+        assert math.isnan(average_precision(labels, scores))
+    else:
+        expected = average_precision_score(labels, scores)
+        assert average_precision(labels, scores) == pytest.approx(expected)
+    found = balanced_accuracy(labels, scores, threshold=threshold)
+    if len(set(labels.tolist())) == 2:
+        assert found == pytest.approx(balanced_accuracy_score(labels, scores > threshold))
+    else:
+        assert math.isnan(found)
+
+
+@given(BAGS)
+def test_brier_score_and_calibration_error_are_those_of_a_plain_loop(bags: list[tuple[int, float]]):
+    labels, scores = _arrays(bags)
+    expected = sum((score - label) ** 2 for label, score in bags) / len(bags)
+    assert brier_score(labels, scores) == pytest.approx(expected)
+    error = 0.0
+    for k in range(10):
+        inside = [(y, p) for y, p in bags if k <= 10 * p < k + 1 or (k == 9 and p == 1)]
+        if inside:
+            mean_label = sum(y for y, _ in inside) / len(inside)
+            mean_score = sum(p for _, p in inside) / len(inside)
+            error += len(inside) / len(bags) * abs(mean_label - mean_score)
+    assert expected_calibration_error(labels, scores) == pytest.approx(error)
+
+
+def test_calibration_of_scores_that_are_right_and_of_scores_that_are_too_sure():
+    labels = np.array([1, 1, 1, 0, 0, 0, 0, 1])
+    calibrated = np.array([0.75, 0.75, 0.75, 0.75, 0.25, 0.25, 0.25, 0.25])
+    assert expected_calibration_error(labels, calibrated) == 0
+    assert expected_calibration_error(labels, np.round(calibrated)) == pytest.approx(0.25)
+    # bins of 1/2: 0.4 and 0.1 share one, and their errors, +0.4 and -0.9, meet
+    two = (np.array([0, 1]), np.array([0.4, 0.1]))
+    assert expected_calibration_error(*two, n_bins=2) == pytest.approx(0.25)
+    assert expected_calibration_error(*two) == pytest.approx((0.4 + 0.9) / 2)
+
+
+def test_no_bag_has_no_calibration():
+    none = (np.array([], dtype=np.int64), np.array([]))
+    assert math.isnan(brier_score(*none))
+    assert math.isnan(expected_calibration_error(*none))
+    assert math.isnan(average_precision(*none))
+
+
+def test_calibration_is_of_probabilities():
+    for measure in (brier_score, expected_calibration_error):
+        with pytest.raises(BagError, match=r"found -0\.5, expected probabilities.*after the sigmoid"):
+            measure(np.array([1, 0]), np.array([0.5, -0.5]))

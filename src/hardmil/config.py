@@ -219,8 +219,6 @@ class EvaluationConfig(Section):
     operating_folds: int = Field(default=4, ge=0)
     """Folds of those scores, each a training of the whole arm; equal to mining.inner_folds they share its
     models. 0: no operating point, and no wait for it."""
-    resamples: int = Field(default=2000, ge=100)
-    """Times that cases are drawn anew for the 95% intervals."""
 
     @field_validator("operating_point")
     @classmethod

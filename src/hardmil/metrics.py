@@ -1,4 +1,4 @@
-"""How good bag scores are: the paper's six, and the false-positive rate at a wanted sensitivity.
+"""How good bag scores are: the paper's six, FPR at a wanted sensitivity, ranking and calibration.
 
 An undefined value is nan, never 0: a fold without a negative bag has no false-positive rate.
 """
@@ -117,6 +117,65 @@ def fpr_at_sensitivity(
     return math.nan if math.isnan(threshold) else _share(int(np.sum(negatives >= threshold)), len(negatives))
 
 
+def balanced_accuracy(
+    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, threshold: float | int = 0.5
+) -> float:
+    """Mean of sensitivity and specificity at `score > threshold`; nan unless both classes are there.
+
+    Raises:
+        BagError: If a score is not finite, or a label neither 0 nor 1.
+    """
+    found = binary_metrics(labels, scores, threshold=threshold)
+    return (found.recall + 1 - found.fpr) / 2
+
+
+def average_precision(labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"]) -> float:
+    """Precision at each distinct score, weighted by the recall it adds; nan without a positive bag.
+
+    A sum of steps, not of trapezia: scikit-learn's `average_precision_score`. Bags of equal score are taken
+    together.
+
+    Raises:
+        BagError: If a score is not finite, or a label neither 0 nor 1.
+    """
+    is_positive, checked = _checked(labels, scores=scores)
+    _, level = np.unique(-checked, return_inverse=True)
+    hits = np.bincount(level, weights=is_positive)
+    precision = np.cumsum(hits) / np.cumsum(np.bincount(level))
+    return _share(float(np.sum(hits * precision)), int(np.sum(is_positive)))
+
+
+def brier_score(labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"]) -> float:
+    """Mean squared distance of the score from the label: 0 is best, 0.25 a coin; nan without a bag.
+
+    Raises:
+        BagError: If a score is no probability, or a label neither 0 nor 1.
+    """
+    is_positive, checked = _checked_probabilities(labels, scores=scores)
+    return _share(float(np.sum((checked - is_positive) ** 2)), len(checked))
+
+
+def expected_calibration_error(
+    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, n_bins: int = 10
+) -> float:
+    """How far scores are from the share of positive bags among those of like score; nan without a bag.
+
+    The scores are put into bins of equal width, [0, 0.1) to [0.9, 1]; over the bins that hold a bag, the
+    distance of mean score and share of positive bags is averaged, weighted by their bags. With few bags it
+    is above 0 for a perfect model too: compare it only between arms on the same slides.
+
+    Raises:
+        BagError: If a score is no probability, or a label neither 0 nor 1.
+
+    Source: Naeini et al. 2015, for two classes: of the positive class's probability, not of the larger one.
+    """
+    is_positive, checked = _checked_probabilities(labels, scores=scores)
+    # floor, as in numpy's histogram: a score of 1 belongs to the last bin.
+    bins = np.minimum((checked * n_bins).astype(np.int64), n_bins - 1)
+    surplus = np.bincount(bins, weights=checked - is_positive, minlength=n_bins)
+    return _share(float(np.sum(np.abs(surplus))), len(checked))
+
+
 def mean_and_se(values: Iterable[float]) -> MeanSE:
     """Mean and standard error (ddof = 1) over the values that are not nan; the others are counted.
 
@@ -147,6 +206,19 @@ def _checked(
     if others:
         raise BagError(f"labels: found {others}, expected 0 and 1 only; leave bags of unknown label out")
     return labels == 1, scores.astype(np.float64)
+
+
+def _checked_probabilities(
+    labels: Int[np.ndarray, " bag"], *, scores: Float[np.ndarray, " bag"]
+) -> tuple[np.ndarray, np.ndarray]:
+    is_positive, checked = _checked(labels, scores=scores)
+    outside = checked[(checked < 0) | (checked > 1)]
+    if len(outside):
+        raise BagError(
+            f"bag scores: found {outside[0]:g}, expected probabilities from 0 to 1; "
+            "give scores after the sigmoid"
+        )
+    return is_positive, checked
 
 
 def _share(part: float | int, whole: float | int) -> float:

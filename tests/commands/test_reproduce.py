@@ -18,6 +18,12 @@ def test_colon_by_group(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> Non
     assert "img76: no patch holds 25% tissue; it keeps all 324" in first.out
     assert ".906 ±.007" in first.out, "the paper's accuracy of ours"
     assert ".036 ±.007" in first.out, "the paper's FPR of FMB"
+    note = (
+        "The 41 cases are fields of at most 9 patients, who are not known: the 95% intervals are too narrow"
+    )
+    assert note in first.out
+    assert note in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert {row["other"] for row in read_table(tmp_path / "comparisons.csv")} == {"ours"}
     arms = json.loads(first.out.splitlines()[-1])["arms"]
     assert [(one["arm"], one["n_trials"]) for one in arms] == [("ours", 1), ("ours+fmb", 1)]
     rows = read_table(tmp_path / "results.csv")
@@ -38,6 +44,7 @@ def test_ucsb_by_image(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> None
     )  # fmt: skip
     assert run.code == 0, run.err
     assert ".755 ±.016" in run.out, "the paper's accuracy of the gated MIL model"
+    assert "Each image is taken for a case" in run.out
     assert len(read_table(tmp_path / "predictions.csv")) == 29
 
 

@@ -56,6 +56,7 @@ def test_whole_path_on_pixels(hardmil: Hardmil, study: Path, tmp_path: Path) -> 
 
     evaluated = hardmil("evaluate", study, *quick(), "--json")
     assert evaluated.code == 0, evaluated.err
+    assert "differences by case, with 95% interval" in evaluated.out
     check_tables(study / "runs" / "main")
     assert (study / "runs" / "main" / "report.html").stat().st_size > 10_000
 
@@ -76,8 +77,25 @@ def check_tables(run: Path) -> None:
     for row in predictions:
         assert float(row["prob_normal"]) + float(row["prob_tumour"]) == pytest.approx(1, abs=1e-4)
         assert row["prediction"] == ("tumour" if float(row["bag_score"]) > 0.5 else "normal")
+    check_statistics(run)
     for row in read_table(run / "hard_negatives.csv"):
         assert int(row["slide_id"][2]) % 2 == 0, "a hard negative lies on a negative slide"
+
+
+def check_statistics(run: Path) -> None:
+    arms = ["ours", "ours+fmb-oof", "ours+fmb-oof@random"]
+    summary = {row["arm"]: row for row in read_table(run / "summary.csv")}
+    intervals = read_table(run / "intervals.csv")
+    assert list(summary) == list(dict.fromkeys(row["arm"] for row in intervals)) == arms
+    for row in intervals:
+        assert (row["n_cases"], row["n_repeats"] in "01") == ("8", True)
+        assert row["value"] == summary[row["arm"]][row["metric"]], "one number, wherever it stands"
+        assert not float(row["low"]) > float(row["high"])
+    pairs = [(row["arm"], row["other"]) for row in read_table(run / "comparisons.csv")]
+    assert list(dict.fromkeys(pairs)) == [(arms[1], "ours"), (arms[1], arms[2]), (arms[2], "ours")]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "the 8 cases are drawn anew" in page
+    assert "ours+fmb-oof minus ours+fmb-oof@random" in page
 
 
 def check_mined(study: Path, *, n_hard: int) -> None:

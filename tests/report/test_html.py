@@ -18,10 +18,15 @@ from hardmil.report.gallery import GalleryItem, GalleryPicture, draw_item
 from hardmil.report.heatmap import SlideAttention, attention_figure
 from hardmil.report.html import (
     COLUMNS,
+    DIFFERENCE_GROUPS,
+    INTERVAL_GROUPS,
     AttentionPicture,
+    Estimate,
+    EstimateRow,
     Report,
     ReportArm,
     ReportData,
+    ReportIntervals,
     ReportTable,
     render_report,
     write_report,
@@ -68,6 +73,42 @@ def _arms() -> list[ReportArm]:
     ]
 
 
+WARNING = "The cases are fields of few patients: the intervals are too narrow."
+
+
+def _estimates(value: float, groups: tuple, *, p: float = math.nan) -> dict[str, Estimate]:
+    keys = [key for group in groups for key in group.columns]
+    return {
+        key: Estimate(value + i / 91, value + i / 91 - 0.083, value + i / 91 + 0.107, p)
+        for i, key in enumerate(keys)
+    }
+
+
+def _intervals() -> ReportIntervals:
+    unknown = {"fpr_op": Estimate(math.nan, math.nan, math.nan), "sens_op": Estimate(0.9, math.nan, math.nan)}
+    return ReportIntervals(
+        n_cases=38,
+        n_resamples=2000,
+        arms=[
+            EstimateRow("ours", _estimates(0.31, INTERVAL_GROUPS)),
+            EstimateRow("ours+fmb-oof", _estimates(0.22, INTERVAL_GROUPS)),
+            EstimateRow("ours+fmb-oof@random", _estimates(0.27, INTERVAL_GROUPS) | unknown),
+            EstimateRow("ours+instance", _estimates(0.18, INTERVAL_GROUPS)),
+        ],
+        differences=[
+            EstimateRow("ours+fmb-oof minus ours", _estimates(-0.091, DIFFERENCE_GROUPS, p=0.213)),
+            EstimateRow("ours+instance minus ours", _estimates(-0.132, DIFFERENCE_GROUPS, p=0.004)),
+            EstimateRow(
+                "ours+fmb-oof minus ours+fmb-oof@random",
+                _estimates(-0.052, DIFFERENCE_GROUPS, p=0.418)
+                | {"fpr_op": Estimate(math.nan, math.nan, math.nan)},
+                note="hard minus random",
+            ),
+        ],
+        notes=[WARNING],
+    )
+
+
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Report:
     import tifffile
@@ -83,7 +124,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Report:
         title="Lesion or normal: made-up slides",
         question="Does mining hard negatives lower the share of normal slides that are called positive?",
         data=ReportData(38, 40, 19, 21, positive="lesion", negative="normal"),
-        tables=[ReportTable("5 folds by case, 3 repeats", _arms())],
+        tables=[ReportTable("5 folds by case, 3 repeats", _arms(), _intervals())],
         config="seed: 0\npatches:\n  size_px: 32\nmining:\n  use: fmb\n  source: out-of-fold\n",
         run={
             "command": "hardmil evaluate study.yaml",
@@ -198,6 +239,41 @@ def test_hard_minus_random_is_a_line_of_its_own_with_signs(sample: Report):
     assert sum(row[0].startswith("hard minus random") for row in page.rows) == 1
 
 
+def test_every_interval_and_every_difference_is_the_one_given(sample: Report):
+    page, given = _Page(render_report(sample)), _intervals()
+    rows = {row[0]: row[1:] for row in page.rows if len(row) in (6, 9)}
+    for row, groups in [
+        *((row, INTERVAL_GROUPS) for row in given.arms),
+        *((row, DIFFERENCE_GROUPS) for row in given.differences),
+    ]:
+        keys = [key for group in groups for key in group.columns]
+        for cell, key in zip(rows[row.name + row.note], keys, strict=True):
+            one = row.values[key]
+            expected = [value for value in (one.value, one.low, one.high, one.p) if not math.isnan(value)]
+            assert _numbers(cell) == [round(value, 3) for value in expected]
+            assert ("not defined" in cell) == math.isnan(one.value)
+    assert "−0.091 −0.174 to +0.016 p 0.213" in rows["ours+fmb-oof minus ours"]
+    assert "0.310 0.227 to 0.417" in rows["ours"]
+
+
+def test_the_page_says_which_rate_is_the_claim_and_what_an_interval_covers(sample: Report):
+    page = _Page(render_report(sample))
+    headings = [cell for row in page.rows for cell in row]
+    assert headings.count("Threshold set inside the training fold: the claim") == 2
+    assert headings.count("Threshold taken from the test scores: descriptive") == 2
+    assert headings.count("AUC (fold mean)") == 1
+    assert headings.count("AUC (pooled)") == 2
+    assert page.text.count(WARNING) == 1
+    assert "the 38 cases are drawn anew 2,000 times" in page.text
+    assert "not what training again" in page.text
+    without = _Page(render_report(replace(sample, tables=[ReportTable("t", _arms())])))
+    assert "How sure the numbers are" not in without.text
+    alone = replace(_intervals(), differences=[])
+    no_pairs = _Page(render_report(replace(sample, tables=[ReportTable("t", _arms(), alone)])))
+    assert "How sure the numbers are" in no_pairs.text
+    assert "Which arm is better" not in no_pairs.text
+
+
 def test_undefined_values_and_folds_left_out_are_said(sample: Report):
     page = _Page(render_report(sample))
     assert _cells(page, "ours+fmb-oof@random")[5] == "– not defined"
@@ -260,12 +336,13 @@ def test_the_page_loads_nothing_and_is_marked_up(sample: Report):
     assert not re.search(r"https?:|url\(|@import|<script|<link", text)
     assert all((image["src"] or "").startswith("data:image/png;base64,") for image in page.attributes("img"))
     assert page.attributes("html") == [{"lang": "en"}]
-    assert {cell["scope"] for cell in page.attributes("th")} == {"row", "col"}
+    assert {cell["scope"] for cell in page.attributes("th")} == {"row", "col", "colgroup"}
     assert len(page.attributes("h1")) == 1
     targets = {attributes["id"] for attributes in page.attributes("h2")}
     assert {attributes["aria-labelledby"] for attributes in page.attributes("section")} == targets
     labels = {cell.get("data-label") for cell in page.attributes("td")} - {None}
-    assert labels == set(page.rows[0]) - {"Arm"}
+    grouped = {name + group.narrow for group in INTERVAL_GROUPS for name in group.columns.values()}
+    assert labels == set(page.rows[0]) - {"Arm"} | grouped
 
 
 def test_limits_config_and_run_stand_on_the_page(sample: Report):
@@ -290,6 +367,16 @@ HOSTILE = '<b>"x"</b>&<script>alert(1)</script>'
         lambda report: replace(report, attention=[replace(report.attention[0], caption=HOSTILE)]),
         lambda report: replace(report, data=replace(report.data, positive=HOSTILE, negative=HOSTILE)),
         lambda report: replace(report, tables=[ReportTable(HOSTILE, [ReportArm(HOSTILE, {}, note=HOSTILE)])]),
+        lambda report: replace(
+            report,
+            tables=[
+                ReportTable(
+                    "t",
+                    _arms(),
+                    ReportIntervals(9, 2000, [EstimateRow(HOSTILE, {}, note=HOSTILE)], notes=[HOSTILE]),
+                )
+            ],
+        ),
         lambda report: replace(
             report,
             hard_negatives=[

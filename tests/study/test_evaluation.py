@@ -260,7 +260,7 @@ def test_an_instance_mined_outside_the_training_is_refused(tmp_path: Path, monke
         return replace(mined, pool=(*mined.pool, planted))
 
     monkeypatch.setattr(trial_module, "train_and_mine", leaking)
-    message = r"arm ours\+mb, fold 0: instance 4 of slide s\d+, mined, comes from case c\d, which is not in the training"
+    message = r"arm ours\+mb, fold 0: instance 4 of slide s\d+, mined, comes from case c\d, which is not in"
     with pytest.raises(FoldError, match=message):
         _run(evaluation)
     assert read_rows(tmp_path / "results.csv") == []

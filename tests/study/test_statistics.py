@@ -16,7 +16,7 @@ def _result(arm: str, repeat: int, fold: int, value: float, *, fpr: float = 0.0,
 def _predictions(arm: str, repeat: int, positive: list[float], negative: list[float]) -> list[Row]:
     trial = {"arm": arm, "split": "case", "patches": "grid", "repeat": str(repeat), "fold": "0"}
     return [
-        trial | {"label": label, "bag_score": str(score), "slide_id": f"{label}{i}"}
+        trial | {"label": label, "bag_score": str(score), "slide_id": f"{label}{i}", "case_id": f"{label}{i}"}
         for label, scores in (("tumour", positive), ("normal", negative))
         for i, score in enumerate(scores)
     ]
@@ -135,3 +135,52 @@ def test_rows_of_the_summary():
     assert set(row) == set(SUMMARY)
     assert (row["arm"], row["n_trials"], row["n_repeats"]) == ("ours", 2, 2)
     assert (row["accuracy"], row["accuracy_se"]) == (pytest.approx(0.6), pytest.approx(0.1))
+
+
+def test_pooled_metrics_are_of_all_folds_of_a_repeat_together():
+    """Positives .9 .8 .2 and negatives .6 .1 0 .7, in two folds; the values by hand."""
+    predictions = [
+        *_predictions("ours", 0, [0.9], [0.6, 0.1]),
+        *_predictions("ours", 0, [0.8, 0.2], [0.0, 0.7]),
+        *_predictions("ours", 1, [0.9, 0.8, 0.7], [0.0, 0.1, 0.2, 0.3]),
+    ]
+    results = [_result("ours", 0, 0, 0.25), _result("ours", 0, 1, 0.25), _result("ours", 1, 0, 0.25)]
+    (one,) = _summarise(results, predictions)
+    expected = {
+        "pooled_accuracy": 4 / 7,
+        "pooled_precision": 2 / 4,
+        "pooled_recall": 2 / 3,
+        "pooled_f_score": 4 / 7,
+        "pooled_auc": 10 / 12,
+        "pooled_fpr": 2 / 4,
+        "balanced_accuracy": (2 / 3 + 2 / 4) / 2,
+        "average_precision": (1 + 1 + 3 / 5) / 3,
+        "brier": (0.01 + 0.04 + 0.64 + 0.36 + 0.01 + 0 + 0.49) / 7,
+        "ece": (0.1 + 0.2 + 0.8 + 0.6 + 0.1 + 0 + 0.7) / 7,
+    }
+    assert {name: one.by_repeat[name][0] for name in expected} == pytest.approx(expected)
+    assert one.by_repeat["pooled_auc"][1] == 1
+    assert one.values["pooled_auc"].mean == pytest.approx((10 / 12 + 1) / 2)
+    assert one.values["auc"].mean == 0.25, "the fold means stay beside them"
+
+
+def test_rates_at_the_operating_point_are_of_the_calls_made_there():
+    trained = _predictions("ours", 0, [0.9, 0.8, 0.2], [0.6, 0.1])
+    for row, call in zip(trained, ["tumour", "normal", "normal", "normal", "tumour"], strict=True):
+        row["op_prediction"] = call
+    results = [_result("ours", 0, 0, 1), _result("ours", 1, 0, 1)]
+    (one,) = _summarise(results, [*trained, *_predictions("ours", 1, [0.9], [0.6])])
+    assert (one.values["sens_op"].mean, one.values["fpr_op"].mean) == pytest.approx((1 / 3, 1 / 2))
+    assert one.values["fpr_op"].n_left_out == 1, "the repeat that has no such calls"
+
+
+def test_instance_truth_is_the_mean_over_trials_where_it_is_known():
+    results = [
+        _result("ours", 0, 0, 1) | {"instance_auc": "0.6", "mined_look_alikes": ""},
+        _result("ours", 0, 1, 1) | {"instance_auc": "0.8", "mined_look_alikes": "0.5"},
+        _result("abmil", 0, 0, 1),
+    ]
+    ours, abmil = _summarise(results)
+    assert ours.values["instance_auc"].mean == pytest.approx(0.7)
+    assert ours.values["mined_look_alikes"].mean == 0.5
+    assert math.isnan(abmil.values["instance_auc"].mean)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hardmil.metrics import MeanSE
+from hardmil.study.intervals import Interval
 from hardmil.study.published import Published
 from hardmil.study.statistics import ArmSummary
 
@@ -14,23 +15,43 @@ HEADINGS = {
     "f_score": "F-score",
     "auc": "AUC",
     "fpr": "FPR",
+    "fpr_op": "FPR@op",
+    "sens_op": "Sens@op",
     "fpr_at_sens_90": "FPR@90",
     "fpr_at_sens_95": "FPR@95",
 }
+WITH_INTERVAL = "fpr_at_sens_90"
 PAPER_WORD = "  paper"
 
 
 def arms_table(
-    summary: Sequence[ArmSummary], *, paper: Mapping[str, Mapping[str, Published]] | None = None
+    summary: Sequence[ArmSummary],
+    *,
+    intervals: Sequence[Interval] = (),
+    paper: Mapping[str, Mapping[str, Published]] | None = None,
 ) -> list[str]:
-    """One line an arm, and under it the paper's where there is one; numbers rest on `trials` each."""
+    """One line an arm, and under it the paper's where there is one; numbers rest on `trials` each.
+
+    FPR@90 is followed by its 95% interval by case, where `intervals` holds it.
+    """
+    limits = {
+        (one.arm, one.split, one.patches): f" [{short(one.low)}, {short(one.high)}]"
+        for one in intervals
+        if one.metric == WITH_INTERVAL and not math.isnan(one.low)
+    }
     rows = [["arm", *HEADINGS.values(), "trials", "mined"]]
     for one in summary:
-        cells = [cell(one.values[name]) for name in HEADINGS]
-        rows.append([one.arm, *cells, str(one.n_trials), mined_cell(one)])
+        cells = {name: cell(one.values[name]) for name in HEADINGS}
+        cells[WITH_INTERVAL] += limits.get((one.arm, one.split, one.patches), "")
+        rows.append([one.arm, *cells.values(), str(one.n_trials), mined_cell(one)])
         if paper is not None:
             published = paper.get(one.arm, {})
             rows.append([PAPER_WORD, *(_published(published.get(name)) for name in HEADINGS), "", ""])
+    return align(rows)
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line a row, columns under each other."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -41,8 +62,14 @@ def cell(value: MeanSE) -> str:
     """`.906 ±.007`, without spread where there is one repeat; `-` where the value is undefined."""
     if math.isnan(value.mean):
         return "-"
-    spread = "" if math.isnan(value.se) else f" ±{_short(value.se)}"
-    return f"{_short(value.mean)}{spread}"
+    spread = "" if math.isnan(value.se) else f" ±{short(value.se)}"
+    return f"{short(value.mean)}{spread}"
+
+
+def short(value: float) -> str:
+    """.906 rather than 0.906, as the paper prints."""
+    text = f"{value:.3f}"
+    return text.removeprefix("0") if text.startswith("0") else text
 
 
 def mined_cell(one: ArmSummary) -> str:
@@ -69,10 +96,4 @@ def arms_values(summary: Sequence[ArmSummary]) -> list[dict[str, object]]:
 def _published(value: Published | None) -> str:
     if value is None:
         return "-"
-    return f"{_short(value.mean)} ±{_short(value.se)}" if value.se is not None else _short(value.mean)
-
-
-def _short(value: float) -> str:
-    """.906 rather than 0.906, as the paper prints."""
-    text = f"{value:.3f}"
-    return text.removeprefix("0") if text.startswith("0") else text
+    return f"{short(value.mean)} ±{short(value.se)}" if value.se is not None else short(value.mean)

@@ -11,14 +11,13 @@ from hardmil.bags.folds import Fold, read_splits, repeated_folds
 from hardmil.commands.arms_table import arms_table, arms_values
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import Page, write_evaluation_report
+from hardmil.commands.statistics_tables import comparison_lines, write_statistics
 from hardmil.commands.study_folder import Study, open_study, study_bags, study_cohort
 from hardmil.files import write_run_record
 from hardmil.jobs import Failure, write_failures
 from hardmil.mil.training import find_device
 from hardmil.study.arms import arm
 from hardmil.study.evaluation import Evaluation, evaluate_arms, valid_rows
-from hardmil.study.results import write_rows
-from hardmil.study.statistics import SUMMARY, summarise, summary_rows
 from hardmil.study.trial import Cohort, operating_of
 
 
@@ -58,16 +57,26 @@ def evaluate(
     where = find_device(device or config.device, precision=config.training.precision)
     evaluate_arms(evaluation, device=where, quiet=quiet)
     rows = valid_rows(evaluation)
-    summary = summarise(rows.results, predictions=rows.predictions, positive=study.manifest.classes[1])
-    write_rows(evaluation.folder / "summary.csv", summary_rows(summary), columns=SUMMARY)
+    statistics = write_statistics(
+        evaluation.folder, rows=rows, positive=study.manifest.classes[1], seed=config.seed
+    )
     log = write_failures(evaluation.folder, list(found.failures))
     record = config.model_dump(mode="json")
     write_run_record(evaluation.folder, "hardmil evaluate", config=record, seed=config.seed, started=started)
     report = write_evaluation_report(
-        _page(study, failures=found.failures), evaluation=evaluation, rows=rows, summary=summary
+        _page(study, failures=found.failures), evaluation=evaluation, rows=rows, statistics=statistics
     )
-    lines = [*arms_table(summary), f"tables: {evaluation.folder}", f"report: {report}"]
-    values = {"folder": str(evaluation.folder), "report": str(report), "arms": arms_values(summary)}
+    lines = [
+        *arms_table(statistics.summary, intervals=statistics.intervals),
+        *comparison_lines(statistics),
+        f"tables: {evaluation.folder}",
+        f"report: {report}",
+    ]
+    values = {
+        "folder": str(evaluation.folder),
+        "report": str(report),
+        "arms": arms_values(statistics.summary),
+    }
     return Outcome(lines, values, found.failures, log)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import yaml
 
 from hardmil.bags.bag import Bag
+from hardmil.commands.report_intervals import report_intervals
+from hardmil.commands.statistics_tables import Statistics
 from hardmil.commands.study_folder import Study, StudyBags
 from hardmil.config import BagKind, StudyConfig, model_config, resolve_config
 from hardmil.errors import SlideError
@@ -36,7 +38,10 @@ THUMBNAIL_PX = 1600
 
 @dataclass(frozen=True)
 class Page:
-    """What a report says besides its numbers. `paths` and `mpp` are by slide_id."""
+    """What a report says besides its numbers. `paths` and `mpp` are by slide_id.
+
+    `interval_notes` stand with the intervals: what makes them too narrow.
+    """
 
     title: str
     question: str
@@ -44,11 +49,12 @@ class Page:
     config: StudyConfig
     failures: Sequence[Failure] = ()
     notes: Sequence[str] = ()
+    interval_notes: Sequence[str] = ()
     mpp: Mapping[str, float | None] | None = None
 
 
 def write_evaluation_report(
-    page: Page, *, evaluation: Evaluation, rows: TrialRows, summary: Sequence[ArmSummary]
+    page: Page, *, evaluation: Evaluation, rows: TrialRows, statistics: Statistics
 ) -> Path:
     """Write report.html of an evaluation into its folder; its path."""
     path = evaluation.folder / "report.html"
@@ -58,7 +64,7 @@ def write_evaluation_report(
         title=page.title,
         question=page.question,
         data=_data(bags, classes=evaluation.classes),
-        tables=_tables(summary, notes=page.notes),
+        tables=_tables(statistics, page=page),
         config=config_text(page.config, kind=bags[0].kind, evaluation=evaluation),
         run=_record(evaluation.folder),
         failures=page.failures,
@@ -160,17 +166,19 @@ def _data(bags: Sequence[Bag], *, classes: Sequence[str]) -> ReportData:
     )
 
 
-def _tables(summary: Sequence[ArmSummary], *, notes: Sequence[str]) -> list[ReportTable]:
+def _tables(statistics: Statistics, *, page: Page) -> list[ReportTable]:
     """One table a way of splitting and of cutting patches."""
+    summary = statistics.summary
     keys = dict.fromkeys((one.split, one.patches) for one in summary)
     single = (
         ["one repeat, so no standard error is known"] if all(one.n_repeats == 1 for one in summary) else []
     )
-    title = "; ".join(["Arms on the same held-out slides", *single, *notes])
+    title = "; ".join(["Arms on the same held-out slides", *single, *page.notes])
     return [
         ReportTable(
             title=f"{title} (split by {split}, patches {patches})",
             arms=[_arm(one, summary) for one in summary if (one.split, one.patches) == (split, patches)],
+            intervals=report_intervals(statistics, split=split, patches=patches, notes=page.interval_notes),
         )
         for split, patches in keys
     ]

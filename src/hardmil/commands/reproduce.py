@@ -13,6 +13,7 @@ from hardmil.commands.arms_table import arms_table, arms_values
 from hardmil.commands.encode import encoder_of
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import Page, write_evaluation_report
+from hardmil.commands.statistics_tables import comparison_lines, write_statistics
 from hardmil.config import StudyConfig, cut_config, model_config, resolve_config
 from hardmil.config_file import parse_study, put_overrides
 from hardmil.errors import ConfigError
@@ -28,13 +29,19 @@ from hardmil.study.published import (
     published_config,
     read_published,
 )
-from hardmil.study.results import read_rows, write_rows
-from hardmil.study.statistics import SUMMARY, summarise, summary_rows
+from hardmil.study.results import read_rows
 from hardmil.study.trial import make_cohort, operating_of
 
 FOLDS = {"colon": 10, "ucsb": 4}
 REPEATS = 5
-GROUPS_NOTE = "The groups are fields of at most 9 patients, who are not known: even this split may leak."
+GROUPS_NOTE = (
+    "The 41 cases are fields of at most 9 patients, who are not known: the 95% intervals are too narrow, "
+    "and even this split may leak."
+)
+IMAGES_NOTE = (
+    "Each image is taken for a case, though patients have several: the 95% intervals are too narrow, and "
+    "this split may leak."
+)
 
 
 @dataclass(frozen=True)
@@ -94,24 +101,33 @@ def reproduce(
     where = find_device(device or "auto", precision=config.training.precision)
     evaluate_arms(evaluation, device=where, quiet=quiet)
     rows = valid_rows(evaluation, also=_arms_there(output, config=config))
-    summary = summarise(rows.results, predictions=rows.predictions, positive=published.classes[1])
-    write_rows(output / "summary.csv", summary_rows(summary), columns=SUMMARY)
+    statistics = write_statistics(output, rows=rows, positive=published.classes[1], seed=config.seed)
     record = config.model_dump(mode="json")
     write_run_record(output, f"hardmil reproduce {name}", config=record, seed=config.seed, started=started)
-    notes = [*published.notes, *([GROUPS_NOTE] if name == "colon" and asked.split == "group" else [])]
-    page = Page(
+    page = _page(name, published=published, config=config, split=asked.split)
+    report = write_evaluation_report(page, evaluation=evaluation, rows=rows, statistics=statistics)
+    lines = [
+        *published.notes,
+        *arms_table(statistics.summary, intervals=statistics.intervals, paper=PAPER[name]),
+        *comparison_lines(statistics),
+        *page.interval_notes,
+        _what_was_run(asked, name=name, config=config),
+        f"report: {report}",
+    ]
+    values = {"folder": str(output), "report": str(report), "arms": arms_values(statistics.summary)}
+    return Outcome(lines, values)
+
+
+def _page(name: str, *, published: PublishedSet, config: StudyConfig, split: str) -> Page:
+    return Page(
         title=f"The paper's table on {name}",
         question="Do hard bags lower the false positives, as Li et al. 2019 report?",
         paths=published.paths,
         config=config,
-        notes=notes,
+        notes=published.notes,
+        interval_notes=_interval_notes(name, split=split),
         mpp=dict.fromkeys(published.paths, published.mpp),
     )
-    report = write_evaluation_report(page, evaluation=evaluation, rows=rows, summary=summary)
-    what = _what_was_run(asked, name=name, config=config)
-    lines = [*notes, *arms_table(summary, paper=PAPER[name]), what, f"report: {report}"]
-    values = {"folder": str(output), "report": str(report), "arms": arms_values(summary)}
-    return Outcome(lines, values)
 
 
 def reproduction_config(name: str, *, asked: Reproduction, overrides: Sequence[str]) -> StudyConfig:
@@ -155,6 +171,13 @@ def _instances(
             made.append(read_bag(path, case_id=bag.case_id, label=bag.label))
             step()
     return made
+
+
+def _interval_notes(name: str, *, split: str) -> list[str]:
+    """What makes the intervals of a published set too narrow."""
+    if split == "image":
+        return [IMAGES_NOTE]
+    return [GROUPS_NOTE] if name == "colon" else []
 
 
 def _arms_there(output: Path, *, config: StudyConfig) -> list[Arm]:

@@ -19,12 +19,41 @@ COLUMNS = {
     "precision": "Precision",
     "recall": "Recall",
     "f_score": "F-score",
-    "auc": "AUC",
+    "auc": "AUC (fold mean)",
     "fpr": "FPR",
-    "fpr_at_sens_90": "FPR at 0.90 sens.",
-    "fpr_at_sens_95": "FPR at 0.95 sens.",
+    "fpr_at_sens_90": "FPR at 0.90 sens. (pooled)",
+    "fpr_at_sens_95": "FPR at 0.95 sens. (pooled)",
 }
 """Keys of an arm's values, and what stands above them."""
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """Columns under one heading; `narrow` follows each name where a narrow page has no room for headings."""
+
+    heading: str
+    columns: Mapping[str, str]
+    narrow: str = ""
+
+
+CLAIM = ColumnGroup(
+    "Threshold set inside the training fold: the claim",
+    {"fpr_op": "FPR", "sens_op": "Sensitivity"},
+    " (claim)",
+)
+DESCRIPTIVE = ColumnGroup(
+    "Threshold taken from the test scores: descriptive",
+    {"fpr_at_sens_90": "FPR at 0.90 sens.", "fpr_at_sens_95": "FPR at 0.95 sens."},
+    " (descriptive)",
+)
+AT_HALF = ColumnGroup(
+    "Threshold 0.5",
+    {"pooled_fpr": "FPR", "pooled_recall": "Sensitivity", "pooled_accuracy": "Accuracy"},
+    " (at 0.5)",
+)
+WITHOUT_THRESHOLD = ColumnGroup("No threshold", {"pooled_auc": "AUC (pooled)"})
+INTERVAL_GROUPS = (CLAIM, DESCRIPTIVE, AT_HALF, WITHOUT_THRESHOLD)
+DIFFERENCE_GROUPS = (CLAIM, DESCRIPTIVE, WITHOUT_THRESHOLD)
 
 CHART_COLUMN = "fpr_at_sens_95"
 """What the chart compares: how many normal slides are flagged once 95% of the others are found."""
@@ -58,11 +87,42 @@ class ReportArm:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A number and its 95% interval; `p`, of a difference, is that of no difference. Undefined is nan."""
+
+    value: float
+    low: float
+    high: float
+    p: float = math.nan
+
+
+@dataclass(frozen=True)
+class EstimateRow:
+    """One arm, or one arm minus another; `values` by the keys of the column groups."""
+
+    name: str
+    values: Mapping[str, Estimate]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ReportIntervals:
+    """Intervals by case of arms and of their differences; `notes` say what makes them too narrow."""
+
+    n_cases: int
+    n_resamples: int
+    arms: Sequence[EstimateRow]
+    differences: Sequence[EstimateRow] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class ReportTable:
     """Arms compared on the same folds of the same bags."""
 
     title: str
     arms: Sequence[ReportArm]
+    intervals: ReportIntervals | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +190,8 @@ def render_report(report: Report) -> str:
         style=Markup((here / "report.css").read_text(encoding="utf-8")),
         charts=[_chart(table) for table in report.tables],
         chart_column=COLUMNS[CHART_COLUMN],
+        interval_groups=INTERVAL_GROUPS,
+        difference_groups=DIFFERENCE_GROUPS,
         undefined=MeanSE(math.nan, math.nan, 0, 0),
         run=list(_flat(report.run)),
     )

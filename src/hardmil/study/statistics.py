@@ -1,16 +1,38 @@
-"""Rows of trials -> the table of arms: fold means, then mean and standard error over repeats."""
+"""Rows of trials -> the table of arms: a value a repeat, then mean and standard error over repeats."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-import numpy as np
-
-from hardmil.metrics import MeanSE, fpr_at_sensitivity, mean_and_se
+from hardmil.metrics import (
+    MeanSE,
+    average_precision,
+    balanced_accuracy,
+    binary_metrics,
+    brier_score,
+    expected_calibration_error,
+    fpr_at_sensitivity,
+    mean_and_se,
+)
 from hardmil.study.arms import MINING_USES
+from hardmil.study.pooled import ArmKey, PooledRepeat, arm_key, pool_predictions
 from hardmil.study.results import METRICS, Row
 
 SENSITIVITIES = {"fpr_at_sens_90": 0.90, "fpr_at_sens_95": 0.95}
+POOLED = (
+    *(f"pooled_{name}" for name in METRICS),
+    "balanced_accuracy",
+    "average_precision",
+    "brier",
+    "ece",
+    *SENSITIVITIES,
+    "fpr_op",
+    "sens_op",
+)
+"""What is measured once a repeat, on the predictions of all its folds together."""
 
+TRIAL_MEANS = (*METRICS, "instance_auc", "mined_look_alikes")
+"""Columns of results.csv of which a repeat has the mean over its trials."""
 
 SUMMARY = (
     "arm",
@@ -20,7 +42,7 @@ SUMMARY = (
     "n_repeats",
     "n_false_positive_bags",
     "n_hard",
-    *(f"{name}{part}" for name in (*METRICS, *SENSITIVITIES) for part in ("", "_se")),
+    *(f"{name}{part}" for name in (*TRIAL_MEANS, *POOLED) for part in ("", "_se")),
 )
 
 
@@ -47,8 +69,9 @@ class ArmSummary:
 def summarise(results: Sequence[Row], *, predictions: Sequence[Row], positive: str) -> list[ArmSummary]:
     """The table of arms, in the order in which their rows come.
 
-    The six metrics are means over the folds of a repeat (a fold where one is undefined is left out), then
-    mean and SE over repeats; FPR at a sensitivity is that of a repeat's pooled predictions.
+    The paper's six, instance AUC and the share of look-alikes among the mined are means over the folds of a
+    repeat (a fold where one is undefined is left out); the rest is measured on a repeat's pooled predictions.
+    Of both, mean and SE over repeats. What the rows do not tell is nan.
 
     Args:
         results: Rows of results.csv.
@@ -57,16 +80,35 @@ def summarise(results: Sequence[Row], *, predictions: Sequence[Row], positive: s
 
     Source: Li et al. 2019, Tables 1 and 2 ("mean and standard error").
     """
-    keys = dict.fromkeys((row["arm"], row["split"], row["patches"]) for row in results)
-    return [
-        _summary(
-            key,
-            results=[row for row in results if (row["arm"], row["split"], row["patches"]) == key],
-            predictions=[row for row in predictions if (row["arm"], row["split"], row["patches"]) == key],
-            positive=positive,
-        )
-        for key in keys
-    ]
+    by_arm: dict[ArmKey, list[Row]] = {}
+    for row in results:
+        by_arm.setdefault(arm_key(row), []).append(row)
+    pooled = pool_predictions(predictions, positive=positive)
+    return [_summary(key, results=rows, pooled=pooled.get(key, [])) for key, rows in by_arm.items()]
+
+
+def pooled_metrics(repeat: PooledRepeat) -> dict[str, float]:
+    """Each of POOLED, by name; calls are at 0.5, but those of `fpr_op` and `sens_op`.
+
+    Raises:
+        BagError: If a score is no probability.
+    """
+    labels, scores = repeat.labels, repeat.scores
+    six = asdict(binary_metrics(labels, scores))
+    at_op = None if repeat.called_at_op is None else binary_metrics(labels, repeat.called_at_op.astype(float))
+    return {
+        **{f"pooled_{name}": six[name] for name in METRICS},
+        "balanced_accuracy": balanced_accuracy(labels, scores),
+        "average_precision": average_precision(labels, scores),
+        "brier": brier_score(labels, scores),
+        "ece": expected_calibration_error(labels, scores),
+        **{
+            name: fpr_at_sensitivity(labels, scores, sensitivity=sensitivity)
+            for name, sensitivity in SENSITIVITIES.items()
+        },
+        "fpr_op": math.nan if at_op is None else at_op.fpr,
+        "sens_op": math.nan if at_op is None else at_op.recall,
+    }
 
 
 def hard_minus_random(one: ArmSummary, *, summary: Sequence[ArmSummary]) -> dict[str, MeanSE] | None:
@@ -96,16 +138,12 @@ def summary_rows(summary: Iterable[ArmSummary]) -> list[dict[str, object]]:
     ]
 
 
-def _summary(
-    key: tuple[str, str, str], *, results: Sequence[Row], predictions: Sequence[Row], positive: str
-) -> ArmSummary:
+def _summary(key: ArmKey, *, results: Sequence[Row], pooled: Sequence[PooledRepeat]) -> ArmSummary:
     repeats = sorted({row["repeat"] for row in results}, key=int)
-    by_repeat = {name: [_fold_mean(results, name, repeat) for repeat in repeats] for name in METRICS}
-    for name, sensitivity in SENSITIVITIES.items():
-        by_repeat[name] = [
-            _pooled_fpr(predictions, repeat=repeat, sensitivity=sensitivity, positive=positive)
-            for repeat in repeats
-        ]
+    measured = {repeat.repeat: pooled_metrics(repeat) for repeat in pooled}
+    by_repeat = {name: [_fold_mean(results, name, repeat) for repeat in repeats] for name in TRIAL_MEANS}
+    for name in POOLED:
+        by_repeat[name] = [measured[repeat][name] if repeat in measured else math.nan for repeat in repeats]
     arm, split, patches = key
     return ArmSummary(
         arm=arm,
@@ -125,13 +163,4 @@ def _total(results: Iterable[Row], column: str) -> int:
 
 
 def _fold_mean(results: Sequence[Row], name: str, repeat: str) -> float:
-    return mean_and_se([float(row[name]) for row in results if row["repeat"] == repeat]).mean
-
-
-def _pooled_fpr(predictions: Sequence[Row], *, repeat: str, sensitivity: float, positive: str) -> float:
-    rows = [row for row in predictions if row["repeat"] == repeat]
-    labels = np.array([int(row["label"] == positive) for row in rows])
-    scores = np.array([float(row["bag_score"]) for row in rows])
-    if len(np.unique(labels)) < 2:
-        return float("nan")
-    return fpr_at_sensitivity(labels, scores, sensitivity=sensitivity)
+    return mean_and_se([float(row.get(name) or "nan") for row in results if row["repeat"] == repeat]).mean
