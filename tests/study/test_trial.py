@@ -1,4 +1,5 @@
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,23 +8,26 @@ import pytest
 import torch
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.folds import Fold
-from hardmil.config import ModelConfig, StudyConfig, model_config
-from hardmil.errors import BundleError
+from hardmil.bags.folds import Fold, inner_folds
+from hardmil.config import EvaluationConfig, ModelConfig, StudyConfig, model_config
+from hardmil.errors import BundleError, ConfigError
 from hardmil.metrics import binary_metrics
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import Device, fit
 from hardmil.mining.hard_bags import HardBags
 from hardmil.mining.hard_instances import HardInstance
+from hardmil.mining.procedure import train_and_mine
 from hardmil.study import trial as trial_module
 from hardmil.study.arms import arm
 from hardmil.study.trial import (
     Cohort,
+    Operating,
     Trainer,
     Trial,
     longest_training,
     make_cohort,
+    operating_of,
     run_trial,
     weights_digest,
 )
@@ -211,6 +215,97 @@ def test_arms_share_one_base(name: str, tmp_path: Path, n_fits: list[list[str]])
     assert len(n_fits) == 1
     run_trial(_trial(name), cohort=cohort, trainer=trainer)
     assert len(n_fits) == 2
+
+
+OPERATING = Operating(sensitivity=0.75, n_folds=2)
+
+
+def _scores_of(trial: Trial, cohort: Cohort, *, inside: list[int], seed: int, of: list[int]) -> list[float]:
+    """The whole arm, written out: trained on some bags, what it says of others."""
+    mined = train_and_mine(
+        [cohort.bags[i] for i in inside],
+        config=trial.arm.model,
+        mining=trial.arm.mining,
+        seed=seed,
+        train=partial(fit, device=CPU),
+    )
+    return [score.bag_score for score in score_bags(mined.model, [cohort.bags[i] for i in of])]
+
+
+@pytest.mark.parametrize("name", ["ours", "ours+fmb-oof", "ours+inject-oof", "ours+weigh-oof@random"])
+def test_the_operating_point_keeps_the_wanted_share_of_scores_out_of_fold_of_the_whole_arm(name: str):
+    cohort = make_cohort(_bags())
+    trial = replace(_trial(name), operating=OPERATING)
+    result = run_trial(trial, cohort=cohort, trainer=_trainer(None, cohort))
+    labels, cases = cohort.labels[:8], cohort.cases[:8]
+    scores = np.zeros(8)
+    for number, fold in enumerate(inner_folds(labels, cases, n_folds=2, seed=trial.seed)):
+        inside, outside = fold.train.tolist(), fold.test.tolist()
+        scores[outside] = _scores_of(trial, cohort, inside=inside, seed=trial.seed + 1 + number, of=outside)
+    assert np.mean(scores[labels == 1] > result.op_threshold) == 0.75
+    assert result.op_threshold == np.nextafter(np.sort(scores[labels == 1])[1], -np.inf)
+
+
+def test_the_operating_point_shares_the_models_of_out_of_fold_mining(tmp_path: Path, n_fits: list[list[str]]):
+    cohort = make_cohort(_bags())
+    trainer = _trainer(tmp_path, cohort)
+    run_trial(replace(_trial("ours"), operating=OPERATING), cohort=cohort, trainer=trainer)
+    assert [len(slides) for slides in n_fits] == [8, 4, 4]
+    run_trial(_trial("ours+fmb-oof"), cohort=cohort, trainer=trainer)
+    assert [len(slides) for slides in n_fits[3:]] == [8]
+
+
+def test_no_operating_point_where_none_is_wanted_or_cases_are_too_few():
+    cohort = make_cohort(_bags())
+    trainer = _trainer(None, cohort)
+    assert np.isnan(run_trial(_trial("ours"), cohort=cohort, trainer=trainer).op_threshold)
+    few = replace(_trial("ours"), fold=Fold(np.arange(4), np.arange(4, 12)), operating=OPERATING)
+    assert np.isnan(run_trial(few, cohort=cohort, trainer=trainer).op_threshold)
+    assert operating_of(EvaluationConfig(operating_folds=0)) is None
+    assert operating_of(EvaluationConfig(operating_point="sensitivity=0.8", operating_folds=3)) == Operating(
+        0.8, 3
+    )
+
+
+def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(monkeypatch: pytest.MonkeyPatch):
+    truth = {bag.slide_id: np.array([bag.label, 0, 2, 0, 0], np.int8) for bag in _bags()}
+    cohort = make_cohort(_bags(), truth=truth)
+    trained: list[list[Bag]] = []
+
+    def seen(bags: Any, **rest: Any) -> BagClassifier:
+        trained.append(list(bags))
+        return fit(bags, **rest)
+
+    monkeypatch.setattr(trial_module, "fit", seen)
+    result = run_trial(_trial("ours+verdicts-2-random"), cohort=cohort, trainer=_trainer(None, cohort))
+    base, judged = trained
+    assert all(bag.instance_labels is None for bag in base)
+    for bag in judged:
+        labels = bag.instance_labels
+        if bag.label == 0:
+            assert labels is None
+            continue
+        assert labels is not None
+        known = ~np.isnan(labels)
+        assert known.sum() == 2
+        np.testing.assert_array_equal(labels[known], (truth[bag.slide_id] == 1)[known])
+    assert {bag.slide_id for bag in judged} == {f"s{i}" for i in range(8)}
+    assert 0 <= result.instance_auc <= 1
+    with pytest.raises(
+        ConfigError, match=r"arm ours\+verdicts: no verdict on any patch of the training slides"
+    ):
+        plain = make_cohort(_bags())
+        run_trial(_trial("ours+verdicts"), cohort=plain, trainer=_trainer(None, plain))
+
+
+def test_the_hash_of_an_arm_that_asks_changes_with_the_verdicts():
+    truth = {"s1": np.array([1, 0, 0, 0, 0], np.int8)}
+    other = {"s1": np.array([0, 1, 0, 0, 0], np.int8)}
+    cohorts = [make_cohort(_bags(), truth=known) for known in (truth, other)]
+    assert len({_trial("ours+verdicts").config_hash(cohort) for cohort in cohorts}) == 2
+    assert len({_trial("ours").config_hash(cohort) for cohort in cohorts}) == 1
+    wanted = replace(_trial("ours"), operating=OPERATING).config_hash(cohorts[0])
+    assert wanted != _trial("ours").config_hash(cohorts[0])
 
 
 def test_a_progress_bar_is_as_long_as_the_longest_training():

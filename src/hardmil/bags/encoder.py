@@ -99,7 +99,8 @@ class _NetworkEncoder:
         return np.concatenate(parts)
 
     def _batch(self, patches: Patches) -> Embeddings:
-        pixels = torch.from_numpy(_resized(patches, size_px=self.input_px)).to(self.device)
+        resized = _resized(patches, size_px=self.input_px).copy()
+        pixels = torch.from_numpy(resized).to(self.device)
         # Channels last in memory, as it lies there: twice as fast on a CPU.
         x = pixels.permute(0, 3, 1, 2).float().sub_(127).div_(128)
         return self.network(x).cpu().numpy()
@@ -113,8 +114,8 @@ class _OwnEncoder:
     call: Callable[[np.ndarray], object]
     input_px: int | None
 
-    def embed(self, patches: Patches) -> Embeddings:
-        """What the callable gives, as float32."""
+    def embed(self, patches: Patches) -> np.ndarray:
+        """What the callable gives, as float32; `encoded` checks its shape."""
         return np.asarray(self.call(_resized(patches, size_px=self.input_px)), dtype=np.float32)
 
 
@@ -166,7 +167,7 @@ def _imported(name: str, module: str, attribute: str) -> Callable[[np.ndarray], 
     return found
 
 
-def _resized(patches: Patches, *, size_px: int | None) -> Patches:
+def _resized(patches: Patches, *, size_px: int | None) -> UInt8[np.ndarray, "patch resized resized 3"]:
     import cv2
 
     if size_px is None or patches.shape[1] == size_px:

