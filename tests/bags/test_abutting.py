@@ -54,12 +54,14 @@ def test_blank_edges_match_nothing() -> None:
 
 
 def test_a_side_has_one_neighbour() -> None:
-    """Of two that continue a picture, the sharper one is its neighbour."""
+    """Of two that continue a picture, on either side, the sharper one is its neighbour."""
     whole = tissue(9)
-    noise = np.random.default_rng(0).normal(0, 8, (300, 240, 3))
-    second = (whole[:, 240:] + noise).clip(0, 255).astype(np.uint8)
-    assert pairs(whole[:, :240], second) == [(0, 1, "right of")]
-    assert pairs(second, whole[:, :240], whole[:, 240:]) == [(1, 2, "right of")]
+    left, right = whole[:, :240], whole[:, 240:]
+    noise = np.random.default_rng(0).normal(0, 8, left.shape)
+    dull_left, dull_right = ((half + noise).clip(0, 255).astype(np.uint8) for half in (left, right))
+    assert pairs(dull_left, right) == pairs(left, dull_right) == [(0, 1, "right of")]
+    assert pairs(dull_left, left, right) == [(1, 2, "right of")]
+    assert pairs(left, dull_right, right) == [(0, 2, "right of")]
 
 
 def test_a_picture_is_not_its_own_neighbour() -> None:
