@@ -241,11 +241,19 @@ def reproduce(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """What is installed, and which readers and devices work here."""
+def doctor(
+    study: Annotated[
+        Path | None,
+        typer.Argument(metavar="[STUDY]", help="A study to check: table, folds, slides, duplicates."),
+    ] = None,
+    overrides: Set = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """What is installed and works here; of a STUDY, what is wrong with it (exit 1 then)."""
     from hardmil.commands.doctor import doctor as run
 
-    _finish(run(), as_json=as_json)
+    _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

@@ -200,6 +200,25 @@ class MiningConfig(Section):
         return value
 
 
+class FisherConfig(Section):
+    """The arm sdr-svm: Fisher vectors of local descriptors, and a linear SVM. Song et al. 2017, in part."""
+
+    radii: tuple[Annotated[float, Field(gt=0, le=0.45)], ...] = Field(default=(0.25, 0.44), min_length=1)
+    """Radii of the DAISY descriptors, as shares of a patch's edge: a nucleus, and most of it. Ours."""
+    step: float = Field(default=0.125, gt=0, le=1)
+    """Distance of neighbouring descriptors, as a share of the patch's edge. Ours; 16 + 1 in one of 32 px."""
+    n_dims: int = Field(default=64, ge=1)
+    """Dimensions a descriptor keeps (PCA), no more than it has. Perronnin et al. 2010: 64."""
+    n_modes: int = Field(default=32, ge=1)
+    """Gaussians of the mixture, fewer where descriptors are few. Perronnin et al.: 256, of more images."""
+    max_descriptors: int = Field(default=50_000, ge=100)
+    """Descriptors that PCA and mixture are fitted on, an equal share of each training bag; bounds time."""
+    n_reduced: int = Field(default=8, ge=1)
+    """Dimensions a Fisher vector is reduced to (partial least squares, for Song et al.'s own step)."""
+    svm_c: float = Field(default=1.0, gt=0)
+    """Cost of the linear SVM: larger fits the training bags more closely. 1 is usual for scaled input."""
+
+
 class EvaluationConfig(Section):
     """Which arms are compared, on which folds."""
 
@@ -255,6 +274,7 @@ class StudyConfig(Section):
     instance_loss: InstanceLossConfig = InstanceLossConfig()
     verdict_loss: VerdictLossConfig = VerdictLossConfig()
     mining: MiningConfig = MiningConfig()
+    fisher: FisherConfig = FisherConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="before")

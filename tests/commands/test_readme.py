@@ -38,7 +38,7 @@ def test_the_tour_runs_as_written(hardmil: Hardmil, tmp_path: Path, monkeypatch:
         draw_slide(tmp_path / "new" / f"{name}.png", positive=bool(seed), seed=seed)
     lines = [line for block in blocks("hardmil") for line in block.splitlines()]
     assert [line.split()[1] for line in lines] == [
-        "init", "patch", "encode", "evaluate", "train", "mine", "predict",
+        "init", "doctor", "patch", "encode", "evaluate", "train", "mine", "predict",
     ]  # fmt: skip
     for line in lines:
         run = hardmil(*shlex.split(line)[1:])

@@ -66,6 +66,16 @@ def test_names_and_what_they_change(name: str, differs: dict[str, Any]):
     assert found.mining == mining.model_copy(update=expected)
 
 
+def test_the_arm_that_is_no_network():
+    study = StudyConfig.model_validate({"fisher": {"n_modes": 5}, "mining": {"use": "fmb"}})
+    found = arm("sdr-svm", study=study)
+    assert found.fisher == study.fisher
+    assert found.mining.use == "none"
+    assert arm("ours", study=study).fisher is None
+    with pytest.raises(ConfigError, match=r"arm sdr-svm\+fmb: sdr-svm has no instances to mine or to judge"):
+        arm("sdr-svm+fmb", study=study)
+
+
 @pytest.mark.parametrize(
     ("name", "budget", "choice"),
     [

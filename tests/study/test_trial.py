@@ -20,6 +20,7 @@ from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.study import trial as trial_module
 from hardmil.study.arms import arm
+from hardmil.study.fisher import fit_fisher
 from hardmil.study.trial import (
     Cohort,
     Operating,
@@ -291,10 +292,8 @@ def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(monkeypat
         np.testing.assert_array_equal(labels[known], (truth[bag.slide_id] == 1)[known])
     assert {bag.slide_id for bag in judged} == {f"s{i}" for i in range(8)}
     assert 0 <= result.instance_auc <= 1
-    with pytest.raises(
-        ConfigError, match=r"arm ours\+verdicts: no verdict on any patch of the training slides"
-    ):
-        plain = make_cohort(_bags())
+    plain = make_cohort(_bags())
+    with pytest.raises(ConfigError, match=r"arm ours\+verdicts: no verdict on any patch of the training"):
         run_trial(_trial("ours+verdicts"), cohort=plain, trainer=_trainer(None, plain))
 
 
@@ -306,6 +305,29 @@ def test_the_hash_of_an_arm_that_asks_changes_with_the_verdicts():
     assert len({_trial("ours").config_hash(cohort) for cohort in cohorts}) == 1
     wanted = replace(_trial("ours"), operating=OPERATING).config_hash(cohorts[0])
     assert wanted != _trial("ours").config_hash(cohorts[0])
+
+
+def test_sdr_svm_is_fitted_on_the_training_fold_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cohort = make_cohort(_bags(), truth={bag.slide_id: np.array([1, 0, 0, 0, 0], np.int8) for bag in _bags()})
+    fitted: list[set[str]] = []
+
+    def seen(bags: Any, **rest: Any) -> Any:
+        fitted.append({bag.slide_id for bag in bags})
+        return fit_fisher(bags, **rest)
+
+    monkeypatch.setattr(trial_module, "fit_fisher", seen)
+    trial = replace(_trial("sdr-svm"), operating=OPERATING)
+    result = run_trial(trial, cohort=cohort, trainer=_trainer(tmp_path, cohort))
+    assert [len(slides) for slides in fitted] == [8, 4, 4]
+    assert set.union(*fitted) == {f"s{i}" for i in range(8)}
+    assert np.isnan(result.instance_auc)
+    assert not np.isnan(result.op_threshold)
+    for score in result.test_scores:
+        assert 0 < score.bag_score < 1
+        np.testing.assert_allclose(score.attention, 0.2)
+    assert len(list((tmp_path / "descriptors").glob("*.npy"))) == 12
+    again = run_trial(trial, cohort=cohort, trainer=_trainer(tmp_path, cohort))
+    assert [s.bag_score for s in again.test_scores] == [s.bag_score for s in result.test_scores]
 
 
 def test_a_progress_bar_is_as_long_as_the_longest_training():

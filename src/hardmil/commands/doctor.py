@@ -1,9 +1,12 @@
-"""`hardmil doctor`: what is installed, and which readers and devices work here."""
+"""`hardmil doctor [STUDY]`: what is installed and works here; what is wrong with a study."""
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from hardmil.commands.outcome import Outcome
+from hardmil.commands.study_check import check_study
 from hardmil.errors import TrainingError
 from hardmil.mil.training import find_device
 
@@ -20,8 +23,16 @@ PACKAGES = (
 DEVICES = ("cpu", "cuda", "mps")
 
 
-def doctor() -> Outcome:
-    """Versions, whether OpenSlide loads, and which devices can train."""
+def doctor(study: Path | None = None, *, overrides: Sequence[str] = (), quiet: bool = True) -> Outcome:
+    """Versions, whether OpenSlide loads, which devices can train; of a study, what `check_study` finds."""
+    here = _installation()
+    if study is None:
+        return here
+    found = check_study(study, overrides=overrides, quiet=quiet)
+    return Outcome([*here.lines, *found.lines], {**here.values, **found.values}, found.failures)
+
+
+def _installation() -> Outcome:
     versions = {name: _version(name) for name in PACKAGES}
     devices = {name: _device(name) for name in DEVICES}
     readers = {"openslide": _openslide()}

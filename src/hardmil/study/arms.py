@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import dataclass
 
-from hardmil.config import MiningConfig, ModelConfig, Section, StudyConfig, model_config
+from hardmil.config import FisherConfig, MiningConfig, ModelConfig, Section, StudyConfig, model_config
 from hardmil.errors import ConfigError
 from hardmil.mining.procedure import check_mining
 
@@ -16,6 +16,7 @@ BASES = {
     "noisy-and": "noisy-and",
     "quantile": "quantile",
 }
+FISHER = "sdr-svm"
 MINING_USES = ("sb", "mb", "fmb", "inject", "weigh")
 BETA = 0.5
 HARDEST = 0.1
@@ -38,12 +39,17 @@ _OF_ONE_USE: dict[str, dict[str, dict[str, object]]] = {
 
 @dataclass(frozen=True)
 class Arm:
-    """One config among those compared; `asks` is whether verdicts on patches join its training."""
+    """One config among those compared.
+
+    `asks` is whether verdicts on patches join its training; `fisher` is None but for `sdr-svm`, which is no
+    network.
+    """
 
     name: str
     model: ModelConfig
     mining: MiningConfig
     asks: bool = False
+    fisher: FisherConfig | None = None
 
 
 def arm(name: str, *, study: StudyConfig) -> Arm:
@@ -59,8 +65,10 @@ def arm(name: str, *, study: StudyConfig) -> Arm:
     """
     rest, at, control = name.partition("@")
     base, *uses = rest.split("+")
+    if base == FISHER:
+        return _fisher_arm(name, study=study)
     if base not in BASES:
-        raise _unknown(name, part=base, known=list(BASES))
+        raise _unknown(name, part=base, known=[*BASES, FISHER])
     model = model_config(study)
     model = _with(model, "pooling", kind=BASES[base])
     mining, asks = study.mining.model_copy(update={"use": "none", "draw": "hard"}), False
@@ -80,6 +88,15 @@ def arm(name: str, *, study: StudyConfig) -> Arm:
     if at:
         mining = _as_control(name, mining=mining, control=control)
     return Arm(name, model, mining, asks)
+
+
+def _fisher_arm(name: str, *, study: StudyConfig) -> Arm:
+    if name != FISHER:
+        raise ConfigError(
+            f"arm {name}: {FISHER} has no instances to mine or to judge; expected its name alone"
+        )
+    mining = study.mining.model_copy(update={"use": "none"})
+    return Arm(name, model_config(study), mining, fisher=study.fisher)
 
 
 def _with(model: ModelConfig, section: str, **knobs: object) -> ModelConfig:

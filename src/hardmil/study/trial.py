@@ -9,18 +9,21 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold, fewest_cases, inner_folds
 from hardmil.config import (
     BagKind,
     EvaluationConfig,
+    FisherConfig,
     ModelConfig,
     fingerprint,
     resolve_config,
     wanted_sensitivity,
 )
 from hardmil.errors import ConfigError
+from hardmil.files import write_atomically
 from hardmil.metrics import BinaryMetrics, binary_metrics, predict_threshold_at_sensitivity
 from hardmil.mil.bundle import load_network, save_network
 from hardmil.mil.inference import BagScore, score_bags
@@ -29,7 +32,9 @@ from hardmil.mil.training import Device, Extra, fit
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.mining.verdicts import Reviewer, reviewer_digest
+from hardmil.study import fisher
 from hardmil.study.arms import Arm
+from hardmil.study.fisher import FisherModel, fit_fisher, score_fisher
 from hardmil.study.leakage import Guard
 from hardmil.study.truth import Truth, instance_auc, share_of_look_alikes, verdicts_of_truth
 
@@ -128,7 +133,8 @@ class Trial:
         asked = reviewer_digest(cohort.verdicts) if self.arm.asks else None
         operating = [self.operating.sensitivity, self.operating.n_folds] if self.operating else None
         whole = [CODE_VERSION, model, mining, sides, self.seed, cohort.digest, asked, operating]
-        return fingerprint(whole)
+        of_fisher = [self.arm.fisher.model_dump(mode="json")] if self.arm.fisher else []
+        return fingerprint([*whole, *of_fisher])
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +202,18 @@ class Trainer:
             save_network(path, fresh())
         return load_network(path, device=self.device.name)
 
+    def describe(self, bag: Bag, *, config: FisherConfig) -> Float[np.ndarray, "patch descriptor"]:
+        """`fisher.describe`, remembered."""
+        if self.folder is None:
+            return fisher.describe(bag, config=config)
+        key = fingerprint([CODE_VERSION, self.cohort_digest, bag.slide_id, config.radii, config.step])
+        path = self.folder / "descriptors" / f"{key}.npy"
+        if not path.exists():
+            found = fisher.describe(bag, config=config)
+            with write_atomically(path) as draft:
+                np.save(draft, found)
+        return np.load(path)
+
 
 def weights_digest(network: BagClassifier) -> str:
     """Digits that stand for a network's weights."""
@@ -234,7 +252,7 @@ def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
         n_false_positive_bags=learned.n_false_positive_bags,
         seconds=time.monotonic() - started,
         op_threshold=op_threshold,
-        instance_auc=instance_auc(test, scores=scores, truth=cohort.truth),
+        instance_auc=math.nan if trial.arm.fisher else instance_auc(test, scores=scores, truth=cohort.truth),
         mined_look_alikes=share_of_look_alikes(learned.pool, bags=training, truth=cohort.truth),
     )
 
@@ -253,6 +271,10 @@ def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trai
     guard = Guard(
         frozenset(bag.case_id for bag in bags), where=f"arm {trial.arm.name}, fold {trial.fold_number}"
     )
+    if trial.arm.fisher is not None:
+        guard.check_bags(bags, what="the Fisher mixture")
+        model = fit_fisher(bags, config=trial.arm.fisher, seed=seed, describe=trainer.describe)
+        return _Learned(partial(_fisher_scores, model, trainer))
     mined = train_and_mine(
         bags,
         config=trial.arm.model,
@@ -263,6 +285,15 @@ def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trai
     )
     guard.check_mined(mined.pool)
     return _Learned(partial(score_bags, mined.model), mined.pool, mined.n_false_positive_bags)
+
+
+def _fisher_scores(model: FisherModel, trainer: Trainer, bags: Sequence[Bag]) -> list[BagScore]:
+    """Its scores; of attention it has none, so every instance draws the same."""
+    scores = score_fisher(model, bags, describe=trainer.describe)
+    return [
+        BagScore(float(score), np.full(len(bag), 1 / len(bag), np.float32), np.zeros(len(bag), np.float32))
+        for bag, score in zip(bags, scores, strict=True)
+    ]
 
 
 def _operating_threshold(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer) -> float:

@@ -1,0 +1,144 @@
+"""`doctor`: what is installed; with a study, what is wrong with it, exit 1 then."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.commands.conftest import Hardmil, read_table, write_table
+
+from hardmil.commands.study_check import AlikePair, leaking_groups
+from hardmil.study.published import colon_nuclei
+
+
+def checked(run_out: str) -> dict[str, object]:
+    return json.loads(run_out.splitlines()[-1])["study"]
+
+
+def set_cells(study: Path, **cells: dict[int, object]) -> None:
+    """Change cells of the study's table: column, then line, then what to write."""
+    rows: list[dict[str, object]] = [dict(row) for row in read_table(study / "slides.csv")]
+    for column, changes in cells.items():
+        for line, value in changes.items():
+            rows[line][column] = value
+    write_table(study / "slides.csv", rows)
+
+
+def test_without_a_study_it_says_what_is_installed(hardmil: Hardmil) -> None:
+    run = hardmil("doctor", "--json")
+    assert run.code == 0
+    assert "device cpu" in run.out
+    assert set(json.loads(run.out.splitlines()[-1])) == {"versions", "readers", "devices", "failures"}
+
+
+def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
+    run = hardmil("doctor", study, "--json")
+    assert run.code == 0, run.err
+    assert "8 slides (4 normal, 4 tumour) of 8 cases" in run.out
+    assert "8 of 8 can be read" in run.out
+    assert "0 pairs of alike pictures in different cases, 0 within one" in run.out
+    assert checked(run.out) == {"slides": 8, "cases": 8, "alike": [], "one_case_each": []}
+    assert {path.name for path in study.iterdir()} == {"slides", "slides.csv", "study.yaml"}, "writes nothing"
+
+
+def test_a_copy_in_another_case_is_a_leak(hardmil: Hardmil, study: Path) -> None:
+    original = Image.open(study / "slides" / "000 a.png")
+    original.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(study / "slides" / "004 a.png", quality=70)
+    run = hardmil("doctor", study, "--json")
+    assert run.code == 1
+    assert "004 a (case case 4) is 000 a (case case 0), flipped, match 1.00" in run.out
+    assert "one case           case 0, case 4" in run.out
+    assert "give them one case_id" in " ".join(run.err.replace("│", " ").split())
+    found = checked(run.out)
+    assert found["one_case_each"] == [["case 0", "case 4"]]
+    assert found["alike"] == [
+        {
+            **{"kind": "near-duplicate", "slide_a": "000 a", "case_a": "case 0", "slide_b": "004 a"},
+            **{"case_b": "case 4", "b_is": "flipped", "score": 1.0, "is_leak": True},
+        }
+    ]
+    set_cells(study, case_id={4: "case 0"})
+    mended = hardmil("doctor", study)
+    assert mended.code == 0, mended.err
+    assert "0 pairs of alike pictures in different cases, 1 within one" in mended.out
+    assert "8 slides (4 normal, 4 tumour) of 7 cases" in mended.out
+
+
+def test_halves_of_one_picture_are_a_leak(hardmil: Hardmil, study: Path, phantom_slide: Path) -> None:
+    from hardmil.slides.reader import open_slide
+
+    with open_slide(phantom_slide) as slide:
+        rgb = slide.read(300, 220, 360, 240)
+    for name, half in (("000 a", rgb[:120]), ("001 a", rgb[120:])):
+        Image.fromarray(np.ascontiguousarray(half)).save(study / "slides" / f"{name}.png")
+    set_cells(study, path={0: "slides/000 a.png", 1: "slides/001 a.png"})
+    run = hardmil("doctor", study)
+    assert run.code == 1
+    assert "001 a (case case 1) lies below 000 a (case case 0), edges correlate 0." in run.out
+
+
+def test_all_that_is_wrong_is_named(hardmil: Hardmil, study: Path) -> None:
+    (study / "slides" / "001 a.bmp").write_bytes(b"not a picture")
+    set_cells(study, case_id={0: "x", 1: "x", 2: "x", 4: "x", 6: "x"})
+    run = hardmil("doctor", study, "--set", "patches.um_per_px=0.5", "--json")
+    assert run.code == 1
+    failures = json.loads(run.out.splitlines()[-1])["failures"]
+    assert "class 0: 1 cases, fewer than the 2 folds" in failures["folds"]
+    assert "001 a.bmp: is no image that is understood" in failures["001 a"]
+    assert "fill the mpp column" in failures["000 a"]
+    assert "1 case with both labels, which is no error" in run.out
+
+
+def test_splits_that_leak_and_a_table_that_cannot_be_used(hardmil: Hardmil, study: Path) -> None:
+    (study / "splits").mkdir()
+    ids = [row["slide_id"] for row in read_table(study / "slides.csv")]
+    rows: list[dict[str, object]] = [
+        {"train": a, "val": "", "test": b} for a, b in zip(ids[:4], ids[4:], strict=True)
+    ]
+    write_table(study / "splits" / "splits_0.csv", rows)
+    set_cells(study, case_id={0: "x", 7: "x"})
+    run = hardmil("doctor", study, "--set", "evaluation.splits=splits", "--json")
+    failures = json.loads(run.out.splitlines()[-1])["failures"]
+    assert "fold 0: case x is in train and in test" in failures["folds"]
+    set_cells(study, label={0: ""})
+    broken = hardmil("doctor", study)
+    assert broken.code == 1
+    assert "device cpu" in broken.out, "what is installed is said all the same"
+    assert "has no label" in " ".join(broken.err.replace("│", " ").split())
+
+
+def test_features_without_pictures_say_so(hardmil: Hardmil, feature_study: Path) -> None:
+    run = hardmil("doctor", feature_study)
+    assert run.code == 0, run.err
+    assert "12 slides without a path: not looked at" in run.out
+    assert "duplicates" not in run.out
+
+
+def test_groups_join_what_is_tied_through_others() -> None:
+    def pair(a: str, b: str) -> AlikePair:
+        return AlikePair("abutting", a, a, b, b, "below", 0.9)
+
+    within = AlikePair("abutting", "s", "z", "t", "z", "below", 0.9)
+    pairs = [pair("d", "c"), pair("a", "b"), within, pair("c", "a"), pair("e", "f"), pair("d", "b")]
+    assert leaking_groups(pairs) == [["a", "b", "c", "d"], ["e", "f"]]
+
+
+@pytest.mark.slow
+def test_colon_leaks_by_image_and_not_by_group(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> None:
+    root = data_dir / "CRCHistoPhenotypes_2016_04_28"
+    groups = {row["img"]: row["group_0.45_plus_by_eye"] for row in read_table(root / "abutting_groups.csv")}
+    rows: list[dict[str, object]] = []
+    for number in range(1, 101):
+        path = root / "Classification" / f"img{number}" / f"img{number}.bmp"
+        label = int(len(colon_nuclei(path, kind="epithelial")) > 0)
+        rows.append({"slide_id": f"img{number}", "case_id": f"img{number}", "label": label, "path": path})
+    write_table(tmp_path / "slides.csv", rows)
+    (tmp_path / "study.yaml").write_text("patches: {um_per_px: null}\n", encoding="utf-8")
+    run = hardmil("doctor", tmp_path, "--json")
+    assert run.code == 1
+    assert sum(pair["is_leak"] for pair in checked(run.out)["alike"]) == 61  # type: ignore[union-attr]
+    set_cells(tmp_path, case_id={number - 1: f"field {groups[str(number)]}" for number in range(1, 101)})
+    grouped = hardmil("doctor", tmp_path)
+    assert grouped.code == 0, grouped.err
+    assert "0 pairs of alike pictures in different cases, 61 within one" in grouped.out
