@@ -127,11 +127,42 @@ def test_splits_that_do_not_fit(tmp_path: Path):
     ):
         read_splits(tmp_path, ["a", "b"])
     _clam_splits(tmp_path, 0, {"train": ["a"], "validation": [], "tset": ["b"]})
-    with pytest.raises(TableError, match="no slide in column test; expected columns train, val, test"):
+    with pytest.raises(TableError, match="no slide in test of a fold; expected some in train and in test"):
         read_splits(tmp_path, ["a", "b"])
     (tmp_path / "splits_0.csv").write_bytes(b"train,test\n\xe4,b\n")
     with pytest.raises(TableError, match="no CSV in UTF-8"):
         read_splits(tmp_path, ["a", "b"])
+
+
+def _fold_table(folder: Path, *lines: str, head: str = "slide_id,fold_1,fold_0,label") -> Path:
+    path = folder / "folds.csv"
+    path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8-sig")
+    return path
+
+
+def test_folds_in_columns_of_a_table(tmp_path: Path):
+    lines = ("003,train,test,1", "001, Train ,train,0", "bad,test,train,0", "002,val,,1", "004,test,train,0")
+    first, second = read_splits(_fold_table(tmp_path, *lines), ["001", "002", "003", "004"], failed=["bad"])
+    assert (first.train.tolist(), first.test.tolist(), first.validation) == ([0, 3], [2], None)
+    assert (second.train.tolist(), second.test.tolist()) == ([0, 2], [3])
+    assert second.validation is not None
+    assert second.validation.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "head", "message"),
+    [
+        (["a,train"], "slide_id,fold", "no columns slide_id and fold_0"),
+        (["a,train"], "slide,fold_0", "no columns slide_id and fold_0"),
+        ([], "slide_id,fold_0", "no columns slide_id and fold_0"),
+        (["a,train", "b,tset"], "slide_id,fold_0", "line 3: fold_0 is 'tset'; expected train, val or test"),
+        (["a,train", "x,test"], "slide_id,fold_0", "column fold_0: 1 slides are not in the table, first x"),
+        (["a,train", "b,val"], "slide_id,fold_0", "no slide in test of a fold"),
+    ],
+)
+def test_columns_of_folds_that_do_not_fit(tmp_path: Path, lines: list[str], head: str, message: str):
+    with pytest.raises(TableError, match=message):
+        read_splits(_fold_table(tmp_path, *lines, head=head), ["a", "b"])
 
 
 def _column(path: Path, name: str) -> list[str]:
