@@ -9,7 +9,10 @@ import pytest
 import yaml
 from tests.commands.conftest import Hardmil, draw_slide, quick, read_table, write_table
 
+from hardmil.bags.bag import read_bag
 from hardmil.config import StudyConfig
+from hardmil.mil.bundle import load_bundle
+from hardmil.mil.inference import score_bags
 
 
 def test_init_writes_a_commented_study_and_keeps_what_is_there(hardmil: Hardmil, tmp_path: Path) -> None:
@@ -65,6 +68,51 @@ def test_whole_path_on_pixels(hardmil: Hardmil, study: Path, tmp_path: Path) -> 
     check_mined(study, n_hard=json.loads(mined.out.splitlines()[-1])["n_hard"])
 
     check_predictions(hardmil, study / "bundle", tmp_path)
+
+
+@pytest.mark.slow
+def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
+    """Slides to bundle to prediction with EfficientNet-Lite0, and the same answer from both commands."""
+    knobs = ["--set", "encode=efficientnet-lite0", "--set", "encode_px=32", *quick()]
+    encoded = hardmil("encode", study, *knobs)
+    assert encoded.code == 0, encoded.err
+    path = study / "features_efficientnet-lite0" / "001 a.h5"
+    with h5py.File(path) as file:
+        assert file["features"].shape[1] == 1280
+        assert file["features"].attrs["encoder"] == "efficientnet-lite0"
+    stamp = path.stat().st_mtime_ns
+    assert hardmil("encode", study, *knobs).code == 0
+    assert path.stat().st_mtime_ns == stamp
+    other = hardmil("train", study, *knobs, "--set", "encode_px=48")
+    assert other.code == 1
+    assert "made under other `patches` or `encode` knobs" in other.err
+
+    assert hardmil("train", study, *knobs, "--set", "arm=ours+instance").code == 0
+    slides = study / "slides"
+    output = tmp_path / "answers"
+    predicted = hardmil("predict", study / "bundle", *sorted(slides.glob("*.png")), "--output", output)
+    assert predicted.code == 0, predicted.err
+    bundle = load_bundle(study / "bundle")
+    for row in read_table(output / "predictions.csv"):
+        bag = read_bag(study / "features_efficientnet-lite0" / f"{row['slide_id']}.h5", case_id="", label=-1)
+        assert float(row["bag_score"]) == pytest.approx(
+            score_bags(bundle.network, [bag])[0].bag_score, abs=1e-3
+        )
+    refused = hardmil("predict", study / "bundle", slides / "000 a.png", "--features", study)
+    assert "makes its instances of slides (efficientnet-lite0)" in refused.err
+
+
+def test_verdicts_of_a_table_are_trained_on(hardmil: Hardmil, study: Path) -> None:
+    assert hardmil("encode", study).code == 0
+    (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,24,lesion\n", encoding="utf-8")
+    asking = ["--set", "arm=ours+verdicts", *quick("training.epochs=1")]
+    missing = hardmil("train", study, *asking)
+    assert "arm ours+verdicts: no verdict on any patch of the training slides" in missing.err
+    trained = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
+    assert trained.code == 0, trained.err
+    (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,25,lesion\n", encoding="utf-8")
+    wrong = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
+    assert "line 2: no patch of slide 001 a begins at x 24, y 25" in wrong.err
 
 
 def check_tables(run: Path) -> None:

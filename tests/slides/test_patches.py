@@ -78,6 +78,36 @@ def test_patches_lie_inside_apart_and_cover_all_but_the_remainder(width, height,
     assert covered.sum() == len(grid) * edge**2
 
 
+@settings(deadline=None)
+@given(
+    width=st.integers(8, 120),
+    height=st.integers(8, 90),
+    size=st.integers(8, 24),
+    share=st.floats(0, 0.9),
+)
+def test_patches_that_overlap_step_evenly_and_stay_inside(width, height, size, share):
+    overlap = int(share * size)
+    config = PatchConfig(size_px=size, overlap_px=overlap, um_per_px=None, min_tissue=0)
+    grid = place_patches(picture(width, height), config)
+    step = size - overlap
+    places = [(x, y) for y in range(0, height - size + 1, step) for x in range(0, width - size + 1, step)]
+    assert [tuple(corner) for corner in grid.coords.tolist()] == places
+
+
+def test_patches_that_overlap_keep_their_own_tissue():
+    tissue = np.zeros((20, 40), bool)
+    tissue[:, 20:] = True
+    config = PatchConfig(size_px=20, overlap_px=10, um_per_px=None, min_tissue=0.5)
+    grid = place_patches(picture(40, 20, tissue=tissue), config)
+    assert grid.coords.tolist() == [[10, 0], [20, 0]]
+    np.testing.assert_allclose(grid.tissue_share, [0.5, 1.0])
+
+
+def test_an_overlap_as_large_as_the_patch_is_refused():
+    with pytest.raises(ValueError, match="an overlap of 32 px is no less than a patch of 32 px"):
+        PatchConfig(overlap_px=32)
+
+
 def test_share_on_a_thumbnail_is_exact_between_its_pixels(monkeypatch: pytest.MonkeyPatch):
     """Patches of 27 px on a mask of 8 level-0 px a pixel: cells cut through the mask's pixels."""
     monkeypatch.setattr("hardmil.slides.tissue.MAX_EDGE_PX", 50)

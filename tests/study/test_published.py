@@ -18,6 +18,7 @@ from hardmil.study.published import (
     PublishedSet,
     colon_groups,
     colon_nuclei,
+    colon_truth,
     nucleus_corners,
     published_config,
     read_published,
@@ -66,6 +67,26 @@ def test_cells_the_paper_leaves_empty():
     assert sum(len(row) for arms in PAPER.values() for row in arms.values()) == 2 * (5 + 4 * 6)
 
 
+def test_truth_of_patches_by_hand():
+    nuclei = {
+        "epithelial": np.array([[1.0, 1.0], [15.4, 3.0]]),  # 0-based (0, 0) and (14, 2)
+        "fibroblast": np.array([[10.0, 10.0], [11.0, 1.0]]),  # (9, 9), the last of its patch, and (10, 0)
+        "inflammatory": np.zeros((0, 2)),
+        "others": np.array([[21.0, 20.5]]),  # (20, 20): 20.5 is rounded up, to 21
+    }
+    coords = np.array([[0, 0], [10, 0], [0, 10], [5, 5], [20, 20], [11, 11]])
+    # The second holds both kinds and counts as lesion; (9, 9) is in the fourth, (20, 20) in the last two.
+    assert colon_truth(coords, nuclei=nuclei, size_px=10).tolist() == [1, 1, 0, 2, 2, 2]
+
+
+def test_settings_for_an_encoder_are_cuts_of_its_own_and_the_defaults_of_features():
+    colon = published_config("colon", encode="efficientnet-lite0")
+    assert (colon.encode, colon.encode_px) == ("efficientnet-lite0", 112)
+    assert (colon.patches.size_px, colon.patches.overlap_px, colon.patches.equalise) == (64, 16, "none")
+    ucsb = published_config("ucsb", encode="efficientnet-lite0")
+    assert (ucsb.patches.size_px, ucsb.encode_px, ucsb.training.epochs) == (112, 224, None)
+
+
 def test_corners_of_nuclei_by_hand():
     # 1-based centres 1, 14 and 27.4 are pixels 0, 13 and 26; 10.5 rounds up to pixel 10.
     centres = np.array([[1, 14], [27.4, 14.49], [10.5, 500]])
@@ -111,6 +132,16 @@ def test_colon_in_a_grid(colon: PublishedSet):
         assert np.all(bag.coords % 27 == 0)
         assert bag.coords.max() <= 17 * 27
         assert len(np.unique(bag.coords, axis=0)) == len(bag)
+
+
+def test_colon_truth_says_what_the_label_says(colon: PublishedSet):
+    for bag in colon.bags:
+        codes = colon.truth[bag.slide_id]
+        assert codes.shape == (len(bag),)
+        # An epithelial nucleus may lie on a patch that was dropped, never on one of a negative image.
+        assert bag.label == 1 or not np.any(codes == 1)
+    share = np.mean([np.mean(colon.truth[b.slide_id] == 1) for b in colon.bags if b.label == 1])
+    assert 0.1 < share < 0.6
 
 
 def test_colon_cases_are_its_41_groups(colon: PublishedSet):

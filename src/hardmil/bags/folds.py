@@ -142,7 +142,7 @@ def _read_split_files(folder: Path, slide_ids: Sequence[str], failed: Collection
     }
     if not numbered:
         raise TableError(
-            f"{folder}: no splits_0.csv; expected CLAM's splits, one file a fold, or a table of columns fold_0"
+            f"{folder}: no splits_0.csv; expected CLAM's splits, one file a fold, or a table with fold_0"
         )
     positions = {slide_id: position for position, slide_id in enumerate(slide_ids)}
     return [_read_split(path, positions, failed) for _, path in sorted(numbered.items())]
