@@ -1,0 +1,247 @@
+"""The recorded runs behind docs/reproduction.md: made, kept as rows, and turned into its tables.
+
+    python benchmarks/reproduction.py --data DIR --output DIR --sitting frozen   # resumable; hours
+    python benchmarks/reproduction.py --output DIR --collect                     # rows -> docs/reproduction/
+    python benchmarks/reproduction.py --table                                    # rows -> Markdown
+
+A sitting begins from the rows that are there already: those of an equal config hash are not run again. One
+repeat after the other, so that what is cut short has whole repeats. `--data` holds the colon set and the
+UCSB set, each in a folder of its own in its original layout.
+"""
+
+import argparse
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hardmil.commands.arms_table import HEADINGS, cell, mined_cell, short
+from hardmil.commands.reproduce import FOLDS, Reproduction, reproduce
+from hardmil.commands.statistics_tables import SHOWN, difference_cell
+from hardmil.metrics import MeanSE
+from hardmil.study.comparisons import Comparison, compare_arms, not_comparable
+from hardmil.study.intervals import Interval, intervals, resample_arms
+from hardmil.study.pooled import pool_predictions
+from hardmil.study.published import PAPER, Published
+from hardmil.study.results import RESULTS, TRIAL, Row, read_rows, trial_name, write_rows
+from hardmil.study.statistics import ArmSummary, summarise
+
+KEPT = Path(__file__).parents[1] / "docs" / "reproduction"
+KEPT_PREDICTIONS = (*TRIAL, "slide_id", "case_id", "label", "bag_score", "op_prediction")
+POSITIVE = {"colon": "epithelial", "ucsb": "malignant"}
+LITE0 = "efficientnet-lite0"
+FIRST = ("abmil", "mean", "ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance")
+SECOND = (
+    *("gated", "max", "noisy-and", "quantile", "ours+sb", "ours+mb", "ours+fmb"),
+    *("ours+fmb-oof-continue", "ours+fmb-oof-continue@random"),
+    *("ours+fmb-equal-oof", "ours+fmb-stratified-oof", "ours+fmb-oof-rounds"),
+    *("ours+inject-positive-oof", "ours+inject-positive-oof@random"),
+    *("ours+inject-oof", "ours+inject-oof@random", "ours+inject-negative-oof"),
+    *("ours+weigh-oof", "ours+weigh-oof@random", "ours+instance-hardest"),
+    *("ours+instance+inject-positive-oof", "ours+instance+inject-positive-oof@random"),
+)
+CHOICES = ("attention", "random", "uncertainty", "spread")
+BUDGETS = (2, 5, 10, 20)
+VERDICTS = tuple(f"ours+instance+verdicts-{n}-{choice}" for choice in CHOICES for n in BUDGETS)
+CNN = ("abmil", "ours", "ours+fmb-oof", "ours+fmb-oof@random")
+CNN_KNOBS = ("training.lr=1.5e-4", "evaluation.operating_folds=0")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One setting of `hardmil reproduce`, its arms, and how often."""
+
+    data: str
+    split: str
+    arms: Sequence[str]
+    repeats: int = 5
+    encoder: str | None = LITE0
+    epochs: int | None = None
+    overrides: Sequence[str] = ()
+
+
+SITTINGS = {
+    "frozen": [Run(data, split, FIRST) for split in ("group", "image") for data in ("ucsb", "colon")],
+    "frozen-more": [Run(data, split, SECOND) for split in ("group", "image") for data in ("ucsb", "colon")],
+    "verdicts": [Run("colon", "group", VERDICTS, repeats=1)],
+    "sdr-svm": [Run("ucsb", split, ("sdr-svm",), encoder=None) for split in ("group", "image")],
+    # Reduced: the paper has 5 repeats of 120 epochs at 5e-5.
+    "cnn": [Run("colon", "group", CNN, repeats=1, encoder=None, epochs=40, overrides=CNN_KNOBS)],
+}
+
+
+def sit(runs: Sequence[Run], *, data: Path, output: Path) -> None:
+    """Run what is not there yet, repeat by repeat, and keep the rows after each."""
+    for repeats in range(1, max(run.repeats for run in runs) + 1):
+        for run in (run for run in runs if run.repeats >= repeats):
+            folder = output / run.data
+            for name in ("results", "predictions"):
+                _begin_from(KEPT / run.data / f"{name}.csv", folder / f"{name}.csv")
+            asked = Reproduction(
+                repeats=repeats,
+                epochs=run.epochs,
+                arms=tuple(run.arms),
+                split=run.split,
+                encoder=run.encoder,
+            )
+            place = data / ("ucsb_breast" if run.data == "ucsb" else "CRCHistoPhenotypes_2016_04_28")
+            reproduce(run.data, data=place, output=folder, asked=asked, overrides=run.overrides)
+            collect(folder, to=KEPT / run.data)
+
+
+def _begin_from(kept: Path, path: Path) -> None:
+    if kept.exists() and not path.exists():
+        rows = read_rows(kept)
+        write_rows(path, rows, columns=tuple(rows[0]))
+
+
+def collect(folder: Path, *, to: Path) -> None:
+    """Put the rows of a folder into the place of any that are kept of the same trials."""
+    for name, columns in (("results", RESULTS), ("predictions", KEPT_PREDICTIONS)):
+        new = [_shortened(row) for row in read_rows(folder / f"{name}.csv")]
+        known = {trial_name(row) for row in new}
+        old = [row for row in read_rows(to / f"{name}.csv") if trial_name(row) not in known]
+        rows = sorted([*old, *new], key=lambda row: (row["patches"], row["split"], *_place(row)))
+        write_rows(to / f"{name}.csv", rows, columns=columns)
+
+
+def _place(row: Row) -> tuple[str, int, int]:
+    return row["arm"], int(row["repeat"]), int(row["fold"])
+
+
+def _shortened(row: Row) -> Row:
+    """A row whose score has seven digits: enough to order bags, and half of the file."""
+    return row | {"bag_score": f"{float(row['bag_score']):.7g}"} if "bag_score" in row else row
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All rows of a set under one split and one way of making instances, summed up."""
+
+    data: str
+    split: str
+    patches: str
+    arms: Sequence[ArmSummary]
+    intervals: Sequence[Interval]
+    comparisons: Sequence[Comparison]
+    hours: float
+
+
+def settings() -> list[Setting]:
+    """What the kept rows say, setting by setting."""
+    found: list[Setting] = []
+    for data in ("colon", "ucsb"):
+        results, predictions = (read_rows(KEPT / data / f"{n}.csv") for n in ("results", "predictions"))
+        for split, patches in sorted({(row["split"], row["patches"]) for row in results}):
+            here = [row for row in results if (row["split"], row["patches"]) == (split, patches)]
+            here = _whole_repeats(here, n_folds=FOLDS[data])
+            names = {trial_name(row) for row in here}
+            said = [row for row in predictions if trial_name(row) in names]
+            found.append(_setting(data, split=split, patches=patches, results=here, predictions=said))
+    return found
+
+
+def _whole_repeats(results: list[Row], *, n_folds: int) -> list[Row]:
+    """The rows of repeats that an arm has all folds of; of an arm without one, what there is of its first."""
+    by_arm: dict[str, dict[str, list[Row]]] = {}
+    for row in results:
+        by_arm.setdefault(row["arm"], {}).setdefault(row["repeat"], []).append(row)
+    kept: list[Row] = []
+    for repeats in by_arm.values():
+        whole = [rows for rows in repeats.values() if len(rows) == n_folds]
+        kept += [row for rows in whole or [repeats[min(repeats, key=int)]] for row in rows]
+    return kept
+
+
+def _setting(data: str, *, split: str, patches: str, results: list[Row], predictions: list[Row]) -> Setting:
+    resampled = resample_arms(pool_predictions(predictions, positive=POSITIVE[data]), seed=0)
+    for arm, other in not_comparable(resampled):
+        print(f"<!-- {data}, {split}, {patches}: {arm} and {other} rest on other repeats: not compared -->")
+    return Setting(
+        data,
+        split,
+        patches,
+        summarise(results, predictions=predictions, positive=POSITIVE[data]),
+        intervals(resampled),
+        compare_arms(resampled),
+        hours=sum(float(row["seconds"]) for row in results) / 3600,
+    )
+
+
+def markdown(setting: Setting) -> list[str]:
+    """The tables of one setting: arms beside the paper's, then differences."""
+    n_trials = max(one.n_trials for one in setting.arms)
+    lines = [
+        f"### {setting.data}, split by {setting.split}, {setting.patches}",
+        "",
+        f"At most {n_trials} trials an arm; {setting.hours:.1f} hours of one core in all.",
+        "",
+        *_table(["arm", *HEADINGS.values(), "instance AUC", "trials", "mined"], _arm_rows(setting)),
+    ]
+    differences = _difference_rows(setting.comparisons)
+    if differences:
+        lines += ["", *_table(["arm minus other", *SHOWN.values()], differences)]
+    return [*lines, ""]
+
+
+def _arm_rows(setting: Setting) -> list[list[str]]:
+    limits = {(one.arm, one.metric): one for one in setting.intervals}
+    rows: list[list[str]] = []
+    for one in setting.arms:
+        cells = [cell(one.values[name]) + _limits(limits.get((one.arm, name))) for name in HEADINGS]
+        rows.append(
+            [f"`{one.arm}`", *cells, cell(one.values["instance_auc"]), str(one.n_trials), mined_cell(one)]
+        )
+        if one.arm in PAPER[setting.data]:
+            paper = PAPER[setting.data][one.arm]
+            rows.append(["*paper*", *(_published(paper.get(name)) for name in HEADINGS), "", "", ""])
+    return rows
+
+
+def _limits(interval: Interval | None) -> str:
+    """Intervals of the rates that the claim is about; elsewhere they would only crowd the table."""
+    if interval is None or interval.metric not in ("fpr_op", "fpr_at_sens_90") or math.isnan(interval.low):
+        return ""
+    return f" [{short(interval.low)}, {short(interval.high)}]"
+
+
+def _difference_rows(comparisons: Iterable[Comparison]) -> list[list[str]]:
+    pairs: dict[tuple[str, str], dict[str, Comparison]] = {}
+    for one in comparisons:
+        pairs.setdefault((one.arm, one.other), {})[one.metric] = one
+    return [
+        [f"`{arm}` minus `{other}`", *(difference_cell(found[name]) for name in SHOWN)]
+        for (arm, other), found in pairs.items()
+    ]
+
+
+def _published(value: Published | None) -> str:
+    return "" if value is None else f"*{cell(MeanSE(value.mean, value.se or math.nan, 1, 0))}*"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, help="folder of the two sets")
+    parser.add_argument("--output", type=Path, default=Path("reproduction"), help="folder to work in")
+    parser.add_argument("--sitting", choices=SITTINGS, help="what to run")
+    parser.add_argument("--collect", action="store_true", help="keep the rows of --output")
+    parser.add_argument("--table", action="store_true", help="print the tables of the kept rows")
+    asked = parser.parse_args()
+    if asked.sitting:
+        if asked.data is None:
+            parser.error("--sitting needs --data")
+        sit(SITTINGS[asked.sitting], data=asked.data, output=asked.output)
+    if asked.collect:
+        for folder in (path for path in asked.output.iterdir() if (path / "results.csv").exists()):
+            collect(folder, to=KEPT / folder.name)
+    if asked.table:
+        for setting in settings():
+            print("\n".join(markdown(setting)))
+
+
+if __name__ == "__main__":
+    main()
