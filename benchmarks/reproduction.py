@@ -2,7 +2,7 @@
 
     python benchmarks/reproduction.py --data DIR --output DIR --sitting frozen   # resumable; hours
     python benchmarks/reproduction.py --output DIR --collect                     # rows -> docs/reproduction/
-    python benchmarks/reproduction.py --table                                    # rows -> Markdown
+    python benchmarks/reproduction.py --table                                    # rows -> docs/reproduction.md
 
 A sitting begins from the rows that are there already: those of an equal config hash are not run again. One
 repeat after the other, so that what is cut short has whole repeats. `--data` holds the colon set and the
@@ -27,6 +27,8 @@ from hardmil.study.results import RESULTS, TRIAL, Row, read_rows, trial_name, wr
 from hardmil.study.statistics import ArmSummary, summarise
 
 KEPT = Path(__file__).parents[1] / "docs" / "reproduction"
+DOCUMENT = KEPT.with_suffix(".md")
+BEGIN, END = "<!-- tables: made by benchmarks/reproduction.py --table -->", "<!-- end of tables -->"
 KEPT_PREDICTIONS = (*TRIAL, "slide_id", "case_id", "label", "bag_score", "op_prediction")
 POSITIVE = {"colon": "epithelial", "ucsb": "malignant"}
 LITE0 = "efficientnet-lite0"
@@ -156,7 +158,7 @@ def _whole_repeats(results: list[Row], *, n_folds: int) -> list[Row]:
 def _setting(data: str, *, split: str, patches: str, results: list[Row], predictions: list[Row]) -> Setting:
     resampled = resample_arms(pool_predictions(predictions, positive=POSITIVE[data]), seed=0)
     for arm, other in not_comparable(resampled):
-        print(f"<!-- {data}, {split}, {patches}: {arm} and {other} rest on other repeats: not compared -->")
+        print(f"{data}, {split}, {patches}: {arm} and {other} rest on other repeats: not compared")
     return Setting(
         data,
         split,
@@ -182,6 +184,13 @@ def markdown(setting: Setting) -> list[str]:
     if differences:
         lines += ["", *_table(["arm minus other", *SHOWN.values()], differences)]
     return [*lines, ""]
+
+
+def write_tables(lines: Sequence[str]) -> None:
+    """Put the tables between their marks in the document."""
+    before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    DOCUMENT.write_text(before + "\n".join([BEGIN, "", *lines, END]) + after, encoding="utf-8")
 
 
 def _arm_rows(setting: Setting) -> list[list[str]]:
@@ -229,7 +238,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("reproduction"), help="folder to work in")
     parser.add_argument("--sitting", choices=SITTINGS, help="what to run")
     parser.add_argument("--collect", action="store_true", help="keep the rows of --output")
-    parser.add_argument("--table", action="store_true", help="print the tables of the kept rows")
+    parser.add_argument("--table", action="store_true", help="put the tables into the document")
     asked = parser.parse_args()
     if asked.sitting:
         if asked.data is None:
@@ -239,8 +248,7 @@ def main() -> None:
         for folder in (path for path in asked.output.iterdir() if (path / "results.csv").exists()):
             collect(folder, to=KEPT / folder.name)
     if asked.table:
-        for setting in settings():
-            print("\n".join(markdown(setting)))
+        write_tables([line for setting in settings() for line in markdown(setting)])
 
 
 if __name__ == "__main__":

@@ -34,13 +34,17 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
     source are given; None takes that default.
 
     Args:
-        pooling: adaptive-attention (Li et al. 2019), attention or gated-attention (Ilse et al. 2018).
-        mining: none, sb, mb or fmb: the hard bags of a second training.
+        pooling: adaptive-attention (Li et al. 2019), attention or gated-attention (Ilse et al. 2018), mean,
+            max, noisy-and or quantile.
+        mining: none, or what a second training is given: hard bags (sb, mb, fmb), mined instances inside its
+            own bags (inject), or more weight on them in the instance loss (weigh).
         mining_source: train, or out-of-fold: the model that names false positives.
         cluster_weights: size, equal or stratified: how fmb picks clusters.
         n_clusters: K-means clusters of fmb.
         inner_folds: Folds of out-of-fold mining.
         rounds: Times to mine and retrain.
+        retrain: scratch or continue: whether the second training begins anew or from the first model.
+        inject_into: both, positive or negative: the bags that inject puts instances into.
         instance_loss: Weight of the term by which every instance of a negative bag is negative.
         lam: Weight of the pseudo-negative instances.
         epochs: Passes over the bags.
@@ -69,6 +73,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         n_clusters: int = 4,
         inner_folds: int = 4,
         rounds: int = 1,
+        retrain: str = "scratch",
+        inject_into: str = "both",
         instance_loss: float = 0.0,
         lam: float = 2.0,
         epochs: int | None = None,
@@ -88,6 +94,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         self.n_clusters = n_clusters
         self.inner_folds = inner_folds
         self.rounds = rounds
+        self.retrain = retrain
+        self.inject_into = inject_into
         self.instance_loss = instance_loss
         self.lam = lam
         self.epochs = epochs
@@ -179,7 +187,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
 
     def _study(self) -> StudyConfig:
         training = ("epochs", "lr", "weight_decay", "bags_per_step", "balance", "max_instances")
-        mining = ("cluster_weights", "n_clusters", "inner_folds", "rounds")
+        mining = ("cluster_weights", "n_clusters", "inner_folds", "rounds", "retrain", "inject_into")
         content = {
             "patches": {"equalise": self.equalise},
             "pooling": {"kind": self.pooling, "lam": self.lam},
