@@ -1,8 +1,8 @@
 """The recorded runs behind docs/reproduction.md: made, kept as rows, and turned into its tables.
 
-    python benchmarks/reproduction.py --data DIR --output DIR --sitting frozen   # resumable; hours
-    python benchmarks/reproduction.py --output DIR --collect                     # rows -> docs/reproduction/
-    python benchmarks/reproduction.py --table                                    # rows -> docs/reproduction.md
+    python benchmarks/reproduction.py --data DIR --output DIR --sitting frozen # resumable; hours
+    python benchmarks/reproduction.py --output DIR --collect                   # rows -> docs/reproduction/
+    python benchmarks/reproduction.py --table                                  # rows -> docs/reproduction.md
 
 A sitting begins from the rows that are there already: those of an equal config hash are not run again. One
 repeat after the other, so that what is cut short has whole repeats. `--data` holds the colon set and the

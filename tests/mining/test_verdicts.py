@@ -66,6 +66,9 @@ def test_judged_bags_carry_labels_and_lose_their_artefacts():
     np.testing.assert_array_equal(judged.instance_labels, [1, 0, NAN, NAN])
     assert other.instance_labels is None
     assert (len(unjudged), unjudged.instance_labels) == (6, None)
+    (dropped,) = judged_bags([_bag("a", 1)], verdicts={"a": np.array([-1, *[NAN] * 5], np.float32)})
+    assert dropped.coords[:, 0].tolist() == [10, 20, 30, 40, 50]
+    assert dropped.instance_labels is not None, "or a training on it would be taken for one on the whole bag"
     with pytest.raises(EmptyBagError, match="slide a: every patch was judged an artefact"):
         judged_bags([_bag("a", 1)], verdicts={"a": np.full(6, -1, np.float32)})
 

@@ -53,7 +53,10 @@ def demo_config(seed: int) -> StudyConfig:
         network=NetworkConfig(embedding_dim=128),
         training=TrainingConfig(epochs=12, lr=5e-4, max_instances=64),
         mining=MiningConfig(inner_folds=3),
+        # No operating point: it would train every arm four times.
         evaluation=EvaluationConfig(
-            arms=("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance"), splits="."
+            arms=("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance"),
+            splits=".",
+            operating_folds=0,
         ),
     )

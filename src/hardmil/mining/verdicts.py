@@ -98,10 +98,9 @@ def _judged(bag: Bag, *, values: Float[np.ndarray, " instance"]) -> Bag:
             f"slide {bag.slide_id}: every patch was judged an artefact; expected one that is not; take the "
             "slide out of the table"
         )
-    labels = values[kept].astype(np.float32)
-    if np.isnan(labels).all():
-        return bag if len(kept) == len(bag) else bag.take(kept)
-    return replace(bag.take(kept), instance_labels=labels)
+    if np.isnan(values).all():
+        return bag
+    return replace(bag.take(kept), instance_labels=values[kept].astype(np.float32))
 
 
 def chosen_verdicts(
