@@ -1,0 +1,146 @@
+"""The procedure with the other uses of what was mined: injection, weighing, verdicts, an encoder for FMB."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hardmil.bags.bag import Bag
+from hardmil.config import MiningConfig, ModelConfig
+from hardmil.errors import ConfigError
+from hardmil.mil.inference import score_bags
+from hardmil.mil.network import BagClassifier
+from hardmil.mil.training import Device, Extra, fit
+from hardmil.mining.injection import Distractors, NamedInstances
+from hardmil.mining.procedure import Mined, train_and_mine
+
+CPU = Device("cpu", bfloat16=False)
+CONFIG = ModelConfig.model_validate(
+    {
+        "network": {"embedding_dim": 8, "dropout": 0.1},
+        "pooling": {"attention_dim": 4},
+        "training": {"epochs": 4, "lr": 0.02},
+        "instance_loss": {"beta": 0.5},
+    }
+)
+
+
+def _bags(n: int = 12, shape: tuple[int, ...] = (4,)) -> list[Bag]:
+    rng = np.random.default_rng(0)
+    bags: list[Bag] = []
+    for i in range(n):
+        if len(shape) == 1:
+            instances = rng.normal(size=(6, *shape)).astype(np.float32)
+            instances[0, 0] += 4 * (i % 2)
+        else:
+            instances = rng.integers(0, 256, (6, *shape)).astype(np.uint8)
+        coords = np.stack([np.arange(6), np.full(6, i)], axis=1)
+        bags.append(Bag(f"s{i}", f"c{i}", i % 2, instances, coords, 1))
+    return bags
+
+
+class _Train:
+    """Trains, and remembers what each training was given besides its bags."""
+
+    def __init__(self) -> None:
+        self.extras: list[Extra | None] = []
+        self.bags: list[list[Bag]] = []
+
+    def __call__(
+        self,
+        bags: Sequence[Bag],
+        *,
+        config: ModelConfig,
+        seed: int,
+        extra: Extra | None = None,
+        start: BagClassifier | None = None,
+    ) -> BagClassifier:
+        self.extras.append(extra)
+        self.bags.append(list(bags))
+        return fit(bags, config=config, seed=seed, extra=extra, start=start, device=CPU)
+
+
+def _mine(train: _Train, *, bags: list[Bag] | None = None, reviewer: Any = None, **knobs: Any) -> Mined:
+    mining = MiningConfig.model_validate(
+        {"threshold": 0.0, "source": "out-of-fold", "inner_folds": 3, **knobs}
+    )
+    return train_and_mine(bags or _bags(), config=CONFIG, mining=mining, train=train, reviewer=reviewer)
+
+
+@pytest.mark.parametrize(("use", "kind"), [("inject", Distractors), ("weigh", NamedInstances)])
+@pytest.mark.parametrize("draw", ["hard", "random"])
+def test_what_was_mined_is_used_as_asked_and_so_is_its_control(use: str, kind: type, draw: str):
+    train = _Train()
+    mined = _mine(train, use=use, draw=draw)
+    *before, last = train.extras
+    assert before == [None] * 4
+    assert isinstance(last, kind)
+    assert [one.key for one in last.pool] == [one.key for one in mined.pool]
+    assert all(int(one.slide_id[1:]) % 2 == 0 for one in mined.pool), "of negative bags alone"
+    scores = [
+        [score.bag_score for score in score_bags(model, _bags())] for model in (mined.base, mined.model)
+    ]
+    assert scores[0] != scores[1], "the second training is another than the first"
+
+
+def test_rounds_of_injection_keep_inner_trainings_to_their_own_slides():
+    train = _Train()
+    _mine(train, use="inject", rounds=2)
+    for bags, extra in zip(train.bags, train.extras, strict=True):
+        if extra is not None:
+            assert extra.cases() <= {bag.case_id for bag in bags}
+
+
+def test_verdicts_come_before_mining_and_stay_in_every_training_after():
+    truth = {bag.slide_id: np.array([bag.label, 0, 0, 0, 0, 0], np.float32) for bag in _bags()}
+    train = _Train()
+    mined = _mine(train, reviewer=truth, use="weigh", verdict_budget=2, verdict_choice="random")
+    first, *after = train.bags
+    assert all(bag.instance_labels is None for bag in first)
+    for bags in after:
+        for bag in bags:
+            known = 0 if bag.instance_labels is None else int((~np.isnan(bag.instance_labels)).sum())
+            assert known == (2 if bag.label == 1 else 0)
+    assert mined.pool
+
+
+def test_without_a_budget_all_that_is_known_is_used():
+    known = {"s0": np.array([0, -1, np.nan, 0, 0, 0], np.float32), "s1": np.ones(6, np.float32)}
+    train = _Train()
+    _mine(train, reviewer=known, use="none")
+    judged = {bag.slide_id: bag for bag in train.bags[1]}
+    assert len(judged["s0"]) == 5
+    labels = judged["s1"].instance_labels
+    assert labels is not None
+    assert labels.tolist() == [1] * 6
+
+
+def tints(patches: np.ndarray) -> np.ndarray:
+    """Two groups: patches with more red than the middle, and the others."""
+    return (patches[..., 0].mean(axis=(1, 2)) > 127.5).astype(np.float32)[:, None] * np.ones((1, 2))
+
+
+def test_fmb_clusters_what_the_named_encoder_sees(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "own_encoders", sys.modules[__name__])
+    bags = _bags(6, shape=(24, 24, 3))
+    mining = {"use": "fmb", "n_clusters": 2, "encoder": "own_encoders:tints", "inner_folds": 2}
+    mined = _mine(_Train(), bags=bags, **mining)
+    by_id = {bag.slide_id: bag for bag in bags}
+    red = [tints(by_id[one.slide_id].instances[[one.instance]])[0, 0] for one in mined.pool]
+    assert len(set(red)) == 2, "the pool holds both"
+    assert len(set(zip(red, [one.cluster for one in mined.pool], strict=True))) == 2
+    with pytest.raises(ConfigError, match="encode: nothing: no such encoder"):
+        _mine(_Train(), bags=bags, **mining | {"encoder": "nothing"})
+
+
+def test_fmb_clusters_features_of_an_encoder_as_they_are():
+    bags = _bags()
+    mined = _mine(_Train(), bags=bags, use="fmb", n_clusters=2, encoder="efficientnet-lite0")
+    by_id = {bag.slide_id: bag for bag in bags}
+    features = np.stack([by_id[one.slide_id].instances[one.instance] for one in mined.pool])
+    clusters = np.array([one.cluster for one in mined.pool])
+    centres = np.stack([features[clusters == c].mean(axis=0) for c in (0, 1)])
+    distance = ((features[:, None] - centres[None]) ** 2).sum(axis=2)
+    assert (distance.argmin(axis=1) == clusters).all(), "each lies nearest to the centre of its own"
