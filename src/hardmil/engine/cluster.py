@@ -2,10 +2,13 @@
 
 import logging
 import os
+import socket
 from typing import Any, Generic
 
 from hardmil.engine.pool import Died, Engine, Item, Job, Outcome, Result, work
 from hardmil.errors import ConfigError
+
+PATIENCE_S = 10.0
 
 
 class Cluster(Generic[Item, Result]):
@@ -69,10 +72,18 @@ def _started(engine: Engine) -> Any:
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         return ray
     try:
+        _knock(engine.address)
         ray.init(address=engine.address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RpcError) as error:
         raise ConfigError(
             f"--address {engine.address}: no Ray answers there ({str(error).splitlines()[0]}); expected "
             "HOST:PORT of a head that `ray start --head` began, or no --address to start one here"
         ) from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nobody listens at HOST:PORT; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
