@@ -2,7 +2,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,6 @@ def test_a_worker_has_its_share_of_threads_before_anything_is_imported(monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning:ray")
 def test_ray_retries_sets_aside_and_stops_as_processes_do(tmp_path: Path):
     desk = Desk(tmp_path)
     ray = Engine("ray", workers=2)
@@ -180,7 +179,7 @@ def test_ray_retries_sets_aside_and_stops_as_processes_do(tmp_path: Path):
     assert float(desk.notes("a.begin")[0]) >= float(desk.notes("once.end")[0])
     assert str(os.getpid()) not in desk.notes("pids")
     with pytest.raises(FoldError, match="fold 3: leaks"):
-        _run(desk, ["sleep"], ["leak"], engine=replace(ray))
+        _run(desk, ["sleep"], ["leak"], engine=ray)
 
 
 @pytest.mark.slow

@@ -77,7 +77,8 @@ def _started(engine: Engine) -> Any:
     except (OSError, RuntimeError, ValueError, ray.exceptions.RpcError) as error:
         raise ConfigError(
             f"--address {engine.address}: no Ray answers there ({str(error).splitlines()[0]}); expected "
-            "HOST:PORT of a head that `ray start --head` began, or no --address to start one here"
+            "HOST:PORT of a head that `ray start --head` began, and if it asks for a token, as it does by "
+            "default, RAY_AUTH_MODE=token and RAY_AUTH_TOKEN; leave --address out to start a Ray here"
         ) from error
     return ray
 

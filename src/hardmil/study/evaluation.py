@@ -89,7 +89,7 @@ def evaluate_arms(
     """The trials that failed; of every other without a row under its hash, rows are put into the tables.
 
     Rows are put there as each trial ends, by this process alone, and end in the evaluation's order: the
-    tables are the same (but for `seconds`) wherever the trials ran.
+    tables are the same (but for `seconds`) wherever the trials ran, with equal numbers of threads.
 
     Raises:
         FoldError: If a case is on both sides of a fold, anything was fitted with a case outside the training,
