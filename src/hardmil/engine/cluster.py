@@ -60,7 +60,8 @@ def _started(engine: Engine) -> Any:
     # Nothing about a lab's runs leaves the house unasked.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray  # pyright: ignore[reportMissingImports]
+        import ray
+        from ray.exceptions import RayError
     except ImportError as error:
         raise ConfigError(
             "--engine ray: Ray is not installed; install it with pip install 'hardmil[ray]', or use "
@@ -74,7 +75,7 @@ def _started(engine: Engine) -> Any:
     try:
         _knock(engine.address)
         ray.init(address=engine.address, **quiet)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RpcError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise ConfigError(
             f"--address {engine.address}: no Ray answers there ({str(error).splitlines()[0]}); expected "
             "HOST:PORT of a head that `ray start --head` began, and if it asks for a token, as it does by "
