@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +52,8 @@ def _work(desk: Desk, item: str) -> str:
         raise FoldError("fold 3: leaks")
     elif what == "full":
         raise OSError(28, "No space left on device")
+    elif what == "slow":
+        time.sleep(1)
     elif what == "sleep":
         time.sleep(60)
     desk.note(f"{item}.end", time.monotonic())
@@ -89,19 +93,19 @@ def test_all_items_are_done_elsewhere_and_kept_here(tmp_path: Path):
 
 def test_the_first_of_a_group_runs_alone(tmp_path: Path):
     desk = Desk(tmp_path)
-    _run(desk, ["a", "b", "c"], ["d", "e"])
-    for first, rest in (("a", "bc"), ("d", "e")):
-        ended = float(desk.notes(f"{first}.end")[0])
-        assert all(float(desk.notes(f"{one}.begin")[0]) >= ended for one in rest)
+    _run(desk, ["slow", "a", "b"], ["c", "d"])
+    ended = float(desk.notes("slow.end")[0])
+    assert all(float(desk.notes(f"{one}.begin")[0]) >= ended for one in "ab")
+    assert all(float(desk.notes(f"{one}.begin")[0]) < ended for one in "cd"), "others go on meanwhile"
 
 
 def test_where_the_first_fails_the_next_goes_first(tmp_path: Path):
     desk = Desk(tmp_path)
-    kept, failures = _run(desk, ["fail", "a", "b"])
-    assert sorted(kept) == ["a", "b"]
+    kept, failures = _run(desk, ["fail", "slow", "b"])
+    assert sorted(kept) == ["b", "slow"]
     assert [(one.name, one.message) for one in failures] == [("fail", "ZeroDivisionError: a bug")]
     assert "in _work" in failures[0].traceback
-    assert float(desk.notes("b.begin")[0]) >= float(desk.notes("a.end")[0])
+    assert float(desk.notes("b.begin")[0]) >= float(desk.notes("slow.end")[0])
 
 
 def test_an_item_whose_worker_is_killed_is_tried_again(tmp_path: Path):
@@ -139,6 +143,41 @@ def test_an_error_that_concerns_all_ends_the_run_and_its_workers(
     for pid in desk.notes("pids"):
         with pytest.raises(ProcessLookupError, match="No such process"):
             os.kill(int(pid), 0)
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from tests.engine.test_schedule import Desk, _run
+
+if __name__ == "__main__":
+    _run(Desk(Path(sys.argv[1])), ["sleep"])
+"""
+
+
+def _lives(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_workers_leave_in_the_middle_of_an_item_when_their_parent_is_killed(tmp_path: Path):
+    desk, script = Desk(tmp_path), tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), *filter(None, sys.path)])}
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=environment)
+    end = time.monotonic() + 30
+    while not (pids := desk.notes("pids")) and time.monotonic() < end:
+        time.sleep(0.05)
+    parent.kill()
+    assert parent.wait() == -signal.SIGKILL
+    assert len(pids) == 1
+    end = time.monotonic() + 10
+    while _lives(pids[0]) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not _lives(pids[0])
 
 
 def _threads(shared: None, item: str) -> str:
