@@ -30,6 +30,9 @@ Set = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, for scripts.")]
 DeviceName = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+EngineName = Annotated[str, typer.Option("--engine", help="local, or ray for a cluster.")]
+Workers = Annotated[int, typer.Option(help="Trials side by side, each in a process of its own.")]
+Address = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray head; by default Ray is started here.")]
 OnlyFolds = Annotated[str | None, typer.Option(help="Run these folds alone, e.g. 0,1.")]
 
 
@@ -125,11 +128,15 @@ def evaluate(
     name: Annotated[str, typer.Option(help="Folder of the run below runs/.")] = "main",
     only_folds: OnlyFolds = None,
     device: DeviceName = None,
+    engine: EngineName = "local",
+    workers: Workers = 1,
+    address: Address = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Arms x repeats x folds: results.csv and report.html."""
     from hardmil.commands.evaluate import evaluate as run
+    from hardmil.engine import find_engine
 
     outcome = run(
         study,
@@ -137,6 +144,7 @@ def evaluate(
         name=name,
         only_folds=_numbers(only_folds),
         device=device,
+        engine=find_engine(engine, workers=workers, address=address),
         quiet=quiet,
     )
     _finish(outcome, as_json=as_json)
@@ -211,12 +219,16 @@ def reproduce(
     only_folds: OnlyFolds = None,
     overrides: Set = None,
     device: DeviceName = None,
+    engine: EngineName = "local",
+    workers: Workers = 1,
+    address: Address = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """The paper's table beside ours."""
     from hardmil.commands.reproduce import Reproduction
     from hardmil.commands.reproduce import reproduce as run
+    from hardmil.engine import find_engine
 
     asked = Reproduction(
         folds=folds,
@@ -235,6 +247,7 @@ def reproduce(
         asked=asked,
         overrides=overrides or (),
         device=device,
+        engine=find_engine(engine, workers=workers, address=address),
         quiet=quiet,
     )
     _finish(outcome, as_json=as_json)

@@ -28,6 +28,13 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Done(Generic[Result]):
+    """What came back of one item."""
+
+    result: Result
+
+
+@dataclass(frozen=True)
 class JobResults(Generic[Result]):
     """What came back, by name in the order of the items, and what did not."""
 
@@ -60,17 +67,47 @@ def run_jobs(
     with progress(label, total=len(todo), quiet=quiet) as step:
         for position, item in enumerate(todo):
             try:
-                done.results[name(item)] = function(item)
-            except Exception as error:
-                if isinstance(error, StoreError) or no_room_left(error):
-                    left = len(todo) - position
-                    raise StoreError(
-                        f"{error}\nStopped {label} at {name(item)}, {left} of {len(todo)} not done: "
-                        "each would fail the same way"
-                    ) from error
-                done.failures.append(_failure(name(item), error))
+                outcome = attempt(function, item, name=name(item))
+            except StoreError as error:
+                left = len(todo) - position
+                raise StoreError(
+                    f"{error}\nStopped {label} at {name(item)}, {left} of {len(todo)} not done: "
+                    "each would fail the same way"
+                ) from error
+            if isinstance(outcome, Failure):
+                done.failures.append(outcome)
+            else:
+                done.results[name(item)] = outcome.result
             step()
     return done
+
+
+def attempt(
+    function: Callable[[Item], Result],
+    item: Item,
+    *,
+    name: str,
+    stops: tuple[type[HardmilError], ...] = (StoreError,),
+) -> Done[Result] | Failure:
+    """What the function makes of one item, or why it could not.
+
+    Args:
+        function: Done once.
+        item: A slide, a trial.
+        name: What to call it in a failure.
+        stops: Errors that are no failure of this item alone; they are raised.
+
+    Raises:
+        StoreError: If the disk is full or the folder closed.
+    """
+    try:
+        return Done(function(item))
+    except stops:
+        raise
+    except Exception as error:
+        if no_room_left(error):
+            raise StoreError(str(error)) from error
+        return _failure(name, error)
 
 
 def print_failures(failures: list[Failure], *, log: Path | None = None) -> None:

@@ -72,7 +72,7 @@ def _evaluation(
 
 
 def _run(evaluation: Evaluation) -> None:
-    evaluate_arms(evaluation, device=CPU, quiet=True)
+    assert evaluate_arms(evaluation, device=CPU, quiet=True) == []
 
 
 def _rows(folder: Path) -> list[Row]:

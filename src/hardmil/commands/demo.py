@@ -38,7 +38,8 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
     cut = encode(folder, quiet=quiet)
     compared = evaluate(folder, name="demo", quiet=quiet)
     about = "slides are made up: they show how the program works, not how good it is on tissue"
-    return Outcome([*placed.lines, *cut.lines, about, *compared.lines], compared.values, compared.failures)
+    lines = [*placed.lines, *cut.lines, about, *compared.lines]
+    return Outcome(lines, compared.values, compared.failures, compared.log)
 
 
 def demo_config(seed: int) -> StudyConfig:

@@ -13,11 +13,13 @@ from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import Page, write_evaluation_report
 from hardmil.commands.statistics_tables import comparison_lines, write_statistics
 from hardmil.commands.study_folder import Study, open_study, study_bags, study_cohort
+from hardmil.engine import Engine
+from hardmil.errors import JobError
 from hardmil.files import write_run_record
 from hardmil.jobs import Failure, write_failures
 from hardmil.mil.training import find_device
 from hardmil.study.arms import arm
-from hardmil.study.evaluation import Evaluation, evaluate_arms, valid_rows
+from hardmil.study.evaluation import HERE, Evaluation, TrialRows, evaluate_arms, valid_rows
 from hardmil.study.trial import Cohort, operating_of
 
 
@@ -28,6 +30,7 @@ def evaluate(
     name: str = "main",
     only_folds: tuple[int, ...] | None = None,
     device: str | None = None,
+    engine: Engine = HERE,
     quiet: bool = False,
 ) -> Outcome:
     """Run the study's arms on the same folds and write the tables and the report to runs/<name>.
@@ -35,6 +38,7 @@ def evaluate(
     Raises:
         BagError: If no slide has a bag.
         FoldError: If the folds cannot be drawn, or leak.
+        JobError: If no trial could be done.
     """
     started = time.time()
     study = open_study(path, overrides=overrides)
@@ -55,16 +59,18 @@ def evaluate(
         operating=operating_of(config.evaluation),
     )
     where = find_device(device or config.device, precision=config.training.precision)
-    evaluate_arms(evaluation, device=where, quiet=quiet)
+    failed = evaluate_arms(evaluation, device=where, engine=engine, quiet=quiet)
+    failures = [*found.failures, *failed]
+    log = write_failures(evaluation.folder, failures)
     rows = valid_rows(evaluation)
+    check_any_done(rows, failed=failed, log=log)
     statistics = write_statistics(
         evaluation.folder, rows=rows, positive=study.manifest.classes[1], seed=config.seed
     )
-    log = write_failures(evaluation.folder, list(found.failures))
     record = config.model_dump(mode="json")
     write_run_record(evaluation.folder, "hardmil evaluate", config=record, seed=config.seed, started=started)
     report = write_evaluation_report(
-        _page(study, failures=found.failures), evaluation=evaluation, rows=rows, statistics=statistics
+        _page(study, failures=failures), evaluation=evaluation, rows=rows, statistics=statistics
     )
     lines = [
         *arms_table(statistics.summary, intervals=statistics.intervals),
@@ -77,7 +83,20 @@ def evaluate(
         "report": str(report),
         "arms": arms_values(statistics.summary),
     }
-    return Outcome(lines, values, found.failures, log)
+    return Outcome(lines, values, failures, log)
+
+
+def check_any_done(rows: TrialRows, *, failed: Sequence[Failure], log: Path | None) -> None:
+    """Check that there is a row to make tables of.
+
+    Raises:
+        JobError: If every trial failed.
+    """
+    if failed and not rows.results:
+        raise JobError(
+            f"none of {len(failed)} trials could be done; first: {failed[0].name}: {failed[0].message}; "
+            f"tracebacks of all in {log}"
+        )
 
 
 def study_folds(study: Study, *, cohort: Cohort, failures: Sequence[Failure]) -> list[list[Fold]]:

@@ -11,17 +11,19 @@ from hardmil.bags.encoder import encoded
 from hardmil.bags.folds import repeated_folds
 from hardmil.commands.arms_table import arms_table, arms_values
 from hardmil.commands.encode import encoder_of
+from hardmil.commands.evaluate import check_any_done
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import Page, write_evaluation_report
 from hardmil.commands.statistics_tables import comparison_lines, write_statistics
 from hardmil.config import StudyConfig, cut_config, model_config, resolve_config
 from hardmil.config_file import parse_study, put_overrides
+from hardmil.engine import Engine
 from hardmil.errors import ConfigError
 from hardmil.files import write_run_record
-from hardmil.jobs import progress
+from hardmil.jobs import Failure, progress, write_failures
 from hardmil.mil.training import find_device
 from hardmil.study.arms import Arm, arm
-from hardmil.study.evaluation import Evaluation, evaluate_arms, valid_rows
+from hardmil.study.evaluation import HERE, Evaluation, evaluate_arms, valid_rows
 from hardmil.study.published import (
     PAPER,
     PAPER_ARMS,
@@ -66,6 +68,7 @@ def reproduce(
     asked: Reproduction,
     overrides: Sequence[str] = (),
     device: str | None = None,
+    engine: Engine = HERE,
     quiet: bool = False,
 ) -> Outcome:
     """Run the paper's arms on its set, one row a (arm, repeat, fold); rows under an equal hash are kept.
@@ -73,6 +76,7 @@ def reproduce(
     Raises:
         ConfigError: If the set, the split or an arm is not known.
         TableError: If the set is not in the folder.
+        JobError: If no trial could be done.
     """
     started = time.time()
     config = reproduction_config(name, asked=asked, overrides=overrides)
@@ -99,12 +103,14 @@ def reproduce(
         operating=operating_of(config.evaluation),
     )
     where = find_device(device or "auto", precision=config.training.precision)
-    evaluate_arms(evaluation, device=where, quiet=quiet)
+    failures = evaluate_arms(evaluation, device=where, engine=engine, quiet=quiet)
+    log = write_failures(output, failures)
     rows = valid_rows(evaluation, also=_arms_there(output, config=config))
+    check_any_done(rows, failed=failures, log=log)
     statistics = write_statistics(output, rows=rows, positive=published.classes[1], seed=config.seed)
     record = config.model_dump(mode="json")
     write_run_record(output, f"hardmil reproduce {name}", config=record, seed=config.seed, started=started)
-    page = _page(name, published=published, config=config, split=asked.split)
+    page = _page(name, published=published, config=config, split=asked.split, failures=failures)
     report = write_evaluation_report(page, evaluation=evaluation, rows=rows, statistics=statistics)
     lines = [
         *published.notes,
@@ -115,15 +121,18 @@ def reproduce(
         f"report: {report}",
     ]
     values = {"folder": str(output), "report": str(report), "arms": arms_values(statistics.summary)}
-    return Outcome(lines, values)
+    return Outcome(lines, values, failures, log)
 
 
-def _page(name: str, *, published: PublishedSet, config: StudyConfig, split: str) -> Page:
+def _page(
+    name: str, *, published: PublishedSet, config: StudyConfig, split: str, failures: Sequence[Failure]
+) -> Page:
     return Page(
         title=f"The paper's table on {name}",
         question="Do hard bags lower the false positives, as Li et al. 2019 report?",
         paths=published.paths,
         config=config,
+        failures=failures,
         notes=published.notes,
         interval_notes=_interval_notes(name, split=split),
         mpp=dict.fromkeys(published.paths, published.mpp),

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from hardmil.bags.folds import Fold, check_folds
-from hardmil.config import BagKind
-from hardmil.errors import FoldError
-from hardmil.jobs import progress
+from hardmil.engine import Engine, run_groups
+from hardmil.errors import ConfigError, FoldError, StoreError
+from hardmil.jobs import Failure, attempt, progress
 from hardmil.mil.training import Device
 from hardmil.study.arms import Arm
 from hardmil.study.results import (
@@ -21,16 +23,21 @@ from hardmil.study.results import (
     replace_rows,
     trial_name,
     write_attention,
+    write_rows,
 )
+from hardmil.study.sharing import groups_of, trial_length
 from hardmil.study.trial import (
     Cohort,
     Operating,
     Trainer,
     Trial,
     TrialResult,
-    longest_training,
     run_trial,
 )
+
+# A leak, an arm that cannot be run as written, a full disk: no failure of one trial alone.
+STOPS = (FoldError, ConfigError, StoreError)
+HERE = Engine()
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,36 +83,93 @@ class Evaluation:
         return (self.seed * 1000 + repeat) * 1000 + fold
 
 
-def evaluate_arms(evaluation: Evaluation, *, device: Device, quiet: bool = False) -> None:
-    """Run every trial that has no row under its hash, and put its rows into the tables as it ends.
+def evaluate_arms(
+    evaluation: Evaluation, *, device: Device, engine: Engine = HERE, quiet: bool = False
+) -> list[Failure]:
+    """The trials that failed; of every other without a row under its hash, rows are put into the tables.
+
+    Rows are put there as each trial ends, by this process alone, and end in the evaluation's order: the
+    tables are the same (but for `seconds`) wherever the trials ran, with equal numbers of threads.
 
     Raises:
         FoldError: If a case is on both sides of a fold, anything was fitted with a case outside the training,
             or `only_folds` names a fold that is not there.
+        ConfigError: If an arm cannot be run as written, or the engine cannot be had.
+        StoreError: If the folder takes no more files.
     """
     _check_only_folds(evaluation)
     for folds in evaluation.folds:
         check_folds(folds, evaluation.cohort.cases)
     rows = {trial_name(row): row for row in read_rows(evaluation.folder / "results.csv")}
     todo = [trial for trial in evaluation.trials() if not _is_done(trial, evaluation, rows)]
+    if engine.is_here:
+        failures = _run_here(todo, evaluation=evaluation, device=device, quiet=quiet)
+    else:
+        failures = _run_elsewhere(todo, evaluation=evaluation, device=device, engine=engine, quiet=quiet)
+    _sort_tables(evaluation)
+    return failures
+
+
+def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, quiet: bool) -> list[Failure]:
+    """Trial after trial, each with its own bar over epochs."""
     kind = evaluation.cohort.bags[0].kind
+    failures: list[Failure] = []
     for number, trial in enumerate(todo, 1):
-        fold = f"repeat {trial.repeat + 1} fold {trial.fold_number + 1}"
-        label = f"[{number}/{len(todo)}] {trial.arm.name}, {fold}"
-        with progress(label, total=_length(trial, kind=kind), quiet=quiet) as step:
+        label = f"[{number}/{len(todo)}] {trial.name}"
+        with progress(label, total=trial_length(trial, kind=kind), quiet=quiet) as step:
             trainer = Trainer(
                 evaluation.folder / "trials",
                 evaluation.cohort.digest,
                 device,
                 on_epoch=lambda epoch, loss, step=step: step(),
             )
-            result = run_trial(trial, cohort=evaluation.cohort, trainer=trainer)
-        keep(trial, result=result, evaluation=evaluation)
+            run = partial(run_trial, cohort=evaluation.cohort, trainer=trainer)
+            outcome = attempt(run, trial, name=trial.name, stops=STOPS)
+        if isinstance(outcome, Failure):
+            failures.append(outcome)
+        else:
+            keep(trial, result=outcome.result, evaluation=evaluation)
+    return failures
 
 
-def _length(trial: Trial, *, kind: BagKind) -> int:
-    n_folds = trial.operating.n_folds if trial.operating else 0
-    return longest_training(trial.arm, kind=kind, n_operating_folds=n_folds)
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What a worker needs for any trial: the bags, the folder of trained networks, the device."""
+
+    cohort: Cohort
+    folder: Path
+    device: Device
+
+
+def run_on_bench(bench: Bench, trial: Trial) -> TrialResult:
+    """A trial, in a worker."""
+    trainer = Trainer(bench.folder, bench.cohort.digest, bench.device)
+    return run_trial(trial, cohort=bench.cohort, trainer=trainer)
+
+
+def _run_elsewhere(
+    todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, engine: Engine, quiet: bool
+) -> list[Failure]:
+    """Trials side by side; those that share a base wait for the first of them."""
+    if engine.kind == "ray" and device.name != "cpu":
+        raise ConfigError(
+            f"--engine ray: trains on the CPUs of its workers, found device {device.name}; add --device cpu, "
+            "or use --engine local"
+        )
+    cohort = evaluation.cohort
+    # Resolved: a worker of a cluster has a working folder of its own.
+    bench = Bench(cohort, evaluation.folder.resolve() / "trials", device)
+    return run_groups(
+        run_on_bench,
+        groups_of(todo, kind=cohort.bags[0].kind),
+        shared=bench,
+        engine=engine,
+        name=attrgetter("name"),
+        keep=lambda trial, result: keep(trial, result=result, evaluation=evaluation),
+        label=f"{len(todo)} trials",
+        stops=STOPS,
+        quiet=quiet,
+    )
 
 
 def _check_only_folds(evaluation: Evaluation) -> None:
@@ -143,6 +207,23 @@ def keep(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -> None:
         **asdict(result.metrics),
     }
     replace_rows(folder / "results.csv", [row], trial=identity, columns=RESULTS)
+
+
+def _sort_tables(evaluation: Evaluation) -> None:
+    """Put the rows of each table into the order of the trials, after those of other trials as they lie."""
+    whole = replace(evaluation, only_folds=None)
+    names = [trial_name(evaluation.identity(trial)) for trial in whole.trials()]
+    place = {name: position for position, name in enumerate(names)}
+    columns = {
+        "results.csv": RESULTS,
+        "predictions.csv": prediction_columns(evaluation.classes),
+        "hard_negatives.csv": HARD_NEGATIVES,
+    }
+    for name, of_table in columns.items():
+        rows = read_rows(evaluation.folder / name)
+        in_order = sorted(rows, key=lambda row: place.get(trial_name(row), -1))
+        if in_order != rows:
+            write_rows(evaluation.folder / name, in_order, columns=of_table)
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,11 @@ class Trial:
     seed: int
     operating: Operating | None = None
 
+    @property
+    def name(self) -> str:
+        """What a person reads of it, counted from 1."""
+        return f"{self.arm.name}, repeat {self.repeat + 1} fold {self.fold_number + 1}"
+
     def config_hash(self, cohort: Cohort) -> str:
         """Digits that change with anything the trial's numbers depend on."""
         mines = self.arm.mining.use != "none" or self.arm.asks

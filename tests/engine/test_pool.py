@@ -1,0 +1,49 @@
+import os
+import sys
+
+import pytest
+
+from hardmil.engine import Engine, find_engine, run_groups
+from hardmil.errors import ConfigError
+
+
+def test_engines_by_name():
+    assert find_engine() == Engine("local", 1, None)
+    assert find_engine().is_here
+    assert not find_engine(workers=2).is_here
+    ray = find_engine("ray", address="head:6379")
+    assert ray == Engine("ray", 1, "head:6379")
+    assert not ray.is_here
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"kind": "dask"}, "--engine dask: no such engine, expected local or ray"),
+        ({"workers": 0}, "--workers 0: expected 1 or more"),
+        ({"address": "head:6379"}, "--address head:6379: only Ray has one; add --engine ray"),
+    ],
+)
+def test_engines_that_are_not(asked: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        find_engine(**asked)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("workers", "asked", "threads"),
+    [(1, "", 6), (2, "", 3), (4, "", 1), (9, "", 1), (2, "2", 2), (2, "8", 3), (2, "4,2", 3), (2, "0", 3)],
+)
+def test_threads_are_shared_out(workers: int, asked: str, threads: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert Engine(workers=workers).threads == threads
+
+
+def test_without_ray_there_is_a_hint(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(
+        ConfigError, match=r"Ray is not installed; install it with pip install 'hardmil\[ray\]'"
+    ):
+        run_groups(
+            max, [["a"]], shared="", engine=Engine("ray"), name=str, keep=print, label="items", quiet=True
+        )
