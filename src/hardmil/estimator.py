@@ -19,7 +19,7 @@ from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import find_device
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
-from hardmil.study.trial import Trainer
+from hardmil.study.trainer import Trainer
 
 Instances = Shaped[np.ndarray, "_ ..."]
 Bags = Sequence[Instances] | Shaped[np.ndarray, " bag"]

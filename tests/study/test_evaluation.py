@@ -20,6 +20,7 @@ from hardmil.mil.training import Device, fit
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import Mined, train_and_mine
 from hardmil.study import evaluation as evaluation_module
+from hardmil.study import trainer as trainer_module
 from hardmil.study import trial as trial_module
 from hardmil.study.arms import arm
 from hardmil.study.evaluation import Evaluation, evaluate_arms, valid_rows
@@ -103,7 +104,7 @@ def test_mining_arms_and_controls_share_one_base(tmp_path: Path, monkeypatch: py
         n_fits.append(rest["extra"] is not None)
         return fit(bags, **rest)
 
-    monkeypatch.setattr(trial_module, "fit", counted)
+    monkeypatch.setattr(trainer_module, "fit", counted)
     _run(_evaluation(tmp_path, arms=ARMS))
     assert len(_rows(tmp_path)) == 15
     assert sorted(n_fits) == [False] * 3 + [True] * 12

@@ -23,6 +23,7 @@ from hardmil.errors import ConfigError
 from hardmil.mil.bundle import save_network
 from hardmil.mil.training import fit
 from hardmil.study import evaluation as evaluation_module
+from hardmil.study import trainer as trainer_module
 from hardmil.study import trial as trial_module
 from hardmil.study.evaluation import Bench, Evaluation, evaluate_arms, run_on_bench
 from hardmil.study.trial import Operating, Trial, TrialResult
@@ -73,7 +74,7 @@ def _dying(bench: Bench, trial: Trial) -> TrialResult:
             file.write(f"{path.parent.name}\n")
         save_network(path, network)
 
-    trial_module.fit, trial_module.save_network = killed, noted
+    trainer_module.fit, trainer_module.save_network = killed, noted
     return run_on_bench(bench, trial)
 
 

@@ -18,19 +18,19 @@ from hardmil.mil.training import Device, fit
 from hardmil.mining.hard_bags import HardBags
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
+from hardmil.study import trainer as trainer_module
 from hardmil.study import trial as trial_module
 from hardmil.study.arms import arm
 from hardmil.study.fisher import fit_fisher
+from hardmil.study.trainer import Trainer, weights_digest
 from hardmil.study.trial import (
     Cohort,
     Operating,
-    Trainer,
     Trial,
     longest_training,
     make_cohort,
     operating_of,
     run_trial,
-    weights_digest,
 )
 
 CPU = Device("cpu", bfloat16=False)
@@ -72,7 +72,7 @@ def n_fits(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         calls.append([bag.slide_id for bag in bags])
         return fit(bags, **rest)
 
-    monkeypatch.setattr(trial_module, "fit", counted)
+    monkeypatch.setattr(trainer_module, "fit", counted)
     return calls
 
 
@@ -277,7 +277,7 @@ def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(monkeypat
         trained.append(list(bags))
         return fit(bags, **rest)
 
-    monkeypatch.setattr(trial_module, "fit", seen)
+    monkeypatch.setattr(trainer_module, "fit", seen)
     result = run_trial(_trial("ours+verdicts-2-random"), cohort=cohort, trainer=_trainer(None, cohort))
     base, judged = trained
     assert all(bag.instance_labels is None for bag in base)

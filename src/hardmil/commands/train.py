@@ -18,7 +18,8 @@ from hardmil.mining.procedure import Mined, train_and_mine
 from hardmil.mining.verdicts import reviewer_digest
 from hardmil.study.arms import Arm, arm
 from hardmil.study.results import MINED, hard_negative_rows, write_rows
-from hardmil.study.trial import CODE_VERSION, Cohort, Trainer, longest_training
+from hardmil.study.trainer import CODE_VERSION, Trainer
+from hardmil.study.trial import Cohort, longest_training
 
 THRESHOLD = 0.5
 

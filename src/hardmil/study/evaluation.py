@@ -26,10 +26,10 @@ from hardmil.study.results import (
     write_rows,
 )
 from hardmil.study.sharing import groups_of, trial_length
+from hardmil.study.trainer import Trainer
 from hardmil.study.trial import (
     Cohort,
     Operating,
-    Trainer,
     Trial,
     TrialResult,
     run_trial,

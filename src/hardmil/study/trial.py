@@ -1,4 +1,4 @@
-"""One arm on one fold: base -> inner folds -> mine -> retrain -> test; each training kept and shared."""
+"""One arm on one fold: base -> inner folds -> mine -> retrain -> operating point -> test."""
 
 import hashlib
 import math
@@ -6,40 +6,29 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold, fewest_cases, inner_folds
 from hardmil.config import (
     BagKind,
     EvaluationConfig,
-    FisherConfig,
-    ModelConfig,
     fingerprint,
     resolve_config,
     wanted_sensitivity,
 )
 from hardmil.errors import ConfigError
-from hardmil.files import write_atomically
 from hardmil.metrics import BinaryMetrics, binary_metrics, predict_threshold_at_sensitivity
-from hardmil.mil.bundle import load_network, save_network
 from hardmil.mil.inference import BagScore, score_bags
-from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import Device, Extra, fit
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.mining.verdicts import Reviewer, reviewer_digest
-from hardmil.study import fisher
 from hardmil.study.arms import Arm
 from hardmil.study.fisher import FisherModel, fit_fisher, score_fisher
 from hardmil.study.leakage import Guard
+from hardmil.study.trainer import CODE_VERSION, Trainer
 from hardmil.study.truth import Truth, instance_auc, share_of_look_alikes, verdicts_of_truth
-
-# Raised whenever the same config would give other numbers: no result of older code is taken for a new one.
-CODE_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,87 +143,6 @@ class TrialResult:
     op_threshold: float = math.nan
     instance_auc: float = math.nan
     mined_look_alikes: float = math.nan
-
-
-@dataclass(frozen=True, eq=False)
-class Trainer:
-    """Trains networks, or takes from the folder those trained before from exactly the same."""
-
-    folder: Path | None
-    cohort_digest: str
-    device: Device
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None
-
-    def train(
-        self,
-        bags: Sequence[Bag],
-        *,
-        config: ModelConfig,
-        seed: int,
-        extra: Extra | None = None,
-        start: BagClassifier | None = None,
-    ) -> BagClassifier:
-        """`fit`, remembered."""
-        config = resolve_config(config, kind=bags[0].kind)
-
-        def fresh() -> BagClassifier:
-            return fit(
-                bags,
-                config=config,
-                seed=seed,
-                device=self.device,
-                extra=extra,
-                start=start,
-                on_epoch=self.on_epoch,
-            )
-
-        if self.folder is None:
-            return fresh()
-        key = fingerprint(
-            [
-                CODE_VERSION,
-                config.model_dump(mode="json"),
-                seed,
-                [(bag.slide_id, known_digest(bag)) for bag in bags],
-                self.cohort_digest,
-                [self.device.bfloat16, self.device.name.partition(":")[0]],
-                extra.fingerprint() if extra else None,
-                weights_digest(start) if start else None,
-            ]
-        )
-        path = self.folder / key / "model.safetensors"
-        if not path.exists():
-            save_network(path, fresh())
-        return load_network(path, device=self.device.name)
-
-    def describe(self, bag: Bag, *, config: FisherConfig) -> Float[np.ndarray, "patch descriptor"]:
-        """`fisher.describe`, remembered."""
-        if self.folder is None:
-            return fisher.describe(bag, config=config)
-        key = fingerprint([CODE_VERSION, self.cohort_digest, bag.slide_id, config.radii, config.step])
-        path = self.folder / "descriptors" / f"{key}.npy"
-        if not path.exists():
-            found = fisher.describe(bag, config=config)
-            with write_atomically(path) as draft:
-                np.save(draft, found)
-        return np.load(path)
-
-
-def weights_digest(network: BagClassifier) -> str:
-    """Digits that stand for a network's weights."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-def known_digest(bag: Bag) -> str | None:
-    """Digits that stand for what is known of a bag's instances besides its label; None if nothing is."""
-    if bag.instance_labels is None:
-        return None
-    kept = [bag.coords.tobytes(), bag.instance_labels.tobytes()]
-    return hashlib.blake2b(b"".join(kept), digest_size=8).hexdigest()
 
 
 def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
