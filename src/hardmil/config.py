@@ -225,7 +225,8 @@ class EvaluationConfig(Section):
     arms: tuple[str, ...] = Field(
         default=("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance"), min_length=1
     )
-    """Arms, base[+use[-option]...][@random]; all run on the same folds with the same seeds."""
+    """Arms, base[+use[-option]...][@random]; all run on the same folds with the same seeds. The control of an
+    arm that mines, @random, is run even where it is not named."""
     folds: int = Field(default=5, ge=2)
     """K of K-fold cross-validation, stratified by label, never splitting a case."""
     repeats: int = Field(default=1, ge=1)

@@ -4,7 +4,7 @@ import pytest
 
 from hardmil.config import MiningConfig, PoolingConfig, StudyConfig, TrainingConfig, model_config
 from hardmil.errors import ConfigError
-from hardmil.study.arms import arm
+from hardmil.study.arms import arm, with_controls
 
 PLAIN: dict[str, Any] = {"kind": "adaptive-attention", "beta": 0.0, "hardest": 1.0, "use": "none"}
 OOF = {"source": "out-of-fold"}
@@ -64,6 +64,19 @@ def test_names_and_what_they_change(name: str, differs: dict[str, Any]):
     instance_loss = model.instance_loss.model_copy(update=terms)
     assert found.model == model.model_copy(update={"pooling": pooling, "instance_loss": instance_loss})
     assert found.mining == mining.model_copy(update=expected)
+
+
+def test_an_arm_that_mines_brings_its_control():
+    names = ("ours", "ours+fmb-oof", "ours+instance", "ours+sb@random", "ours+sb", "ours+instance+weigh-oof")
+    assert with_controls(names) == (
+        *("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance", "ours+sb@random", "ours+sb"),
+        *("ours+instance+weigh-oof", "ours+instance+weigh-oof@random"),
+    )
+    assert with_controls(("noisy-and", "ours+verdicts-10", "ours")) == (
+        "noisy-and",
+        "ours+verdicts-10",
+        "ours",
+    )
 
 
 def test_the_arm_that_is_no_network():

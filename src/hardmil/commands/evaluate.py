@@ -18,7 +18,7 @@ from hardmil.errors import JobError
 from hardmil.files import write_run_record
 from hardmil.jobs import Failure, write_failures
 from hardmil.mil.training import find_device
-from hardmil.study.arms import arm
+from hardmil.study.arms import arm, with_controls
 from hardmil.study.evaluation import HERE, Evaluation, TrialRows, evaluate_arms, valid_rows
 from hardmil.study.trial import Cohort, operating_of
 
@@ -43,7 +43,7 @@ def evaluate(
     started = time.time()
     study = open_study(path, overrides=overrides)
     config = study.config
-    arms = [arm(name, study=config) for name in config.evaluation.arms]
+    arms = [arm(name, study=config) for name in with_controls(config.evaluation.arms)]
     found = study_bags(study, quiet=quiet)
     cohort = study_cohort(study, bags=found.bags)
     evaluation = Evaluation(

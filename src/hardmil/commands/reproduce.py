@@ -22,7 +22,7 @@ from hardmil.errors import ConfigError
 from hardmil.files import write_run_record
 from hardmil.jobs import Failure, progress, write_failures
 from hardmil.mil.training import find_device
-from hardmil.study.arms import Arm, arm
+from hardmil.study.arms import Arm, arm, with_controls
 from hardmil.study.evaluation import HERE, Evaluation, evaluate_arms, valid_rows
 from hardmil.study.published import (
     PAPER,
@@ -93,7 +93,7 @@ def reproduce(
     evaluation = Evaluation(
         cohort=cohort,
         folds=folds,
-        arms=[arm(one, study=config) for one in asked.arms or PAPER_ARMS],
+        arms=[arm(one, study=config) for one in with_controls(asked.arms or PAPER_ARMS)],
         classes=published.classes,
         folder=output,
         split=asked.split,

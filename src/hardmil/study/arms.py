@@ -1,6 +1,7 @@
 """An arm's name <-> its config: base[+use[-option]...][@random]."""
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hardmil.config import FisherConfig, MiningConfig, ModelConfig, Section, StudyConfig, model_config
@@ -88,6 +89,25 @@ def arm(name: str, *, study: StudyConfig) -> Arm:
     if at:
         mining = _as_control(name, mining=mining, control=control)
     return Arm(name, model, mining, asks)
+
+
+def with_controls(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, and after each arm that mines its random control, unless it is among them.
+
+    Without it nobody knows whether the hardness of what was mined did anything.
+    """
+    given = tuple(dict.fromkeys(names))
+    found: list[str] = []
+    for name in given:
+        found.append(name)
+        control = f"{name}@random"
+        if "@" not in name and _mines(name) and control not in given:
+            found.append(control)
+    return tuple(found)
+
+
+def _mines(name: str) -> bool:
+    return any(use.partition("-")[0] in MINING_USES for use in name.split("+")[1:])
 
 
 def _fisher_arm(name: str, *, study: StudyConfig) -> Arm:
