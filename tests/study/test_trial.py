@@ -5,24 +5,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold, inner_folds
-from hardmil.config import EvaluationConfig, ModelConfig, StudyConfig, model_config
-from hardmil.errors import BundleError, ConfigError
+from hardmil.config import EvaluationConfig, StudyConfig
+from hardmil.errors import ConfigError
 from hardmil.metrics import binary_metrics
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import Device, fit
-from hardmil.mining.hard_bags import HardBags
-from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.study import trainer as trainer_module
 from hardmil.study import trial as trial_module
 from hardmil.study.arms import arm
 from hardmil.study.fisher import fit_fisher
-from hardmil.study.trainer import Trainer, weights_digest
+from hardmil.study.trainer import Trainer
 from hardmil.study.trial import (
     Cohort,
     Operating,
@@ -130,66 +127,6 @@ def test_the_hash_of_an_arm_that_does_not_mine_does_not_mind_the_mining_knobs():
     cohort = make_cohort(_bags())
     study = STUDY.model_copy(update={"mining": STUDY.mining.model_copy(update={"n_clusters": 3})})
     assert _trial("ours").config_hash(cohort) == _trial("ours", study=study).config_hash(cohort)
-
-
-def test_a_training_is_remembered(tmp_path: Path, n_fits: list[list[str]]):
-    bags, config = _bags(), model_config(STUDY)
-    cohort = make_cohort(bags)
-    trainer = _trainer(tmp_path, cohort)
-    first = trainer.train(bags, config=config, seed=1)
-    again = trainer.train(bags, config=config, seed=1)
-    assert len(n_fits) == 1
-    expected = fit(bags, config=config, seed=1, device=CPU)
-    for model in (first, again):
-        assert weights_digest(model) == weights_digest(expected)
-        scores = [score.bag_score for score in score_bags(model, bags)]
-        assert scores == [score.bag_score for score in score_bags(expected, bags)]
-
-
-def test_a_training_from_anything_else_is_another(tmp_path: Path, n_fits: list[list[str]]):
-    bags, config = _bags(), model_config(STUDY)
-    trainer = _trainer(tmp_path, make_cohort(bags))
-    base = trainer.train(bags, config=config, seed=1)
-    pool = [HardInstance(1, "s0", "c0", 2, 0, 0, 16, 0.5, 0.9, 0, "train")]
-    mining = STUDY.mining.model_copy(update={"use": "sb"})
-    hard = HardBags(pool, {bag.slide_id: bag for bag in bags}, 1, mining, 1)
-    longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 3})})
-    trainer.train(bags, config=config, seed=2)
-    trainer.train(bags[:-1], config=config, seed=1)
-    trainer.train(bags, config=longer, seed=1)
-    trainer.train(bags, config=config, seed=1, extra=hard)
-    trainer.train(bags, config=config, seed=1, start=base)
-    replace(trainer, cohort_digest="other").train(bags, config=config, seed=1)
-    replace(trainer, device=Device("cpu", bfloat16=True)).train(bags, config=config, seed=1)
-    assert len(n_fits) == 8
-    assert len(list(tmp_path.glob("*/model.safetensors"))) == 8
-
-
-def test_a_trainer_without_a_folder_trains_each_time(n_fits: list[list[str]]):
-    trainer = _trainer(None, make_cohort(_bags()))
-    for _ in range(2):
-        trainer.train(_bags(), config=ModelConfig(training=STUDY.training), seed=1)
-    assert len(n_fits) == 2
-
-
-def test_a_damaged_training_is_named(tmp_path: Path):
-    trainer = _trainer(tmp_path, make_cohort(_bags()))
-    trainer.train(_bags(), config=model_config(STUDY), seed=1)
-    (path,) = tmp_path.glob("*/model.safetensors")
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(BundleError, match=rf"{path.parent.name}/model\.safetensors: not the weights"):
-        trainer.train(_bags(), config=model_config(STUDY), seed=1)
-
-
-def test_weights_digest_changes_with_a_weight():
-    model = BagClassifier(
-        ModelConfig.model_validate({"network": {"embedding_dim": 2, "dropout": 0.0}}), instance_shape=(3,)
-    )
-    before = weights_digest(model)
-    assert weights_digest(model) == before
-    with torch.no_grad():
-        model.classify.bias.add_(1e-6)
-    assert weights_digest(model) != before
 
 
 def test_a_trial_trains_on_its_training_fold_and_scores_its_test_fold(
