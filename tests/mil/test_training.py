@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -246,6 +247,21 @@ def test_thinning_keeps_each_instance_with_its_place():
     for features, (x, y) in zip(thin.instances, thin.coords, strict=True):
         assert y == 7 * x
         np.testing.assert_array_equal(features, bag.instances[x])
+
+
+def test_weights_stay_with_their_instances_in_a_part_of_a_bag(spy: _Spy):
+    """A step that takes 7 of 20 instances weighs those that were named, wherever they now stand."""
+    named = np.where(np.arange(20) == 19, 7, 1).astype(np.float32)
+    bags = [replace(bag.take(np.arange(20)), instance_weights=named) for bag in _bags(4, size=20)]
+    fit(bags, config=_config(max_instances=7, epochs=6), device=CPU)
+    last = {bag.slide_id: bag.instances[19].tolist() for bag in bags}
+    found: list[float] = []
+    for bag in (bag for step in spy.steps for bag in step):
+        assert bag.instance_weights is not None
+        is_named = (bag.instances == last[bag.slide_id]).all(axis=1)
+        np.testing.assert_array_equal(bag.instance_weights, np.where(is_named, 7, 1))
+        found += bag.instance_weights.tolist()
+    assert set(found) == {1.0, 7.0}
 
 
 class _Extra:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from hardmil.bags.bag import Bag
 from hardmil.config import MiningConfig
 from hardmil.mining.hard_instances import HardInstance
-from hardmil.mining.injection import Distractors, NamedInstances
+from hardmil.mining.injection import Distractors, weighed
 
 
 def _bag(name: str, label: int, n: int = 8) -> Bag:
@@ -91,16 +92,20 @@ def test_what_is_known_of_instances_stays_theirs():
 
 
 def test_named_instances_weigh_more_in_negative_bags_alone():
-    named = NamedInstances(POOL, MiningConfig(use="weigh", named_weight=7.0))
-    weights = named.mix(BAGS["s0"], epoch=3).instance_weights
-    assert weights is not None
-    assert weights.tolist() == [1, 1, 1, 7, 1, 7, 1, 1]
-    assert named.mix(BAGS["s1"], epoch=3) is BAGS["s1"]
-    assert named.draw(0) == []
+    pool = [*POOL, replace(POOL[0], slide_id="s1", case_id="c1")]
+    first, second, third, fourth = weighed(list(BAGS.values()), pool=pool, weight=7.0)
+    order = [bag.slide_id for bag in (first, second, third, fourth)]
+    assert order == ["s0", "s1", "s2", "s3"]
+    assert first.instance_weights is not None
+    assert first.instance_weights.tolist() == [1, 1, 1, 7, 1, 7, 1, 1]
+    assert third.instance_weights is not None
+    assert third.instance_weights.tolist() == [1, 7, 1, 1, 1, 1, 1, 1]
+    assert second is BAGS["s1"]
+    assert fourth is BAGS["s3"]
 
 
-@pytest.mark.parametrize("extra", [_distractors(), NamedInstances(POOL, MiningConfig(use="weigh"))])
-def test_within_keeps_the_instances_of_those_slides(extra: Distractors | NamedInstances):
+def test_within_keeps_the_instances_of_those_slides():
+    extra = _distractors()
     assert extra.cases() == {"c0", "c2"}
     inside = extra.within({"s2", "s3"})
     assert inside is not None

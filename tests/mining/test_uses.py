@@ -13,7 +13,7 @@ from hardmil.errors import ConfigError
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import Device, Extra, fit
-from hardmil.mining.injection import Distractors, NamedInstances
+from hardmil.mining.injection import Distractors
 from hardmil.mining.procedure import Mined, train_and_mine
 
 CPU = Device("cpu", bfloat16=False)
@@ -69,15 +69,35 @@ def _mine(train: _Train, *, bags: list[Bag] | None = None, reviewer: Any = None,
     return train_and_mine(bags or _bags(), config=CONFIG, mining=mining, train=train, reviewer=reviewer)
 
 
-@pytest.mark.parametrize(("use", "kind"), [("inject", Distractors), ("weigh", NamedInstances)])
 @pytest.mark.parametrize("draw", ["hard", "random"])
-def test_what_was_mined_is_used_as_asked_and_so_is_its_control(use: str, kind: type, draw: str):
+def test_what_was_mined_is_put_into_bags(draw: str):
     train = _Train()
-    mined = _mine(train, use=use, draw=draw)
+    mined = _mine(train, use="inject", draw=draw)
     *before, last = train.extras
     assert before == [None] * 4
-    assert isinstance(last, kind)
+    assert isinstance(last, Distractors)
     assert [one.key for one in last.pool] == [one.key for one in mined.pool]
+    _assert_trained_anew(mined)
+
+
+@pytest.mark.parametrize("draw", ["hard", "random"])
+def test_what_was_mined_weighs_more(draw: str):
+    train = _Train()
+    mined = _mine(train, use="weigh", draw=draw, named_weight=3.0)
+    assert train.extras == [None] * 5
+    *before, last = train.bags
+    assert all(bag.instance_weights is None for bags in before for bag in bags)
+    heavy = [
+        (bag.slide_id, int(j))
+        for bag in last
+        if bag.instance_weights is not None
+        for j in np.flatnonzero(bag.instance_weights == 3)
+    ]
+    assert sorted(heavy) == sorted(one.key for one in mined.pool)
+    _assert_trained_anew(mined)
+
+
+def _assert_trained_anew(mined: Mined) -> None:
     assert all(int(one.slide_id[1:]) % 2 == 0 for one in mined.pool), "of negative bags alone"
     scores = [
         [score.bag_score for score in score_bags(model, _bags())] for model in (mined.base, mined.model)

@@ -71,45 +71,23 @@ class Distractors:
         return np.array([(one.x, one.y) for one in self.pool], dtype=np.int64)
 
 
-@dataclass(frozen=True, eq=False)
-class NamedInstances:
-    """Mined instances that weigh more in the instance loss of the negative bags they lie in. Ours."""
+def weighed(bags: Sequence[Bag], *, pool: Sequence[HardInstance], weight: float | int) -> list[Bag]:
+    """The bags, mined instances of negative ones weighing `weight` in the instance loss, others 1. Ours."""
+    named: dict[str, list[int]] = {}
+    for one in pool:
+        named.setdefault(one.slide_id, []).append(one.instance)
+    return [
+        _with_weights(bag, named=named[bag.slide_id], weight=weight)
+        if bag.label == 0 and bag.slide_id in named
+        else bag
+        for bag in bags
+    ]
 
-    pool: Sequence[HardInstance]
-    config: MiningConfig
 
-    def draw(self, epoch: int) -> list[Bag]:
-        """No bag joins."""
-        return []
-
-    def mix(self, bag: Bag, *, epoch: int) -> Bag:
-        """The bag, its named instances weighing `named_weight`, any other 1."""
-        named = self._by_slide.get(bag.slide_id)
-        if named is None or bag.label != 0:
-            return bag
-        weights = np.ones(len(bag), dtype=np.float32)
-        weights[named] = self.config.named_weight
-        return replace(bag, instance_weights=weights)
-
-    def fingerprint(self) -> str:
-        """Changes with the instances named, or their weight."""
-        return fingerprint(["named", sorted(one.key for one in self.pool), self.config.named_weight])
-
-    def within(self, slide_ids: set[str]) -> "NamedInstances | None":
-        """The same with the instances of these slides alone; None if none is left."""
-        pool = [one for one in self.pool if one.slide_id in slide_ids]
-        return replace(self, pool=pool) if pool else None
-
-    def cases(self) -> set[str]:
-        """The cases that the instances came from."""
-        return {one.case_id for one in self.pool}
-
-    @cached_property
-    def _by_slide(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
-        for one in self.pool:
-            found.setdefault(one.slide_id, []).append(one.instance)
-        return found
+def _with_weights(bag: Bag, *, named: list[int], weight: float | int) -> Bag:
+    weights = np.ones(len(bag), dtype=np.float32)
+    weights[named] = weight
+    return replace(bag, instance_weights=weights)
 
 
 def _appended(bag: Bag, *, instances: np.ndarray, coords: np.ndarray) -> Bag:

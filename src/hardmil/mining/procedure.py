@@ -24,7 +24,7 @@ from hardmil.mining.hard_instances import (
     random_instances,
     with_clusters,
 )
-from hardmil.mining.injection import Distractors, NamedInstances
+from hardmil.mining.injection import Distractors, weighed
 from hardmil.mining.verdicts import Reviewer, chosen_verdicts, judged_bags
 
 
@@ -83,9 +83,11 @@ def train_and_mine(
     model, pool, n_bags, gained = base, [], 0, -np.inf
     if mining.use == "none":
         return Mined(base, base)
-    extra = None
+    given, extra = bags, None
     for number in range(1, mining.rounds + 1):
-        scores = _scores(bags, model=model, config=config, mining=mining, seed=seed, train=train, extra=extra)
+        scores = _scores(
+            given, model=model, config=config, mining=mining, seed=seed, train=train, extra=extra
+        )
         gain = _gain(bags, scores)
         if mining.source == "out-of-fold" and gain <= gained:
             break
@@ -102,24 +104,23 @@ def train_and_mine(
             )
         gained, n_bags = gain, n_bags + len(positive)
         pool = _clustered([*pool, *found], bags=bags, base=base, mining=mining, seed=seed)
-        extra = _extra(pool, bags=bags, n_bags=n_bags, mining=mining, seed=seed)
+        if mining.use == "weigh":
+            given = weighed(bags, pool=pool, weight=mining.named_weight)
+        else:
+            extra = _extra(pool, bags=bags, n_bags=n_bags, mining=mining, seed=seed)
         start = model if mining.retrain == "continue" else None
-        model = train(bags, config=config, seed=seed, extra=extra, start=start)
+        model = train(given, config=config, seed=seed, extra=extra, start=start)
     return Mined(model, base, tuple(pool), n_bags)
 
 
 def _extra(
     pool: Sequence[HardInstance], *, bags: Sequence[Bag], n_bags: int, mining: MiningConfig, seed: int
 ) -> Extra:
-    """What the second training is given: hard bags, or mined instances in its own bags."""
+    """What the second training is given besides its bags: hard bags, or instances to put into its own."""
     by_id = {bag.slide_id: bag for bag in bags}
-    match mining.use:
-        case "inject":
-            return Distractors(pool, by_id, mining, seed)
-        case "weigh":
-            return NamedInstances(pool, mining)
-        case _:
-            return HardBags(pool, by_id, mining.n_bags or n_bags, mining, seed)
+    if mining.use == "inject":
+        return Distractors(pool, by_id, mining, seed)
+    return HardBags(pool, by_id, mining.n_bags or n_bags, mining, seed)
 
 
 def _reviewed(

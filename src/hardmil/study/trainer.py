@@ -95,7 +95,8 @@ def weights_digest(network: BagClassifier) -> str:
 
 def known_digest(bag: Bag) -> str | None:
     """Digits that stand for what is known of a bag's instances besides its label; None if nothing is."""
-    if bag.instance_labels is None:
+    known = [bag.instance_labels, bag.instance_weights]
+    if all(values is None for values in known):
         return None
-    kept = [bag.coords.tobytes(), bag.instance_labels.tobytes()]
-    return hashlib.blake2b(b"".join(kept), digest_size=8).hexdigest()
+    kept = [b"" if values is None else values.tobytes() for values in known]
+    return hashlib.blake2b(b"|".join([bag.coords.tobytes(), *kept]), digest_size=8).hexdigest()
