@@ -11,6 +11,7 @@ UCSB set, each in a folder of its own in its original layout.
 
 import argparse
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,13 @@ from hardmil.commands.arms_table import HEADINGS, cell, mined_cell, short
 from hardmil.commands.reproduce import FOLDS, Reproduction, reproduce
 from hardmil.commands.statistics_tables import SHOWN, difference_cell
 from hardmil.metrics import MeanSE
-from hardmil.study.comparisons import Comparison, compare_arms, not_comparable
+from hardmil.study.comparisons import (
+    Comparison,
+    compare,
+    compare_arms,
+    holm_corrected,
+    not_comparable,
+)
 from hardmil.study.intervals import Interval, intervals, resample_arms
 from hardmil.study.pooled import pool_predictions
 from hardmil.study.published import PAPER, Published
@@ -45,8 +52,11 @@ SECOND = (
 CHOICES = ("attention", "random", "uncertainty", "spread")
 BUDGETS = (2, 5, 10, 20)
 VERDICTS = tuple(f"ours+instance+verdicts-{n}-{choice}" for choice in CHOICES for n in BUDGETS)
+WITHOUT_VERDICTS = "ours+instance"
+RATES = {"fpr_at_sens_90": "FPR@90", "fpr_at_sens_95": "FPR@95"}
 CNN = ("abmil", "ours", "ours+fmb-oof", "ours+fmb-oof@random")
-CNN_KNOBS = ("training.lr=1.5e-4", "evaluation.operating_folds=0")
+NO_OPERATING_POINT = ("evaluation.operating_folds=0",)
+CNN_KNOBS = ("training.lr=1.5e-4", *NO_OPERATING_POINT)
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,8 @@ class Run:
 SITTINGS = {
     "frozen": [Run(data, split, FIRST) for split in ("group", "image") for data in ("ucsb", "colon")],
     "frozen-more": [Run(data, split, SECOND) for split in ("group", "image") for data in ("ucsb", "colon")],
-    "verdicts": [Run("colon", "group", VERDICTS, repeats=1)],
+    # Without an operating point, which would be four times the work: the curve is of FPR@90 and AUC.
+    "verdicts": [Run("colon", "group", VERDICTS, repeats=1, overrides=NO_OPERATING_POINT)],
     "sdr-svm": [Run("ucsb", split, ("sdr-svm",), encoder=None) for split in ("group", "image")],
     # Reduced: the paper has 5 repeats of 120 epochs at 5e-5.
     "cnn": [Run("colon", "group", CNN, repeats=1, encoder=None, epochs=40, overrides=CNN_KNOBS)],
@@ -136,7 +147,11 @@ def settings() -> list[Setting]:
         results, predictions = (read_rows(KEPT / data / f"{n}.csv") for n in ("results", "predictions"))
         for split, patches in sorted({(row["split"], row["patches"]) for row in results}):
             here = [row for row in results if (row["split"], row["patches"]) == (split, patches)]
-            here = _whole_repeats(here, n_folds=FOLDS[data])
+            here = [row for row in here if "+verdicts" not in row["arm"]]
+            n_rows, here = len(here), _whole_repeats(here, n_folds=FOLDS[data])
+            if not here:
+                print(f"{data}, {split}, {patches}: {n_rows} trials, no whole repeat yet: not shown")
+                continue
             names = {trial_name(row) for row in here}
             said = [row for row in predictions if trial_name(row) in names]
             found.append(_setting(data, split=split, patches=patches, results=here, predictions=said))
@@ -144,15 +159,48 @@ def settings() -> list[Setting]:
 
 
 def _whole_repeats(results: list[Row], *, n_folds: int) -> list[Row]:
-    """The rows of repeats that an arm has all folds of; of an arm without one, what there is of its first."""
-    by_arm: dict[str, dict[str, list[Row]]] = {}
-    for row in results:
-        by_arm.setdefault(row["arm"], {}).setdefault(row["repeat"], []).append(row)
-    kept: list[Row] = []
-    for repeats in by_arm.values():
-        whole = [rows for rows in repeats.values() if len(rows) == n_folds]
-        kept += [row for rows in whole or [repeats[min(repeats, key=int)]] for row in rows]
-    return kept
+    """The rows of repeats that an arm has all folds of."""
+    counts = Counter((row["arm"], row["repeat"]) for row in results)
+    return [row for row in results if counts[row["arm"], row["repeat"]] == n_folds]
+
+
+def verdict_curve() -> list[str]:
+    """What verdicts on patches of positive images are worth, on the one repeat that they were run on."""
+    results, predictions = (read_rows(KEPT / "colon" / f"{n}.csv") for n in ("results", "predictions"))
+    results = [row for row in results if _is_curve(row)]
+    names = [
+        arm
+        for arm in (WITHOUT_VERDICTS, *VERDICTS)
+        if sum(row["arm"] == arm for row in results) == FOLDS["colon"]
+    ]
+    if len(names) < 2:
+        return []
+    results = [row for row in results if row["arm"] in names]
+    said = [row for row in predictions if _is_curve(row) and row["arm"] in names]
+    summary = {one.arm: one for one in summarise(results, predictions=said, positive=POSITIVE["colon"])}
+    drawn = resample_arms(pool_predictions(said, positive=POSITIVE["colon"]), seed=0)
+    resampled = {one.key[0]: one for one in drawn}
+    judged = [name for name in names if name != WITHOUT_VERDICTS]
+    found = holm_corrected(
+        one for name in judged for one in compare(resampled[name], resampled[WITHOUT_VERDICTS])
+    )
+    minus = {(one.arm, one.metric): difference_cell(one) for one in found}
+    shown = {"pooled_auc": "AUC (pooled)", "pooled_accuracy": "accuracy at 0.5", **RATES}
+    rows = [
+        [
+            f"`{name}`",
+            *(cell(summary[name].values[metric]) for metric in shown),
+            *(minus.get((name, metric), "") for metric in RATES),
+        ]
+        for name in names
+    ]
+    heads = ["arm", *shown.values(), *(f"{head}, minus no verdicts" for head in RATES.values())]
+    return ["### colon, split by group: verdicts, one repeat of 10 folds", "", *_table(heads, rows), ""]
+
+
+def _is_curve(row: Row) -> bool:
+    setting = (row["split"], row["patches"], row["repeat"])
+    return setting == ("group", f"grid-{LITE0}", "0")
 
 
 def _setting(data: str, *, split: str, patches: str, results: list[Row], predictions: list[Row]) -> Setting:
@@ -248,7 +296,7 @@ def main() -> None:
         for folder in (path for path in asked.output.iterdir() if (path / "results.csv").exists()):
             collect(folder, to=KEPT / folder.name)
     if asked.table:
-        write_tables([line for setting in settings() for line in markdown(setting)])
+        write_tables([*(line for setting in settings() for line in markdown(setting)), *verdict_curve()])
 
 
 if __name__ == "__main__":
