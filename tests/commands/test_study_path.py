@@ -1,6 +1,7 @@
 """init, patch, encode, train, evaluate, mine, predict: the path of a user's own study."""
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -62,6 +63,12 @@ def test_whole_path_on_pixels(hardmil: Hardmil, study: Path, tmp_path: Path) -> 
     assert "differences by case, with 95% interval" in evaluated.out
     check_tables(study / "runs" / "main")
     assert (study / "runs" / "main" / "report.html").stat().st_size > 10_000
+
+    tables = {name: (study / "runs" / "main" / name).read_text() for name in ("results.csv", "summary.csv")}
+    shutil.rmtree(study / "runs" / "main" / "trials")
+    assert hardmil("evaluate", study, *quick()).code == 0, "rows are enough; trials/ may be thrown away"
+    for name, text in tables.items():
+        assert (study / "runs" / "main" / name).read_text() == text
 
     mined = hardmil("mine", study, "--json")
     assert mined.code == 0, mined.err

@@ -244,7 +244,7 @@ def _attention(page: Page, *, evaluation: Evaluation, rows: TrialRows) -> list[A
 def _attention_picture(
     row: Row, *, page: Page, evaluation: Evaluation, rows: TrialRows
 ) -> AttentionPicture | None:
-    """None where the slide's file cannot be read, or places are not known."""
+    """None where the slide's file cannot be read, places are not known, or trials/ was thrown away."""
     bag = next(bag for bag in evaluation.cohort.bags if bag.slide_id == row["slide_id"])
     path = page.paths.get(bag.slide_id)
     if path is None or bag.size_level0_px == 0:
@@ -255,6 +255,8 @@ def _attention_picture(
         if all(one[c] == row[c] for c in ("arm", "split", "patches", "repeat", "fold"))
     )
     stored = evaluation.folder / "trials" / trial["config_hash"] / "attention.h5"
+    if not stored.exists():
+        return None
     attention, _ = read_attention(stored, slide_id=bag.slide_id)
     score, label = float(row["bag_score"]), row["label"]
     mpp = (page.mpp or {}).get(bag.slide_id)
