@@ -7,12 +7,14 @@ import torch
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.batches import PackedBatch, pack
-from hardmil.config import ModelConfig
+from hardmil.config import MiningConfig, ModelConfig
 from hardmil.errors import FoldError, TrainingError
 from hardmil.mil import training
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier, FeatureNetwork
 from hardmil.mil.training import Device, find_device, fit
+from hardmil.mining.hard_instances import HardInstance
+from hardmil.mining.injection import NamedInstances
 
 CPU = Device("cpu", bfloat16=False)
 
@@ -248,6 +250,22 @@ def test_thinning_keeps_each_instance_with_its_place():
         np.testing.assert_array_equal(features, bag.instances[x])
 
 
+def test_named_instances_keep_their_weight_in_a_part_of_their_bag(spy: _Spy):
+    """A step that takes 7 of 20 instances weighs those that were named, wherever they now stand."""
+    bags = _bags(4, size=20)
+    pool = [HardInstance(1, b.slide_id, b.case_id, 19, 0, 0, 1, 0.5, 0.9, -1, "train") for b in bags]
+    extra = NamedInstances(pool, MiningConfig(use="weigh", named_weight=7.0))
+    fit(bags, config=_config(max_instances=7, epochs=6), device=CPU, extra=extra)
+    last = {bag.slide_id: bag.instances[19].tolist() for bag in bags}
+    found: list[float] = []
+    for bag in (bag for step in spy.steps for bag in step if bag.label == 0):
+        assert bag.instance_weights is not None
+        is_named = (bag.instances == last[bag.slide_id]).all(axis=1)
+        np.testing.assert_array_equal(bag.instance_weights, np.where(is_named, 7, 1))
+        found += bag.instance_weights.tolist()
+    assert set(found) == {1.0, 7.0}
+
+
 class _Extra:
     """Another bag each epoch."""
 
@@ -258,6 +276,9 @@ class _Extra:
         self.epochs.append(epoch)
         one = _bags(1)[0]
         return [Bag(f"extra-{epoch}", "extra", 0, one.instances, one.coords, 0)]
+
+    def mark(self, bag: Bag) -> Bag:
+        return bag
 
     def mix(self, bag: Bag, *, epoch: int) -> Bag:
         return bag

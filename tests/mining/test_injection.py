@@ -92,10 +92,10 @@ def test_what_is_known_of_instances_stays_theirs():
 
 def test_named_instances_weigh_more_in_negative_bags_alone():
     named = NamedInstances(POOL, MiningConfig(use="weigh", named_weight=7.0))
-    weights = named.mix(BAGS["s0"], epoch=3).instance_weights
+    weights = named.mark(BAGS["s0"]).instance_weights
     assert weights is not None
     assert weights.tolist() == [1, 1, 1, 7, 1, 7, 1, 1]
-    assert named.mix(BAGS["s1"], epoch=3) is BAGS["s1"]
+    assert named.mark(BAGS["s1"]) is BAGS["s1"]
     assert named.draw(0) == []
 
 

@@ -33,6 +33,10 @@ class Extra(Protocol):
         """The bags that join in one epoch."""
         ...
 
+    def mark(self, bag: Bag) -> Bag:
+        """A training bag with what is known of its instances, before a step takes a part of them."""
+        ...
+
     def mix(self, bag: Bag, *, epoch: int) -> Bag:
         """A training bag as one step of an epoch sees it."""
         ...
@@ -113,6 +117,7 @@ def fit(
         training, validation = _split(bags, config=config, seed=seed)
         if extra and validation:
             extra = extra.within({bag.slide_id for bag in training})
+        marked = [extra.mark(bag) for bag in training] if extra else training
         network = _network(training, config=config, start=start).to(device.name)
         optimiser = _adam(network, config=config)
         weight = _class_weight(training, config=config).to(device.name)
@@ -120,7 +125,7 @@ def fit(
         for epoch in range(config.training.epochs or 0):
             network.train()
             losses: list[Tensor] = []
-            joined = [*training, *(extra.draw(epoch) if extra else [])]
+            joined = [*marked, *(extra.draw(epoch) if extra else [])]
             mix = partial(extra.mix, epoch=epoch) if extra else _as_it_is
             for batch in _batches(joined, mix=mix, config=config, generator=generator, device=device):
                 output = _forward(network, batch, device=device)

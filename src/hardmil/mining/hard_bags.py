@@ -202,6 +202,10 @@ class HardBags:
         """The hard bags of an epoch, instances and all."""
         return [hard_bag.gather(self.bags) for hard_bag in self.plan(epoch)]
 
+    def mark(self, bag: Bag) -> Bag:
+        """The bag as it is."""
+        return bag
+
     def mix(self, bag: Bag, *, epoch: int) -> Bag:
         """The bag as it is."""
         return bag

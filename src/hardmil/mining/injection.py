@@ -31,6 +31,10 @@ class Distractors:
         """No bag joins."""
         return []
 
+    def mark(self, bag: Bag) -> Bag:
+        """The bag as it is."""
+        return bag
+
     def mix(self, bag: Bag, *, epoch: int) -> Bag:
         """The bag, by chance with instances of the pool after its own, or in the place of some of them.
 
@@ -82,7 +86,7 @@ class NamedInstances:
         """No bag joins."""
         return []
 
-    def mix(self, bag: Bag, *, epoch: int) -> Bag:
+    def mark(self, bag: Bag) -> Bag:
         """The bag, its named instances weighing `named_weight`, any other 1."""
         named = self._by_slide.get(bag.slide_id)
         if named is None or bag.label != 0:
@@ -90,6 +94,10 @@ class NamedInstances:
         weights = np.ones(len(bag), dtype=np.float32)
         weights[named] = self.config.named_weight
         return replace(bag, instance_weights=weights)
+
+    def mix(self, bag: Bag, *, epoch: int) -> Bag:
+        """The bag as it is."""
+        return bag
 
     def fingerprint(self) -> str:
         """Changes with the instances named, or their weight."""
