@@ -23,16 +23,16 @@ from hardmil.config import EvaluationConfig, PatchConfig, StudyConfig, TrainingC
 from hardmil.config_file import FILE_NAME, commented_yaml
 from hardmil.metrics import MeanSE, mean_and_se
 from hardmil.slides.phantom import Foci, write_cohort
-from hardmil.study.comparisons import Comparison, compare_arms
+from hardmil.study.comparisons import Comparison, compare, holm_corrected
 from hardmil.study.intervals import resample_arms
 from hardmil.study.pooled import pool_predictions
 from hardmil.study.results import Row, read_rows, write_rows
 from hardmil.study.trial import Cohort
 from hardmil.study.truth import LESION, LOOK_ALIKE
 
-BASE = "ours"
+BASE, INSTANCE = "ours", "ours+instance"
 ARMS = (
-    BASE, "abmil", "ours+instance",
+    BASE, "abmil", INSTANCE,
     "ours+fmb-oof", "ours+fmb-oof@random", "ours+fmb-oof-continue", "ours+fmb-oof-continue@random",
     "ours+inject-positive-oof", "ours+inject-positive-oof@random",
     "ours+inject-oof", "ours+inject-oof@random",
@@ -192,17 +192,25 @@ def by_arm(rows: list[Row]) -> dict[str, dict[str, Row]]:
 
 
 def differences(rows: list[Row], predictions: list[Row]) -> list[str]:
-    """Markdown: arm minus base, and minus its control, paired by seed; and FPR with its interval by slide."""
+    """Markdown: each pair's difference, paired by seed; and that of FPR with its interval by slide."""
     found = by_arm(rows)
-    limits = {(one.arm, one.other): one for one in compared(predictions) if one.metric == "fpr_at_sens_90"}
     lines = _head("difference", *HEADS, "FPR at 0.90 sens., by slide")
-    for arm in found:
-        for other in (BASE, f"{arm}@random"):
-            if arm != other and other in found and (other == BASE or not arm.endswith("@random")):
-                cells = [shown(_paired(found[arm], found[other], name=name), sign="+") for name in NUMBERS]
-                name = f"`{arm}` minus " + ("base" if other == BASE else "random")
-                lines.append(_line(name, *cells, difference_cell(limits[arm, other])))
+    for one in compared(predictions):
+        cells = [shown(_paired(found[one.arm], found[one.other], name=name), sign="+") for name in NUMBERS]
+        other = "random" if one.is_hard_minus_random else f"`{one.other}`"
+        lines.append(_line(f"`{one.arm}` minus {other}", *cells, difference_cell(one)))
     return lines
+
+
+def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
+    """(arm, other): with the base, with what uses the instance loss alone, and with the random control."""
+    found: list[tuple[str, str]] = []
+    for arm in arms:
+        others = [BASE, f"{arm}@random"]
+        if arm == "ours+weigh-oof" or arm.startswith(f"{INSTANCE}+") or arm.startswith(f"{INSTANCE}-"):
+            others.insert(1, INSTANCE)
+        found += [(arm, other) for other in others if other in arms and other != arm]
+    return found
 
 
 def _paired(one: dict[str, Row], other: dict[str, Row], *, name: str) -> MeanSE:
@@ -211,7 +219,7 @@ def _paired(one: dict[str, Row], other: dict[str, Row], *, name: str) -> MeanSE:
 
 
 def compared(predictions: list[Row]) -> list[Comparison]:
-    """Differences with intervals from resampling slides; a cohort is a repeat on slides of its own."""
+    """FPR at 0.90 sensitivity of each pair, with its interval by slide; a cohort is a repeat with its own."""
     rows = [
         row | {
             "repeat": row["seed"], "split": "case", "patches": "grid",
@@ -219,7 +227,10 @@ def compared(predictions: list[Row]) -> list[Comparison]:
         }
         for row in predictions
     ]  # fmt: skip
-    return compare_arms(resample_arms(pool_predictions(rows, positive=POSITIVE), seed=0))
+    arms = {one.key[0]: one for one in resample_arms(pool_predictions(rows, positive=POSITIVE), seed=0)}
+    ordered = [arm for arm in ARMS if arm in arms]
+    found = [one for pair in pairs(ordered) for one in compare(arms[pair[0]], arms[pair[1]])]
+    return holm_corrected(one for one in found if one.metric == "fpr_at_sens_90")
 
 
 def _over_seeds(rows: Iterable[Row], name: str) -> MeanSE:
@@ -250,7 +261,7 @@ def notes(rows: list[Row]) -> list[str]:
     )
     minutes = sum(float(row["seconds"]) for row in rows) / 60 / len(base)
     return [
-        f"{len(base)} seeds. {patches:.0f} patches a slide; {lesions:.1%} of a positive slide's lie in",
+        f"{len(base)} seed(s). {patches:.0f} patches a slide; {lesions:.1%} of a positive slide's lie in",
         f"lesions, {alike:.1%} of a negative one with look-alikes in these. By chance {chance:.3f} of",
         f"what is mined lies in look-alikes. FPR of `{BASE}` at 0.5: {held:.3f} on negative slides with",
         f"look-alikes, {plain:.3f} on those without. {minutes:.0f} minutes of training a seed.",
