@@ -5,12 +5,16 @@ import cv2
 import numpy as np
 import pytest
 
+from hardmil.bags.bag import Bag
+from hardmil.config import PatchConfig
 from hardmil.errors import ConfigError
 from hardmil.geojson import Region, read_regions
+from hardmil.slides.patches import place_patches
 from hardmil.slides.phantom import (
     EOSIN,
     GLASS,
     HAEMATOXYLIN,
+    Foci,
     Phantom,
     draw_phantom,
     write_cohort,
@@ -18,6 +22,7 @@ from hardmil.slides.phantom import (
 )
 from hardmil.slides.reader import open_slide
 from hardmil.slides.tissue import segment_rgb
+from hardmil.study.truth import LESION, LOOK_ALIKE, truth_of_regions
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +111,68 @@ def test_stain_differs_from_slide_to_slide():
 def test_slide_without_room_for_a_focus_is_refused():
     with pytest.raises(ConfigError, match="made-up slide of 150 x 120 px has no room for a focus"):
         draw_phantom(0, lesion=True, look_alikes=False, width_px=150, height_px=120)
+
+
+def test_foci_are_as_many_and_as_large_as_asked():
+    """Outlines wobble, so an area is only about that of a circle of the radius."""
+    drawn = draw_phantom(
+        4,
+        lesion=True,
+        look_alikes=True,
+        width_px=900,
+        height_px=700,
+        foci=Foci(n=(2, 2), radius_px=(30.0, 31.0)),
+    )
+    assert [region.name for region in drawn.regions] == ["lesion"] * 2 + ["look-alike"] * 2
+    areas = [cv2.contourArea(region.polygon.astype(np.float32)) for region in drawn.regions]
+    np.testing.assert_allclose(areas, np.pi * 30.5**2, rtol=0.25)
+
+
+def test_foci_are_where_they_were_before_they_could_be_chosen(phantom: Phantom):
+    expected = [
+        (376, 340),
+        (572, 92),
+        (556, 248),
+        (508, 452),
+        (820, 360),
+        (280, 192),
+        (792, 512),
+        (248, 432),
+        (772, 156),
+    ]
+    found = [region.polygon.mean(axis=0) for region in phantom.regions]
+    np.testing.assert_allclose(found, expected, atol=0.1)
+
+
+def test_cohort_of_rare_foci_has_large_bags_and_few_patches_in_lesions(tmp_path: Path):
+    """1,000 patches and more, of a positive slide about one in fifty in lesions."""
+    table = write_cohort(
+        tmp_path,
+        n_train=4,
+        n_test=0,
+        seed=0,
+        size_px=(2150, 1540),
+        foci=Foci(n=(3, 5), radius_px=(42.0, 62.0)),
+    )
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    shares = {"positive": [], "negative": []}
+    for row in rows:
+        truth = truth_of_slide(tmp_path / row["path"])
+        assert len(truth) >= 1000
+        shares[row["label"]].append(((truth == LESION).mean(), (truth == LOOK_ALIKE).mean()))
+    assert all(0.005 < lesion < 0.03 for lesion, _ in shares["positive"])
+    assert all(lesion == 0 for lesion, _ in shares["negative"])
+    assert sorted(alike > 0 for _, alike in shares["negative"]) == [False, True]
+
+
+def truth_of_slide(path: Path) -> np.ndarray:
+    """Codes of the patches of a slide on disk: 32 um, a quarter of an edge over the next."""
+    with open_slide(path) as slide:
+        grid = place_patches(slide, PatchConfig(size_px=40, overlap_px=10, um_per_px=0.8))
+    empty = np.zeros((len(grid), 1), np.float32)
+    bag = Bag("slide", "case", 0, instances=empty, coords=grid.coords, size_level0_px=grid.size_level0_px)
+    return truth_of_regions(bag, regions=read_regions(path.with_suffix(".geojson")))
 
 
 def test_file_is_a_pyramid_with_its_truth_beside_it(phantom: Phantom, tmp_path: Path):

@@ -20,10 +20,6 @@ from hardmil.geojson import Region, write_regions
 from hardmil.slides.phantom_cells import Focus, nucleus_share, populate, stain_nuclei
 from hardmil.slides.phantom_tissue import Blob, Ground, Map, blob, fill, grain, lay_ground, outline
 
-N_FOCI = (3, 5)
-"""Least and most foci of a kind on a slide that has any."""
-FOCUS_RADIUS_PX = (48.0, 84.0)
-"""A patch of 32 px at 1 um/px covers 64 of these."""
 GAP_PX = 6.0
 """Least distance of two foci."""
 BOTH_SHARE = 0.5
@@ -37,6 +33,20 @@ STAIN_VARIATION = 0.12
 """How much the amount of a stain differs from slide to slide, relative."""
 TILE_PX = 256
 JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Foci:
+    """How many foci of a kind lie on a slide that has any, and how large they are: least and most of each.
+
+    Radii in level-0 px; a patch of 32 px at 1 um/px covers 64 of these.
+    """
+
+    n: tuple[int, int] = (3, 5)
+    radius_px: tuple[float, float] = (48.0, 84.0)
+
+
+USUAL_FOCI = Foci()
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +66,7 @@ def draw_phantom(
     width_px: int = 1200,
     height_px: int = 900,
     mpp: float = 0.5,
+    foci: Foci = USUAL_FOCI,
 ) -> Phantom:
     """A slide; the same seed gives the same pixels. Cells are drawn for 0.5 um/px whatever `mpp` says.
 
@@ -66,29 +77,36 @@ def draw_phantom(
     shape = (height_px, width_px)
     depth = outline(rng, shape=shape)
     n_lesions, n_look_alikes = (
-        int(rng.integers(*N_FOCI, endpoint=True)) * wanted for wanted in (lesion, look_alikes)
+        int(rng.integers(*foci.n, endpoint=True)) * wanted for wanted in (lesion, look_alikes)
     )
-    foci, fat, vessels = _lay_out(rng, depth=depth, n_lesions=n_lesions, n_look_alikes=n_look_alikes)
+    nests, fat, vessels = _lay_out(
+        rng, depth=depth, n_lesions=n_lesions, n_look_alikes=n_look_alikes, radius_px=foci.radius_px
+    )
     for wanted, is_lesion in ((lesion, True), (look_alikes, False)):
-        if wanted and not any(focus.is_lesion == is_lesion for focus in foci):
+        if wanted and not any(focus.is_lesion == is_lesion for focus in nests):
             raise ConfigError(
                 f"a made-up slide of {width_px} x {height_px} px has no room for a focus; make it larger"
             )
-    ground = lay_ground(rng, depth=depth, nests=[focus.outline for focus in foci], fat=fat, vessels=vessels)
-    nuclei = populate(rng, ground=ground, foci=foci, vessels=vessels)
-    rgb = _develop(rng, ground=ground, foci=foci, nuclei=stain_nuclei(rng, nuclei, shape=shape))
-    regions = [Region(focus.outline.rim, "lesion" if focus.is_lesion else "look-alike") for focus in foci]
+    ground = lay_ground(rng, depth=depth, nests=[focus.outline for focus in nests], fat=fat, vessels=vessels)
+    nuclei = populate(rng, ground=ground, foci=nests, vessels=vessels)
+    rgb = _develop(rng, ground=ground, foci=nests, nuclei=stain_nuclei(rng, nuclei, shape=shape))
+    regions = [Region(focus.outline.rim, "lesion" if focus.is_lesion else "look-alike") for focus in nests]
     return Phantom(rgb, regions, mpp)
 
 
 def _lay_out(
-    rng: np.random.Generator, *, depth: Map, n_lesions: int, n_look_alikes: int
+    rng: np.random.Generator,
+    *,
+    depth: Map,
+    n_lesions: int,
+    n_look_alikes: int,
+    radius_px: tuple[float, float],
 ) -> tuple[list[Focus], list[Blob], list[Blob]]:
     """Foci, lobules of fat and vessels, none touching another; what finds no room is left out."""
     n_foci, n_fat, n_vessels = n_lesions + n_look_alikes, int(rng.integers(1, 3)), int(rng.integers(2, 5))
     radius = np.concatenate(
         [
-            rng.uniform(*FOCUS_RADIUS_PX, n_foci),
+            rng.uniform(*radius_px, n_foci),
             rng.uniform(80, 140, n_fat),
             rng.uniform(14, 30, n_vessels),
         ]
@@ -198,6 +216,8 @@ def write_cohort(
     n_train: int = 24,
     n_test: int = 16,
     seed: int = 0,
+    size_px: tuple[int, int] = (1200, 900),
+    foci: Foci = USUAL_FOCI,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Write slides, their truth, slides.csv and CLAM's splits_0.csv into a folder; the path of slides.csv.
@@ -209,6 +229,8 @@ def write_cohort(
         n_train: Slides to learn from.
         n_test: Slides to test on.
         seed: Same seed, same slides.
+        size_px: Width and height of a slide.
+        foci: Lesions and look-alikes of a slide that holds any; few, small ones on a large slide are rare.
         progress: Called with the id of each slide once it is written.
 
     Raises:
@@ -218,7 +240,14 @@ def write_cohort(
     parts = _plan(rng, n=n_train, part="train") + _plan(rng, n=n_test, part="test")
     cases = [replace(case, case_id=f"case-{i:02d}") for i, case in enumerate(parts, start=1)]
     for case in cases:
-        phantom = draw_phantom(case.seed, lesion=case.is_positive, look_alikes=case.look_alikes)
+        phantom = draw_phantom(
+            case.seed,
+            lesion=case.is_positive,
+            look_alikes=case.look_alikes,
+            width_px=size_px[0],
+            height_px=size_px[1],
+            foci=foci,
+        )
         write_phantom(folder / "slides" / f"{case.case_id}.tif", phantom)
         if progress is not None:
             progress(case.case_id)

@@ -1,0 +1,286 @@
+"""What mining does where lesions are rare and small: bags of 1,000 patches, one in fifty of them a lesion's.
+
+    python benchmarks/rare_foci.py --output DIR --check   # the base arm alone, on a seed of its own
+    python benchmarks/rare_foci.py --output DIR           # every arm; goes on after the last whole seed
+    python benchmarks/rare_foci.py --table                # the tables from the rows in docs/rare-foci/
+
+A seed is a cohort of its own: drawn, cut, encoded, and every arm run on the same folds of it. After each seed
+`docs/rare-foci/results.csv` has a row an arm more, `predictions.csv` a row an arm and slide.
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hardmil.bags.bag import Bag
+from hardmil.commands.encode import encode
+from hardmil.commands.evaluate import evaluate
+from hardmil.commands.statistics_tables import difference_cell
+from hardmil.commands.study_folder import open_study, study_bags, study_cohort
+from hardmil.config import EvaluationConfig, PatchConfig, StudyConfig, TrainingConfig
+from hardmil.config_file import FILE_NAME, commented_yaml
+from hardmil.metrics import MeanSE, mean_and_se
+from hardmil.slides.phantom import Foci, write_cohort
+from hardmil.study.comparisons import Comparison, compare, holm_corrected
+from hardmil.study.intervals import resample_arms
+from hardmil.study.pooled import pool_predictions
+from hardmil.study.results import Row, read_rows, write_rows
+from hardmil.study.trial import Cohort
+from hardmil.study.truth import LESION, LOOK_ALIKE
+
+BASE, INSTANCE = "ours", "ours+instance"
+ARMS = (
+    BASE, "abmil", INSTANCE,
+    "ours+fmb-oof", "ours+fmb-oof@random", "ours+fmb-oof-continue", "ours+fmb-oof-continue@random",
+    "ours+inject-positive-oof", "ours+inject-positive-oof@random",
+    "ours+inject-oof", "ours+inject-oof@random",
+    "ours+weigh-oof", "ours+weigh-oof@random", "ours+instance-hardest",
+    "ours+instance+verdicts-10-random", "ours+instance+verdicts-10-attention",
+)  # fmt: skip
+SEEDS = range(8)
+CHECK_SEEDS = (100,)
+N_SLIDES = 100
+SIZE_PX = (2150, 1540)
+FOCI = Foci(n=(3, 5), radius_px=(42.0, 62.0))
+POSITIVE = "positive"
+KEPT = Path(__file__).parents[1] / "docs" / "rare-foci"
+# Name here: name in summary.csv. All of predictions pooled over the folds of a cohort.
+NUMBERS = {
+    "auc": "pooled_auc",
+    "recall": "pooled_recall",
+    "fpr": "pooled_fpr",
+    "fpr_at_sens_90": "fpr_at_sens_90",
+    "fpr_at_sens_95": "fpr_at_sens_95",
+    "instance_auc": "instance_auc",
+}
+HEADS = ("AUC", "sensitivity at 0.5", "FPR at 0.5", "FPR at 0.90 sens.", "FPR at 0.95 sens.", "instance AUC")
+FACTS = ("patches_a_slide", "lesion_share", "look_alike_share", "chance_look_alikes")
+COLUMNS = (
+    "seed", "arm", *NUMBERS, "n_false_positive_bags", "n_hard", "mined_look_alikes",
+    "fpr_with_look_alikes", "fpr_without_look_alikes", *FACTS, "seconds",
+)  # fmt: skip
+SAID = ("seed", "arm", "fold", "slide_id", "label", "bag_score")
+
+
+def rare_config(seed: int) -> StudyConfig:
+    """Patches of 32 um, a quarter of an edge over the next, through a frozen encoder.
+
+    A step sees 128 patches of a bag: on whole bags 60 slides are learned by heart. Prediction uses all.
+    """
+    return StudyConfig(
+        seed=seed,
+        positive=POSITIVE,
+        encode="efficientnet-lite0",
+        patches=PatchConfig(size_px=40, overlap_px=10, um_per_px=0.8, equalise="none"),
+        training=TrainingConfig(epochs=30, lr=3e-3, max_instances=128),
+        evaluation=EvaluationConfig(arms=ARMS, folds=3, operating_folds=0),
+    )
+
+
+def run_seed(folder: Path, *, seed: int, arms: Sequence[str]) -> None:
+    """Draw, cut, encode, evaluate one cohort."""
+    if not (folder / "slides.csv").exists():
+        write_cohort(folder, n_train=N_SLIDES, n_test=0, seed=seed, size_px=SIZE_PX, foci=FOCI)
+    (folder / FILE_NAME).write_text(commented_yaml(rare_config(seed)), encoding="utf-8")
+    encode(folder, quiet=True)
+    evaluate(folder, overrides=[f"evaluation.arms=[{', '.join(arms)}]"], quiet=True)
+
+
+def rows_of(folder: Path, *, seed: int) -> list[dict[str, object]]:
+    """A row an arm of the cohort."""
+    study = open_study(folder)
+    cohort = study_cohort(study, bags=study_bags(study, quiet=True).bags)
+    facts = cohort_facts(cohort)
+    runs = folder / "runs" / "main"
+    trials, said = read_rows(runs / "results.csv"), read_rows(runs / "predictions.csv")
+    rows: list[dict[str, object]] = []
+    for row in read_rows(runs / "summary.csv"):
+        mine = [trial for trial in trials if trial["arm"] == row["arm"]]
+        calls = [one for one in said if (one["arm"], one["label"]) == (row["arm"], "negative")]
+        rows.append(
+            {
+                "seed": seed,
+                **{name: row[name] for name in COLUMNS if name in row},
+                **{name: row[theirs] for name, theirs in NUMBERS.items() if theirs in row},
+                "instance_auc": _mean(mine, "instance_auc"),
+                "mined_look_alikes": _mean([one for one in mine if int(one["n_hard"])], "mined_look_alikes"),
+                "fpr_with_look_alikes": _called(calls, cohort=cohort, look_alikes=True),
+                "fpr_without_look_alikes": _called(calls, cohort=cohort, look_alikes=False),
+                "seconds": sum(float(one["seconds"]) for one in mine),
+                **facts,
+            }
+        )
+    return rows
+
+
+def _mean(rows: Iterable[Row], name: str) -> float:
+    return mean_and_se([float(row[name]) for row in rows]).mean
+
+
+def _called(said: Sequence[Row], *, cohort: Cohort, look_alikes: bool) -> float:
+    """Share called positive of the slides that hold look-alikes, or of those that do not."""
+    asked = [row for row in said if (cohort.truth[row["slide_id"]] == LOOK_ALIKE).any() == look_alikes]
+    return float(np.mean([row["prediction"] == POSITIVE for row in asked]))
+
+
+def cohort_facts(cohort: Cohort) -> dict[str, float]:
+    """Patches of a slide; share in lesions on positive slides, in look-alikes on negative ones with any.
+
+    And the share of look-alikes among all patches of negative slides: what mining at random finds.
+    """
+    lesions = [_share(bag, cohort, LESION) for bag in cohort.bags if bag.label == 1]
+    alike = [_share(bag, cohort, LOOK_ALIKE) for bag in cohort.bags if bag.label == 0]
+    return {
+        "patches_a_slide": float(np.mean([len(bag) for bag in cohort.bags])),
+        "lesion_share": float(np.mean(lesions)),
+        "look_alike_share": float(np.mean([share for share in alike if share > 0])),
+        "chance_look_alikes": float(np.mean(alike)),
+    }
+
+
+def _share(bag: Bag, cohort: Cohort, code: int) -> float:
+    return float((cohort.truth[bag.slide_id] == code).mean())
+
+
+def run_all(output: Path) -> None:
+    """Every seed that has not all its rows yet, one after the other."""
+    for seed in SEEDS:
+        folder = output / f"seed-{seed}"
+        known = {row["arm"] for row in read_rows(KEPT / "results.csv") if row["seed"] == str(seed)}
+        if known >= set(ARMS):
+            continue
+        run_seed(folder, seed=seed, arms=ARMS)
+        said = read_rows(folder / "runs" / "main" / "predictions.csv")
+        short = [{**row, "seed": seed, "bag_score": f"{float(row['bag_score']):.7g}"} for row in said]
+        keep("predictions", short, seed=seed, columns=SAID)
+        keep("results", rows_of(folder, seed=seed), seed=seed, columns=COLUMNS)
+
+
+def keep(name: str, new: Sequence[Mapping[str, object]], *, seed: int, columns: Sequence[str]) -> None:
+    """Put a seed's rows into a kept table, in the place of any it had there."""
+    path = KEPT / f"{name}.csv"
+    others = [row for row in read_rows(path) if row["seed"] != str(seed)]
+    write_rows(path, [*others, *new], columns=columns)
+
+
+def check(output: Path) -> None:
+    """Whether the cohort asks something, by the base arm alone and on a seed that no row comes from."""
+    for seed in CHECK_SEEDS:
+        folder = output / f"seed-{seed}"
+        run_seed(folder, seed=seed, arms=(BASE,))
+        for row in rows_of(folder, seed=seed):
+            print({name: row[name] for name in COLUMNS if name in row}, flush=True)
+
+
+def table(rows: list[Row]) -> list[str]:
+    """Markdown: mean ± SE over seeds of each arm."""
+    lines = _head("arm", *HEADS, "mined a seed", "mined in look-alikes")
+    for arm, found in by_arm(rows).items():
+        cells = [shown(_over_seeds(found.values(), name)) for name in NUMBERS]
+        mined = shown(MeanSE(_mean(found.values(), "n_hard"), np.nan, len(found), 0), digits=0)
+        alike = shown(_over_seeds(found.values(), "mined_look_alikes"))
+        lines.append(_line(f"`{arm}`", *cells, mined, alike))
+    return lines
+
+
+def by_arm(rows: list[Row]) -> dict[str, dict[str, Row]]:
+    """Rows by arm and seed, arms in their order."""
+    found = {arm: {row["seed"]: row for row in rows if row["arm"] == arm} for arm in ARMS}
+    return {arm: of_arm for arm, of_arm in found.items() if of_arm}
+
+
+def differences(rows: list[Row], predictions: list[Row]) -> list[str]:
+    """Markdown: each pair's difference, paired by seed; and that of FPR with its interval by slide."""
+    found = by_arm(rows)
+    lines = _head("difference", *HEADS, "FPR at 0.90 sens., by slide")
+    for one in compared(predictions):
+        cells = [shown(_paired(found[one.arm], found[one.other], name=name), sign="+") for name in NUMBERS]
+        other = "random" if one.is_hard_minus_random else f"`{one.other}`"
+        lines.append(_line(f"`{one.arm}` minus {other}", *cells, difference_cell(one)))
+    return lines
+
+
+def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
+    """(arm, other): with the base, with what uses the instance loss alone, and with the random control."""
+    found: list[tuple[str, str]] = []
+    for arm in arms:
+        others = [BASE, f"{arm}@random"]
+        if arm == "ours+weigh-oof" or arm.startswith(f"{INSTANCE}+") or arm.startswith(f"{INSTANCE}-"):
+            others.insert(1, INSTANCE)
+        found += [(arm, other) for other in others if other in arms and other != arm]
+    return found
+
+
+def _paired(one: dict[str, Row], other: dict[str, Row], *, name: str) -> MeanSE:
+    seeds = sorted(one.keys() & other.keys(), key=int)
+    return mean_and_se([float(one[seed][name]) - float(other[seed][name]) for seed in seeds])
+
+
+def compared(predictions: list[Row]) -> list[Comparison]:
+    """FPR at 0.90 sensitivity of each pair, with its interval by slide; a cohort is a repeat with its own."""
+    rows = [
+        row | {
+            "repeat": row["seed"], "split": "case", "patches": "grid",
+            "case_id": f"{row['seed']} {row['slide_id']}",
+        }
+        for row in predictions
+    ]  # fmt: skip
+    arms = {one.key[0]: one for one in resample_arms(pool_predictions(rows, positive=POSITIVE), seed=0)}
+    ordered = [arm for arm in ARMS if arm in arms]
+    found = [one for pair in pairs(ordered) for one in compare(arms[pair[0]], arms[pair[1]])]
+    return holm_corrected(one for one in found if one.metric == "fpr_at_sens_90")
+
+
+def _over_seeds(rows: Iterable[Row], name: str) -> MeanSE:
+    return mean_and_se([float(row[name]) for row in rows])
+
+
+def shown(value: MeanSE, *, sign: str = "", digits: int = 3) -> str:
+    """Mean ± SE; nothing where there is nothing."""
+    if np.isnan(value.mean):
+        return ""
+    spread = "" if np.isnan(value.se) else f" ± {value.se:.{digits}f}"
+    return f"{value.mean:{sign}.{digits}f}{spread}"
+
+
+def _head(*names: str) -> list[str]:
+    return [_line(*names), "|---" * len(names) + "|"]
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def notes(rows: list[Row]) -> list[str]:
+    """What the cohorts hold, whether look-alikes fool the base arm, and the time."""
+    base = [row for row in rows if row["arm"] == BASE]
+    patches, lesions, alike, chance, held, plain = (
+        _mean(base, name) for name in (*FACTS, "fpr_with_look_alikes", "fpr_without_look_alikes")
+    )
+    minutes = sum(float(row["seconds"]) for row in rows) / 60 / len(base)
+    return [
+        f"{len(base)} seed(s). {patches:.0f} patches a slide; {lesions:.1%} of a positive slide's lie in",
+        f"lesions, {alike:.1%} of a negative one with look-alikes in these. By chance {chance:.3f} of",
+        f"what is mined lies in look-alikes. FPR of `{BASE}` at 0.5: {held:.3f} on negative slides with",
+        f"look-alikes, {plain:.3f} on those without. {minutes:.0f} minutes of training a seed.",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--output", type=Path, default=Path("rare-foci-study"), help="folder of the studies")
+    parser.add_argument("--check", action="store_true", help="the base arm alone, on a seed of its own")
+    parser.add_argument("--table", action="store_true", help="only print the tables of the rows there are")
+    asked = parser.parse_args()
+    if asked.check:
+        return check(asked.output)
+    if not asked.table:
+        run_all(asked.output)
+    rows, predictions = (read_rows(KEPT / f"{name}.csv") for name in ("results", "predictions"))
+    print("\n".join([*table(rows), "", *differences(rows, predictions), "", *notes(rows)]))
+
+
+if __name__ == "__main__":
+    main()
