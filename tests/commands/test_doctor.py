@@ -31,7 +31,8 @@ def test_without_a_study_it_says_what_is_installed(hardmil: Hardmil) -> None:
     run = hardmil("doctor", "--json")
     assert run.code == 0
     assert "device cpu" in run.out
-    assert set(json.loads(run.out.splitlines()[-1])) == {"versions", "readers", "devices", "failures"}
+    said = json.loads(run.out.splitlines()[-1])
+    assert set(said) == {"versions", "extras", "readers", "devices", "failures"}
 
 
 def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
