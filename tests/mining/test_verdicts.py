@@ -123,3 +123,21 @@ def test_the_digest_changes_with_any_verdict():
     digests = {reviewer_digest(v) for v in (first, other, {"b": TRUTH}, {})}
     assert len(digests) == 4
     assert reviewer_digest({"a": TRUTH.copy()}) == reviewer_digest(first)
+
+
+def test_bags_may_differ_in_size():
+    bags = [_bag(name, 1, n=n) for name, n in (("a", 6), ("b", 4), ("c", 9), ("d", 5))]
+    known = {bag.slide_id: np.ones(len(bag), np.float32) for bag in bags}
+    scores = [BagScore(0.5, np.arange(len(bag), dtype=np.float32), np.zeros(len(bag))) for bag in bags]
+    for _ in range(20):  # types are checked on a few values of a dict, drawn at random
+        asked = chosen_verdicts(
+            bags,
+            known=known,
+            scores=scores,
+            embed=lambda bag: bag.instances,
+            config=MiningConfig(verdict_budget=3),
+            seed=0,
+        )
+        judged = judged_bags(bags, verdicts=asked)
+    labels = [bag.instance_labels for bag in judged]
+    assert [0 if known is None else int(np.sum(known == 1)) for known in labels] == [3] * 4

@@ -68,3 +68,10 @@ def test_a_patch_is_what_a_quarter_of_it_is_and_a_lesion_first():
 def test_the_reviewer_made_of_truth_is_never_wrong():
     found = verdicts_of_truth({"a": _codes(1, 0, 2, 1)})
     assert found["a"].tolist() == [1, 0, 0, 1]
+
+
+def test_bags_may_differ_in_size():
+    truth = {name: np.arange(n, dtype=np.int8) % 2 for name, n in (("a", 4), ("b", 3), ("c", 6))}
+    for _ in range(20):  # types are checked on a few values of a dict, drawn at random
+        found = verdicts_of_truth(truth)
+    assert [len(values) for values in found.values()] == [4, 3, 6]

@@ -19,11 +19,12 @@ from hardmil.mining.hard_bags import cluster_instances
 VALUES = {"lesion": 1.0, "normal": 0.0, "artefact": -1.0, "unsure": np.nan}
 ARTEFACT = VALUES["artefact"]
 
-Reviewer = Mapping[str, Float[np.ndarray, " instance"]]
+# The axis has no name: bags differ in size, and a name would be held to one.
+Reviewer = Mapping[str, Float[np.ndarray, " _"]]
 """By slide_id, what is known of each instance: 1 lesion, 0 normal, -1 artefact, nan not judged or unsure."""
 
 
-def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray, " instance"]]:
+def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray, " _"]]:
     """What a table of verdicts says of the instances of these bags.
 
     A verdict belongs to the patch whose top-left corner it names; of two on one patch the later counts.
@@ -111,7 +112,7 @@ def chosen_verdicts(
     embed: Callable[[Bag], Float[np.ndarray, "instance dim"]],
     config: MiningConfig,
     seed: int,
-) -> dict[str, Float[np.ndarray, " instance"]]:
+) -> dict[str, Float[np.ndarray, " _"]]:
     """Of what a person knows, what they were asked: `verdict_budget` patches of each positive bag.
 
     Positive bags, since of a negative one the label says what every patch is.
@@ -124,7 +125,7 @@ def chosen_verdicts(
         config: Budget and choice.
         seed: Of chance and K-means.
     """
-    asked: dict[str, Float[np.ndarray, " instance"]] = {}
+    asked: dict[str, Float[np.ndarray, " _"]] = {}
     for bag, score in zip(bags, scores, strict=True):
         if bag.label != 1 or bag.slide_id not in known:
             continue

@@ -11,7 +11,8 @@ from hardmil.metrics import binary_metrics, mean_and_se
 from hardmil.mil.inference import BagScore
 from hardmil.mining.hard_instances import HardInstance
 
-Truth = Int8[np.ndarray, " instance"]
+# The axis has no name: bags differ in size, and a name would be held to one.
+Truth = Int8[np.ndarray, " _"]
 """One code an instance: 1 lesion, 2 look-alike (no lesion, but easily taken for one), 0 anything else."""
 LESION, LOOK_ALIKE = 1, 2
 TRUTH_NAMES = {"look-alike": LOOK_ALIKE, "lesion": LESION}
@@ -47,7 +48,7 @@ def share_of_look_alikes(
     return mean_and_se(float(code == LOOK_ALIKE) for code in codes).mean
 
 
-def verdicts_of_truth(truth: Mapping[str, Truth]) -> dict[str, Float32[np.ndarray, " instance"]]:
+def verdicts_of_truth(truth: Mapping[str, Truth]) -> dict[str, Float32[np.ndarray, " _"]]:
     """What a person who is never wrong would say: lesion 1, anything else normal 0."""
     return {slide_id: (codes == LESION).astype(np.float32) for slide_id, codes in truth.items()}
 
