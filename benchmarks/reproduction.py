@@ -285,13 +285,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the two sets")
     parser.add_argument("--output", type=Path, default=Path("reproduction"), help="folder to work in")
     parser.add_argument("--sitting", choices=SITTINGS, help="what to run")
+    parser.add_argument("--split", help="only the runs of this split, group or image")
     parser.add_argument("--collect", action="store_true", help="keep the rows of --output")
     parser.add_argument("--table", action="store_true", help="put the tables into the document")
     asked = parser.parse_args()
     if asked.sitting:
         if asked.data is None:
             parser.error("--sitting needs --data")
-        sit(SITTINGS[asked.sitting], data=asked.data, output=asked.output)
+        runs = [run for run in SITTINGS[asked.sitting] if asked.split in (None, run.split)]
+        if not runs:
+            parser.error(f"--split {asked.split}: sitting {asked.sitting} has no run of it")
+        sit(runs, data=asked.data, output=asked.output)
     if asked.collect:
         for folder in (path for path in asked.output.iterdir() if (path / "results.csv").exists()):
             collect(folder, to=KEPT / folder.name)
