@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardmil.bags import encoder as encoder_module
+from hardmil.bags import efficientnet
 from hardmil.bags.bag import Bag
 from hardmil.bags.encoder import encoded, open_encoder
 from hardmil.errors import BagError, ConfigError
@@ -50,7 +50,7 @@ def test_embeddings_keep_the_order_of_patches_and_batches_do_not_matter(monkeypa
     patches, encoder = _patches(), open_encoder("efficientnet-lite0")
     together = encoder.embed(patches)
     assert together.shape == (5, 1280)
-    monkeypatch.setattr(encoder_module, "BATCH", 2)
+    monkeypatch.setattr(efficientnet, "BATCH", 2)
     np.testing.assert_allclose(encoder.embed(patches), together, atol=1e-4)
     np.testing.assert_allclose(encoder.embed(patches[::-1]), together[::-1], atol=1e-4)
     assert np.std(together, axis=0).mean() > 0.01

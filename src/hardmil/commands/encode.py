@@ -11,7 +11,6 @@ from hardmil.commands.over_slides import over_slides
 from hardmil.commands.study_folder import Study, count
 from hardmil.config import CutConfig, cut_config
 from hardmil.config_file import read_study
-from hardmil.mil.training import find_device
 
 
 def encode(
@@ -51,4 +50,6 @@ def encoder_of(config: CutConfig, *, device: str) -> PatchEncoder | None:
     """
     if config.encode == PIXELS:
         return None
+    from hardmil.mil.training import find_device
+
     return open_encoder(config.encode, device=find_device(device).name, input_px=config.encode_px)

@@ -9,10 +9,11 @@ import numpy as np
 
 from hardmil.bags.folds import Fold, read_splits, repeated_folds
 from hardmil.commands.arms_table import arms_table, arms_values
+from hardmil.commands.cohort import study_cohort
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import Page, write_evaluation_report
 from hardmil.commands.statistics_tables import comparison_lines, write_statistics
-from hardmil.commands.study_folder import Study, open_study, study_bags, study_cohort
+from hardmil.commands.study_folder import Study, open_study, study_bags
 from hardmil.engine import Engine
 from hardmil.errors import JobError
 from hardmil.files import write_run_record

@@ -11,11 +11,7 @@ from hardmil.bags.manifest import Manifest, SlideRow, read_manifest
 from hardmil.config import StudyConfig, cut_config
 from hardmil.config_file import read_study
 from hardmil.errors import BagError
-from hardmil.geojson import regions_beside
 from hardmil.jobs import Failure, JobResults, run_jobs
-from hardmil.mining.verdicts import read_verdicts
-from hardmil.study.trial import Cohort, make_cohort
-from hardmil.study.truth import TRUTH_NAMES, Truth, truth_of_regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,28 +73,6 @@ def study_bags(study: Study, *, quiet: bool) -> StudyBags:
         first = done.failures[0].message
         raise BagError(f"{study.folder}: none of {len(study.manifest.rows)} slides has a bag; first: {first}")
     return StudyBags(list(done.results.values()), done.failures)
-
-
-def study_cohort(study: Study, *, bags: Sequence[Bag]) -> Cohort:
-    """The bags with what is known of their patches: truth beside made-up slides, and the table of verdicts.
-
-    Raises:
-        TableError: If the table of verdicts is not what it must be.
-    """
-    table = study.config.mining.verdicts
-    verdicts = read_verdicts(study.folder / table, bags) if table is not None else None
-    return make_cohort(bags, truth=_truth(study, bags), verdicts=verdicts)
-
-
-def _truth(study: Study, bags: Sequence[Bag]) -> dict[str, Truth]:
-    paths = {row.slide_id: row.path for row in study.manifest.rows}
-    found: dict[str, Truth] = {}
-    for bag in bags:
-        path = paths[bag.slide_id]
-        regions = regions_beside(path) if path is not None and bag.size_level0_px > 0 else None
-        if regions is not None and all(one.name in TRUTH_NAMES for one in regions):
-            found[bag.slide_id] = truth_of_regions(bag, regions=regions)
-    return found
 
 
 def _read(study: Study, *, quiet: bool) -> JobResults[Bag]:

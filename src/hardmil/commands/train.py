@@ -6,8 +6,9 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from hardmil.commands.cohort import study_cohort
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.study_folder import Study, count, open_study, study_bags, study_cohort
+from hardmil.commands.study_folder import Study, count, open_study, study_bags
 from hardmil.config import cut_config, fingerprint, resolve_config
 from hardmil.errors import BundleError
 from hardmil.files import write_run_record

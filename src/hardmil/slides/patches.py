@@ -136,6 +136,18 @@ def _resize(rgb: UInt8[np.ndarray, "height width 3"], *, size_px: int) -> UInt8[
     return cv2.resize(rgb, (size_px, size_px), interpolation=cv2.INTER_AREA)
 
 
+def resize_patches(
+    patches: UInt8[np.ndarray, "patch size size 3"], *, size_px: int | None
+) -> UInt8[np.ndarray, "patch resized resized 3"]:
+    """The patches with this edge, averaged by area or enlarged by cubic splines; as they are where None."""
+    import cv2
+
+    if size_px is None or patches.shape[1] == size_px:
+        return patches
+    how = cv2.INTER_AREA if size_px < patches.shape[1] else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(one, (size_px, size_px), interpolation=how) for one in patches])
+
+
 def cut_patches(
     rgb: UInt8[np.ndarray, "height width 3"], coords: Int[np.ndarray, "patch 2"], *, size_px: int
 ) -> UInt8[np.ndarray, "patch {size_px} {size_px} 3"]:

@@ -163,7 +163,6 @@ def _sample(
 
 
 def _fit_pca(sample: Float[np.ndarray, "sample descriptor"], *, config: FisherConfig) -> PCA:
-
     n_dims = min(config.n_dims, *sample.shape)
     return PCA(n_dims, svd_solver="covariance_eigh").fit(sample.astype(np.float64))
 
@@ -171,7 +170,6 @@ def _fit_pca(sample: Float[np.ndarray, "sample descriptor"], *, config: FisherCo
 def _fit_mixture(
     sample: Float[np.ndarray, "sample dim"], *, config: FisherConfig, seed: int
 ) -> GaussianMixture:
-
     feature = _skimage_feature()
     n_modes = max(1, min(config.n_modes, len(sample) // MIN_DESCRIPTORS_PER_MODE))
     # skimage looks for the key covariance_type in whatever is given.
@@ -201,7 +199,6 @@ def _fit_classifier(
     config: FisherConfig,
     seed: int,
 ) -> FisherModel:
-
     n_reduced = min(config.n_reduced, len(vectors) - 1, vectors.shape[1])
     with warnings.catch_warnings():
         # Few bags may be told apart by fewer directions; the rest are then 0, and harmless.

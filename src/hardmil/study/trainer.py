@@ -14,7 +14,6 @@ from hardmil.files import write_atomically
 from hardmil.mil.bundle import load_network, save_network
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import Device, Extra, fit
-from hardmil.study import fisher
 
 # Raised whenever the same config would give other numbers: no result of older code is taken for a new one.
 CODE_VERSION = 3
@@ -73,6 +72,8 @@ class Trainer:
 
     def describe(self, bag: Bag, *, config: FisherConfig) -> Float[np.ndarray, "patch descriptor"]:
         """`fisher.describe`, remembered."""
+        from hardmil.study import fisher
+
         if self.folder is None:
             return fisher.describe(bag, config=config)
         key = fingerprint([CODE_VERSION, self.cohort_digest, bag.slide_id, config.radii, config.step])

@@ -14,6 +14,7 @@ from hardmil.bags.folds import Fold, fewest_cases, inner_folds
 from hardmil.config import (
     BagKind,
     EvaluationConfig,
+    FisherConfig,
     fingerprint,
     resolve_config,
     wanted_sensitivity,
@@ -25,7 +26,6 @@ from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.mining.verdicts import Reviewer, reviewer_digest
 from hardmil.study.arms import Arm
-from hardmil.study.fisher import FisherModel, fit_fisher, score_fisher
 from hardmil.study.leakage import Guard
 from hardmil.study.trainer import CODE_VERSION, Trainer
 from hardmil.study.truth import Truth, instance_auc, share_of_look_alikes, verdicts_of_truth
@@ -186,8 +186,7 @@ def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trai
     )
     if trial.arm.fisher is not None:
         guard.check_bags(bags, what="the Fisher mixture")
-        model = fit_fisher(bags, config=trial.arm.fisher, seed=seed, describe=trainer.describe)
-        return _Learned(partial(_fisher_scores, model, trainer))
+        return _learn_fisher(bags, config=trial.arm.fisher, seed=seed, trainer=trainer)
     mined = train_and_mine(
         bags,
         config=trial.arm.model,
@@ -200,13 +199,20 @@ def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trai
     return _Learned(partial(score_bags, mined.model), mined.pool, mined.n_false_positive_bags)
 
 
-def _fisher_scores(model: FisherModel, trainer: Trainer, bags: Sequence[Bag]) -> list[BagScore]:
-    """Its scores; of attention it has none, so every instance draws the same."""
-    scores = score_fisher(model, bags, describe=trainer.describe)
-    return [
-        BagScore(float(score), np.full(len(bag), 1 / len(bag), np.float32), np.zeros(len(bag), np.float32))
-        for bag, score in zip(bags, scores, strict=True)
-    ]
+def _learn_fisher(bags: Sequence[Bag], *, config: FisherConfig, seed: int, trainer: Trainer) -> _Learned:
+    """SDR + SVM; of attention it has none, so every instance draws the same."""
+    from hardmil.study.fisher import fit_fisher, score_fisher
+
+    model = fit_fisher(bags, config=config, seed=seed, describe=trainer.describe)
+
+    def score(bags: Sequence[Bag]) -> list[BagScore]:
+        scores = score_fisher(model, bags, describe=trainer.describe)
+        return [
+            BagScore(float(one), np.full(len(bag), 1 / len(bag), np.float32), np.zeros(len(bag), np.float32))
+            for bag, one in zip(bags, scores, strict=True)
+        ]
+
+    return _Learned(score)
 
 
 def _operating_threshold(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer) -> float:
