@@ -22,6 +22,7 @@ from hardmil.commands.statistics_tables import SHOWN, difference_cell
 from hardmil.metrics import MeanSE
 from hardmil.study.comparisons import (
     Comparison,
+    by_pair,
     compare,
     compare_arms,
     holm_corrected,
@@ -263,12 +264,9 @@ def _limits(interval: Interval | None) -> str:
 
 
 def _difference_rows(comparisons: Iterable[Comparison]) -> list[list[str]]:
-    pairs: dict[tuple[str, str], dict[str, Comparison]] = {}
-    for one in comparisons:
-        pairs.setdefault((one.arm, one.other), {})[one.metric] = one
     return [
         [f"`{arm}` minus `{other}`", *(difference_cell(found[name]) for name in SHOWN)]
-        for (arm, other), found in pairs.items()
+        for (arm, other, *_), found in by_pair(comparisons).items()
     ]
 
 

@@ -101,7 +101,8 @@ def test_importing_the_command_line_brings_nothing_heavy():
     [("patch", ("torch", "sklearn")), ("encode", ("torch", "sklearn")), ("predict", ("sklearn",))],
 )
 def test_commands_bring_no_more_than_they_need(command: str, too_heavy: tuple[str, ...]):
-    code = f"import sys, hardmil.commands.{command}; print([name for name in {too_heavy} if name in sys.modules])"
+    imported = f"import sys, hardmil.commands.{command}"
+    code = f"{imported}; print([name for name in {too_heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

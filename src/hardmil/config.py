@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 BagKind = Literal["pixels", "features"]
+PIXELS = "pixels"
+"""What `encode` says where no encoder is wanted."""
 PoolingKind = Literal[
     "adaptive-attention", "attention", "gated-attention", "mean", "max", "noisy-and", "quantile"
 ]
@@ -248,6 +250,9 @@ class EvaluationConfig(Section):
         return value
 
 
+_FOR_AN_ENCODER = {"size_px": 224, "equalise": "none"}
+
+
 class StudyConfig(Section):
     """All of a study. Paths are relative to the folder of `study.yaml`."""
 
@@ -257,7 +262,7 @@ class StudyConfig(Section):
     """Folder of TRIDENT .h5 or CLAM .h5/.pt files, one a slide; null: patches are cut from the slides."""
     positive: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
     """The label that counts as positive. null: the last of the labels in sorted order."""
-    encode: str = "pixels"
+    encode: str = PIXELS
     """What becomes of a patch: pixels (the paper's network learns from them end to end), or its embedding by
     an encoder: efficientnet-lite0 (hardmil[efficientnet]), or "module:callable" of your own."""
     encode_px: int | None = Field(default=None, ge=16, le=1024)
@@ -282,7 +287,7 @@ class StudyConfig(Section):
     @classmethod
     def _patches_for_an_encoder(cls, content: object) -> object:
         """Size and colours that an encoder expects, where the study names one and leaves them out."""
-        if not isinstance(content, dict) or content.get("encode", "pixels") == "pixels":
+        if not isinstance(content, dict) or content.get("encode", PIXELS) == PIXELS:
             return content
         patches = content.get("patches") or {}
         if not isinstance(patches, dict):
@@ -290,14 +295,11 @@ class StudyConfig(Section):
         return {**content, "patches": {**_FOR_AN_ENCODER, **patches}}
 
 
-_FOR_AN_ENCODER = {"size_px": 224, "equalise": "none"}
-
-
 class CutConfig(Section):
     """What an instance is: how its patch is cut, and what becomes of it."""
 
     patches: PatchConfig = PatchConfig()
-    encode: str = "pixels"
+    encode: str = PIXELS
     encode_px: int | None = None
 
 

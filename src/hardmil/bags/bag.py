@@ -86,6 +86,10 @@ class Bag:
             instance_weights=None if weights is None else weights[index],
         )
 
+    def places(self) -> dict[tuple[int, int], int]:
+        """Which instance has its top-left corner at (x, y)."""
+        return {(int(x), int(y)): position for position, (x, y) in enumerate(self.coords)}
+
     @property
     def kind(self) -> Literal["pixels", "features"]:
         """Whether the instances are patches of pixels or vectors."""

@@ -9,7 +9,7 @@ import numpy as np
 from hardmil.bags.bag import Bag, Coords, read_bag, read_coords, write_bag, write_coords
 from hardmil.bags.encoder import PatchEncoder, encoded
 from hardmil.bags.manifest import SlideRow
-from hardmil.config import CutConfig, PatchConfig, fingerprint
+from hardmil.config import PIXELS, CutConfig, PatchConfig, fingerprint
 from hardmil.errors import BagError, FeatureFileError, SlideError
 from hardmil.geometry import first_known
 from hardmil.slides.color import equalise
@@ -22,7 +22,6 @@ MADE_UNDER = "hardmil_patches"
 MADE_FROM = "hardmil_slide"
 # A 10x objective samples about 1 micrometre a pixel: magnification = 10 / mpp.
 UM_PER_PX_AT_1X = 10.0
-PIXELS = "pixels"
 
 
 def made_of(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardmil.bags.cutting import PIXELS, write_instances
+from hardmil.bags.cutting import write_instances
 from hardmil.bags.encoder import PatchEncoder, open_encoder
 from hardmil.bags.manifest import SlideRow
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.over_slides import over_slides
 from hardmil.commands.study_folder import Study, count
-from hardmil.config import CutConfig, cut_config
+from hardmil.config import PIXELS, CutConfig, cut_config
 from hardmil.config_file import read_study
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from hardmil.commands.statistics_tables import Statistics
 from hardmil.report.html import Estimate, EstimateRow, ReportIntervals
-from hardmil.study.comparisons import Comparison
+from hardmil.study.comparisons import Comparison, by_pair
 from hardmil.study.intervals import N_RESAMPLES
 
 
@@ -30,15 +30,14 @@ def report_intervals(
 
 def _differences(comparisons: Iterable[Comparison]) -> list[EstimateRow]:
     """One row a pair of arms; those with a random control last, under their own name."""
-    rows: dict[tuple[str, str], dict[str, Estimate]] = {}
-    controls: set[tuple[str, str]] = set()
-    for one in comparisons:
-        pair = (one.arm, one.other)
-        rows.setdefault(pair, {})[one.metric] = Estimate(one.difference, one.low, one.high, one.p_holm)
-        if one.is_hard_minus_random:
-            controls.add(pair)
-    return [
-        EstimateRow(f"{arm} minus {other}", values, note="hard minus random" if pair in controls else "")
-        for pair, values in sorted(rows.items(), key=lambda item: item[0] in controls)
-        for arm, other in [pair]
-    ]
+    rows = [_difference(list(found.values())) for found in by_pair(comparisons).values()]
+    return sorted(rows, key=lambda row: bool(row.note))
+
+
+def _difference(found: Sequence[Comparison]) -> EstimateRow:
+    first = found[0]
+    return EstimateRow(
+        f"{first.arm} minus {first.other}",
+        {one.metric: Estimate(one.difference, one.low, one.high, one.p_holm) for one in found},
+        note="hard minus random" if first.is_hard_minus_random else "",
+    )

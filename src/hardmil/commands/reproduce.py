@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.bags.bag import Bag, read_bag, write_bag
-from hardmil.bags.cutting import PIXELS
 from hardmil.bags.encoder import encoded
 from hardmil.bags.folds import repeated_folds
 from hardmil.commands.arms_table import arms_table, arms_values
@@ -15,7 +14,7 @@ from hardmil.commands.evaluate import check_any_done
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import Page, write_evaluation_report
 from hardmil.commands.statistics_tables import comparison_lines, write_statistics
-from hardmil.config import StudyConfig, cut_config, model_config, resolve_config
+from hardmil.config import PIXELS, StudyConfig, cut_config, model_config, resolve_config
 from hardmil.config_file import parse_study, put_overrides
 from hardmil.engine import Engine
 from hardmil.errors import ConfigError

@@ -9,6 +9,7 @@ from hardmil.commands.arms_table import align, short
 from hardmil.study.comparisons import (
     COMPARISONS,
     Comparison,
+    by_pair,
     compare_arms,
     comparison_rows,
     not_comparable,
@@ -55,9 +56,7 @@ def write_statistics(folder: Path, *, rows: TrialRows, positive: str, seed: int)
 
 def comparison_lines(found: Statistics) -> list[str]:
     """How to read the table of arms, and one line a pair of arms: differences with interval and p."""
-    pairs: dict[tuple[str, ...], dict[str, Comparison]] = {}
-    for one in found.comparisons:
-        pairs.setdefault((one.arm, one.other, one.split, one.patches), {})[one.metric] = one
+    pairs = by_pair(found.comparisons)
     lines = list(READING)
     if pairs:
         table = [["arm minus other", *SHOWN.values()]]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from hardmil.bags.bag import Bag
-from hardmil.config import BagKind, CutConfig, ModelConfig, PatchConfig
+from hardmil.config import PIXELS, BagKind, CutConfig, ModelConfig, PatchConfig
 from hardmil.errors import BagError, BundleError, TableError
 from hardmil.files import read_json, write_atomically, write_json
 from hardmil.mil.network import BagClassifier
@@ -39,7 +39,7 @@ class Card(BaseModel):
     threshold: float
     instances: BagKind
     patches: PatchConfig | None
-    encode: str = "pixels"
+    encode: str = PIXELS
     encode_px: int | None = None
     training_slides: tuple[str, ...]
     n_false_positive_bags: int

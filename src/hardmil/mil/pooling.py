@@ -3,6 +3,8 @@
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+from functools import partial
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -55,8 +57,7 @@ def segment_softmax(
     """
     largest = logits.new_full((n_bags,), -torch.inf).scatter_reduce(0, bag_index, logits.detach(), "amax")
     exponentials = (logits - largest[bag_index]).exp()
-    totals = logits.new_zeros(n_bags).index_add(0, bag_index, exponentials)
-    return exponentials / totals[bag_index]
+    return _shares(exponentials, bag_index=bag_index, n_bags=n_bags)
 
 
 def pseudo_negatives(
@@ -85,17 +86,17 @@ def adaptive_weights(
 
 
 def segment_sum(
-    weighted: Float[Tensor, "instance dim"], *, bag_index: Int[Tensor, " instance"], n_bags: int
-) -> Float[Tensor, "bag dim"]:
-    """Sum over the instances of each bag."""
-    return weighted.new_zeros(n_bags, weighted.shape[1]).index_add(0, bag_index, weighted)
+    weighted: Float[Tensor, " instance *dim"], *, bag_index: Int[Tensor, " instance"], n_bags: int
+) -> Float[Tensor, " bag *dim"]:
+    """Sum over the instances of each bag, of vectors or of single values."""
+    return weighted.new_zeros(n_bags, *weighted.shape[1:]).index_add(0, bag_index, weighted)
 
 
-def segment_mean(
-    values: Float[Tensor, " instance"], *, bag_index: Int[Tensor, " instance"], sizes: Int[Tensor, " bag"]
-) -> Float[Tensor, " bag"]:
-    """Mean over the instances of each bag."""
-    return values.new_zeros(len(sizes)).index_add(0, bag_index, values) / sizes
+def _shares(
+    values: Float[Tensor, " instance"], *, bag_index: Int[Tensor, " instance"], n_bags: int
+) -> Float[Tensor, " instance"]:
+    """Each value as a share of the sum over its bag."""
+    return values / segment_sum(values, bag_index=bag_index, n_bags=n_bags)[bag_index]
 
 
 class LogitPooling(nn.Module):
@@ -126,18 +127,19 @@ class LogitPooling(nn.Module):
         sizes: Int[Tensor, " bag"],
     ) -> tuple[Float[Tensor, " bag"], Float[Tensor, " instance"]]:
         """Bag logits, and attention that sums to 1 over a bag."""
+        total = partial(segment_sum, bag_index=bag_index, n_bags=len(sizes))
+        shares = partial(_shares, bag_index=bag_index, n_bags=len(sizes))
         match self.kind:
             case "mean":
-                mean = segment_mean(instance_logit, bag_index=bag_index, sizes=sizes)
-                return mean, (1 / sizes)[bag_index]
+                return total(instance_logit) / sizes, (1 / sizes)[bag_index]
             case "max":
                 blank = instance_logit.new_full((len(sizes),), -torch.inf)
                 highest = blank.scatter_reduce(0, bag_index, instance_logit, "amax")
-                return highest, _shares((instance_logit == highest[bag_index]).float(), bag_index, sizes)
+                return highest, shares((instance_logit == highest[bag_index]).float())
             case "noisy-and":
                 chances = instance_logit.sigmoid()
-                mean = segment_mean(chances, bag_index=bag_index, sizes=sizes)
-                return self._noisy_and(mean), _shares(chances.detach(), bag_index, sizes)
+                mean = total(chances) / sizes
+                return self._noisy_and(mean), shares(chances.detach())
             case _:
                 bags = [
                     self._quantiles(chances) for chances in instance_logit.sigmoid().split(sizes.tolist())
@@ -164,8 +166,3 @@ class LogitPooling(nn.Module):
         shares = torch.zeros_like(chances)
         shares = shares.index_add(0, order[below], (1 - part) * weight)
         return self.layer(quantiles), shares.index_add(0, order[above], part * weight)
-
-
-def _shares(values: Tensor, bag_index: Tensor, sizes: Tensor) -> Float[Tensor, " instance"]:
-    totals = values.new_zeros(len(sizes)).index_add(0, bag_index, values)
-    return values / totals[bag_index]

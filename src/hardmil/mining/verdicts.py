@@ -39,7 +39,7 @@ def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray
             patch at its place.
     """
     judged = {bag.slide_id: np.full(len(bag), np.nan, dtype=np.float32) for bag in bags}
-    places = {bag.slide_id: {(int(x), int(y)): i for i, (x, y) in enumerate(bag.coords)} for bag in bags}
+    places = {bag.slide_id: bag.places() for bag in bags}
     for number, row in enumerate(_rows(path), start=2):
         slide_id, verdict = row["slide_id"], row["verdict"].strip().lower()
         if verdict not in VALUES:
@@ -79,7 +79,7 @@ def reviewer_digest(verdicts: Reviewer) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for slide_id in sorted(verdicts):
         digest.update(f"{slide_id}\0".encode())
-        digest.update(np.ascontiguousarray(verdicts[slide_id]).tobytes())
+        digest.update(verdicts[slide_id].tobytes())
     return digest.hexdigest()
 
 

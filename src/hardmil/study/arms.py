@@ -18,6 +18,7 @@ BASES = {
     "quantile": "quantile",
 }
 FISHER = "sdr-svm"
+CONTROL = "@random"
 MINING_USES = ("sb", "mb", "fmb", "inject", "weigh")
 BETA = 0.5
 HARDEST = 0.1
@@ -100,14 +101,16 @@ def with_controls(names: Iterable[str]) -> tuple[str, ...]:
     found: list[str] = []
     for name in given:
         found.append(name)
-        control = f"{name}@random"
-        if "@" not in name and _mines(name) and control not in given:
+        control = name + CONTROL
+        if "@" not in name and mines(name) and control not in given:
             found.append(control)
     return tuple(found)
 
 
-def _mines(name: str) -> bool:
-    return any(use.partition("-")[0] in MINING_USES for use in name.split("+")[1:])
+def mines(name: str) -> bool:
+    """Whether the arm of this name, or whose control it is, mines at all."""
+    uses = name.partition("@")[0].split("+")[1:]
+    return any(use.partition("-")[0] in MINING_USES for use in uses)
 
 
 def _fisher_arm(name: str, *, study: StudyConfig) -> Arm:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from hardmil.study.arms import CONTROL
 from hardmil.study.intervals import ResampledArm, mean_of_defined, percentile_limits
 from hardmil.study.weighted_metrics import RESAMPLED
 
-CONTROL = "@random"
 REFERENCE = "ours"
 """The base that the other bases are compared with, where it is among the arms."""
 
@@ -117,6 +117,14 @@ def bootstrap_p(differences: Float[np.ndarray, " resample"]) -> float:
     defined = np.round(defined, 12)
     smaller = min(int(np.sum(defined <= 0)), int(np.sum(defined >= 0)))
     return min(1.0, 2 * (smaller + 1) / (len(defined) + 1))
+
+
+def by_pair(comparisons: Iterable[Comparison]) -> dict[tuple[str, ...], dict[str, Comparison]]:
+    """The comparisons by (arm, other, split, patches), then by metric."""
+    found: dict[tuple[str, ...], dict[str, Comparison]] = {}
+    for one in comparisons:
+        found.setdefault((one.arm, one.other, one.split, one.patches), {})[one.metric] = one
+    return found
 
 
 def holm_corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:

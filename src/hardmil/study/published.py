@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.cutting import PIXELS
-from hardmil.config import PatchConfig, StudyConfig, TrainingConfig
+from hardmil.config import PIXELS, PatchConfig, StudyConfig, TrainingConfig
 from hardmil.errors import ConfigError, TableError
 from hardmil.slides.color import equalise
 from hardmil.slides.patches import cut_patches, place_patches, read_patches
@@ -166,10 +165,8 @@ def colon_truth(
     codes = np.zeros(len(coords), dtype=np.int8)
     others = np.concatenate([nuclei[kind] for kind in NUCLEI if kind != "epithelial"])
     for centres, code in ((others, LOOK_ALIKE), (nuclei["epithelial"], LESION)):
-        # The files are 1-based.
-        inside = np.floor(centres + 0.5)[None] - 1 - coords[:, None]
-        holds = ((inside >= 0) & (inside < size_px)).all(axis=2)
-        codes[np.flatnonzero(holds.sum(axis=1))] = code
+        inside = nucleus_pixels(centres) - coords[:, None]
+        codes[((inside >= 0) & (inside < size_px)).all(axis=2).sum(axis=1) > 0] = code
     return codes
 
 
@@ -198,11 +195,13 @@ def _grid_patches(slide: SlideReader, *, config: PatchConfig) -> tuple[np.ndarra
 def nucleus_corners(
     centres: Float[np.ndarray, "nucleus 2"], *, size_px: int
 ) -> Int64[np.ndarray, "nucleus 2"]:
-    """Top-left corners of patches centred on nuclei; they may lie outside the image.
+    """Top-left corners of patches centred on nuclei; they may lie outside the image."""
+    return nucleus_pixels(centres) - size_px // 2
 
-    The files are 1-based and not all whole: the 0-based centre is floor(v + 0.5) - 1.
-    """
-    return np.floor(centres + 0.5).astype(np.int64) - 1 - size_px // 2
+
+def nucleus_pixels(centres: Float[np.ndarray, "nucleus 2"]) -> Int64[np.ndarray, "nucleus 2"]:
+    """The pixels that nuclei are centred on; the files are 1-based and not all whole."""
+    return np.floor(centres + 0.5).astype(np.int64) - 1
 
 
 def colon_nuclei(image: Path, *, kind: str) -> Float[np.ndarray, "nucleus 2"]:

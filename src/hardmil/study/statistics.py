@@ -14,7 +14,7 @@ from hardmil.metrics import (
     fpr_at_sensitivity,
     mean_and_se,
 )
-from hardmil.study.arms import MINING_USES
+from hardmil.study.arms import CONTROL, mines
 from hardmil.study.pooled import ArmKey, PooledRepeat, arm_key, pool_predictions
 from hardmil.study.results import METRICS, Row
 
@@ -63,7 +63,7 @@ class ArmSummary:
     @property
     def mines(self) -> bool:
         """Whether the arm mines at all."""
-        return any(f"+{use}" in self.arm for use in MINING_USES)
+        return mines(self.arm)
 
 
 def summarise(results: Sequence[Row], *, predictions: Sequence[Row], positive: str) -> list[ArmSummary]:
@@ -114,7 +114,7 @@ def pooled_metrics(repeat: PooledRepeat) -> dict[str, float]:
 def hard_minus_random(one: ArmSummary, *, summary: Sequence[ArmSummary]) -> dict[str, MeanSE] | None:
     """An arm minus its random control, repeat by repeat; None if the control was not run as often."""
     for other in summary:
-        if _setting(other) == _setting(one) and other.arm == f"{one.arm}@random":
+        if _setting(other) == _setting(one) and other.arm == one.arm + CONTROL:
             return {
                 name: mean_and_se([a - b for a, b in zip(values, other.by_repeat[name], strict=True)])
                 for name, values in one.by_repeat.items()
