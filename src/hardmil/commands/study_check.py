@@ -13,8 +13,8 @@ from hardmil.bags.manifest import SlideRow
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.study_folder import Study, count, open_study, slide_name
 from hardmil.errors import HardmilError, SlideError
-from hardmil.geometry import first_known
 from hardmil.jobs import Failure, run_jobs
+from hardmil.slides.patches import patch_size_level0_px
 from hardmil.slides.reader import open_slide
 
 MOST_LINES = 100
@@ -83,13 +83,8 @@ def _sign(study: Study, row: SlideRow) -> Signature:
     if row.path is None:
         raise SlideError(f"slide {row.slide_id}: no path; expected one in slides.csv; fill it in")
     with open_slide(row.path) as slide:
-        wanted = study.config.patches.um_per_px
-        is_cut = study.config.features is None and wanted is not None
-        if is_cut and first_known(row.mpp, slide.mpp) is None:
-            raise SlideError(
-                f"{row.path}: the file does not say its micrometres per pixel, which patches.um_per_px: "
-                f"{wanted} needs; fill the mpp column in slides.csv, or set patches.um_per_px: null"
-            )
+        if study.config.features is None:
+            patch_size_level0_px(slide, study.config.patches, mpp=row.mpp)
         return sign_slide(slide)
 
 

@@ -49,14 +49,7 @@ def place_patches(slide: SlideReader, config: PatchConfig, *, mpp: float | None 
         raise ConfigError(
             f"{slide.path}: patches.mode is {config.mode}, but a slide has no annotated nuclei; use grid"
         )
-    mpp = first_known(mpp, slide.mpp)
-    if config.um_per_px is not None and mpp is None:
-        raise SlideError(
-            f"{slide.path}: the file does not say its micrometres per pixel, which patches.um_per_px: "
-            f"{config.um_per_px} needs; fill the mpp column in slides.csv, or set patches.um_per_px: null "
-            "to cut level-0 pixels as they are"
-        )
-    size = size_level0_px(config.size_px, um_per_px=config.um_per_px, mpp=mpp)
+    size = patch_size_level0_px(slide, config, mpp=mpp)
     step = max(1, round(size * (config.size_px - config.overlap_px) / config.size_px))
     x_starts = grid_starts(slide.width_px, size_px=size, step_px=step)
     y_starts = grid_starts(slide.height_px, size_px=size, step_px=step)
@@ -65,6 +58,27 @@ def place_patches(slide: SlideReader, config: PatchConfig, *, mpp: float | None 
     row, column = np.nonzero(share >= config.min_tissue)
     coords = np.stack([x_starts[column], y_starts[row]], axis=1)
     return PatchGrid(coords, config.size_px, size, share[row, column])
+
+
+def patch_size_level0_px(slide: SlideReader, config: PatchConfig, *, mpp: float | None = None) -> int:
+    """Edge of a patch in level-0 px of this slide.
+
+    Args:
+        slide: An open slide.
+        config: Size and resolution.
+        mpp: Micrometres per level-0 px from the table of slides; the file's own where None.
+
+    Raises:
+        SlideError: If a resolution is wanted and nobody knows the slide's.
+    """
+    mpp = first_known(mpp, slide.mpp)
+    if config.um_per_px is not None and mpp is None:
+        raise SlideError(
+            f"{slide.path}: the file does not say its micrometres per pixel, which patches.um_per_px: "
+            f"{config.um_per_px} needs; fill the mpp column in slides.csv, or set patches.um_per_px: null "
+            "to cut level-0 pixels as they are"
+        )
+    return size_level0_px(config.size_px, um_per_px=config.um_per_px, mpp=mpp)
 
 
 def _tissue_shares(
