@@ -1,11 +1,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.study.conftest import small_bags
 
 from hardmil.bags.bag import Bag
 from hardmil.config import FisherConfig, ModelConfig, StudyConfig, model_config
@@ -16,7 +16,6 @@ from hardmil.mil.training import Device, fit
 from hardmil.mining.hard_bags import HardBags
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.study import fisher
-from hardmil.study import trainer as trainer_module
 from hardmil.study.trainer import Trainer, weights_digest
 from hardmil.study.trial import make_cohort
 
@@ -30,35 +29,12 @@ STUDY = StudyConfig.model_validate(
 )
 
 
-def _bags(n: int = 12) -> list[Bag]:
-    rng = np.random.default_rng(0)
-    bags: list[Bag] = []
-    for i in range(n):
-        features = rng.normal(size=(5, 3)).astype(np.float32)
-        features[0, 0] += 4 * (i % 2)
-        bags.append(Bag(f"s{i}", f"c{i}", i % 2, features, rng.integers(0, 99, (5, 2)), 16))
-    return bags
-
-
 def _trainer(folder: Path | None) -> Trainer:
-    return Trainer(folder, make_cohort(_bags()).digest, CPU)
-
-
-@pytest.fixture
-def n_fits(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The slides of each training that is really run."""
-    calls: list[list[str]] = []
-
-    def counted(bags: Any, **rest: Any) -> BagClassifier:
-        calls.append([bag.slide_id for bag in bags])
-        return fit(bags, **rest)
-
-    monkeypatch.setattr(trainer_module, "fit", counted)
-    return calls
+    return Trainer(folder, make_cohort(small_bags()).digest, CPU)
 
 
 def test_a_training_is_remembered(tmp_path: Path, n_fits: list[list[str]]):
-    bags, config = _bags(), model_config(STUDY)
+    bags, config = small_bags(), model_config(STUDY)
     trainer = _trainer(tmp_path)
     first = trainer.train(bags, config=config, seed=1)
     again = trainer.train(bags, config=config, seed=1)
@@ -71,7 +47,7 @@ def test_a_training_is_remembered(tmp_path: Path, n_fits: list[list[str]]):
 
 
 def test_a_training_from_anything_else_is_another(tmp_path: Path, n_fits: list[list[str]]):
-    bags, config = _bags(), model_config(STUDY)
+    bags, config = small_bags(), model_config(STUDY)
     trainer = _trainer(tmp_path)
     base = trainer.train(bags, config=config, seed=1)
     pool = [HardInstance(1, "s0", "c0", 2, 0, 0, 16, 0.5, 0.9, 0, "train")]
@@ -92,17 +68,17 @@ def test_a_training_from_anything_else_is_another(tmp_path: Path, n_fits: list[l
 def test_a_trainer_without_a_folder_trains_each_time(n_fits: list[list[str]]):
     trainer = _trainer(None)
     for _ in range(2):
-        trainer.train(_bags(), config=ModelConfig(training=STUDY.training), seed=1)
+        trainer.train(small_bags(), config=ModelConfig(training=STUDY.training), seed=1)
     assert len(n_fits) == 2
 
 
 def test_a_damaged_training_is_named(tmp_path: Path):
     trainer = _trainer(tmp_path)
-    trainer.train(_bags(), config=model_config(STUDY), seed=1)
+    trainer.train(small_bags(), config=model_config(STUDY), seed=1)
     (path,) = tmp_path.glob("*/model.safetensors")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BundleError, match=rf"{path.parent.name}/model\.safetensors: not the weights"):
-        trainer.train(_bags(), config=model_config(STUDY), seed=1)
+        trainer.train(small_bags(), config=model_config(STUDY), seed=1)
 
 
 def test_weights_digest_changes_with_a_weight():
@@ -117,7 +93,7 @@ def test_weights_digest_changes_with_a_weight():
 
 
 def test_a_training_on_judged_bags_is_another(tmp_path: Path, n_fits: list[list[str]]):
-    bags, trainer = _bags(), _trainer(tmp_path)
+    bags, trainer = small_bags(), _trainer(tmp_path)
     for label in (0.0, 1.0):
         labels = np.array([label, *[np.nan] * 4], np.float32)
         trainer.train(
@@ -136,8 +112,8 @@ def test_descriptors_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(fisher, "describe", counted)
     describe: Callable[..., np.ndarray] = _trainer(tmp_path).describe
-    for bag in _bags(2) * 2:
+    for bag in small_bags(2) * 2:
         np.testing.assert_array_equal(describe(bag, config=FisherConfig()), bag.instances)
     assert calls == ["s0", "s1"]
-    describe(_bags(1)[0], config=FisherConfig(step=0.5))
+    describe(small_bags(1)[0], config=FisherConfig(step=0.5))
     assert calls == ["s0", "s1", "s0"]

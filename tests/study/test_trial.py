@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.study.conftest import small_bags
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold, inner_folds
@@ -41,16 +42,6 @@ STUDY = StudyConfig.model_validate(
 )
 
 
-def _bags(n: int = 12) -> list[Bag]:
-    rng = np.random.default_rng(0)
-    bags: list[Bag] = []
-    for i in range(n):
-        features = rng.normal(size=(5, 3)).astype(np.float32)
-        features[0, 0] += 4 * (i % 2)
-        bags.append(Bag(f"s{i}", f"c{i}", i % 2, features, rng.integers(0, 99, (5, 2)), 16))
-    return bags
-
-
 def _trial(name: str = "ours+fmb", *, study: StudyConfig = STUDY, seed: int = 3) -> Trial:
     fold = Fold(train=np.arange(8), test=np.arange(8, 12))
     return Trial(arm(name, study=study), repeat=0, fold_number=1, fold=fold, seed=seed)
@@ -60,32 +51,19 @@ def _trainer(folder: Path | None, cohort: Cohort) -> Trainer:
     return Trainer(folder, cohort.digest, CPU)
 
 
-@pytest.fixture
-def n_fits(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The slides of each training that is really run."""
-    calls: list[list[str]] = []
-
-    def counted(bags: Any, **rest: Any) -> BagClassifier:
-        calls.append([bag.slide_id for bag in bags])
-        return fit(bags, **rest)
-
-    monkeypatch.setattr(trainer_module, "fit", counted)
-    return calls
-
-
 def _changed(bag: Bag, **changes: Any) -> list[Bag]:
-    return [replace(bag, **changes), *_bags()[1:]]
+    return [replace(bag, **changes), *small_bags()[1:]]
 
 
 def test_the_digest_changes_with_anything_in_the_bags():
-    first = _bags()[0]
+    first = small_bags()[0]
     features, coords = first.instances.copy(), first.coords.copy()
     features[4, 2] += 1
     coords[0, 1] += 1
     cohorts = [
-        _bags(),
-        _bags()[::-1],
-        _bags()[1:],
+        small_bags(),
+        small_bags()[::-1],
+        small_bags()[1:],
         _changed(first, slide_id="t0"),
         _changed(first, case_id="d0"),
         _changed(first, label=1),
@@ -94,23 +72,23 @@ def test_the_digest_changes_with_anything_in_the_bags():
     ]
     digests = [make_cohort(bags).digest for bags in cohorts]
     assert len(set(digests)) == len(cohorts)
-    assert make_cohort(_bags()).digest == digests[0]
+    assert make_cohort(small_bags()).digest == digests[0]
 
 
 def test_a_cohort_knows_labels_and_cases():
-    cohort = make_cohort(_bags(3))
+    cohort = make_cohort(small_bags(3))
     assert cohort.labels.tolist() == [0, 1, 0]
     assert cohort.cases == ["c0", "c1", "c2"]
 
 
 def test_the_hash_changes_with_anything_the_numbers_depend_on():
-    cohort, first = make_cohort(_bags()), _trial()
+    cohort, first = make_cohort(small_bags()), _trial()
     study = STUDY.model_copy(update={"mining": STUDY.mining.model_copy(update={"n_clusters": 3})})
     longer = STUDY.model_copy(update={"training": STUDY.training.model_copy(update={"epochs": 3})})
     other_fold = replace(first, fold=Fold(np.arange(9), np.arange(9, 12)))
     hashes = [
         first.config_hash(cohort),
-        first.config_hash(make_cohort(_bags()[::-1])),
+        first.config_hash(make_cohort(small_bags()[::-1])),
         _trial(seed=4).config_hash(cohort),
         _trial("ours+mb").config_hash(cohort),
         _trial("ours+fmb@random").config_hash(cohort),
@@ -124,7 +102,7 @@ def test_the_hash_changes_with_anything_the_numbers_depend_on():
 
 
 def test_the_hash_of_an_arm_that_does_not_mine_does_not_mind_the_mining_knobs():
-    cohort = make_cohort(_bags())
+    cohort = make_cohort(small_bags())
     study = STUDY.model_copy(update={"mining": STUDY.mining.model_copy(update={"n_clusters": 3})})
     assert _trial("ours").config_hash(cohort) == _trial("ours", study=study).config_hash(cohort)
 
@@ -132,7 +110,7 @@ def test_the_hash_of_an_arm_that_does_not_mine_does_not_mind_the_mining_knobs():
 def test_a_trial_trains_on_its_training_fold_and_scores_its_test_fold(
     tmp_path: Path, n_fits: list[list[str]]
 ):
-    cohort = make_cohort(_bags())
+    cohort = make_cohort(small_bags())
     result = run_trial(_trial("ours+fmb-oof"), cohort=cohort, trainer=_trainer(tmp_path, cohort))
     train = {f"s{i}" for i in range(8)}
     assert [len(slides) for slides in n_fits] == [8, 4, 4, 8]
@@ -147,7 +125,7 @@ def test_a_trial_trains_on_its_training_fold_and_scores_its_test_fold(
 
 @pytest.mark.parametrize("name", ["ours+sb", "ours+mb", "ours+fmb", "ours+fmb@random", "ours+fmb-equal"])
 def test_arms_share_one_base(name: str, tmp_path: Path, n_fits: list[list[str]]):
-    cohort = make_cohort(_bags())
+    cohort = make_cohort(small_bags())
     trainer = _trainer(tmp_path, cohort)
     run_trial(_trial("ours"), cohort=cohort, trainer=trainer)
     assert len(n_fits) == 1
@@ -172,7 +150,7 @@ def _scores_of(trial: Trial, cohort: Cohort, *, inside: list[int], seed: int, of
 
 @pytest.mark.parametrize("name", ["ours", "ours+fmb-oof", "ours+inject-oof", "ours+weigh-oof@random"])
 def test_the_operating_point_keeps_the_wanted_share_of_scores_out_of_fold_of_the_whole_arm(name: str):
-    cohort = make_cohort(_bags())
+    cohort = make_cohort(small_bags())
     trial = replace(_trial(name), operating=OPERATING)
     result = run_trial(trial, cohort=cohort, trainer=_trainer(None, cohort))
     labels, cases = cohort.labels[:8], cohort.cases[:8]
@@ -185,7 +163,7 @@ def test_the_operating_point_keeps_the_wanted_share_of_scores_out_of_fold_of_the
 
 
 def test_the_operating_point_shares_the_models_of_out_of_fold_mining(tmp_path: Path, n_fits: list[list[str]]):
-    cohort = make_cohort(_bags())
+    cohort = make_cohort(small_bags())
     trainer = _trainer(tmp_path, cohort)
     run_trial(replace(_trial("ours"), operating=OPERATING), cohort=cohort, trainer=trainer)
     assert [len(slides) for slides in n_fits] == [8, 4, 4]
@@ -194,7 +172,7 @@ def test_the_operating_point_shares_the_models_of_out_of_fold_mining(tmp_path: P
 
 
 def test_no_operating_point_where_none_is_wanted_or_cases_are_too_few():
-    cohort = make_cohort(_bags())
+    cohort = make_cohort(small_bags())
     trainer = _trainer(None, cohort)
     assert np.isnan(run_trial(_trial("ours"), cohort=cohort, trainer=trainer).op_threshold)
     few = replace(_trial("ours"), fold=Fold(np.arange(4), np.arange(4, 12)), operating=OPERATING)
@@ -206,8 +184,8 @@ def test_no_operating_point_where_none_is_wanted_or_cases_are_too_few():
 
 
 def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(monkeypatch: pytest.MonkeyPatch):
-    truth = {bag.slide_id: np.array([bag.label, 0, 2, 0, 0], np.int8) for bag in _bags()}
-    cohort = make_cohort(_bags(), truth=truth)
+    truth = {bag.slide_id: np.array([bag.label, 0, 2, 0, 0], np.int8) for bag in small_bags()}
+    cohort = make_cohort(small_bags(), truth=truth)
     trained: list[list[Bag]] = []
 
     def seen(bags: Any, **rest: Any) -> BagClassifier:
@@ -229,7 +207,7 @@ def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(monkeypat
         np.testing.assert_array_equal(labels[known], (truth[bag.slide_id] == 1)[known])
     assert {bag.slide_id for bag in judged} == {f"s{i}" for i in range(8)}
     assert 0 <= result.instance_auc <= 1
-    plain = make_cohort(_bags())
+    plain = make_cohort(small_bags())
     with pytest.raises(ConfigError, match=r"arm ours\+verdicts: no verdict on any patch of the training"):
         run_trial(_trial("ours+verdicts"), cohort=plain, trainer=_trainer(None, plain))
 
@@ -237,7 +215,7 @@ def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(monkeypat
 def test_the_hash_of_an_arm_that_asks_changes_with_the_verdicts():
     truth = {"s1": np.array([1, 0, 0, 0, 0], np.int8)}
     other = {"s1": np.array([0, 1, 0, 0, 0], np.int8)}
-    cohorts = [make_cohort(_bags(), truth=known) for known in (truth, other)]
+    cohorts = [make_cohort(small_bags(), truth=known) for known in (truth, other)]
     assert len({_trial("ours+verdicts").config_hash(cohort) for cohort in cohorts}) == 2
     assert len({_trial("ours").config_hash(cohort) for cohort in cohorts}) == 1
     wanted = replace(_trial("ours"), operating=OPERATING).config_hash(cohorts[0])
@@ -245,7 +223,9 @@ def test_the_hash_of_an_arm_that_asks_changes_with_the_verdicts():
 
 
 def test_sdr_svm_is_fitted_on_the_training_fold_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    cohort = make_cohort(_bags(), truth={bag.slide_id: np.array([1, 0, 0, 0, 0], np.int8) for bag in _bags()})
+    cohort = make_cohort(
+        small_bags(), truth={bag.slide_id: np.array([1, 0, 0, 0, 0], np.int8) for bag in small_bags()}
+    )
     fitted: list[set[str]] = []
 
     def seen(bags: Any, **rest: Any) -> Any:

@@ -1,0 +1,35 @@
+"""Small bags, and the trainings that are really run."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hardmil.bags.bag import Bag
+from hardmil.mil.network import BagClassifier
+from hardmil.mil.training import fit
+from hardmil.study import trainer as trainer_module
+
+
+def small_bags(n: int = 12) -> list[Bag]:
+    """One slide a case, odd ones positive, their first instance far off."""
+    rng = np.random.default_rng(0)
+    bags: list[Bag] = []
+    for i in range(n):
+        features = rng.normal(size=(5, 3)).astype(np.float32)
+        features[0, 0] += 4 * (i % 2)
+        bags.append(Bag(f"s{i}", f"c{i}", i % 2, features, rng.integers(0, 99, (5, 2)), 16))
+    return bags
+
+
+@pytest.fixture
+def n_fits(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The slides of each training that is really run."""
+    calls: list[list[str]] = []
+
+    def counted(bags: Any, **rest: Any) -> BagClassifier:
+        calls.append([bag.slide_id for bag in bags])
+        return fit(bags, **rest)
+
+    monkeypatch.setattr(trainer_module, "fit", counted)
+    return calls
