@@ -88,11 +88,18 @@ def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Pat
         assert file["features"].shape[1] == 1280
         assert file["features"].attrs["encoder"] == "efficientnet-lite0"
     stamp = path.stat().st_mtime_ns
+    refused = hardmil("encode", study, *knobs, "--set", "device=cuda:7")
+    assert "device cuda:7: not usable here" in refused.err
     assert hardmil("encode", study, *knobs).code == 0
     assert path.stat().st_mtime_ns == stamp
     other = hardmil("train", study, *knobs, "--set", "encode_px=48")
     assert other.code == 1
     assert "made under other `patches` or `encode` knobs" in other.err
+
+    evaluated = hardmil("evaluate", study, *knobs, "--set", "evaluation.arms=[mean]")
+    assert evaluated.code == 0, evaluated.err
+    rows = read_table(study / "runs" / "main" / "results.csv")
+    assert {row["patches"] for row in rows} == {"grid-efficientnet-lite0"}, "not taken for pixels of a grid"
 
     assert hardmil("train", study, *knobs, "--set", "arm=ours+instance").code == 0
     slides = study / "slides"

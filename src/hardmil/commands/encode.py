@@ -22,8 +22,9 @@ def encode(
         ConfigError: If the study reads ready-made features, or there is no such encoder.
     """
     # Opened once for all slides.
-    config = cut_config(read_study(path, overrides=overrides)[0])
-    encoder = encoder_of(config, device=device or "auto")
+    study_config, _ = read_study(path, overrides=overrides)
+    config = cut_config(study_config)
+    encoder = encoder_of(config, device=device or study_config.device)
 
     def write(study: Study, row: SlideRow) -> int:
         places, path = study.places(row.slide_id), study.instances(row.slide_id)

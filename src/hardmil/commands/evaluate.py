@@ -20,7 +20,7 @@ from hardmil.files import write_run_record
 from hardmil.jobs import Failure, write_failures
 from hardmil.mil.training import find_device
 from hardmil.study.arms import arm, with_controls
-from hardmil.study.evaluation import HERE, Evaluation, TrialRows, evaluate_arms, valid_rows
+from hardmil.study.evaluation import HERE, Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
 from hardmil.study.trial import Cohort, operating_of
 
 
@@ -54,7 +54,7 @@ def evaluate(
         classes=study.manifest.classes,
         folder=study.folder / "runs" / name,
         split="case" if config.evaluation.splits is None else "file",
-        patches="features" if config.features is not None else config.patches.mode,
+        patches=patches_word(config),
         seed=config.seed,
         only_folds=only_folds,
         operating=operating_of(config.evaluation),

@@ -22,7 +22,7 @@ from hardmil.files import write_run_record
 from hardmil.jobs import Failure, progress, write_failures
 from hardmil.mil.training import find_device
 from hardmil.study.arms import Arm, arm, with_controls
-from hardmil.study.evaluation import HERE, Evaluation, evaluate_arms, valid_rows
+from hardmil.study.evaluation import HERE, Evaluation, evaluate_arms, patches_word, valid_rows
 from hardmil.study.published import (
     PAPER,
     PAPER_ARMS,
@@ -154,11 +154,6 @@ def reproduction_config(name: str, *, asked: Reproduction, overrides: Sequence[s
         content["training"]["epochs"] = asked.epochs
     put_overrides(content, overrides)
     return parse_study(content, source="reproduce")
-
-
-def patches_word(config: StudyConfig) -> str:
-    """What the tables call a way of making instances: grid, nuclei, or with the encoder after it."""
-    return config.patches.mode if config.encode == PIXELS else f"{config.patches.mode}-{config.encode}"
 
 
 def _instances(

@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from hardmil.bags.folds import Fold, check_folds
+from hardmil.config import PIXELS, StudyConfig
 from hardmil.engine import Engine, run_groups
 from hardmil.errors import ConfigError, FoldError, StoreError
 from hardmil.jobs import Failure, attempt, progress
@@ -81,6 +82,13 @@ class Evaluation:
 
     def _seed(self, repeat: int, fold: int) -> int:
         return (self.seed * 1000 + repeat) * 1000 + fold
+
+
+def patches_word(config: StudyConfig) -> str:
+    """What the tables call a way of making instances: features, grid, nuclei, an encoder after it."""
+    if config.features is not None:
+        return "features"
+    return config.patches.mode if config.encode == PIXELS else f"{config.patches.mode}-{config.encode}"
 
 
 def evaluate_arms(
