@@ -52,6 +52,27 @@ def wanted_sensitivity(threshold: Threshold) -> float | None:
     raise ValueError(f'a threshold is a score from 0 to 1 or "sensitivity=0.95", not {threshold!r}')
 
 
+class TissueConfig(Section):
+    """What of a slide counts as tissue, beyond Otsu's threshold. Sizes are micrometres on the slide."""
+
+    um_per_px: float = Field(default=8.0, gt=0)
+    """Resolution of the thumbnail that tissue is found on. A slide of at most 2,048 px is taken as it is; one
+    of unknown mpp on a thumbnail of that edge, and then areas below are not known either and do nothing."""
+    min_area_um2: float = Field(default=2500.0, ge=0)
+    """Smallest piece of tissue; less is dust. 2,500 is a square of 50 um."""
+    max_hole_um2: float = Field(default=2500.0, ge=0)
+    """Largest hole that is filled: a pale lumen or a crack; a larger one is glass."""
+    drop_pen: bool = False
+    """Whether green, blue and black pen marks are no tissue."""
+    drop_blurred: bool = False
+    """Whether what is out of focus, by about 2 um and more, is no tissue. Reads the tissue at 1 um/px."""
+    keep: tuple[str, ...] = ()
+    """Names of annotated areas outside of which nothing is tissue (column `annotations` of the slides:
+    GeoJSON, as QuPath exports it). Empty: all of the slide."""
+    drop: tuple[str, ...] = ()
+    """Names of annotated areas that are no tissue."""
+
+
 class PatchConfig(Section):
     """Where patches are cut, and what is done to their colours."""
 
@@ -68,6 +89,7 @@ class PatchConfig(Section):
     """A pixel is tissue if its saturation is above, or (and) its value not above, the slide's Otsu."""
     min_tissue: float = Field(default=0.25, ge=0, le=1)
     """Share of tissue from which a patch is kept. The paper does not say; half empties thin colon images."""
+    tissue: TissueConfig = TissueConfig()
     equalise: Literal["channel", "luminance", "none"] = "channel"
     """Histogram equalisation of each patch: each RGB channel (paper, as read), luminance only, or none. Left
     out: channel for pixels, none for an encoder, which was trained on pictures as they are."""

@@ -22,11 +22,15 @@ ObjectType = Literal["annotation", "tile"]
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A named polygon with numbers to it; `polygon` is (x, y) in level-0 px, its first point not repeated."""
+    """A named polygon with numbers to it.
+
+    `polygon` is (x, y) in level-0 px, its first point not repeated; `holes` are like it, and not part of it.
+    """
 
     polygon: Float[np.ndarray, "point 2"]
     name: str
     measurements: dict[str, float] = field(default_factory=dict)
+    holes: tuple[Float[np.ndarray, "_ 2"], ...] = ()
 
 
 def square(x: float | int, y: float | int, size: float | int) -> Float[np.ndarray, "4 2"]:
@@ -51,10 +55,10 @@ def _feature(path: Path, region: Region, *, object_type: ObjectType) -> dict[str
     for name, value in region.measurements.items():
         if not math.isfinite(value):
             raise TableError(f"{path}: measurement {name!r} of {region.name!r} is {value}; leave it out")
-    ring = region.polygon.tolist()
+    rings = [[*ring, ring[0]] for ring in (one.tolist() for one in (region.polygon, *region.holes))]
     return {
         "type": "Feature",
-        "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+        "geometry": {"type": "Polygon", "coordinates": rings},
         "properties": {
             "objectType": object_type,
             "isLocked": False,
@@ -66,8 +70,6 @@ def _feature(path: Path, region: Region, *, object_type: ObjectType) -> dict[str
 
 def read_regions(path: Path) -> list[Region]:
     """The polygons of a GeoJSON file, ours or QuPath's; a multipolygon gives one region a part.
-
-    Holes are left out: what a region is asked for is whether a patch lies in its outline.
 
     Raises:
         TableError: If the file is missing, is no GeoJSON, or holds something that is not a polygon.
@@ -97,15 +99,16 @@ def _regions(feature: Any) -> list[Region]:
     properties = feature.get("properties") or {}
     name = str((properties.get("classification") or {}).get("name", ""))
     measurements = _measurements(properties.get("measurements") or {})
-    return [Region(ring, name, measurements) for ring in _rings(feature["geometry"])]
+    parts = ([_open_ring(ring) for ring in part] for part in _parts(feature["geometry"]))
+    return [Region(outline, name, measurements, tuple(holes)) for outline, *holes in parts]
 
 
-def _rings(geometry: Any) -> list[Float[np.ndarray, "point 2"]]:
+def _parts(geometry: Any) -> list[Any]:
     match geometry["type"]:
         case "Polygon":
-            return [_open_ring(geometry["coordinates"][0])]
+            return [geometry["coordinates"]]
         case "MultiPolygon":
-            return [_open_ring(part[0]) for part in geometry["coordinates"]]
+            return list(geometry["coordinates"])
         case kind:
             raise ValueError(f"found a {kind}")
 

@@ -3,13 +3,37 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from hardmil.config import PatchConfig, TissueConfig
+from hardmil.errors import SlideError
+from hardmil.geojson import Region, square
 from hardmil.slides.phantom_tissue import smooth_noise
-from hardmil.slides.reader import open_slide
-from hardmil.slides.tissue import otsu, segment_rgb, segment_tissue
+from hardmil.slides.pictures import Picture
+from hardmil.slides.reader import PictureSlide, open_slide
+from hardmil.slides.tissue import (
+    large_pieces,
+    otsu,
+    segment_rgb,
+    segment_tissue,
+)
 
 WHITE, PINK, PURPLE, GREY = (244, 243, 245), (225, 150, 190), (110, 70, 150), (120, 120, 120)
+AS_IT_IS = PatchConfig(tissue=TissueConfig(min_area_um2=0, max_hole_um2=0))
+masks = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
+
+
+def with_knobs(**knobs: object) -> PatchConfig:
+    return PatchConfig(tissue=TissueConfig(**knobs))
+
+
+def pink(is_pink: np.ndarray, *, mpp: float | None) -> PictureSlide:
+    """A slide that is pink here and glass there."""
+    rgb = np.where(is_pink[..., None], PINK, WHITE).astype(np.uint8)
+    return PictureSlide(Path("pink.png"), picture=Picture(rgb, mpp))
 
 
 def island(colour: tuple[int, int, int], *, noise: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +107,7 @@ def test_thresholds_are_reported_in_opencvs_units():
 
 def test_small_slide_is_segmented_pixel_by_pixel(phantom_slide: Path):
     with open_slide(phantom_slide) as slide:
-        mask = segment_tissue(slide)
+        mask = segment_tissue(slide, AS_IT_IS)
         expected = segment_rgb(slide.read(0, 0, slide.width_px, slide.height_px)).is_tissue
     assert mask.downsample == 1
     np.testing.assert_array_equal(mask.is_tissue, expected)
@@ -108,3 +132,90 @@ def test_blank_slide_is_no_error(tmp_path: Path):
     Image.new("RGB", (70, 50), "white").save(path)
     with open_slide(path) as slide:
         assert not segment_tissue(slide).is_tissue.any()
+
+
+def test_large_slide_of_known_mpp_is_segmented_at_a_fixed_one():
+    """3,000 x 900 px at 0.5 um/px: 8 um/px is every 16th."""
+    is_pink = np.zeros((900, 3000), bool)
+    is_pink[160:640, 320:1600] = True
+    mask = segment_tissue(pink(is_pink, mpp=0.5))
+    assert mask.downsample == pytest.approx(16, rel=0.005)
+    assert mask.is_tissue.shape == (56, 188)
+    assert mask.is_tissue.sum() == pytest.approx(is_pink.sum() / 16**2, rel=0.05)
+
+
+def test_a_slide_as_large_of_unknown_mpp_is_segmented_on_2048_px():
+    assert segment_tissue(pink(np.ones((900, 4096), bool), mpp=None)).downsample == 2
+
+
+def test_dust_goes_and_small_holes_are_filled_by_their_area_on_the_slide():
+    """At 2 um/px: 10 x 10 px are 400 um2, 30 x 30 px 3,600 um2."""
+    is_pink = np.zeros((200, 300), bool)
+    is_pink[20:180, 20:200] = True
+    is_pink[40:50, 40:50] = False
+    is_pink[100:130, 100:130] = False
+    is_pink[20:30, 250:260] = True
+    is_pink[100:130, 250:280] = True
+    expected = is_pink.copy()
+    expected[40:50, 40:50] = True
+    expected[20:30, 250:260] = False
+    assert (segment_tissue(pink(is_pink, mpp=2.0)).is_tissue == expected).all()
+    assert (segment_tissue(pink(is_pink, mpp=0.1), AS_IT_IS).is_tissue == is_pink).all()
+    assert (segment_tissue(pink(is_pink, mpp=None)).is_tissue == is_pink).all()
+
+
+def test_a_bay_at_the_border_is_no_hole():
+    is_pink = np.ones((40, 60), bool)
+    is_pink[:5, 10:15] = False
+    assert (segment_tissue(pink(is_pink, mpp=2.0)).is_tissue == is_pink).all()
+
+
+@given(masks, st.floats(0, 6), st.booleans())
+def test_large_pieces_are_those_of_a_plain_flood(is_there: np.ndarray, min_px: float, border: bool):
+    expected = np.zeros_like(is_there)
+    left = {(int(y), int(x)) for y, x in np.argwhere(is_there)}
+    while left:
+        piece, edge = set(), [left.pop()]
+        while edge:
+            y, x = edge.pop()
+            piece.add((y, x))
+            near = [(y + j, x + i) for j in (-1, 0, 1) for i in (-1, 0, 1) if not (border and j and i)]
+            edge += [one for one in near if one in left]
+            left -= set(near)
+        ends = ({0, is_there.shape[0] - 1}, {0, is_there.shape[1] - 1})
+        reaches = any(y in ends[0] or x in ends[1] for y, x in piece)
+        if len(piece) > min_px or (border and reaches):
+            expected[tuple(zip(*piece, strict=True))] = True
+    np.testing.assert_array_equal(large_pieces(is_there, min_px=min_px, border=border), expected)
+
+
+def test_annotated_areas_restrict_and_exclude():
+    slide = pink(np.ones((60, 80), bool), mpp=None)
+    regions = [
+        Region(square(8, 4, 32), "tumour", holes=(square(16, 12, 8),)),
+        Region(square(30, 4, 10), "fold"),
+        Region(square(60, 40, 10), "other"),
+    ]
+    tumour = np.zeros((60, 80), bool)
+    tumour[4:36, 8:40] = True
+    tumour[12:20, 16:24] = False
+    fold = np.zeros((60, 80), bool)
+    fold[4:14, 30:40] = True
+    config = with_knobs(keep=("tumour",), drop=("fold",))
+    # A slide that is pink all over has no contrast: all that annotations may do is take away.
+    slide._picture.rgb[0, 0] = WHITE  # type: ignore[union-attr]
+    everything = segment_tissue(slide, regions=regions).is_tissue
+    assert everything.sum() == 60 * 80 - 1
+    np.testing.assert_array_equal(segment_tissue(slide, config, regions=regions).is_tissue, tumour & ~fold)
+    dropped = segment_tissue(slide, with_knobs(drop=("fold",)), regions=regions).is_tissue
+    np.testing.assert_array_equal(dropped, everything & ~fold)
+    assert (segment_tissue(slide, with_knobs(drop=("fold",))).is_tissue == everything).all()
+
+
+def test_slide_without_the_annotations_that_restrict_it_is_named():
+    slide = pink(np.ones((60, 80), bool), mpp=None)
+    with pytest.raises(
+        SlideError, match=r"pink.png: has no annotations, .*keep asks for tumour; fill the column"
+    ):
+        segment_tissue(slide, with_knobs(keep=("tumour",)))
+    assert not segment_tissue(slide, with_knobs(keep=("tumour",)), regions=[]).is_tissue.any()

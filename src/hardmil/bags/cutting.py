@@ -1,5 +1,6 @@
 """A slide of the table -> its patches: where they are, then their pixels or embeddings as a bag."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,13 @@ from hardmil.bags.encoder import PatchEncoder, encoded
 from hardmil.bags.manifest import SlideRow
 from hardmil.config import PIXELS, CutConfig, PatchConfig, fingerprint
 from hardmil.errors import BagError, FeatureFileError, SlideError
+from hardmil.geojson import Region, read_regions
 from hardmil.geometry import first_known
 from hardmil.slides.color import equalise
 from hardmil.slides.patches import PatchGrid, place_patches, read_patches
 from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.slides.tissue import segment_tissue
+from hardmil.slides.tissue_files import draw_tissue, write_tissue
 
 # On `coords`: the knobs a file was made under and the slide it was made from, so that a second run knows what
 # is finished, and a slide that was changed or corrected in the table is cut again.
@@ -31,7 +35,9 @@ def made_of(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
     patches were read keeps them.
     """
     knobs = config.model_dump(mode="json", exclude={"equalise"})
-    attributes = {MADE_UNDER: fingerprint([knobs, row.mpp, row.path.name if row.path else None])}
+    annotated = None if row.annotations is None else _digest(row.annotations)
+    name = row.path.name if row.path else None
+    attributes = {MADE_UNDER: fingerprint([knobs, row.mpp, name, annotated])}
     if row.path is not None and row.path.is_file():
         found = row.path.stat()
         attributes[MADE_FROM] = f"{found.st_size} bytes, {found.st_mtime_ns} ns"
@@ -48,28 +54,34 @@ def instances_made_of(row: SlideRow, *, config: CutConfig) -> dict[str, str]:
 
 
 def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> int:
-    """Find a slide's patches and write where they are; their number.
+    """Find a slide's patches and write where they are; their number, which may be 0.
 
-    Skips a slide whose file was made under the same knobs, from the same slide.
+    In `tissue/` beside the file go the slide's mask, its outline and a picture of both. Skips a slide whose
+    file was made under the same knobs, from the same slide.
 
     Raises:
-        SlideError: If the slide cannot be read, or none of its patches holds enough tissue.
+        SlideError: If the slide cannot be read.
+        TableError: If its annotations cannot.
     """
     wanted = made_of(row, config=config)
     places = _places_made_of(path, wanted)
     if places is None:
         with _open(row) as slide:
-            grid = place_patches(slide, config, mpp=row.mpp)
+            tissue = segment_tissue(slide, config, mpp=row.mpp, regions=_regions(row))
+            grid = place_patches(slide, config, mpp=row.mpp, tissue=tissue)
             attributes = _attributes(slide, grid, config=config, row=row) | wanted
-        size = grid.size_level0_px
+            size = grid.size_level0_px
+            picture = draw_tissue(slide, tissue, coords=grid.coords, size_level0_px=size)
+            # Before the places: where those are, these are too.
+            write_tissue(tissue_stem(path, slide_id=row.slide_id), slide, tissue, picture=picture)
         write_coords(path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=attributes)
         places = read_coords(path)
-    if len(places.coords) == 0:
-        raise SlideError(
-            f"slide {row.slide_id}: no patch of {row.path} holds {config.min_tissue:.0%} tissue; look at the "
-            "slide, lower patches.min_tissue, or take it out of the table"
-        )
     return len(places.coords)
+
+
+def tissue_stem(places: Path, *, slide_id: str) -> Path:
+    """Where a slide's mask, outline and picture lie, less .png, .geojson and .jpg."""
+    return places.parent / "tissue" / slide_id
 
 
 def write_instances(
@@ -88,7 +100,11 @@ def write_instances(
     done = _places_made_of(path, wanted)
     if done is not None:
         return len(done.coords)
-    write_places(row, config=config.patches, path=places)
+    if write_places(row, config=config.patches, path=places) == 0:
+        raise SlideError(
+            f"slide {row.slide_id}: no patch of {row.path} holds {config.patches.min_tissue:.0%} tissue; "
+            "look at the slide, lower patches.min_tissue, or take it out of the table"
+        )
     found = read_coords(places)
     grid = PatchGrid(found.coords, config.patches.size_px, found.size_level0_px, np.ones(len(found.coords)))
     with _open(row) as slide:
@@ -144,7 +160,9 @@ def cut_bag(
         EmptyBagError: If none of its patches holds enough tissue.
     """
     with _open(row) as slide:
-        grid = place_patches(slide, config, mpp=first_known(row.mpp, slide.mpp, mpp))
+        known = first_known(row.mpp, slide.mpp, mpp)
+        tissue = segment_tissue(slide, config, mpp=known, regions=_regions(row))
+        grid = place_patches(slide, config, mpp=known, tissue=tissue)
         patches = read_patches(slide, grid)
     bag = Bag(row.slide_id, row.case_id, label, patches, grid.coords, grid.size_level0_px)
     bag = equalised(bag, config=config)
@@ -162,6 +180,18 @@ def _open(row: SlideRow) -> SlideReader:
     if row.path is None:
         raise SlideError(f"slide {row.slide_id}: no path in the table; fill its path column")
     return open_slide(row.path)
+
+
+def _regions(row: SlideRow) -> list[Region] | None:
+    return None if row.annotations is None else read_regions(row.annotations)
+
+
+def _digest(path: Path) -> str | None:
+    """Of a small file's content; None where it cannot be read, which is found out when it is needed."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    except OSError:
+        return None
 
 
 def _places_made_of(path: Path, wanted: Mapping[str, str]) -> Coords | None:

@@ -16,6 +16,7 @@ _ALIASES = {
     "label": ("label",),
     "path": ("path",),
     "mpp": ("mpp",),
+    "annotations": ("annotations",),
 }
 _SLIDE_SUFFIXES = (
     ".svs",
@@ -42,6 +43,7 @@ class SlideRow:
     label: str | None
     path: Path | None
     mpp: float | None
+    annotations: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ def read_manifest(
     file does not stop the others. Without a column of cases each slide is its own case.
 
     Args:
-        path: Columns slide_id, case_id, label, path, mpp, in any order, beside any others; aliases slide,
-            FILENAME, wsi (file names: a known suffix is dropped) and case, patient, PATIENT.
+        path: Columns slide_id, case_id, label, path, mpp, annotations, in any order, beside others; aliases
+            slide, FILENAME, wsi (file names: a known suffix is dropped) and case, patient, PATIENT.
         positive: The label that counts as positive; None: the last in sorted order.
         labels_required: Whether every slide must have a label, and both labels occur.
         paths_required: Whether every slide must have a path.
@@ -179,13 +181,14 @@ def _row(cells: Mapping[str, str], *, columns: Mapping[str, str], where: str, fo
     slide_id = _slide_id(cell("slide_id"), column=columns["slide_id"], where=where)
     if "case_id" in columns and not cell("case_id"):
         raise TableError(f"{where}: slide {slide_id} has no {columns['case_id']}; name its patient")
-    text = cell("path")
+    file, annotations = cell("path"), cell("annotations")
     return SlideRow(
         slide_id=slide_id,
         case_id=cell("case_id") or slide_id,
         label=cell("label") or None,
-        path=folder / text if text else None,
+        path=folder / file if file else None,
         mpp=_mpp(cell("mpp"), where=f"{where}: slide {slide_id}"),
+        annotations=folder / annotations if annotations else None,
     )
 
 

@@ -33,16 +33,23 @@ class PatchGrid:
         return len(self.coords)
 
 
-def place_patches(slide: SlideReader, config: PatchConfig, *, mpp: float | None = None) -> PatchGrid:
+def place_patches(
+    slide: SlideReader,
+    config: PatchConfig,
+    *,
+    mpp: float | None = None,
+    tissue: TissueMask | None = None,
+) -> PatchGrid:
     """The patches of a slide that hold enough tissue: squares in rows, the rest dropped.
 
     Args:
         slide: An open slide.
         config: Size, resolution and tissue rule; `mode` must be grid.
         mpp: Micrometres per level-0 px from the table of slides; the file's own where None.
+        tissue: Of this slide, where it was segmented before.
 
     Raises:
-        SlideError: If a resolution is wanted and nobody knows the slide's.
+        SlideError: If a resolution is wanted and nobody knows the slide's, or the slide cannot be read.
         ConfigError: If `config.mode` is not grid.
     """
     if config.mode != "grid":
@@ -53,7 +60,7 @@ def place_patches(slide: SlideReader, config: PatchConfig, *, mpp: float | None 
     step = max(1, round(size * (config.size_px - config.overlap_px) / config.size_px))
     x_starts = grid_starts(slide.width_px, size_px=size, step_px=step)
     y_starts = grid_starts(slide.height_px, size_px=size, step_px=step)
-    tissue = segment_tissue(slide, rule=config.tissue_rule)
+    tissue = tissue or segment_tissue(slide, config, mpp=mpp)
     share = _tissue_shares(tissue, x_starts=x_starts, y_starts=y_starts, size_px=size)
     row, column = np.nonzero(share >= config.min_tissue)
     coords = np.stack([x_starts[column], y_starts[row]], axis=1)

@@ -1,0 +1,46 @@
+"""One page with a small picture of every slide and its tissue: a person sees a bad one in a minute."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from hardmil.files import write_atomically
+
+
+@dataclass(frozen=True)
+class SheetSlide:
+    """A slide on the sheet: the file of its picture below the page's folder, a line on it, what is wrong."""
+
+    slide_id: str
+    picture: str | None
+    line: str
+    problem: str | None = None
+
+
+def write_contact_sheet(path: Path, slides: Sequence[SheetSlide], *, title: str) -> None:
+    """Write the page; its pictures lie beside it. Slides with a problem come first.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    here = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(here),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["url"] = quote
+    page = environment.get_template("contact_sheet.html.jinja").render(
+        title=title,
+        slides=sorted(slides, key=lambda slide: slide.problem is None),
+        n_problems=sum(slide.problem is not None for slide in slides),
+        style=Markup((here / "report.css").read_text(encoding="utf-8")),
+    )
+    with write_atomically(path) as draft:
+        draft.write_text(page, encoding="utf-8")

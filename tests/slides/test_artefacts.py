@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from hardmil.config import PatchConfig, TissueConfig
+from hardmil.errors import SlideError
+from hardmil.slides.artefacts import is_out_of_focus, is_pen
+from hardmil.slides.phantom import draw_phantom
+from hardmil.slides.pictures import Picture
+from hardmil.slides.reader import PictureSlide, open_slide
+from hardmil.slides.tissue import segment_tissue
+
+INKS = {"green": (20, 130, 70), "blue": (35, 60, 165), "black": (40, 40, 45)}
+
+
+@pytest.fixture(scope="module")
+def tissue_rgb() -> np.ndarray:
+    """Made-up tissue of 1,200 x 900 um: 1 um/px."""
+    phantom = draw_phantom(3, lesion=True, look_alikes=True, width_px=2400, height_px=1800)
+    return cv2.resize(phantom.rgb, (1200, 900), interpolation=cv2.INTER_AREA)
+
+
+def with_stroke(rgb: np.ndarray, ink: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A slide with a stroke of 100 um across it, and where the stroke is."""
+    is_stroke = np.zeros(rgb.shape[:2], np.uint8)
+    cv2.line(is_stroke, (100, 150), (1050, 700), 1, thickness=100)
+    # Ink lets a little of what is below it through.
+    inked = 0.85 * np.array(ink) + 0.15 * rgb
+    return np.where(is_stroke[..., None] > 0, inked, rgb).astype(np.uint8), is_stroke > 0
+
+
+def slide_of(rgb: np.ndarray, *, mpp: float | None) -> PictureSlide:
+    return PictureSlide(Path("slide.png"), picture=Picture(rgb, mpp))
+
+
+@pytest.mark.parametrize("colour", INKS)
+def test_pen_is_found_whole_and_nothing_else(tissue_rgb: np.ndarray, colour: str):
+    rgb, is_stroke = with_stroke(tissue_rgb, INKS[colour])
+    found = is_pen(rgb, um_per_px=1.0)
+    assert found[is_stroke].mean() > 0.99
+    rim = cv2.dilate(is_stroke.astype(np.uint8), np.ones((121, 121), np.uint8)) > 0
+    assert not found[~rim].any()
+    assert is_pen(rgb, um_per_px=None)[is_stroke].mean() > 0.99
+
+
+def test_tissue_without_pen_keeps_all(tissue_rgb: np.ndarray):
+    assert not is_pen(tissue_rgb, um_per_px=1.0).any()
+
+
+def test_real_tissue_keeps_all(data_dir: Path):
+    with open_slide(data_dir / "slides" / "CMU-1-Small-Region.svs") as slide:
+        rgb, um_per_px = slide.thumbnail(2048), 0.499 * slide.height_px / 2048
+        assert is_pen(rgb, um_per_px=um_per_px).mean() < 0.001
+
+
+def test_pen_is_no_tissue_when_asked(tissue_rgb: np.ndarray):
+    rgb, is_stroke = with_stroke(tissue_rgb, INKS["blue"])
+    usual = segment_tissue(slide_of(rgb, mpp=1.0)).is_tissue
+    asked = segment_tissue(slide_of(rgb, mpp=1.0), PatchConfig(tissue=TissueConfig(drop_pen=True))).is_tissue
+    assert usual[is_stroke].mean() > 0.9
+    assert asked[is_stroke].mean() < 0.01
+    assert asked[~is_stroke].sum() > 0.7 * usual[~is_stroke].sum()
+
+
+def half_blurred(rgb: np.ndarray) -> np.ndarray:
+    """The right half out of focus by 4 um."""
+    blurred = cv2.GaussianBlur(rgb, (0, 0), 4.0)
+    return np.hstack([rgb[:, :600], blurred[:, 600:]])
+
+
+def test_blurred_half_is_found(tissue_rgb: np.ndarray):
+    slide = slide_of(half_blurred(tissue_rgb), mpp=1.0)
+    is_tissue = segment_tissue(slide).is_tissue
+    found = is_out_of_focus(slide, is_tissue, downsample=1.0, mpp=1.0)
+    assert found[:, :576][is_tissue[:, :576]].mean() < 0.01
+    # Cells without contrast are not judged.
+    assert found[:, 640:][is_tissue[:, 640:]].mean() > 0.75
+    config = PatchConfig(tissue=TissueConfig(drop_blurred=True))
+    np.testing.assert_array_equal(segment_tissue(slide, config).is_tissue, is_tissue & ~found)
+
+
+def test_focus_is_seen_alike_on_a_coarser_mask(tissue_rgb: np.ndarray):
+    """Four level-0 px a pixel of the mask, and blocks that do not start at 0."""
+    wide = np.vstack([half_blurred(tissue_rgb)] * 3)
+    slide = slide_of(wide, mpp=1.0)
+    everywhere = np.ones((wide.shape[0] // 4, wide.shape[1] // 4), dtype=bool)
+    coarse = is_out_of_focus(slide, everywhere, downsample=4.0, mpp=1.0)
+    fine = is_out_of_focus(slide, np.ones(wide.shape[:2], dtype=bool), downsample=1.0, mpp=1.0)
+    assert (coarse == fine[::4, ::4]).mean() > 0.97
+
+
+def test_real_tissue_is_in_focus(data_dir: Path):
+    with open_slide(data_dir / "slides" / "CMU-1-Small-Region.svs") as slide:
+        mask = segment_tissue(slide)
+        found = is_out_of_focus(slide, mask.is_tissue, downsample=mask.downsample, mpp=slide.mpp)
+        assert found[mask.is_tissue].mean() < 0.02
+
+
+@pytest.mark.parametrize(("mpp", "found"), [(None, "is not known"), (2.0, "is 2 um/px")])
+def test_focus_that_cannot_be_seen_is_refused(tissue_rgb: np.ndarray, mpp: float | None, found: str):
+    with pytest.raises(SlideError, match=f"slide.png: its resolution {found}, and .*1.5 um/px or finer"):
+        is_out_of_focus(slide_of(tissue_rgb, mpp=mpp), np.ones((9, 9), bool), downsample=1.0, mpp=mpp)

@@ -1,0 +1,69 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from matplotlib.path import Path as Polygon
+
+from hardmil.geojson import Region, square
+from hardmil.slides.outlines import inside, outlines
+
+masks = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
+places = st.floats(-20, 60, allow_nan=False)
+polygons = st.lists(st.tuples(places, places), min_size=3, max_size=8).map(np.array)
+
+
+@given(masks, st.sampled_from([1.0, 2.5, 16.0]))
+def test_outline_of_a_mask_filled_gives_it_back(is_inside: np.ndarray, downsample: float):
+    regions = outlines(is_inside, downsample=downsample, name="tissue")
+    assert {region.name for region in regions} <= {"tissue"}
+    np.testing.assert_array_equal(inside(regions, shape=is_inside.shape, downsample=downsample), is_inside)
+
+
+def test_pieces_come_largest_first_each_with_its_holes():
+    is_inside = np.zeros((20, 40), dtype=bool)
+    is_inside[2:6, 2:6] = True
+    is_inside[2:18, 10:38] = True
+    is_inside[8:12, 20:30] = False
+    large, small = outlines(is_inside, downsample=4.0, name="tissue")
+    assert (large.polygon.min(axis=0).tolist(), large.polygon.max(axis=0).tolist()) == ([41, 9], [151, 71])
+    assert [hole.min(axis=0).tolist() for hole in large.holes] == [[79, 31]]
+    assert (small.polygon.min(axis=0).tolist(), small.holes) == ([9, 9], ())
+
+
+@given(polygons, st.sampled_from([1.0, 2.5]))
+def test_inside_is_even_and_odd_at_the_pixels_centre(polygon: np.ndarray, downsample: float):
+    shape = (9, 13)
+    found = inside([Region(polygon, "any")], shape=shape, downsample=downsample)
+    for row in range(shape[0]):
+        for column in range(shape[1]):
+            x, y = (column + 0.5) * downsample, (row + 0.5) * downsample
+            assert found[row, column] == _crossed_to_the_left(polygon, x, y), (row, column)
+
+
+def _crossed_to_the_left(polygon: np.ndarray, x: float, y: float) -> bool:
+    """Whether a ray from the left edge of the world meets an odd number of edges up to (x, y)."""
+    n = 0
+    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        if min(y0, y1) <= y < max(y0, y1):
+            n += x0 + (y - y0) * (x1 - x0) / (y1 - y0) <= x
+    return n % 2 == 1
+
+
+def test_polygons_out_of_the_mask_and_beside_each_other():
+    far = Region(square(500, 500, 9), "far")
+    above = Region(square(-30, -30, 40), "above")
+    assert inside([far], shape=(6, 8), downsample=1.0).sum() == 0
+    assert inside([above, far], shape=(6, 8), downsample=4.0)[:3, :3].sum() == 4
+    both = [Region(square(0, 0, 4), "a"), Region(square(2, 0, 4), "b")]
+    assert inside(both, shape=(6, 8), downsample=1.0).sum() == 24
+
+
+def test_as_matplotlib_has_it():
+    rng = np.random.default_rng(0)
+    polygon = np.stack([np.cos(t := np.sort(rng.uniform(0, 6.28, 40))), np.sin(t)], axis=1)
+    polygon = polygon * rng.uniform(20, 60, (40, 1)) + 70.3
+    points = np.stack(np.meshgrid(np.arange(140) + 0.5, np.arange(150) + 0.5), axis=-1).reshape(-1, 2)
+    expected = Polygon(polygon).contains_points(points).reshape(150, 140)
+    np.testing.assert_array_equal(
+        inside([Region(polygon, "any")], shape=(150, 140), downsample=1.0), expected
+    )
