@@ -12,7 +12,18 @@ import hardmil
 SOURCE = Path(hardmil.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = (
-    *("errors", "geometry", "config", "config_file", "files", "geojson", "jobs", "engine", "metrics"),
+    *(
+        "errors",
+        "geometry",
+        "config",
+        "config_file",
+        "files",
+        "claims",
+        "geojson",
+        "jobs",
+        "engine",
+        "metrics",
+    ),
     *("slides", "bags"),
     *("mil", "mining", "study", "report", "review", "estimator", "commands", "cli"),
 )

@@ -1,11 +1,12 @@
 import errno
 import io
+import threading
 from pathlib import Path
 
 import pytest
 
 from hardmil.errors import SlideError, StoreError
-from hardmil.jobs import Failure, print_failures, progress, run_jobs, write_failures
+from hardmil.jobs import Failure, print_failures, progress, rate, run_jobs, write_failures
 
 
 def _half(number: int) -> float:
@@ -113,3 +114,37 @@ def test_bar_goes_when_the_block_fails(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ValueError, match="stop"), progress("a", total=2):
         raise ValueError("stop")
     assert terminal.getvalue().endswith(("\x1b[?25h", "\n"))  # the cursor is back
+
+
+def test_what_takes_too_long_is_set_aside_and_the_rest_goes_on():
+    never = threading.Event()
+
+    def wait(name: str) -> str:
+        if name == "slow":
+            never.wait()
+        if name == "broken":
+            raise SlideError("slide broken: no tissue found")
+        return name.upper()
+
+    done = run_jobs(wait, ["a", "slow", "broken", "b"], name=str, label="waiting", limit_s=0.2, quiet=True)
+    assert done.results == {"a": "A", "b": "B"}
+    assert [failure.name for failure in done.failures] == ["slow", "broken"]
+    assert "not done after 0.00333333 minutes, so it was set aside" in done.failures[0].message
+    assert "in wait" in done.failures[1].traceback
+    never.set()
+
+
+def test_full_disk_stops_the_batch_under_a_limit_too():
+    def full(name: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left")
+
+    with pytest.raises(StoreError, match="Stopped writing at a, 2 of 2 not done"):
+        run_jobs(full, ["a", "b"], name=str, label="writing", limit_s=60.0, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("per_s", "text"),
+    [(None, ""), (0.0, ""), (12.34, "12.3/s"), (1.0, "1.0/s"), (0.5, "30.0/min"), (0.01, "36.0/h")],
+)
+def test_rate_in_the_unit_that_makes_a_number(per_s: float | None, text: str):
+    assert rate(per_s) == text

@@ -31,8 +31,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, for scripts.")]
 DeviceName = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 EngineName = Annotated[str, typer.Option("--engine", help="local, or ray for a cluster.")]
-Workers = Annotated[int, typer.Option(help="Trials side by side, each in a process of its own.")]
+Workers = Annotated[int, typer.Option(help="How many run side by side, each in a process of its own.")]
 Address = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray head; by default Ray is started here.")]
+MaxMinutes = Annotated[
+    float, typer.Option(help="A slide that takes longer is set aside; 0 waits for ever.", min=0)
+]
 OnlyFolds = Annotated[str | None, typer.Option(help="Run these folds alone, e.g. 0,1.")]
 
 
@@ -86,11 +89,23 @@ def init(
 
 
 @app.command()
-def patch(study: StudyPath, overrides: Set = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Tissue and patch places of every slide."""
+def patch(
+    study: StudyPath,
+    overrides: Set = None,
+    engine: EngineName = "local",
+    workers: Workers = 1,
+    address: Address = None,
+    max_minutes: MaxMinutes = 60.0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Tissue and patch places of every slide, and a contact sheet."""
+    from hardmil.commands.over_slides import Over
     from hardmil.commands.patch import patch as run
+    from hardmil.engine import find_engine
 
-    _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
+    over = Over(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
+    _finish(run(study, overrides=overrides or (), over=over), as_json=as_json)
 
 
 @app.command()
@@ -98,13 +113,20 @@ def encode(
     study: StudyPath,
     overrides: Set = None,
     device: DeviceName = None,
+    engine: EngineName = "local",
+    workers: Workers = 1,
+    address: Address = None,
+    max_minutes: MaxMinutes = 60.0,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Pixels or embeddings of every patch, one bag file a slide."""
     from hardmil.commands.encode import encode as run
+    from hardmil.commands.over_slides import Over
+    from hardmil.engine import find_engine
 
-    _finish(run(study, overrides=overrides or (), device=device, quiet=quiet), as_json=as_json)
+    over = Over(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
+    _finish(run(study, overrides=overrides or (), device=device, over=over), as_json=as_json)
 
 
 @app.command()

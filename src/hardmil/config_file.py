@@ -98,17 +98,21 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def commented_yaml(config: StudyConfig) -> str:
     """A study.yaml with every knob, and above each what it means."""
+    return "\n".join(["# A hardmil study. Paths start from this folder.", *_section(config, indent=""), ""])
+
+
+def _section(section: BaseModel, *, indent: str) -> list[str]:
+    """The knobs of a section, then the sections in it."""
     plain: list[str] = []
-    sections: list[str] = []
-    for name, field in StudyConfig.model_fields.items():
-        value = getattr(config, name)
+    inner: list[str] = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
         if isinstance(value, BaseModel):
-            sections += ["", f"# {(type(value).__doc__ or '').strip()}", f"{name}:"]
-            for knob, inner in type(value).model_fields.items():
-                sections += _entry(knob, inner.description, getattr(value, knob), indent="  ")
+            about = (type(value).__doc__ or "").strip()
+            inner += ["", f"{indent}# {about}", f"{indent}{name}:", *_section(value, indent=indent + "  ")]
         else:
-            plain += _entry(name, field.description, value, indent="")
-    return "\n".join(["# A hardmil study. Paths start from this folder.", "", *plain, *sections, ""])
+            plain += _entry(name, field.description, value, indent=indent)
+    return ["", *plain, *inner] if not indent else [*plain, *inner]
 
 
 def _entry(name: str, description: str | None, value: object, *, indent: str) -> list[str]:

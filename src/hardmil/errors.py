@@ -49,5 +49,9 @@ class JobError(HardmilError, RuntimeError):
     """Some items of a batch failed; the table of failures was printed before."""
 
 
+class BusyError(HardmilError, RuntimeError):
+    """A file that another run is making at this moment."""
+
+
 class StoreError(HardmilError, OSError):
     """A folder that takes no more files: the disk is full, or it may not be written."""

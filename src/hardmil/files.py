@@ -33,11 +33,11 @@ def write_atomically(path: Path) -> Iterator[Path]:
     # killed process from whoever lists the folder; the suffix stays for writers that choose by it.
     draft = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
-        with _store_errors(path, every=True):
+        with store_errors(path, every=True):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with _store_errors(path):
+        with store_errors(path):
             yield draft
-        with _store_errors(path, every=True):
+        with store_errors(path, every=True):
             _flush(draft)
             os.replace(draft, path)
     except BaseException:
@@ -120,7 +120,7 @@ def write_run_record(
 
 
 @contextmanager
-def _store_errors(path: Path, *, every: bool = False) -> Iterator[None]:
+def store_errors(path: Path, *, every: bool = False) -> Iterator[None]:
     """Turn the system's refusals to write into StoreError; `every`: whatever the system says."""
     try:
         yield

@@ -4,6 +4,7 @@ The only place of hardmil that catches `Exception`.
 """
 
 import csv
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from hardmil.errors import HardmilError, StoreError
+from hardmil.errors import HardmilError, JobError, StoreError
 from hardmil.files import no_room_left, write_atomically
 
 Item = TypeVar("Item")
@@ -48,6 +49,7 @@ def run_jobs(
     *,
     name: Callable[[Item], str],
     label: str,
+    limit_s: float | None = None,
     quiet: bool = False,
 ) -> JobResults[Result]:
     """The function's results over all items, in this process and in order; a failing item is set aside.
@@ -57,6 +59,7 @@ def run_jobs(
         items: Slides, trials.
         name: What to call an item in results and failures; unique.
         label: Shown beside the progress bar: "cutting patches".
+        limit_s: An item that takes longer is set aside.
         quiet: No progress bar; there is none either where stderr is no terminal.
 
     Raises:
@@ -67,7 +70,7 @@ def run_jobs(
     with progress(label, total=len(todo), quiet=quiet) as step:
         for position, item in enumerate(todo):
             try:
-                outcome = attempt(function, item, name=name(item))
+                outcome = attempt(function, item, name=name(item), limit_s=limit_s)
             except StoreError as error:
                 left = len(todo) - position
                 raise StoreError(
@@ -88,6 +91,7 @@ def attempt(
     *,
     name: str,
     stops: tuple[type[HardmilError], ...] = (StoreError,),
+    limit_s: float | None = None,
 ) -> Done[Result] | Failure:
     """What the function makes of one item, or why it could not.
 
@@ -96,18 +100,48 @@ def attempt(
         item: A slide, a trial.
         name: What to call it in a failure.
         stops: Errors that are no failure of this item alone; they are raised.
+        limit_s: Seconds after which it is given up; what hangs is left to hang, in a thread of its own.
 
     Raises:
         StoreError: If the disk is full or the folder closed.
     """
     try:
-        return Done(function(item))
+        return Done(function(item) if limit_s is None else _within(limit_s, function, item))
     except stops:
         raise
     except Exception as error:
         if no_room_left(error):
             raise StoreError(str(error)) from error
         return _failure(name, error)
+
+
+def _within(limit_s: float, function: Callable[[Item], Result], item: Item) -> Result:
+    """What the function makes of an item, if it is done in time.
+
+    Raises:
+        JobError: If it is not. Nothing can end a thread that waits for a disk; it is left behind.
+    """
+    outcome: list[Done[Result] | BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(Done(function(item)))
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    match outcome:
+        case [Done(result)]:
+            return result
+        case [BaseException() as error]:
+            raise error
+        case _:
+            raise JobError(
+                f"not done after {limit_s / 60:g} minutes, so it was set aside; expected less: look at the "
+                "file and its disk, or give it more time with --max-minutes"
+            )
 
 
 def print_failures(failures: list[Failure], *, log: Path | None = None) -> None:
@@ -161,16 +195,39 @@ def progress(label: str, *, total: int, quiet: bool = False) -> Iterator[Callabl
         yield _nothing
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _nothing
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+
+    class Rate(TextColumn):
+        def render(self, task: Task) -> Text:
+            return Text(rate(task.speed), style="progress.data.speed")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(""))
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(label, total=total)
         yield lambda: bar.advance(task)
+
+
+def rate(per_s: float | None) -> str:
+    """Steps done in a second, a minute or an hour, whichever makes a number from 1 on; "" where not known."""
+    if not per_s:
+        return ""
+    for unit, seconds in (("s", 1), ("min", 60)):
+        if per_s * seconds >= 1:
+            return f"{per_s * seconds:.1f}/{unit}"
+    return f"{per_s * 3600:.1f}/h"
 
 
 def _nothing() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from hardmil.commands.encode import encode
 from hardmil.commands.evaluate import evaluate
 from hardmil.commands.outcome import Outcome
+from hardmil.commands.over_slides import Over
 from hardmil.commands.patch import patch
 from hardmil.config import (
     EvaluationConfig,
@@ -34,8 +35,9 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
             write_cohort(folder, n_train=N_TRAIN, n_test=N_TEST, seed=seed, progress=lambda slide_id: step())
     with write_atomically(folder / FILE_NAME) as draft:
         draft.write_text(commented_yaml(config), encoding="utf-8")
-    placed = patch(folder, quiet=quiet)
-    cut = encode(folder, quiet=quiet)
+    over = Over(quiet=quiet)
+    placed = patch(folder, over=over)
+    cut = encode(folder, over=over)
     compared = evaluate(folder, name="demo", quiet=quiet)
     about = "slides are made up: they show how the program works, not how good it is on tissue"
     lines = [*placed.lines, *cut.lines, about, *compared.lines]

@@ -14,13 +14,13 @@ from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import Page, write_evaluation_report
 from hardmil.commands.statistics_tables import comparison_lines, write_statistics
 from hardmil.commands.study_folder import Study, open_study, study_bags
-from hardmil.engine import Engine
+from hardmil.engine import HERE, Engine
 from hardmil.errors import JobError
 from hardmil.files import write_run_record
 from hardmil.jobs import Failure, write_failures
 from hardmil.mil.training import find_device
 from hardmil.study.arms import arm, with_controls
-from hardmil.study.evaluation import HERE, Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
+from hardmil.study.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
 from hardmil.study.trial import Cohort, operating_of
 
 

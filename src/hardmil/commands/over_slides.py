@@ -1,55 +1,160 @@
-"""The frame of patch and encode: one function over all slides, failures set aside, a run record."""
+"""The frame of patch and encode: one function over all slides, here or on workers, failures set aside."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.bags.manifest import SlideRow
+from hardmil.claims import claim
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.study_folder import Study, open_study, slide_name
-from hardmil.errors import ConfigError
+from hardmil.commands.study_folder import Study, count, open_study, slide_name
+from hardmil.engine import HERE, Engine, run_items
+from hardmil.errors import BusyError, ConfigError
 from hardmil.files import write_run_record
-from hardmil.jobs import run_jobs, write_failures
+from hardmil.jobs import Failure, JobResults, rate, write_failures
+
+POLL_S = 2.0
+"""How long to wait before a slide that another run works on is looked at again."""
+MAX_MINUTES = 60.0
+NAMED = 5
+"""Slides named in a line; the rest is counted."""
 
 
-def over_slides(
-    path: Path,
-    cut: Callable[[Study, SlideRow], int],
-    *,
-    command: str,
-    label: str,
-    folder_of: Callable[[Study], Path],
-    line: Callable[[int, int], str],
-    overrides: Sequence[str],
-    quiet: bool,
-) -> Outcome:
-    """Cut every slide of a study; what came of it.
+@dataclass(frozen=True)
+class Over:
+    """How a command goes over its slides: where, for how long at most, and whether it shows a bar."""
 
-    Args:
-        path: The study.
-        cut: Writes the file of one slide and gives its number of patches.
-        command: patch or encode.
-        label: Beside the progress bar.
-        folder_of: Where the files go.
-        line: What to print of the numbers of patches and slides.
-        overrides: Of the study's knobs.
-        quiet: No progress bar.
+    engine: Engine = HERE
+    max_minutes: float = MAX_MINUTES
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is done with a slide: `make` writes `file_of` it and gives its number of patches.
+
+    Both are known by their modules' names, so that another process can find them.
+    """
+
+    command: str
+    label: str
+    make: Callable[[Study, SlideRow], int]
+    file_of: Callable[[Study, SlideRow], Path]
+
+
+@dataclass(frozen=True)
+class SlidesDone:
+    """Patches of each slide that was done, and the slides that were not."""
+
+    study: Study
+    patches: Mapping[str, int]
+    failures: Sequence[Failure]
+    seconds: float
+
+    @property
+    def empty(self) -> list[str]:
+        """Slides without a patch."""
+        return [slide_id for slide_id, n in self.patches.items() if n == 0]
+
+
+def over_slides(path: Path, cut: Cut, *, overrides: Sequence[str], over: Over) -> SlidesDone:
+    """Cut every slide of a study.
+
+    Several runs may share the study: a slide that another works on is left to it, and waited for at the end.
 
     Raises:
         ConfigError: If the study reads ready-made features: there is nothing to cut.
+        StoreError: If the disk is full, or the folder may not be written.
     """
     started = time.time()
     study = open_study(path, overrides=overrides)
-    _refuse_features(study, command=command)
-    folder = folder_of(study)
-    rows = study.manifest.rows
-    done = run_jobs(lambda row: cut(study, row), rows, name=slide_name, label=label, quiet=quiet)
-    log = write_failures(folder, done.failures)
-    config = study.config.model_dump(mode="json")
+    _refuse_features(study, command=cut.command)
+    patches: dict[str, int] = {}
+    failures: list[Failure] = []
+    todo = list(study.manifest.rows)
+    while todo:
+        done = _once(study, cut, todo, over=over)
+        failures += done.failures
+        patches |= {slide_id: n for slide_id, n in done.results.items() if n is not None}
+        todo = [row for row in todo if done.results.get(row.slide_id, 0) is None]
+        if todo:
+            time.sleep(POLL_S)
+    order = {row.slide_id: position for position, row in enumerate(study.manifest.rows)}
+    failures.sort(key=lambda failure: order[failure.name])
+    in_order = {slide_id: patches[slide_id] for slide_id in order if slide_id in patches}
+    return SlidesDone(study, in_order, failures, time.time() - started)
+
+
+def slides_outcome(
+    done: SlidesDone,
+    *,
+    command: str,
+    folder: Path,
+    line: Callable[[int, int], str],
+    lines: Sequence[str] = (),
+) -> Outcome:
+    """Write the failures and the run record of what was done; what to say of it.
+
+    Args:
+        done: What was done.
+        command: patch or encode.
+        folder: Where the files are.
+        line: What to print of the numbers of patches and slides.
+        lines: Printed after it.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    log = write_failures(folder, list(done.failures))
+    config = done.study.config.model_dump(mode="json")
+    started = time.time() - done.seconds
     write_run_record(folder, f"hardmil {command}", config=config, seed=None, started=started)
-    patches, slides = sum(done.results.values()), len(done.results)
-    values = {"patches": patches, "slides": slides, "folder": str(folder)}
-    return Outcome([f"{line(patches, slides)} in {folder}"], values, done.failures, log)
+    patches, slides = sum(done.patches.values()), len(done.patches)
+    speed = rate(slides / done.seconds)
+    values = {
+        "patches": patches,
+        "slides": slides,
+        "empty": done.empty,
+        "folder": str(folder),
+        "seconds": round(done.seconds, 3),
+    }
+    said = [f"{line(patches, slides)} in {folder} ({speed})", *_of_empty(done), *lines]
+    return Outcome(said, values, done.failures, log)
+
+
+def _of_empty(done: SlidesDone) -> list[str]:
+    if not done.empty:
+        return []
+    named = ", ".join(done.empty[:NAMED]) + (", ..." if len(done.empty) > NAMED else "")
+    config = done.study.config.patches
+    return [
+        f"{count(len(done.empty), 'slide')} without a patch of {config.min_tissue:.0%} tissue: {named}; look "
+        "at the contact sheet, lower patches.min_tissue, or leave them: they go on as empty bags"
+    ]
+
+
+def _once(study: Study, cut: Cut, rows: Sequence[SlideRow], *, over: Over) -> JobResults[int | None]:
+    return run_items(
+        _claimed,
+        rows,
+        shared=(study, cut),
+        engine=over.engine,
+        name=slide_name,
+        label=cut.label,
+        limit_s=60 * over.max_minutes or None,
+        quiet=over.quiet,
+    )
+
+
+def _claimed(shared: tuple[Study, Cut], row: SlideRow) -> int | None:
+    """Patches of a slide; None where another run works on it."""
+    study, cut = shared
+    try:
+        with claim(cut.file_of(study, row)):
+            return cut.make(study, row)
+    except BusyError:
+        return None
 
 
 def _refuse_features(study: Study, *, command: str) -> None:

@@ -1,32 +1,59 @@
 """`hardmil patch STUDY`: tissue and places of the patches of every slide."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardmil.bags.cutting import write_places
+from hardmil.bags.cutting import tissue_stem, write_places
 from hardmil.bags.manifest import SlideRow
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.over_slides import over_slides
+from hardmil.commands.over_slides import Cut, Over, SlidesDone, over_slides, slides_outcome
 from hardmil.commands.study_folder import Study, count
+from hardmil.report.contact_sheet import SheetSlide, write_contact_sheet
+
+USUAL = Over()
 
 
-def patch(path: Path, *, overrides: Sequence[str] = (), quiet: bool = False) -> Outcome:
+def patch(path: Path, *, overrides: Sequence[str] = (), over: Over = USUAL) -> Outcome:
     """Write patches/<slide_id>_patches.h5 of each slide that has none under the same knobs.
+
+    Beside them lie the tissue masks and a contact sheet of all slides.
 
     Raises:
         ConfigError: If the study reads ready-made features.
     """
-    return over_slides(
-        path,
-        _place,
+    done = over_slides(
+        path, Cut("patch", "placing patches", _place, _file_of), overrides=overrides, over=over
+    )
+    folder = done.study.places_folder
+    sheet = folder / "contact_sheet.html"
+    write_contact_sheet(sheet, _slides(done), title=f"Tissue of {done.study.folder.resolve().name}")
+    return slides_outcome(
+        done,
         command="patch",
-        label="placing patches",
-        folder_of=lambda study: study.places_folder,
+        folder=folder,
         line=lambda patches, slides: f"{count(patches, 'patch place')} on {count(slides, 'slide')}",
-        overrides=overrides,
-        quiet=quiet,
+        lines=[f"contact sheet: {sheet}"],
     )
 
 
 def _place(study: Study, row: SlideRow) -> int:
     return write_places(row, config=study.config.patches, path=study.places(row.slide_id))
+
+
+def _file_of(study: Study, row: SlideRow) -> Path:
+    return study.places(row.slide_id)
+
+
+def _slides(done: SlidesDone) -> list[SheetSlide]:
+    """The slides of the sheet: first those that failed or are empty, then those with fewest patches."""
+    why = {failure.name: failure.message for failure in done.failures}
+    why |= dict.fromkeys(done.empty, "no patch holds enough tissue")
+    slides: list[SheetSlide] = []
+    for row in sorted(done.study.manifest.rows, key=lambda row: done.patches.get(row.slide_id, 0)):
+        name, places = row.slide_id, done.study.places(row.slide_id)
+        picture = tissue_stem(places, slide_id=name).with_name(f"{name}.jpg")
+        shown = os.path.relpath(picture, places.parent) if picture.exists() else None
+        line = count(done.patches[name], "patch place") if name in done.patches else "not cut"
+        slides.append(SheetSlide(name, shown, line, why.get(name)))
+    return slides

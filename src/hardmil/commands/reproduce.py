@@ -16,13 +16,13 @@ from hardmil.commands.report_page import Page, write_evaluation_report
 from hardmil.commands.statistics_tables import comparison_lines, write_statistics
 from hardmil.config import PIXELS, StudyConfig, cut_config, model_config, resolve_config
 from hardmil.config_file import parse_study, put_overrides
-from hardmil.engine import Engine
+from hardmil.engine import HERE, Engine
 from hardmil.errors import ConfigError
 from hardmil.files import write_run_record
 from hardmil.jobs import Failure, progress, write_failures
 from hardmil.mil.training import find_device
 from hardmil.study.arms import Arm, arm, with_controls
-from hardmil.study.evaluation import HERE, Evaluation, evaluate_arms, patches_word, valid_rows
+from hardmil.study.evaluation import Evaluation, evaluate_arms, patches_word, valid_rows
 from hardmil.study.published import (
     PAPER,
     PAPER_ARMS,

@@ -37,6 +37,9 @@ class Engine:
         return min(share, int(asked)) if asked.isdecimal() and int(asked) > 0 else share
 
 
+HERE = Engine()
+
+
 def find_engine(kind: str = "local", *, workers: int = 1, address: str | None = None) -> Engine:
     """The engine of this name.
 
@@ -63,6 +66,7 @@ class Job(Generic[Shared, Item, Result]):
     shared: Shared
     name: Callable[[Item], str]
     stops: tuple[type[HardmilError], ...]
+    limit_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def work(job: Job[Any, Item, Result], item: Item) -> Done[Result] | Failure | Ha
     """One item, in a worker; an error that stops the run comes back as a value."""
     try:
         function = partial(job.function, job.shared)
-        return attempt(function, item, name=job.name(item), stops=job.stops)
+        return attempt(function, item, name=job.name(item), stops=job.stops, limit_s=job.limit_s)
     except HardmilError as error:
         return error
 

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic
 
 from hardmil.engine.pool import Died, Engine, Item, Job, Pool, Result, Shared
 from hardmil.errors import HardmilError, StoreError
-from hardmil.jobs import Done, Failure, progress
+from hardmil.jobs import Done, Failure, JobResults, progress, run_jobs
 
 MAX_DEATHS = 3
 
@@ -45,9 +46,65 @@ def run_groups(
         HardmilError: One of `stops`, or that the engine cannot be had.
     """
     queue = _Queue([_Group(list(group)) for group in groups if group])
-    total = sum(len(group) for group in groups)
     job = Job(function, shared, name, stops)
+    return _run(queue, job, engine=engine, keep=keep, label=label, quiet=quiet)
+
+
+def run_items(
+    function: Callable[[Shared, Item], Result],
+    items: Sequence[Item],
+    *,
+    shared: Shared,
+    engine: Engine,
+    name: Callable[[Item], str],
+    label: str,
+    limit_s: float | None = None,
+    quiet: bool = False,
+) -> JobResults[Result]:
+    """What came of each item, in any order but listed in theirs; what fails is set aside.
+
+    Args:
+        function: Done once an item, in a worker; known by its module's name.
+        items: Hashable, each independent of the others.
+        shared: What all items need; shipped once a worker.
+        engine: Where the workers are; `is_here`: none, all is done in this process.
+        name: What to call an item in results and failures; unique.
+        label: Shown beside the progress bar.
+        limit_s: An item that takes longer is set aside.
+        quiet: No progress bar.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+        HardmilError: That the engine cannot be had.
+    """
+    if engine.is_here:
+        done_here = partial(function, shared)
+        return run_jobs(done_here, items, name=name, label=label, limit_s=limit_s, quiet=quiet)
+    job = Job(function, shared, name, (StoreError,), limit_s)
+    results: dict[str, Result] = {}
+
+    def keep(item: Item, result: Result) -> None:
+        results[name(item)] = result
+
+    queue = _Queue([_Group(list(items), is_open=True)])
+    failures = _run(queue, job, engine=engine, keep=keep, label=label, quiet=quiet)
+    order = {name(item): position for position, item in enumerate(items)}
+    failures.sort(key=lambda failure: order[failure.name])
+    return JobResults({one: results[one] for one in order if one in results}, failures)
+
+
+def _run(
+    queue: "_Queue[Item]",
+    job: Job[Any, Item, Result],
+    *,
+    engine: Engine,
+    keep: Callable[[Item, Result], None],
+    label: str,
+    quiet: bool,
+) -> list[Failure]:
+    """Empty the queue; the items that could not be done."""
     failures: list[Failure] = []
+    total = queue.n_left
     with _open_pool(job, engine=engine) as pool, progress(label, total=total, quiet=quiet) as step:
         while queue.n_left:
             while pool.is_free() and queue.start_next(pool):
@@ -61,7 +118,7 @@ def run_groups(
                     case Died(how):
                         if queue.put_back(item):
                             continue
-                        failures.append(_died(name(item), how))
+                        failures.append(_died(job.name(item), how))
                     case HardmilError():
                         raise outcome
                 queue.end(item, is_done=isinstance(outcome, Done))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hardmil.bags.folds import Fold, check_folds
 from hardmil.config import PIXELS, StudyConfig
-from hardmil.engine import Engine, run_groups
+from hardmil.engine import HERE, Engine, run_groups
 from hardmil.errors import ConfigError, FoldError, StoreError
 from hardmil.jobs import Failure, attempt, progress
 from hardmil.mil.training import Device
@@ -38,7 +38,6 @@ from hardmil.study.trial import (
 
 # A leak, an arm that cannot be run as written, a full disk: no failure of one trial alone.
 STOPS = (FoldError, ConfigError, StoreError)
-HERE = Engine()
 
 
 @dataclass(frozen=True, eq=False)
