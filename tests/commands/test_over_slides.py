@@ -62,17 +62,17 @@ def test_mask_outline_and_picture_lie_beside_the_places(hardmil: Hardmil, study:
     sheet = study / "patches" / "contact_sheet.html"
     assert f"contact sheet: {sheet}" in run.out
     assert re.search(r"on 8 slides in \S.*patches \([\d.]+/(s|min)\)", run.out)
-    mask = Image.open(study / "patches" / "tissue" / "003 a.png")
-    assert mask.size == (210, 150)
-    assert mask.text == {"level0_px_per_px": "1.0", "slide": "003 a.tif"}
-    is_tissue = np.asarray(mask) == 255
+    with Image.open(study / "patches" / "tissue" / "003 a.png") as mask:
+        assert mask.size == (210, 150)
+        assert mask.text == {"level0_px_per_px": "1.0", "slide": "003 a.tif"}
+        is_tissue = np.asarray(mask) == 255
     assert is_tissue[20:-20, 25:-25].mean() > 0.98
     assert not is_tissue[:8].any()
     (outline,) = read_regions(study / "patches" / "tissue" / "003 a.geojson")
     assert outline.name == "tissue"
     np.testing.assert_allclose(outline.polygon.min(axis=0), (15, 10), atol=1)
-    picture = Image.open(study / "patches" / "tissue" / "003 a.jpg")
-    assert picture.size == (210, 150)
+    with Image.open(study / "patches" / "tissue" / "003 a.jpg") as picture:
+        assert picture.size == (210, 150)
     page = sheet.read_text()
     assert page.count("<li>") == 8
     assert 'src="tissue/003%20a.jpg"' in page
