@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hardmil.errors import TableError
@@ -109,3 +109,44 @@ def test_measurement_that_json_cannot_hold_is_refused_and_nothing_written(tmp_pa
     with pytest.raises(TableError, match=r"measurement 'attention' of 'lesion' is nan; leave it out"):
         write_regions(path, [Region(square(0, 0, 1), "lesion", {"attention": float("nan")})])
     assert not path.exists()
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+keys = st.sampled_from(
+    ["type", "features", "geometry", "coordinates", "properties", "classification", "name", "measurements"]
+)
+kinds = st.sampled_from(["Polygon", "MultiPolygon", "Point", "FeatureCollection"])
+anything = st.recursive(
+    scalars | kinds,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=5),
+    max_leaves=25,
+)
+geometries = st.fixed_dictionaries({"type": kinds, "coordinates": anything})
+features = st.fixed_dictionaries({"geometry": geometries | anything, "properties": anything})
+
+
+def _read_or_named(path: Path) -> list[Region]:
+    """The regions, or none and an error that names the file; anything else is a bug."""
+    try:
+        return read_regions(path)
+    except TableError as error:
+        if str(path) not in str(error):
+            raise
+        return []
+
+
+@given(anything | st.lists(features, max_size=3))
+def test_whatever_json_holds_it_is_read_or_named(tmp_path_factory: pytest.TempPathFactory, content: object):
+    path = tmp_path_factory.getbasetemp() / "any.geojson"
+    path.write_text(json.dumps(content))
+    assert all(len(region.polygon) >= 3 for region in _read_or_named(path))
+
+
+@given(st.binary(max_size=40))
+@example(b"[" * 100_000)
+def test_whatever_bytes_are_there_they_are_read_or_named(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+):
+    path = tmp_path_factory.getbasetemp() / "any.geojson"
+    path.write_bytes(content)
+    assert _read_or_named(path) == []

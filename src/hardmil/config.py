@@ -68,9 +68,9 @@ class TissueConfig(Section):
     """Whether what is out of focus, by about 2 um and more, is no tissue. Reads the tissue at 1 um/px."""
     keep: tuple[str, ...] = ()
     """Names of annotated areas outside of which nothing is tissue (column `annotations` of the slides:
-    GeoJSON, as QuPath exports it). Empty: all of the slide."""
+    GeoJSON, as QuPath exports it), or "*" for any. Empty: all of the slide."""
     drop: tuple[str, ...] = ()
-    """Names of annotated areas that are no tissue."""
+    """Names of annotated areas that are no tissue, or "*" for any."""
 
 
 class PatchConfig(Section):

@@ -80,7 +80,7 @@ def read_regions(path: Path) -> list[Region]:
         return [region for feature in features for region in _regions(feature)]
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TableError(
             f"{path}: is no GeoJSON of polygons ({error}); expected a FeatureCollection, as QuPath exports it"
         ) from error

@@ -210,6 +210,9 @@ def test_annotated_areas_restrict_and_exclude():
     dropped = segment_tissue(slide, with_knobs(drop=("fold",)), regions=regions).is_tissue
     np.testing.assert_array_equal(dropped, everything & ~fold)
     assert (segment_tissue(slide, with_knobs(drop=("fold",))).is_tissue == everything).all()
+    unnamed = [*regions, Region(square(60, 4, 10), "")]
+    kept = segment_tissue(slide, with_knobs(keep=("*",)), regions=unnamed).is_tissue
+    assert kept.sum() == (32 * 32 - 8 * 8) + 10 * 10 * 2
 
 
 def test_slide_without_the_annotations_that_restrict_it_is_named():

@@ -26,6 +26,10 @@ MIN_CONTRAST = 10.0
 it parts scanner noise, whose classes lie 3 to 6 apart. The palest eosin lies 20 from glass in saturation."""
 
 
+ANY = "*"
+"""In the place of a name: every annotated area, those without a class too."""
+
+
 @dataclass(frozen=True, eq=False)
 class TissueMask:
     """Which pixels are tissue; one pixel of it covers `downsample` level-0 px each way.
@@ -188,7 +192,7 @@ def _as_annotated(
         )
     shape, found = is_tissue.shape, regions or ()
     if knobs.keep:
-        kept = [region for region in found if region.name in knobs.keep]
+        kept = [region for region in found if region.name in knobs.keep or ANY in knobs.keep]
         is_tissue = is_tissue & inside(kept, shape=shape, downsample=downsample)
-    dropped = [region for region in found if region.name in knobs.drop]
+    dropped = [region for region in found if region.name in knobs.drop or ANY in knobs.drop]
     return is_tissue & ~inside(dropped, shape=shape, downsample=downsample)
