@@ -6,8 +6,9 @@ report names a value for every one of them. "Paper" is Li et al., MICCAI 2019.
 
 import hashlib
 import json
+import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -18,6 +19,7 @@ PoolingKind = Literal[
     "adaptive-attention", "attention", "gated-attention", "mean", "max", "noisy-and", "quantile"
 ]
 MiningUse = Literal["none", "sb", "mb", "fmb", "inject", "weigh"]
+CalibrationMethod = Literal["temperature", "isotonic", "none"]
 Threshold = float | str
 
 
@@ -50,6 +52,33 @@ def wanted_sensitivity(threshold: Threshold) -> float | None:
     if isinstance(threshold, float | int) and 0 <= threshold <= 1:
         return None
     raise ValueError(f'a threshold is a score from 0 to 1 or "sensitivity=0.95", not {threshold!r}')
+
+
+class Wanted(NamedTuple):
+    """What a threshold is for: a share of the positives, of the negatives at most, or the best of both."""
+
+    kind: Literal["sensitivity", "fpr", "youden"]
+    share: float
+
+
+def wanted_operating_point(text: str) -> Wanted:
+    """("sensitivity", 0.95) for "sensitivity=0.95", the same of "fpr=0.05"; ("youden", nan) for "youden".
+
+    Raises:
+        ValueError: If it is none of these, or no share.
+    """
+    if text == "youden":
+        return Wanted("youden", math.nan)
+    kind, _, number = text.partition("=")
+    try:
+        share = float(number)
+    except ValueError:
+        share = math.nan
+    if kind == "sensitivity" and 0 < share <= 1:
+        return Wanted("sensitivity", share)
+    if kind == "fpr" and 0 <= share < 1:
+        return Wanted("fpr", share)
+    raise ValueError(f'an operating point is "sensitivity=0.95", "fpr=0.05" or "youden", not {text!r}')
 
 
 class TissueConfig(Section):
@@ -259,16 +288,18 @@ class EvaluationConfig(Section):
     """Folder of CLAM's splits_0.csv ... (columns train, val, test), or a table with columns slide_id, fold_0,
     fold_1 ... of train, val, test, to use instead of drawn folds."""
     operating_point: str = "sensitivity=0.90"
-    """What the threshold of `fpr_op` keeps, on out-of-fold scores of the whole arm in the training fold."""
+    """What the threshold of `fpr_op`, and of the bundle that `train` leaves, is for: "sensitivity=0.90",
+    "fpr=0.05" or "youden"; on out-of-fold scores of the whole arm in the training fold."""
     operating_folds: int = Field(default=4, ge=0)
     """Folds of those scores, each a training of the whole arm; equal to mining.inner_folds they share its
-    models. 0: no operating point, and no wait for it."""
+    models. 0: no operating point and no calibration, and no wait for them."""
+    calibration: CalibrationMethod = "temperature"
+    """What turns a score into a probability, on the same scores: one number, or a step curve (isotonic)."""
 
     @field_validator("operating_point")
     @classmethod
-    def _is_sensitivity(cls, value: str) -> str:
-        if wanted_sensitivity(value) is None:
-            raise ValueError(f'an operating point is "sensitivity=0.90" or the like, not {value!r}')
+    def _is_operating_point(cls, value: str) -> str:
+        wanted_operating_point(value)
         return value
 
 

@@ -35,7 +35,9 @@ ARMS = ("ours", "ours+sb", "ours+mb", "ours+fmb-oof", "ours+fmb-oof@random", "ab
 
 
 def _study(folder: Path, **rest: Any) -> Evaluation:
-    return _evaluation(folder, **{"arms": ARMS, "operating": Operating(0.9, 2), "only_folds": (0, 1)} | rest)
+    return _evaluation(
+        folder, **{"arms": ARMS, "operating": Operating("sensitivity=0.9", 2), "only_folds": (0, 1)} | rest
+    )
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from hardmil.bags.folds import Fold, inner_folds
 from hardmil.config import EvaluationConfig, StudyConfig
 from hardmil.errors import ConfigError
 from hardmil.metrics import binary_metrics
+from hardmil.mil.calibration import fit_calibration
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import Device, fit
@@ -28,6 +29,7 @@ from hardmil.study.trial import (
     longest_training,
     make_cohort,
     operating_of,
+    out_of_fold_scores,
     run_trial,
 )
 
@@ -133,7 +135,7 @@ def test_arms_share_one_base(name: str, tmp_path: Path, n_fits: list[list[str]])
     assert len(n_fits) == 2
 
 
-OPERATING = Operating(sensitivity=0.75, n_folds=2)
+OPERATING = Operating("sensitivity=0.75", n_folds=2)
 
 
 def _scores_of(trial: Trial, cohort: Cohort, *, inside: list[int], seed: int, of: list[int]) -> list[float]:
@@ -178,9 +180,32 @@ def test_no_operating_point_where_none_is_wanted_or_cases_are_too_few():
     few = replace(_trial("ours"), fold=Fold(np.arange(4), np.arange(4, 12)), operating=OPERATING)
     assert np.isnan(run_trial(few, cohort=cohort, trainer=trainer).op_threshold)
     assert operating_of(EvaluationConfig(operating_folds=0)) is None
-    assert operating_of(EvaluationConfig(operating_point="sensitivity=0.8", operating_folds=3)) == Operating(
-        0.8, 3
-    )
+    asked = EvaluationConfig(operating_point="fpr=0.1", operating_folds=3, calibration="isotonic")
+    assert operating_of(asked) == Operating("fpr=0.1", 3, "isotonic")
+
+
+def test_digits_of_a_trial_change_with_what_is_asked_and_are_those_of_before_where_it_is_a_sensitivity():
+    cohort = make_cohort(small_bags())
+    asked = ["sensitivity=0.75", "sensitivity=0.8", "fpr=0.75", "youden"]
+    trials = [replace(_trial("ours"), operating=Operating(one, 2)) for one in asked]
+    isotonic = replace(_trial("ours"), operating=Operating("sensitivity=0.75", 2, "isotonic"))
+    assert len({trial.config_hash(cohort) for trial in [*trials, isotonic]}) == 5
+    assert Operating("sensitivity=0.9", 4).key() == [0.9, 4]
+
+
+def test_probabilities_are_those_of_the_scores_out_of_fold():
+    cohort = make_cohort(small_bags())
+    trial = replace(_trial("ours"), operating=OPERATING)
+    trainer = _trainer(None, cohort)
+    result = run_trial(trial, cohort=cohort, trainer=trainer)
+    training = [cohort.bags[i] for i in trial.fold.train]
+    scores = out_of_fold_scores(training, trial=trial, cohort=cohort, trainer=trainer)
+    assert scores is not None
+    calibration = fit_calibration(cohort.labels[trial.fold.train], scores, method="temperature")
+    test_scores = np.array([score.bag_score for score in result.test_scores])
+    assert result.probabilities is not None
+    np.testing.assert_array_equal(result.probabilities, calibration.probabilities(test_scores))
+    assert (np.argsort(result.probabilities) == np.argsort(test_scores)).all()
 
 
 def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(monkeypatch: pytest.MonkeyPatch):

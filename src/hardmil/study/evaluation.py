@@ -197,9 +197,14 @@ def keep(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -> None:
     write_attention(folder / "trials" / config_hash / "attention.h5", test, scores=result.test_scores)
     mined = hard_negative_rows(result.hard_negatives)
     replace_rows(folder / "hard_negatives.csv", mined, trial=identity, columns=HARD_NEGATIVES)
+    chances: Sequence[float | None] = [None] * len(test)
+    if result.probabilities is not None:
+        chances = result.probabilities.tolist()
     predictions = [
-        prediction_row(bag, score, classes=evaluation.classes, op_threshold=result.op_threshold)
-        for bag, score in zip(test, result.test_scores, strict=True)
+        prediction_row(
+            bag, score, classes=evaluation.classes, op_threshold=result.op_threshold, probability=chance
+        )
+        for bag, score, chance in zip(test, result.test_scores, chances, strict=True)
     ]
     columns = prediction_columns(evaluation.classes)
     replace_rows(folder / "predictions.csv", predictions, trial=identity, columns=columns)

@@ -85,8 +85,13 @@ def prediction_row(
     classes: Sequence[str],
     threshold: float = 0.5,
     op_threshold: float = math.nan,
+    probability: float | None = None,
 ) -> dict[str, object]:
-    """What a model says of a bag, as a row of predictions.csv; no `op_prediction` without a threshold."""
+    """What a model says of a bag, as a row of predictions.csv; no `op_prediction` without a threshold.
+
+    `probability` of the positive class is the calibrated one; None where there is none: the score then.
+    """
+    chance = score.bag_score if probability is None else probability
     by_op = "" if math.isnan(op_threshold) else classes[int(score.bag_score > op_threshold)]
     return {
         "slide_id": bag.slide_id,
@@ -95,8 +100,8 @@ def prediction_row(
         "bag_score": score.bag_score,
         "prediction": classes[int(score.bag_score > threshold)],
         "op_prediction": by_op,
-        f"prob_{classes[0]}": 1 - score.bag_score,
-        f"prob_{classes[1]}": score.bag_score,
+        f"prob_{classes[0]}": 1 - chance,
+        f"prob_{classes[1]}": chance,
     }
 
 

@@ -8,20 +8,24 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from jaxtyping import Float
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold, fewest_cases, inner_folds
 from hardmil.config import (
     BagKind,
+    CalibrationMethod,
     EvaluationConfig,
     FisherConfig,
     fingerprint,
     resolve_config,
-    wanted_sensitivity,
+    wanted_operating_point,
 )
 from hardmil.errors import ConfigError
-from hardmil.metrics import BinaryMetrics, binary_metrics, predict_threshold_at_sensitivity
+from hardmil.metrics import BinaryMetrics, binary_metrics
+from hardmil.mil.calibration import Calibration, fit_calibration
 from hardmil.mil.inference import BagScore, score_bags
+from hardmil.mil.operating import choose_threshold
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.mining.verdicts import Reviewer, reviewer_digest
@@ -87,18 +91,28 @@ def make_cohort(
 
 @dataclass(frozen=True)
 class Operating:
-    """What an arm's threshold must keep, and on how many folds of the training bags that is found out."""
+    """What an arm's threshold is for, and on how many folds of the training bags that is found out.
 
-    sensitivity: float
+    `calibration` is how the scores found there become probabilities.
+    """
+
+    asked: str
     n_folds: int
+    calibration: CalibrationMethod = "temperature"
+
+    def key(self) -> list[object]:
+        """What a trial's digits take of it: as it was when sensitivity was all that could be asked."""
+        wanted = wanted_operating_point(self.asked)
+        asked = wanted.share if wanted.kind == "sensitivity" else self.asked
+        calibration = [] if self.calibration == "temperature" else [self.calibration]
+        return [asked, self.n_folds, *calibration]
 
 
 def operating_of(config: EvaluationConfig) -> Operating | None:
     """What the knobs of an evaluation say; None where no operating point is wanted."""
-    sensitivity = wanted_sensitivity(config.operating_point)
-    if sensitivity is None or config.operating_folds == 0:
+    if config.operating_folds == 0:
         return None
-    return Operating(sensitivity, max(config.operating_folds, 2))
+    return Operating(config.operating_point, max(config.operating_folds, 2), config.calibration)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +139,7 @@ class Trial:
         model = resolve_config(self.arm.model, kind=kind).model_dump(mode="json")
         sides = [self.fold.train.tolist(), self.fold.test.tolist()]
         asked = reviewer_digest(cohort.verdicts) if self.arm.asks else None
-        operating = [self.operating.sensitivity, self.operating.n_folds] if self.operating else None
+        operating = self.operating.key() if self.operating else None
         whole = [CODE_VERSION, model, mining, sides, self.seed, cohort.digest, asked, operating]
         of_fisher = [self.arm.fisher.model_dump(mode="json")] if self.arm.fisher else []
         return fingerprint([*whole, *of_fisher])
@@ -141,6 +155,7 @@ class TrialResult:
     n_false_positive_bags: int
     seconds: float
     op_threshold: float = math.nan
+    probabilities: np.ndarray | None = None
     instance_auc: float = math.nan
     mined_look_alikes: float = math.nan
 
@@ -155,16 +170,18 @@ def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
     training = [cohort.bags[i] for i in trial.fold.train]
     test = [cohort.bags[i] for i in trial.fold.test]
     learned = _learn(training, trial=trial, seed=trial.seed, cohort=cohort, trainer=trainer)
-    op_threshold = _operating_threshold(training, trial=trial, cohort=cohort, trainer=trainer)
+    decide = _decision(training, trial=trial, cohort=cohort, trainer=trainer)
     scores = learned.score(test)
     labels = np.array([bag.label for bag in test])
+    bag_scores = np.array([score.bag_score for score in scores])
     return TrialResult(
-        metrics=binary_metrics(labels, np.array([score.bag_score for score in scores])),
+        metrics=binary_metrics(labels, bag_scores),
         test_scores=scores,
         hard_negatives=learned.pool,
         n_false_positive_bags=learned.n_false_positive_bags,
         seconds=time.monotonic() - started,
-        op_threshold=op_threshold,
+        op_threshold=decide.threshold if decide else math.nan,
+        probabilities=decide.calibration.probabilities(bag_scores) if decide else None,
         instance_auc=math.nan if trial.arm.fisher else instance_auc(test, scores=scores, truth=cohort.truth),
         mined_look_alikes=share_of_look_alikes(learned.pool, bags=training, truth=cohort.truth),
     )
@@ -215,28 +232,51 @@ def _learn_fisher(bags: Sequence[Bag], *, config: FisherConfig, seed: int, train
     return _Learned(score)
 
 
-def _operating_threshold(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer) -> float:
-    """The score above which the wanted share of the positive training bags lies, each scored out of fold.
+@dataclass(frozen=True, eq=False)
+class _Decision:
+    """What out-of-fold scores say of a score."""
+
+    threshold: float
+    calibration: Calibration
+
+
+def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer) -> _Decision | None:
+    """Threshold and calibration of the arm, set on the training bags; None where none is wanted or can be."""
+    scores = out_of_fold_scores(training, trial=trial, cohort=cohort, trainer=trainer)
+    if trial.operating is None or scores is None:
+        return None
+    labels = np.array([bag.label for bag in training])
+    wanted = wanted_operating_point(trial.operating.asked)
+    return _Decision(
+        choose_threshold(labels, scores, wanted=wanted),
+        fit_calibration(labels, scores, method=trial.operating.calibration),
+    )
+
+
+def out_of_fold_scores(
+    training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer
+) -> Float[np.ndarray, " bag"] | None:
+    """The score of each training bag by the whole arm, trained without the bag's case.
 
     The whole arm is run anew in each inner fold, its mining included. Its seeds are those of out-of-fold
-    mining, so that equal numbers of folds share models. nan where none is wanted, or a class has so few cases
-    that an inner fold would train on one of it.
+    mining, so that equal numbers of folds share models. None where no operating point is wanted, or a class
+    has so few cases that an inner fold would train on one of it.
     """
     operating = trial.operating
     labels = np.array([bag.label for bag in training])
     cases = [bag.case_id for bag in training]
     if operating is None or fewest_cases(labels, cases) < 2:
-        return math.nan
+        return None
     scores = np.zeros(len(training))
     folds = inner_folds(labels, cases, n_folds=operating.n_folds, seed=trial.seed)
     if any(fewest_cases(labels[fold.train], [cases[i] for i in fold.train]) < 2 for fold in folds):
-        return math.nan
+        return None
     for number, fold in enumerate(folds):
         inside = [training[i] for i in fold.train]
         learned = _learn(inside, trial=trial, seed=trial.seed + 1 + number, cohort=cohort, trainer=trainer)
         found = learned.score([training[i] for i in fold.test])
         scores[fold.test] = [score.bag_score for score in found]
-    return predict_threshold_at_sensitivity(labels, scores, sensitivity=operating.sensitivity)
+    return scores
 
 
 def longest_training(arm: Arm, *, kind: BagKind, n_operating_folds: int = 0) -> int:

@@ -1,0 +1,137 @@
+"""From out-of-fold scores to a decision: the threshold that is asked for, with its interval."""
+
+# Partly typed libraries; the rest of strict holds.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict
+
+from hardmil.config import Wanted, wanted_operating_point
+from hardmil.errors import BagError
+from hardmil.metrics import binary_metrics, predict_threshold_at_sensitivity
+
+N_RESAMPLES = 2000
+
+
+class Estimate(BaseModel):
+    """A value and the 95% interval of it by case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    low: float
+    high: float
+
+
+class OperatingPoint(BaseModel):
+    """A threshold and what it is good for: a slide is called positive if its score is above it.
+
+    Sensitivity and FPR are those of the out-of-fold scores it was set on. Their intervals resample cases and
+    set the threshold anew each time: they say how much it hangs on who was in the study.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    asked: str
+    threshold: Estimate
+    sensitivity: Estimate
+    fpr: Estimate
+    n_positive: int
+    n_negative: int
+
+
+def set_operating_point(
+    labels: Int[np.ndarray, " bag"],
+    scores: Float[np.ndarray, " bag"],
+    *,
+    cases: Sequence[str],
+    asked: str,
+    seed: int = 0,
+) -> OperatingPoint:
+    """The threshold that out-of-fold scores ask for.
+
+    Args:
+        labels: 0 or 1.
+        scores: Of models that did not see the bag, from 0 to 1.
+        cases: The case of each bag.
+        asked: "sensitivity=0.95", "fpr=0.05" or "youden".
+        seed: Of the resampling.
+
+    Raises:
+        BagError: If one of the two labels is missing, or a score is not finite.
+        ValueError: If `asked` is none of these.
+    """
+    if len(set(labels.tolist())) < 2:
+        raise BagError(f"an operating point needs bags of both labels; found {sorted(set(labels.tolist()))}")
+    wanted = wanted_operating_point(asked)
+
+    def found(picked: np.ndarray) -> tuple[float, float, float]:
+        threshold = choose_threshold(labels[picked], scores[picked], wanted=wanted)
+        metrics = binary_metrics(labels[picked], scores[picked], threshold=threshold)
+        return threshold, metrics.recall, metrics.fpr
+
+    observed = found(np.arange(len(labels)))
+    drawn = np.array([found(picked) for picked in _draws(labels, cases=cases, seed=seed)])
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0).tolist()
+    threshold, sensitivity, fpr = (
+        Estimate(value=value, low=one_low, high=one_high)
+        for value, one_low, one_high in zip(observed, low, high, strict=True)
+    )
+    n_positive = int(labels.sum())
+    return OperatingPoint(
+        asked=asked,
+        threshold=threshold,
+        sensitivity=sensitivity,
+        fpr=fpr,
+        n_positive=n_positive,
+        n_negative=len(labels) - n_positive,
+    )
+
+
+def choose_threshold(
+    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, wanted: Wanted
+) -> float:
+    """The threshold t, to be used as `score > t`; nan if the label that it rests on is missing.
+
+    `sensitivity`: the largest that keeps this share of the positive bags. `fpr`: the smallest above which no
+    more than this share of the negative bags lie. `youden`: the largest of those with the greatest
+    sensitivity minus FPR (Youden 1950).
+    """
+    positives, negatives = np.sort(scores[labels == 1])[::-1], np.sort(scores[labels == 0])[::-1]
+    match wanted.kind:
+        case "sensitivity":
+            return predict_threshold_at_sensitivity(labels, scores, sensitivity=wanted.share)
+        case "fpr":
+            if len(negatives) == 0:
+                return math.nan
+            n_allowed = math.floor(wanted.share * len(negatives) + 1e-9)
+            return float(negatives[min(n_allowed, len(negatives) - 1)])
+        case "youden":
+            if len(positives) == 0 or len(negatives) == 0:
+                return math.nan
+            candidates = np.nextafter(np.unique(scores)[::-1], -np.inf)
+            gain = _share_above(positives, candidates) - _share_above(negatives, candidates)
+            return float(candidates[np.argmax(gain.round(12))])
+
+
+def _share_above(descending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    ascending = descending[::-1]
+    return 1 - np.searchsorted(ascending, thresholds, side="right") / len(ascending)
+
+
+def _draws(labels: np.ndarray, *, cases: Sequence[str], seed: int) -> list[np.ndarray]:
+    """Bags of as many cases as there are, drawn with replacement; without draws that lack a label."""
+    rng = np.random.default_rng(seed)
+    _, case_of = np.unique(np.asarray(cases), return_inverse=True)
+    members = [np.flatnonzero(case_of == case) for case in range(int(case_of.max()) + 1)]
+    draws: list[np.ndarray] = []
+    has_both: Callable[[np.ndarray], bool] = lambda picked: 0 < labels[picked].sum() < len(picked)  # noqa: E731
+    for _ in range(N_RESAMPLES):
+        picked = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        if has_both(picked):
+            draws.append(picked)
+    return draws
