@@ -98,11 +98,13 @@ def test_knobs_are_frozen_and_known():
 
 
 def test_every_knob_is_explained():
-    for section in StudyConfig.model_fields.values():
-        model = section.annotation
-        fields = getattr(model, "model_fields", None)
-        for name, field in (fields or {}).items():
-            assert field.description, f"{model}.{name}"
+    sections = [field.annotation for field in StudyConfig.model_fields.values()]
+    while sections:
+        model = sections.pop()
+        for name, field in getattr(model, "model_fields", {}).items():
+            is_section = hasattr(field.annotation, "model_fields")
+            sections += [field.annotation] * is_section
+            assert is_section or field.description, f"{model}.{name}"
         if fields is None:
             assert section.description
 

@@ -66,7 +66,9 @@ def test_youden_is_the_best_of_all_thresholds(pairs: list[tuple[int, float]]):
 
 @pytest.mark.parametrize("text", ["sensitivity=0", "sensitivity=1.2", "fpr=1", "fpr=x", "best", "0.5", ""])
 def test_what_is_no_operating_point_is_refused(text: str):
-    with pytest.raises(ValueError, match='an operating point is "sensitivity=0.95", "fpr=0.05" or "youden"'):
+    with pytest.raises(
+        ValueError, match=r'an operating point is "sensitivity=0\.95", "fpr=0\.05" or "youden"'
+    ):
         wanted_operating_point(text)
 
 
