@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -98,15 +99,13 @@ def test_knobs_are_frozen_and_known():
 
 
 def test_every_knob_is_explained():
-    sections = [field.annotation for field in StudyConfig.model_fields.values()]
+    sections: list[Any] = [StudyConfig]
     while sections:
         model = sections.pop()
-        for name, field in getattr(model, "model_fields", {}).items():
+        for name, field in model.model_fields.items():
             is_section = hasattr(field.annotation, "model_fields")
             sections += [field.annotation] * is_section
             assert is_section or field.description, f"{model}.{name}"
-        if fields is None:
-            assert section.description
 
 
 def test_config_needs_no_torch():
