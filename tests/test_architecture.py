@@ -12,7 +12,18 @@ import hardmil
 SOURCE = Path(hardmil.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = (
-    *("errors", "geometry", "config", "config_file", "files", "geojson", "jobs", "engine", "metrics"),
+    *(
+        "errors",
+        "geometry",
+        "encoders",
+        "config",
+        "config_file",
+        "files",
+        "geojson",
+        "jobs",
+        "engine",
+        "metrics",
+    ),
     *("slides", "bags"),
     *("mil", "mining", "study", "report", "review", "estimator", "commands", "cli"),
 )
@@ -60,7 +71,10 @@ def test_no_cycles_inside_a_room():
 @pytest.mark.parametrize(
     "path",
     [path for path in FILES if path.parent.name == "slides"]
-    + [SOURCE / name for name in ("config.py", "config_file.py", "metrics.py", "errors.py", "geometry.py")],
+    + [
+        SOURCE / name
+        for name in ("encoders.py", "config.py", "config_file.py", "metrics.py", "errors.py", "geometry.py")
+    ],
     ids=_name,
 )
 def test_no_torch_where_there_are_no_networks(path: Path):

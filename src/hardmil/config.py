@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from hardmil.encoders import known_encoder
+
 BagKind = Literal["pixels", "features"]
 PIXELS = "pixels"
 """What `encode` says where no encoder is wanted."""
@@ -259,14 +261,16 @@ class StudyConfig(Section):
     slides: str = "slides.csv"
     """Table of slides: slide_id, case_id, label, path, and mpp where the file does not say."""
     features: str | None = None
-    """Folder of TRIDENT .h5 or CLAM .h5/.pt files, one a slide; null: patches are cut from the slides."""
+    """Folder of TRIDENT, CLAM or STAMP files, .h5 or .pt, one a slide; null: patches are cut from slides."""
     positive: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
     """The label that counts as positive. null: the last of the labels in sorted order."""
     encode: str = PIXELS
     """What becomes of a patch: pixels (the paper's network learns from them end to end), or its embedding by
-    an encoder: efficientnet-lite0 (hardmil[efficientnet]), or "module:callable" of your own."""
+    an encoder: efficientnet-lite0 (hardmil[efficientnet]); uni, virchow2 and others, or timm:NAME
+    (hardmil[timm]); a file .onnx, .pt, .pt2; or "module:callable" of your own. See docs/encoders.md."""
     encode_px: int | None = Field(default=None, ge=16, le=1024)
-    """Edge that a patch is resized to before the encoder sees it; null: as it was cut."""
+    """Edge that a patch is resized to before the encoder sees it; null: the one it was trained on, where that
+    is known, or as it was cut."""
     arm: str = "ours+instance"
     """The arm that `train` makes a bundle of, such as ours+fmb-oof. See docs/decisions for the default."""
     seed: int = Field(default=0, ge=0)
@@ -292,7 +296,9 @@ class StudyConfig(Section):
         patches = content.get("patches") or {}
         if not isinstance(patches, dict):
             return content
-        return {**content, "patches": {**_FOR_AN_ENCODER, **patches}}
+        known = known_encoder(str(content["encode"]))
+        trained = {"size_px": known.input_px, "um_per_px": known.um_per_px} if known else {}
+        return {**content, "patches": {**_FOR_AN_ENCODER, **trained, **patches}}
 
 
 class CutConfig(Section):
