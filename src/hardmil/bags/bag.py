@@ -1,7 +1,6 @@
 """A bag, in memory and in our file: one HDF5 a slide, in TRIDENT's layout."""
 
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,8 @@ import h5py
 import numpy as np
 from jaxtyping import Int64
 
-from hardmil.errors import BagError, EmptyBagError, FeatureFileError, HardmilError
-from hardmil.files import write_atomically
+from hardmil.bags.h5 import open_h5, write_growing_h5, write_h5
+from hardmil.errors import BagError, EmptyBagError, FeatureFileError
 
 # What TRIDENT's own readers look for on `coords`; a value that we do not know is "None", as it writes one.
 _COORDS_ATTRIBUTES = (
@@ -125,8 +124,52 @@ def write_bag(path: Path, bag: Bag, *, attributes: Mapping[str, object]) -> None
     with write_h5(path) as file:
         _put_coords(file, bag.coords, bag.size_level0_px, bag.slide_id, path, on_coords)
         dataset = file.create_dataset(name, data=bag.instances)
-        _put(dataset, {"name": bag.slide_id, "savetodir": path.parent.name})
-        _put(dataset, {"encoder": attributes.get("encoder", "None")} if name == "features" else {})
+        _put_instances_attributes(dataset, path, bag.slide_id, attributes)
+
+
+@contextmanager
+def write_bag_in_parts(
+    path: Path,
+    coords: Int64[np.ndarray, "patch 2"],
+    *,
+    slide_id: str,
+    size_level0_px: int,
+    attributes: Mapping[str, object],
+) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
+    """A bag file whose instances come a part at a time; whole at `path` when the block ends without an error.
+
+    Call what it yields with the indices of some patches, ascending, and their instances: uint8 (part, height,
+    width, 3) or float16 (part, dim). Memory holds one part. A slide without a patch gets `features` (0, 0).
+
+    Args:
+        path: `<slide_id>.h5`.
+        coords: Of all patches, in level-0 px.
+        slide_id: The slide's.
+        size_level0_px: Edge of a patch in level-0 px.
+        attributes: As those of `write_bag`.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    on_coords = {key: value for key, value in attributes.items() if key != "encoder"}
+    with write_growing_h5(path) as (file, raise_if_full):
+        _put_coords(file, coords, size_level0_px, slide_id, path, on_coords)
+
+        def put(members: np.ndarray, instances: np.ndarray) -> None:
+            name = "patches" if instances.dtype == np.uint8 else "features"
+            if name not in file:
+                shape = (len(coords), *instances.shape[1:])
+                dataset = file.create_dataset(name, shape=shape, dtype=instances.dtype)
+                _put_instances_attributes(dataset, path, slide_id, attributes)
+            for run in np.split(np.arange(len(members)), np.flatnonzero(np.diff(members) != 1) + 1):
+                start = int(members[run[0]])
+                _dataset(file, name)[start : start + len(run)] = instances[run[0] : run[-1] + 1]
+            raise_if_full()
+
+        yield put
+        if len(coords) == 0:
+            dataset = file.create_dataset("features", shape=(0, 0), dtype=np.float16)
+            _put_instances_attributes(dataset, path, slide_id, attributes)
 
 
 def read_bag(path: Path, *, case_id: str, label: int, slide_id: str | None = None) -> Bag:
@@ -207,41 +250,6 @@ def as_instances(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-@contextmanager
-def write_h5(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file to write to; it appears at `path`, whole, when the block ends without an error.
-
-    It is built in memory and written in one go: HDF5 itself, met by a full disk while it closes a file,
-    kills the process (segmentation fault, seen with HDF5 in h5py 3.16).
-
-    Raises:
-        StoreError: If the disk is full, or the folder may not be written.
-    """
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
-        yield file
-    with write_atomically(path) as draft:
-        draft.write_bytes(content.getbuffer())
-
-
-@contextmanager
-def open_h5(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file to read from.
-
-    Raises:
-        FeatureFileError: If it is missing or damaged, also when that shows only in the block.
-    """
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except HardmilError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise FeatureFileError(
-            f"{path}: cannot be read ({error}); expected a whole HDF5 file; delete it and write it again"
-        ) from error
-
-
 def _put_coords(
     file: h5py.File,
     coords: np.ndarray,
@@ -259,6 +267,14 @@ def _put_coords(
         "savetodir": path.parent.name,
     }
     _put(dataset, {**dict.fromkeys(_COORDS_ATTRIBUTES, None), **attributes, **ours})
+
+
+def _put_instances_attributes(
+    dataset: h5py.Dataset, path: Path, slide_id: str, attributes: Mapping[str, object]
+) -> None:
+    _put(dataset, {"name": slide_id, "savetodir": path.parent.name})
+    if dataset.name == "/features":
+        _put(dataset, {"encoder": attributes.get("encoder", "None")})
 
 
 def _put(dataset: h5py.Dataset, attributes: Mapping[str, object]) -> None:

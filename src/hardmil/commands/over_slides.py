@@ -9,7 +9,7 @@ from hardmil.commands.outcome import Outcome
 from hardmil.commands.study_folder import Study, open_study, slide_name
 from hardmil.errors import ConfigError
 from hardmil.files import write_run_record
-from hardmil.jobs import run_jobs, write_failures
+from hardmil.jobs import JobResults, run_jobs, write_failures
 
 
 def over_slides(
@@ -22,6 +22,7 @@ def over_slides(
     line: Callable[[int, int], str],
     overrides: Sequence[str],
     quiet: bool,
+    together: Callable[[Study, Sequence[SlideRow], bool], JobResults[int]] | None = None,
 ) -> Outcome:
     """Cut every slide of a study; what came of it.
 
@@ -34,6 +35,8 @@ def over_slides(
         line: What to print of the numbers of patches and slides.
         overrides: Of the study's knobs.
         quiet: No progress bar.
+        together: Works through the slides in the place of `cut`, where they share something: an encoder's
+            batches.
 
     Raises:
         ConfigError: If the study reads ready-made features: there is nothing to cut.
@@ -43,7 +46,10 @@ def over_slides(
     _refuse_features(study, command=command)
     folder = folder_of(study)
     rows = study.manifest.rows
-    done = run_jobs(lambda row: cut(study, row), rows, name=slide_name, label=label, quiet=quiet)
+    if together is not None:
+        done = together(study, rows, quiet)
+    else:
+        done = run_jobs(lambda row: cut(study, row), rows, name=slide_name, label=label, quiet=quiet)
     log = write_failures(folder, done.failures)
     config = study.config.model_dump(mode="json")
     write_run_record(folder, f"hardmil {command}", config=config, seed=None, started=started)

@@ -10,6 +10,7 @@ from hardmil.bags.formats import check_same_instances, read_feature_folder
 from hardmil.bags.manifest import Manifest, SlideRow, read_manifest
 from hardmil.config import StudyConfig, cut_config
 from hardmil.config_file import read_study
+from hardmil.encoders import short_name
 from hardmil.errors import BagError
 from hardmil.jobs import Failure, JobResults, run_jobs
 
@@ -30,7 +31,7 @@ class Study:
     @property
     def instances_folder(self) -> Path:
         """Where `encode` writes."""
-        return self.folder / f"features_{self.config.encode.replace(':', '.')}"
+        return self.folder / f"features_{short_name(self.config.encode)}"
 
     def places(self, slide_id: str) -> Path:
         """Where the patches of a slide are written by `patch`."""
