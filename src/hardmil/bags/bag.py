@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import h5py
 import numpy as np
 from jaxtyping import Int64
 
+from hardmil.bags.file_parts import as_coords, attributes_of, check_inside, dataset_of, size_level0_px_of
 from hardmil.bags.h5 import open_h5, write_growing_h5, write_h5
+from hardmil.bags.made import UNKNOWN_MADE, Made, made_by_attributes
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError
 
 # What TRIDENT's own readers look for on `coords`; a value that we do not know is "None", as it writes one.
@@ -37,7 +39,7 @@ class Bag:
 
     `instance_labels` are what is known of single instances: 1 lesion, 0 normal, nan not known;
     `instance_weights` are theirs in the instance loss. Both are float32 (n,), or None: nothing known, all
-    alike.
+    alike. `made` says which encoder, and which patches, they came of, as far as that is known.
 
     Raises:
         EmptyBagError: If there is no instance.
@@ -53,6 +55,7 @@ class Bag:
     size_level0_px: int
     instance_labels: np.ndarray | None = None
     instance_weights: np.ndarray | None = None
+    made: Made = UNKNOWN_MADE
 
     def __post_init__(self) -> None:
         if len(self.instances) == 0:
@@ -163,7 +166,7 @@ def write_bag_in_parts(
                 _put_instances_attributes(dataset, path, slide_id, attributes)
             for run in np.split(np.arange(len(members)), np.flatnonzero(np.diff(members) != 1) + 1):
                 start = int(members[run[0]])
-                _dataset(file, name)[start : start + len(run)] = instances[run[0] : run[-1] + 1]
+                dataset_of(file, name)[start : start + len(run)] = instances[run[0] : run[-1] + 1]
             raise_if_full()
 
         yield put
@@ -196,16 +199,17 @@ def read_bag(path: Path, *, case_id: str, label: int, slide_id: str | None = Non
                 f"{path}: found {_listing(file)}; expected datasets coords, and features or patches; "
                 "write it with hardmil, TRIDENT or CLAM"
             )
-        instances = _dataset(file, name)[()]
-        coords = _dataset(file, "coords")
-        attributes = dict(coords.attrs)
+        instances, attributes = dataset_of(file, name), attributes_of(dataset_of(file, "coords"))
+        coords = as_coords(dataset_of(file, "coords")[()], path=path)
+        check_inside(coords, attributes, path=path)
         return Bag(
             slide_id=slide_id or str(attributes.get("name", path.stem)),
             case_id=case_id,
             label=label,
-            instances=as_instances(instances),
-            coords=_as_coords(coords[()], path=path),
-            size_level0_px=_size_level0_px(attributes),
+            instances=as_instances(instances[()]),
+            coords=coords,
+            size_level0_px=size_level0_px_of(attributes, path=path),
+            made=made_by_attributes(attributes, attributes_of(instances)),
         )
 
 
@@ -235,19 +239,24 @@ def read_coords(path: Path) -> Coords:
     with open_h5(path) as file:
         if "coords" not in file:
             raise FeatureFileError(f"{path}: found {_listing(file)}; expected a dataset coords; cut it again")
-        dataset = _dataset(file, "coords")
-        attributes = {key: _plain(value) for key, value in dataset.attrs.items()}
-        coords = _as_coords(dataset[()], path=path)
-        return Coords(coords=coords, size_level0_px=_size_level0_px(attributes), attributes=attributes)
+        dataset = dataset_of(file, "coords")
+        attributes = attributes_of(dataset)
+        coords = as_coords(dataset[()], path=path)
+        size = size_level0_px_of(attributes, path=path)
+        return Coords(coords=coords, size_level0_px=size, attributes=attributes)
 
 
 def as_instances(array: np.ndarray) -> np.ndarray:
     """An array of a file as a bag takes it: a leading 1 dropped, features at most float32."""
     if array.ndim == 3 and len(array) == 1:
         array = array[0]
+    if array.ndim == 0:
+        array = array.reshape(1)
     if array.ndim == 1 and len(array) == 0:
         array = array.reshape(0, 1)
-    return array.astype(np.float32) if array.dtype == np.float64 else array
+    with np.errstate(over="ignore"):
+        # What is too large for float32 becomes infinite, which a bag refuses in words.
+        return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def _put_coords(
@@ -297,37 +306,6 @@ def _check_instances(instances: np.ndarray, *, slide_id: str) -> None:
             f"slide {slide_id}: {broken} of {len(instances)} instances hold NaN or infinite features; "
             "expected finite numbers; encode it again, in float32 if it was float16"
         )
-
-
-def _as_coords(array: np.ndarray, *, path: Path) -> np.ndarray:
-    """(N, 2) int64 of whatever whole numbers a tool wrote; (1, N, 2) loses its 1."""
-    if array.size == 0:
-        return np.zeros((0, 2), dtype=np.int64)
-    squeezed = array[0] if array.ndim == 3 and len(array) == 1 else array
-    if squeezed.ndim != 2 or squeezed.shape[1] != 2 or not np.all(np.mod(squeezed, 1) == 0):
-        raise FeatureFileError(
-            f"{path}: coords are {array.dtype} {array.shape}; expected whole level-0 pixels (n, 2), x then y"
-        )
-    return squeezed.astype(np.int64)
-
-
-def _size_level0_px(attributes: Mapping[str, object]) -> int:
-    """The patch size that the file names; CLAM's is in pixels of its level. 0 if it says nothing."""
-    if "patch_size_level0" in attributes:
-        size = attributes["patch_size_level0"]
-    else:
-        downsample = np.ravel(cast(np.ndarray, attributes.get("downsample", 1)))[0]
-        size = cast(float, attributes.get("patch_size", 0)) * downsample
-    return round(float(cast(float, size)))
-
-
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    return cast(h5py.Dataset, file[name])
-
-
-def _plain(value: object) -> object:
-    """A number as Python's own; h5py gives numpy's."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _listing(file: h5py.File) -> str:

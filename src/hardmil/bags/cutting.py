@@ -8,6 +8,7 @@ import numpy as np
 
 from hardmil.bags.bag import Bag, Coords, read_bag, read_coords, write_bag_in_parts, write_coords
 from hardmil.bags.encoder import PatchEncoder, checked_embeddings, constant_error, is_constant
+from hardmil.bags.made import Made
 from hardmil.bags.manifest import SlideRow
 from hardmil.config import PIXELS, CutConfig, PatchConfig, fingerprint
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError, SlideError
@@ -186,7 +187,8 @@ def cut_bag(
         if len(grid) == 0:
             raise EmptyBagError(f"slide {row.slide_id}: no patch holds {config.min_tissue:.0%} tissue")
         instances = _instances(slide, grid, config=config, encoder=encoder, slide_id=row.slide_id)
-    return Bag(row.slide_id, row.case_id, label, instances, grid.coords, grid.size_level0_px)
+    made = Made(encoder.name if encoder is not None else None)
+    return Bag(row.slide_id, row.case_id, label, instances, grid.coords, grid.size_level0_px, made=made)
 
 
 def _instances(

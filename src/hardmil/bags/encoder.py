@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.encoder_file import find_file
+from hardmil.bags.made import Made
 from hardmil.config import PIXELS, CutConfig
 from hardmil.encoders import KNOWN, is_encoder_file, known_encoder, split_place
 from hardmil.errors import BagError, ConfigError
@@ -178,7 +179,7 @@ def encoded(bag: Bag, *, encoder: PatchEncoder) -> Bag:
     embeddings = checked_embeddings(bag.instances, encoder=encoder, slide_id=bag.slide_id)
     if is_constant(embeddings) and not is_constant(bag.instances):
         raise constant_error(encoder, slide_id=bag.slide_id, n_patches=len(bag))
-    return replace(bag, instances=embeddings)
+    return replace(bag, instances=embeddings, made=Made(encoder.name))
 
 
 def checked_embeddings(patches: Patches, *, encoder: PatchEncoder, slide_id: str) -> np.ndarray:
