@@ -46,9 +46,10 @@ def open_timm(
     """
     timm = _timm()
     known = known_encoder(encode)
+    repository = _repository(timm, encode, known)
     if place is None:
-        _say_download(timm, encode, known, tell=tell)
-    network = _created(timm, encode, known, place=place)
+        _say_download(encode, known, repository, tell=tell)
+    network = _created(timm, encode, known, place=place, repository=repository)
     config = timm.data.resolve_data_config({}, model=network)
     trained_px = known.input_px if known else int(config["input_size"][-1])
     encoder = TorchEncoder(
@@ -98,7 +99,9 @@ def _timm() -> ModuleType:
     return timm
 
 
-def _created(timm: ModuleType, encode: str, known: KnownEncoder | None, *, place: Path | None) -> nn.Module:
+def _created(
+    timm: ModuleType, encode: str, known: KnownEncoder | None, *, place: Path | None, repository: str
+) -> nn.Module:
     options: dict[str, Any] = {"num_classes": 0} | (dict(known.options) if known else {})
     if known and known.swiglu:
         options |= {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": nn.SiLU}
@@ -113,16 +116,20 @@ def _created(timm: ModuleType, encode: str, known: KnownEncoder | None, *, place
     try:
         return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise _refusal(error, encode, known, place=place) from error
+        raise _refusal(error, encode, known, place=place, repository=repository) from error
 
 
-def _refusal(error: Exception, encode: str, known: KnownEncoder | None, *, place: Path | None) -> ConfigError:
+def _refusal(
+    error: Exception, encode: str, known: KnownEncoder | None, *, place: Path | None, repository: str
+) -> ConfigError:
     """What to do about it, by what kind of error it was."""
     kinds = {one.__name__ for one in type(error).__mro__}
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    page = known.page if known else f"https://huggingface.co/{_repository(encode)}"
-    by_hand = f"or fetch it elsewhere (hf download {_repository(encode, known)} --local-dir DIR) and name "
-    by_hand += f'"{known.name}@DIR"' if known else '"local-dir:DIR"'
+    page = known.page if known else f"https://huggingface.co/{repository}"
+    there = f"{known.name}@DIR" if known else "local-dir:DIR"
+    if encode.startswith("timm:"):
+        there = f"{split_place(encode)[0]}@DIR/model.safetensors"
+    by_hand = f'or fetch it elsewhere (hf download {repository} --local-dir DIR) and name "{there}"'
     if kinds & _NO_ACCESS:
         return ConfigError(
             f"encode: {encode}: the hub gives no access ({reason}); ask for it at {page}, log in with: "
@@ -141,21 +148,18 @@ def _refusal(error: Exception, encode: str, known: KnownEncoder | None, *, place
 
 
 def _say_download(
-    timm: ModuleType, encode: str, known: KnownEncoder | None, *, tell: Callable[[str], None]
+    encode: str, known: KnownEncoder | None, repository: str, *, tell: Callable[[str], None]
 ) -> None:
     """Tell of a download before it begins.
 
     Raises:
         ConfigError: If there would be one and HF_HUB_OFFLINE forbids it.
     """
-    repository = _repository(encode, known)
-    if encode.startswith("timm:"):
-        config = timm.get_pretrained_cfg(encode.removeprefix("timm:"))
-        repository = getattr(config, "hf_hub_id", None) or ""
     if not repository or _is_cached(repository):
         return
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "on", "yes", "true"):
-        raise _refusal(ConnectionError("HF_HUB_OFFLINE is set"), encode, known, place=None)
+        offline = ConnectionError("HF_HUB_OFFLINE is set")
+        raise _refusal(offline, encode, known, place=None, repository=repository)
     asks = f"; it asks for access: {known.page}" if known else ""
     tell(f"encode: {encode} is not on this machine yet: fetching {repository} from the hub{asks}")
 
@@ -170,8 +174,11 @@ def _is_cached(repository: str) -> bool:
     return any(isinstance(look_up(name, one, **wanted), str) for one in _WEIGHTS)
 
 
-def _repository(encode: str, known: KnownEncoder | None = None) -> str:
+def _repository(timm: ModuleType, encode: str, known: KnownEncoder | None) -> str:
     """OWNER/NAME[@REVISION] on the hub; empty for what is not there."""
+    if encode.startswith("timm:"):
+        config = timm.get_pretrained_cfg(split_place(encode)[0].removeprefix("timm:"))
+        return getattr(config, "hf_hub_id", None) or ""
     if encode.startswith("hf-hub:"):
         return encode.removeprefix("hf-hub:")
     return known.repository if known and not encode.startswith("local-dir:") else ""
