@@ -167,8 +167,8 @@ def test_weights_in_the_cache_need_no_network(timm: Timm, tmp_path: Path, monkey
         ("uni2-h", GatedRepoError("401 Client Error\nmore"), r"no access \(401 Client Error\); ask for it at "
          r"https://huggingface\.co/MahmoodLab/UNI2-h, log in with: hf auth login, .*\"uni2-h@DIR\""),
         ("hf-hub:a/b", GatedRepoError("403"), r"ask for it at https://huggingface\.co/a/b.*\"local-dir:DIR\""),
-        ("timm:resnet50", LocalEntryNotFoundError("no file"), r"\(hf download timm/resnet50.a1_in1k --local-dir "
-         r"DIR\) and name \"timm:resnet50@DIR/model.safetensors\""),
+        ("timm:resnet50", LocalEntryNotFoundError("no file"), r"\(hf download timm/resnet50.a1_in1k "
+         r"--local-dir DIR\) and name \"timm:resnet50@DIR/model.safetensors\""),
         ("uni", LocalEntryNotFoundError("no file"), r"run this once with a network; or fetch it elsewhere "
          r"\(hf download MahmoodLab/UNI --local-dir DIR\) and name \"uni@DIR\""),
         ("timm:nonesuch", RuntimeError("Unknown model (nonesuch)"), r"timm cannot load it \(Unknown model"),

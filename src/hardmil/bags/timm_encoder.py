@@ -44,7 +44,7 @@ def open_timm(
     Raises:
         ConfigError: If timm is not usable here, the model is not known to it, or its weights cannot be had.
     """
-    timm = _timm()
+    timm = load_timm()
     known = known_encoder(encode)
     repository = _repository(timm, encode, known)
     if place is None:
@@ -85,7 +85,12 @@ class _ClassAndMean(nn.Module):
         return torch.cat([tokens[:, 0], tokens[:, self.first_patch :].mean(dim=1)], dim=1)
 
 
-def _timm() -> ModuleType:
+def load_timm() -> ModuleType:
+    """The library.
+
+    Raises:
+        ConfigError: If it does not load here.
+    """
     try:
         timm = import_module("timm")
         import_module("timm.data")
@@ -155,7 +160,7 @@ def _say_download(
     Raises:
         ConfigError: If there would be one and HF_HUB_OFFLINE forbids it.
     """
-    if not repository or _is_cached(repository):
+    if not repository or weights_are_cached(repository):
         return
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "on", "yes", "true"):
         offline = ConnectionError("HF_HUB_OFFLINE is set")
@@ -164,7 +169,8 @@ def _say_download(
     tell(f"encode: {encode} is not on this machine yet: fetching {repository} from the hub{asks}")
 
 
-def _is_cached(repository: str) -> bool:
+def weights_are_cached(repository: str) -> bool:
+    """Whether the weights of OWNER/NAME[@REVISION] are in the cache of the hub's library."""
     try:
         look_up = import_module("huggingface_hub").try_to_load_from_cache
     except ImportError:
