@@ -3,8 +3,8 @@
 python benchmarks/encoding.py [--slide FILE] [--rounds 3] [--megapixels 20] [--device cpu] [--precision auto]
 
 Each round times the network alone on as many random patches as the slide has, already normalised, and then
-`encode_slides` on the slide: reading, normalising, encoding, writing. Memory is the peak of a process of its own
-that encodes a slide of so many megapixels, and one of four times as many.
+`encode_slides` on the slide: reading, normalising, encoding, writing. Memory is the peak of a process of its
+own that encodes a slide of so many megapixels, and one of four times as many.
 """
 
 import argparse
