@@ -4,7 +4,7 @@ python benchmarks/encoding.py [--slide FILE] [--rounds 3] [--megapixels 20] [--d
 
 Each round times the network alone on as many random patches as the slide has, already normalised, and then
 `encode_slides` on the slide: reading, normalising, encoding, writing. Memory is the peak of a process of its
-own that encodes a slide of so many megapixels, and one of four times as many.
+own that encodes a slide of so many megapixels, and one of about four times as many.
 """
 
 import argparse
@@ -34,12 +34,13 @@ CONFIG = CutConfig(
 )
 
 
-def made_up_slide(path: Path, *, megapixels: float) -> None:
-    """A made-up slide, the same tissue again and again, 4 wide for 3 high."""
+def made_up_slide(path: Path, *, megapixels: float) -> float:
+    """A made-up slide, the same tissue again and again, 4 wide for 3 high; its megapixels."""
     unit = draw_phantom(7, lesion=True, look_alikes=True, width_px=TILE_PX, height_px=TILE_PX)
     columns = max(1, round((megapixels * 1e6 * 4 / 3) ** 0.5 / TILE_PX))
     rows = max(1, round(columns * 3 / 4))
     write_phantom(path, replace(unit, rgb=np.tile(unit.rgb, (rows, columns, 1)), regions=[]))
+    return rows * columns * TILE_PX**2 / 1e6
 
 
 def encode_once(slide: Path, encoder: TorchEncoder) -> tuple[int, float]:
@@ -121,9 +122,9 @@ def main() -> None:
         print(f"median ratio {statistics.median(ratios):.3f}")
         if asked.slide is None:
             larger = Path(folder) / "larger.tif"
-            made_up_slide(larger, megapixels=4 * asked.megapixels)
+            area = made_up_slide(larger, megapixels=4 * asked.megapixels)
             small, large = (peak_mb(one, asked.device, asked.precision) for one in (slide, larger))
-            print(f"peak memory: {small:.0f} MB, four times the slide {large:.0f} MB")
+            print(f"peak memory: {small:.0f} MB, of a slide of {area:.0f} MP {large:.0f} MB")
         else:
             print(
                 f"peak memory of all this: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
