@@ -15,6 +15,8 @@ FLOORS = (
     *(
         "errors",
         "geometry",
+        "encoders",
+        "config_patches",
         "config",
         "config_file",
         "files",
@@ -71,7 +73,10 @@ def test_no_cycles_inside_a_room():
 @pytest.mark.parametrize(
     "path",
     [path for path in FILES if path.parent.name == "slides"]
-    + [SOURCE / name for name in ("config.py", "config_file.py", "metrics.py", "errors.py", "geometry.py")],
+    + [
+        SOURCE / name
+        for name in ("encoders.py", "config.py", "config_file.py", "metrics.py", "errors.py", "geometry.py")
+    ],
     ids=_name,
 )
 def test_no_torch_where_there_are_no_networks(path: Path):

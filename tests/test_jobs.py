@@ -1,12 +1,14 @@
 import errno
 import io
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hardmil.errors import SlideError, StoreError
-from hardmil.jobs import Failure, print_failures, progress, rate, run_jobs, write_failures
+from hardmil.jobs import Failure, print_failures, progress, rate, read_ahead, run_jobs, write_failures
 
 
 def _half(number: int) -> float:
@@ -148,3 +150,34 @@ def test_full_disk_stops_the_batch_under_a_limit_too():
 )
 def test_rate_in_the_unit_that_makes_a_number(per_s: float | None, text: str):
     assert rate(per_s) == text
+
+
+def test_read_ahead_keeps_the_order_and_makes_no_more_than_it_may():
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(6):
+            made.append(number)
+            yield number
+
+    taken = read_ahead(numbers(), depth=2)
+    assert next(taken) == 0
+    time.sleep(0.1)
+    assert made == [0, 1, 2]
+    assert list(taken) == [1, 2, 3, 4, 5]
+
+
+def test_read_ahead_raises_where_the_item_is_asked_for_and_ends_its_thread():
+    def numbers() -> Iterator[int]:
+        yield 1
+        raise ValueError("no second")
+
+    taken = read_ahead(numbers(), depth=3)
+    assert next(taken) == 1
+    with pytest.raises(ValueError, match="no second"):
+        next(taken)
+    n_threads = threading.active_count()
+    endless = read_ahead(iter(int, 1), depth=2)
+    assert next(endless) == 0
+    endless.close()
+    assert threading.active_count() == n_threads

@@ -33,12 +33,12 @@ def claim(path: Path) -> Iterator[None]:
         StoreError: If the disk is full, or the folder may not be written.
     """
     lock, mine = path.with_name(f".{path.name}.lock"), _signature()
-    if not _create(lock, mine):
+    if not _create(lock, mine, of=path):
         if not _is_abandoned(lock):
             raise BusyError(f"{path}: another run works on it ({_holder(lock)}); wait for it, or end it")
-        with store_errors(lock, every=True):
+        with store_errors(path, every=True):
             lock.unlink(missing_ok=True)
-        if not _create(lock, mine):
+        if not _create(lock, mine, of=path):
             raise BusyError(f"{path}: another run has just begun it ({_holder(lock)}); wait for it")
     ended = threading.Event()
     beat = threading.Thread(target=_keep_touching, args=(lock, ended), daemon=True)
@@ -58,9 +58,9 @@ def _signature() -> str:
     return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex})
 
 
-def _create(lock: Path, content: str) -> bool:
-    """Whether the lock file is ours now; False if it was there."""
-    with store_errors(lock, every=True):
+def _create(lock: Path, content: str, *, of: Path) -> bool:
+    """Whether the lock file of a path is ours now; False if it was there."""
+    with store_errors(of, every=True):
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)

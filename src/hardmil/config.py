@@ -4,13 +4,17 @@ A knob that is `None` here takes the default of the kind of bag it meets (`resol
 report names a value for every one of them. "Paper" is Li et al., MICCAI 2019.
 """
 
-import hashlib
-import json
 import math
 import re
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from hardmil.config_patches import PatchConfig as PatchConfig
+from hardmil.config_patches import Section as Section
+from hardmil.config_patches import TissueConfig as TissueConfig
+from hardmil.config_patches import fingerprint as fingerprint
+from hardmil.encoders import known_encoder
 
 BagKind = Literal["pixels", "features"]
 PIXELS = "pixels"
@@ -21,22 +25,6 @@ PoolingKind = Literal[
 MiningUse = Literal["none", "sb", "mb", "fmb", "inject", "weigh"]
 CalibrationMethod = Literal["temperature", "isotonic", "none"]
 Threshold = float | str
-
-
-class Section(BaseModel):
-    """A group of knobs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    def fingerprint(self) -> str:
-        """Twelve hex digits that change with any knob."""
-        return fingerprint(self.model_dump(mode="json"))
-
-
-def fingerprint(value: object) -> str:
-    """Twelve hex digits of any JSON-able value; equal values, equal digits."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def wanted_sensitivity(threshold: Threshold) -> float | None:
@@ -79,57 +67,6 @@ def wanted_operating_point(text: str) -> Wanted:
     if kind == "fpr" and 0 <= share < 1:
         return Wanted("fpr", share)
     raise ValueError(f'an operating point is "sensitivity=0.95", "fpr=0.05" or "youden", not {text!r}')
-
-
-class TissueConfig(Section):
-    """What of a slide counts as tissue, beyond Otsu's threshold. Sizes are micrometres on the slide."""
-
-    um_per_px: float = Field(default=8.0, gt=0)
-    """Resolution of the thumbnail that tissue is found on. A slide of at most 2,048 px is taken as it is; one
-    of unknown mpp on a thumbnail of that edge, and then areas below are not known either and do nothing."""
-    min_area_um2: float = Field(default=2500.0, ge=0)
-    """Smallest piece of tissue; less is dust. 2,500 is a square of 50 um."""
-    max_hole_um2: float = Field(default=2500.0, ge=0)
-    """Largest hole that is filled: a pale lumen or a crack; a larger one is glass."""
-    drop_pen: bool = False
-    """Whether green, blue and black pen marks are no tissue."""
-    drop_blurred: bool = False
-    """Whether what is out of focus, by about 2 um and more, is no tissue. Reads the tissue at 1 um/px."""
-    keep: tuple[str, ...] = ()
-    """Names of annotated areas outside of which nothing is tissue (column `annotations` of the slides:
-    GeoJSON, as QuPath exports it), or "*" for any. Empty: all of the slide."""
-    drop: tuple[str, ...] = ()
-    """Names of annotated areas that are no tissue, or "*" for any."""
-
-
-class PatchConfig(Section):
-    """Where patches are cut, and what is done to their colours."""
-
-    mode: Literal["grid", "nuclei"] = "grid"
-    """grid: squares side by side, remainder dropped; nuclei: centred on annotated nuclei (reproduce)."""
-    size_px: int = Field(default=32, ge=8, le=1024)
-    """Edge of a patch, in pixels of the resolution below. Left out: 32 for pixels (the paper's network takes
-    24 to 48), 224 for an encoder."""
-    overlap_px: int = Field(default=0, ge=0)
-    """How far a patch reaches into the next, in pixels of the resolution below; 0 as in the paper."""
-    um_per_px: float | None = Field(default=0.5, gt=0)
-    """Resolution, micrometres per pixel; null takes level-0 pixels as they are and needs no mpp."""
-    tissue_rule: Literal["s-or-v", "s-and-v", "s", "v"] = "s-or-v"
-    """A pixel is tissue if its saturation is above, or (and) its value not above, the slide's Otsu."""
-    min_tissue: float = Field(default=0.25, ge=0, le=1)
-    """Share of tissue from which a patch is kept. The paper does not say; half empties thin colon images."""
-    tissue: TissueConfig = TissueConfig()
-    equalise: Literal["channel", "luminance", "none"] = "channel"
-    """Histogram equalisation of each patch: each RGB channel (paper, as read), luminance only, or none. Left
-    out: channel for pixels, none for an encoder, which was trained on pictures as they are."""
-
-    @model_validator(mode="after")
-    def _patches_move_on(self) -> "PatchConfig":
-        if self.overlap_px >= self.size_px:
-            raise ValueError(
-                f"an overlap of {self.overlap_px} px is no less than a patch of {self.size_px} px"
-            )
-        return self
 
 
 class PoolingConfig(Section):
@@ -312,14 +249,16 @@ class StudyConfig(Section):
     slides: str = "slides.csv"
     """Table of slides: slide_id, case_id, label, path, and mpp where the file does not say."""
     features: str | None = None
-    """Folder of TRIDENT .h5 or CLAM .h5/.pt files, one a slide; null: patches are cut from the slides."""
+    """Folder of TRIDENT, CLAM or STAMP files, .h5 or .pt, one a slide; null: patches are cut from slides."""
     positive: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
     """The label that counts as positive. null: the last of the labels in sorted order."""
     encode: str = PIXELS
     """What becomes of a patch: pixels (the paper's network learns from them end to end), or its embedding by
-    an encoder: efficientnet-lite0 (hardmil[efficientnet]), or "module:callable" of your own."""
+    an encoder: efficientnet-lite0 (hardmil[efficientnet]); uni, virchow2 and others, or timm:NAME
+    (hardmil[timm]); a file .onnx, .pt, .pt2; or "module:callable" of your own. See docs/encoders.md."""
     encode_px: int | None = Field(default=None, ge=16, le=1024)
-    """Edge that a patch is resized to before the encoder sees it; null: as it was cut."""
+    """Edge that a patch is resized to before the encoder sees it; null: the one it was trained on, where that
+    is known, or as it was cut."""
     arm: str = "ours+instance"
     """The arm that `train` makes a bundle of, such as ours+fmb-oof. See docs/decisions for the default."""
     seed: int = Field(default=0, ge=0)
@@ -345,7 +284,9 @@ class StudyConfig(Section):
         patches = content.get("patches") or {}
         if not isinstance(patches, dict):
             return content
-        return {**content, "patches": {**_FOR_AN_ENCODER, **patches}}
+        known = known_encoder(str(content["encode"]))
+        trained = {"size_px": known.input_px, "um_per_px": known.um_per_px} if known else {}
+        return {**content, "patches": {**_FOR_AN_ENCODER, **trained, **patches}}
 
 
 class CutConfig(Section):

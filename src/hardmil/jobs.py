@@ -6,11 +6,13 @@ The only place of hardmil that catches `Exception`.
 import csv
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from hardmil.errors import HardmilError, JobError, StoreError
 from hardmil.files import no_room_left, write_atomically
@@ -142,6 +144,22 @@ def _within(limit_s: float, function: Callable[[Item], Result], item: Item) -> R
                 f"not done after {limit_s / 60:g} minutes, so it was set aside; expected less: look at the "
                 "file and its disk, or give it more time with --max-minutes"
             )
+
+
+def read_ahead(items: Iterable[Item], *, depth: int) -> Iterator[Item]:
+    """The items, made in a thread of their own, up to `depth` of them before they are asked for.
+
+    What making one raises is raised where it is asked for.
+    """
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        waiting = deque(thread.submit(next, iterator, end) for _ in range(depth))
+        try:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(thread.submit(next, iterator, end))
+                yield cast(Item, item)
+        finally:
+            thread.shutdown(cancel_futures=True)
 
 
 def print_failures(failures: list[Failure], *, log: Path | None = None) -> None:

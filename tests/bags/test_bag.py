@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hardmil.bags.bag import Bag, read_bag, read_coords, write_bag, write_coords
+from hardmil.bags.bag import Bag, read_bag, read_coords, write_bag, write_bag_in_parts, write_coords
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError
 
 COORDS = np.array([[0, 32], [64, 32], [96, 128]], dtype=np.int64)
@@ -166,3 +166,42 @@ def test_a_bag_that_cannot_be_written_leaves_nothing(tmp_path: Path):
     with pytest.raises(TypeError, match="no native HDF5"):
         write_bag(tmp_path / "s1.h5", _bag(), attributes={"oops": object()})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_while_a_bag_grows_stops_it_at_once(tmp_path: Path):
+    code = f"""
+import resource, numpy as np
+from pathlib import Path
+from hardmil.bags.bag import write_bag_in_parts
+resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))
+coords = np.zeros((3000, 2), np.int64)
+with write_bag_in_parts(
+    Path({str(tmp_path)!r}) / "s1.h5", coords, slide_id="s1", size_level0_px=32, attributes={{}}
+) as put:
+    for part in range(30):
+        put(np.arange(100) + 100 * part, np.ones((100, 300), np.float16))
+        print(part)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert done.stdout.split() == [], "not after all 30 parts"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bag_written_in_parts_is_the_bag(tmp_path: Path):
+    coords = np.array([[5 * i, 3 * i] for i in range(9)])
+    bag = _bag(np.random.default_rng(0).normal(size=(9, 4)).astype(np.float16), coords=coords)
+    order = [np.array([2, 3, 6]), np.array([0]), np.array([4, 5, 7, 8]), np.array([1])]
+    at = {"slide_id": "s1", "size_level0_px": bag.size_level0_px, "attributes": {"encoder": "e"}}
+    with write_bag_in_parts(tmp_path / "s1.h5", bag.coords, **at) as put:
+        for members in order:
+            put(members, bag.instances[members])
+    found = read_bag(tmp_path / "s1.h5", case_id="c", label=0)
+    np.testing.assert_array_equal(found.instances, bag.instances)
+    np.testing.assert_array_equal(found.coords, bag.coords)
+    assert found.made.encoder == "e"
+    with write_bag_in_parts(tmp_path / "s2.h5", bag.coords[:0], **at):
+        pass
+    with pytest.raises(EmptyBagError, match="slide s1: no patch"):
+        read_bag(tmp_path / "s2.h5", case_id="c", label=0)

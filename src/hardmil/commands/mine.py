@@ -53,7 +53,7 @@ def mine(
     write_run_record(folder, "hardmil mine", config=config, seed=None, started=started)
     gallery = write_gallery(folder / "hard_negatives.html", study=study, found=found, rows=rows)
     outcome = _outcome(rows, pool=pool, negatives=negatives, folder=folder, gallery=gallery)
-    return replace(outcome, failures=found.failures, log=log)
+    return replace(outcome, lines=[*found.notes, *outcome.lines], failures=found.failures, log=log)
 
 
 def hard_now(bundle: Bundle, negatives: Sequence[Bag], *, n_sigma: float) -> list[HardInstance]:

@@ -29,18 +29,28 @@ class Over:
     max_minutes: float = MAX_MINUTES
     quiet: bool = False
 
+    @property
+    def limit_s(self) -> float | None:
+        """Seconds a slide may take; None for ever."""
+        return 60 * self.max_minutes or None
+
+
+Made = int | Failure | None
+"""Patches of a slide; why it failed; None where another run works on it."""
+
 
 @dataclass(frozen=True)
-class Cut:
-    """What is done with a slide: `make` writes `file_of` it and gives its number of patches.
+class Stage:
+    """What is done with a slide.
 
-    Both are known by their modules' names, so that another process can find them.
+    `make` is known by its module's name, so that another process can find it. `together` does many slides in
+    its place where all is done in this process and they share something: an encoder's batches.
     """
 
     command: str
     label: str
-    make: Callable[[Study, SlideRow], int]
-    file_of: Callable[[Study, SlideRow], Path]
+    make: Callable[[Study, SlideRow], Made]
+    together: Callable[[Study, Sequence[SlideRow], Over], JobResults[int | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class SlidesDone:
         return [slide_id for slide_id, n in self.patches.items() if n == 0]
 
 
-def over_slides(path: Path, cut: Cut, *, overrides: Sequence[str], over: Over) -> SlidesDone:
+def over_slides(path: Path, stage: Stage, *, overrides: Sequence[str], over: Over) -> SlidesDone:
     """Cut every slide of a study.
 
     Several runs may share the study: a slide that another works on is left to it, and waited for at the end.
@@ -69,12 +79,12 @@ def over_slides(path: Path, cut: Cut, *, overrides: Sequence[str], over: Over) -
     """
     started = time.time()
     study = open_study(path, overrides=overrides)
-    _refuse_features(study, command=cut.command)
+    _refuse_features(study, command=stage.command)
     patches: dict[str, int] = {}
     failures: list[Failure] = []
     todo = list(study.manifest.rows)
     while todo:
-        done = _once(study, cut, todo, over=over)
+        done = _once(study, stage, todo, over=over)
         failures += done.failures
         patches |= {slide_id: n for slide_id, n in done.results.items() if n is not None}
         todo = [row for row in todo if done.results.get(row.slide_id, 0) is None]
@@ -130,31 +140,41 @@ def _of_empty(done: SlidesDone) -> list[str]:
     config = done.study.config.patches
     return [
         f"{count(len(done.empty), 'slide')} without a patch of {config.min_tissue:.0%} tissue: {named}; look "
-        "at the contact sheet, lower patches.min_tissue, or leave them: they go on as empty bags"
+        "at the contact sheet, lower patches.min_tissue or, for single cells, patches.tissue.min_area_um2; "
+        "left so, they go on as empty bags"
     ]
 
 
-def _once(study: Study, cut: Cut, rows: Sequence[SlideRow], *, over: Over) -> JobResults[int | None]:
-    return run_items(
-        _claimed,
-        rows,
-        shared=(study, cut),
-        engine=over.engine,
-        name=slide_name,
-        label=cut.label,
-        limit_s=60 * over.max_minutes or None,
-        quiet=over.quiet,
-    )
-
-
-def _claimed(shared: tuple[Study, Cut], row: SlideRow) -> int | None:
-    """Patches of a slide; None where another run works on it."""
-    study, cut = shared
+def unless_busy(path: Path, make: Callable[[], int]) -> int | None:
+    """What `make` gives while no other run works on the file at `path`; None where one does."""
     try:
-        with claim(cut.file_of(study, row)):
-            return cut.make(study, row)
+        with claim(path):
+            return make()
     except BusyError:
         return None
+
+
+def _once(study: Study, stage: Stage, rows: Sequence[SlideRow], *, over: Over) -> JobResults[int | None]:
+    if stage.together is not None and over.engine.is_here:
+        return stage.together(study, rows, over)
+    done = run_items(
+        _make,
+        rows,
+        shared=(study, stage.make),
+        engine=over.engine,
+        name=slide_name,
+        label=stage.label,
+        limit_s=over.limit_s,
+        quiet=over.quiet,
+    )
+    made = {name: one for name, one in done.results.items() if not isinstance(one, Failure)}
+    failed = [one for one in done.results.values() if isinstance(one, Failure)]
+    return JobResults(made, [*done.failures, *failed])
+
+
+def _make(shared: tuple[Study, Callable[[Study, SlideRow], Made]], row: SlideRow) -> Made:
+    study, make = shared
+    return make(study, row)
 
 
 def _refuse_features(study: Study, *, command: str) -> None:

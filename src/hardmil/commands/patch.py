@@ -7,7 +7,7 @@ from pathlib import Path
 from hardmil.bags.cutting import tissue_stem, write_places
 from hardmil.bags.manifest import SlideRow
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.over_slides import Cut, Over, SlidesDone, over_slides, slides_outcome
+from hardmil.commands.over_slides import Over, SlidesDone, Stage, over_slides, slides_outcome, unless_busy
 from hardmil.commands.study_folder import Study, count
 from hardmil.report.contact_sheet import SheetSlide, write_contact_sheet
 
@@ -22,9 +22,7 @@ def patch(path: Path, *, overrides: Sequence[str] = (), over: Over = USUAL) -> O
     Raises:
         ConfigError: If the study reads ready-made features.
     """
-    done = over_slides(
-        path, Cut("patch", "placing patches", _place, _file_of), overrides=overrides, over=over
-    )
+    done = over_slides(path, Stage("patch", "placing patches", _place), overrides=overrides, over=over)
     folder = done.study.places_folder
     sheet = folder / "contact_sheet.html"
     write_contact_sheet(sheet, _slides(done), title=f"Tissue of {done.study.folder.resolve().name}")
@@ -37,12 +35,9 @@ def patch(path: Path, *, overrides: Sequence[str] = (), over: Over = USUAL) -> O
     )
 
 
-def _place(study: Study, row: SlideRow) -> int:
-    return write_places(row, config=study.config.patches, path=study.places(row.slide_id))
-
-
-def _file_of(study: Study, row: SlideRow) -> Path:
-    return study.places(row.slide_id)
+def _place(study: Study, row: SlideRow) -> int | None:
+    path = study.places(row.slide_id)
+    return unless_busy(path, lambda: write_places(row, config=study.config.patches, path=path))
 
 
 def _slides(done: SlidesDone) -> list[SheetSlide]:

@@ -3,20 +3,21 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.cutting import cut_bag
-from hardmil.bags.encoder import PatchEncoder
-from hardmil.bags.formats import find_feature_file, read_features
+from hardmil.bags.encoder import PatchEncoder, encoder_notes
+from hardmil.bags.formats import find_feature_file, notes_on, read_features
 from hardmil.bags.manifest import SlideRow, read_manifest
 from hardmil.commands.encode import encoder_of
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import heatmap_png
 from hardmil.commands.study_folder import count, slide_name
+from hardmil.config import CutConfig
 from hardmil.errors import ConfigError, TableError
 from hardmil.files import write_atomically, write_run_record
 from hardmil.geojson import Region, square, write_regions
@@ -36,7 +37,7 @@ class Asked:
     labels: dict[str, int]
     features: Path | None
     mpp: float | None
-    encoder: PatchEncoder | None
+    encoder: PatchEncoder | None = None
 
 
 def predict(
@@ -59,7 +60,9 @@ def predict(
     """
     started = time.time()
     bundle = load_bundle(bundle_folder, device=find_device(device or "auto").name)
-    asked = _asked(bundle, slides=slides, table=table, features=features, mpp=mpp, device=device or "auto")
+    asked = _asked(bundle, slides=slides, table=table, features=features, mpp=mpp)
+    if bundle.cut is not None:
+        asked = replace(asked, encoder=_encoder(bundle, bundle.cut, bundle_folder, device=device or "auto"))
 
     def score(row: SlideRow) -> tuple[Bag, BagScore]:
         bag = bundle.check(_bag(row, bundle=bundle, asked=asked))
@@ -91,6 +94,9 @@ def predict(
     config = {"bundle": str(bundle_folder), "card": bundle.card.model_dump(mode="json")}
     write_run_record(output, "hardmil predict", config=config, seed=None, started=started)
     lines, values = _summary(list(done.results.values()), bundle=bundle, output=output)
+    lines += notes_on(bag for bag, _ in done.results.values())
+    if bundle.cut is not None and asked.encoder is not None:
+        lines += encoder_notes(bundle.cut, asked.encoder)
     return Outcome(lines, values, done.failures, log)
 
 
@@ -101,7 +107,6 @@ def _asked(
     table: Path | None,
     features: Path | None,
     mpp: float | None,
-    device: str,
 ) -> Asked:
     if bundle.cut is None and features is None:
         raise ConfigError(
@@ -117,9 +122,8 @@ def _asked(
         raise ConfigError("expected either slides or --slides table.csv; give one of the two")
     if mpp is not None and mpp <= 0:
         raise ConfigError(f"--mpp {mpp}: expected micrometres per pixel, above 0, such as 0.5")
-    encoder = encoder_of(bundle.cut, device=device) if bundle.cut is not None else None
     if table is None:
-        return Asked(_rows_of(slides, are_ids=features is not None), {}, features, mpp, encoder)
+        return Asked(_rows_of(slides, are_ids=features is not None), {}, features, mpp)
     positive = bundle.card.classes[1]
     manifest = read_manifest(table, positive=None, labels_required=False, paths_required=features is None)
     labels = {row.slide_id: int(row.label == positive) for row in manifest.rows if row.label is not None}
@@ -129,7 +133,25 @@ def _asked(
             f"{table}: label {sorted(map(str, unknown))[0]!r}; the bundle knows "
             f"{bundle.card.classes[0]!r} and {positive!r}; correct the table, or leave its labels empty"
         )
-    return Asked(manifest.rows, labels, features, mpp, encoder)
+    return Asked(manifest.rows, labels, features, mpp)
+
+
+def _encoder(bundle: Bundle, cut: CutConfig, folder: Path, *, device: str) -> PatchEncoder | None:
+    """The encoder of a bundle, whose file may lie in the bundle, beside it, or in the working folder.
+
+    Raises:
+        ConfigError: If it is not to be had, or has other weights than the one the bundle was trained on.
+    """
+    precision = bundle.network.config.training.precision
+    folders = (folder, folder.parent, Path())
+    encoder = encoder_of(cut, device=device, precision=precision, folders=folders)
+    wanted = bundle.card.encoder
+    if encoder is not None and wanted is not None and encoder.name != wanted:
+        raise ConfigError(
+            f"{folder}: was trained on embeddings of {wanted}, but {cut.encode} is {encoder.name} here; "
+            "expected the same weights; bring that file or version, or train the bundle again"
+        )
+    return encoder
 
 
 def _rows_of(slides: Sequence[Path], *, are_ids: bool) -> tuple[SlideRow, ...]:
@@ -145,7 +167,7 @@ def _bag(row: SlideRow, *, bundle: Bundle, asked: Asked) -> Bag:
     label = asked.labels.get(row.slide_id, -1)
     if asked.features is not None:
         path = find_feature_file(asked.features, slide_id=row.slide_id)
-        return read_features(path, slide_id=row.slide_id, case_id=row.case_id, label=label)
+        return read_features(path, row, label=label)
     if bundle.card.patches is None:
         raise ConfigError("this bundle does not say how patches are cut; train it again")
     return cut_bag(row, config=bundle.card.patches, label=label, mpp=asked.mpp, encoder=asked.encoder)

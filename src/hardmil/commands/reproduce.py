@@ -161,7 +161,7 @@ def _instances(
 ) -> list[Bag]:
     """The bags as the arms see them: pixels, or their embeddings, which are kept in the folder."""
     cut = cut_config(config)
-    encoder = encoder_of(cut, device=device)
+    encoder = encoder_of(cut, device=device, precision=config.training.precision)
     if encoder is None:
         return list(published.bags)
     folder = output / f"features_{cut.fingerprint()}"
@@ -170,7 +170,7 @@ def _instances(
         for bag in published.bags:
             path = folder / f"{bag.slide_id}.h5"
             if not path.exists():
-                write_bag(path, encoded(bag, encoder=encoder), attributes={"encoder": cut.encode})
+                write_bag(path, encoded(bag, encoder=encoder), attributes={"encoder": encoder.name})
             made.append(read_bag(path, case_id=bag.case_id, label=bag.label))
             step()
     return made

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.cutting import read_instances
-from hardmil.bags.formats import check_same_instances, read_feature_folder
+from hardmil.bags.formats import FoundBags, notes_on, read_bags, read_feature_folder
 from hardmil.bags.manifest import Manifest, SlideRow, read_manifest
 from hardmil.config import StudyConfig, cut_config
 from hardmil.config_file import read_study
+from hardmil.encoders import short_name
 from hardmil.errors import BagError
-from hardmil.jobs import Failure, JobResults, run_jobs
+from hardmil.jobs import Failure
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Study:
     @property
     def instances_folder(self) -> Path:
         """Where `encode` writes."""
-        return self.folder / f"features_{self.config.encode.replace(':', '.')}"
+        return self.folder / f"features_{short_name(self.config.encode)}"
 
     def places(self, slide_id: str) -> Path:
         """Where the patches of a slide are written by `patch`."""
@@ -43,10 +44,21 @@ class Study:
 
 @dataclass(frozen=True, eq=False)
 class StudyBags:
-    """The bags of a study in the order of its table, and the slides that have none."""
+    """The bags of a study in the order of its table, the slides that have none, and those of no patch."""
 
     bags: Sequence[Bag]
     failures: Sequence[Failure]
+    empty: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of them."""
+        return notes_on(self.bags, empty=self.empty)
+
+    @property
+    def left_out(self) -> set[str]:
+        """The slides of the table without a bag."""
+        return {failure.name for failure in self.failures} | set(self.empty)
 
 
 def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
@@ -69,13 +81,13 @@ def study_bags(study: Study, *, quiet: bool) -> StudyBags:
         BagError: If no slide has a bag, or two differ in kind.
     """
     done = _read(study, quiet=quiet)
-    if not done.results:
-        first = done.failures[0].message
+    if not done.bags:
+        first = done.failures[0].message if done.failures else f"slide {done.empty[0]}: no patch in its bag"
         raise BagError(f"{study.folder}: none of {len(study.manifest.rows)} slides has a bag; first: {first}")
-    return StudyBags(list(done.results.values()), done.failures)
+    return StudyBags(list(done.bags.values()), done.failures, done.empty)
 
 
-def _read(study: Study, *, quiet: bool) -> JobResults[Bag]:
+def _read(study: Study, *, quiet: bool) -> FoundBags:
     if study.config.features is not None:
         return read_feature_folder(study.folder / study.config.features, study.manifest, quiet=quiet)
 
@@ -86,9 +98,7 @@ def _read(study: Study, *, quiet: bool) -> JobResults[Bag]:
         path = study.instances(row.slide_id)
         return read_instances(row, config=config, path=path, label=label)
 
-    done = run_jobs(read, study.manifest.rows, name=slide_name, label="reading bags", quiet=quiet)
-    check_same_instances(done.results.values())
-    return done
+    return read_bags(read, study.manifest.rows, label="reading bags", quiet=quiet)
 
 
 def slide_name(row: SlideRow) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from hardmil.bags.made import made_in_common
 from hardmil.commands.cohort import study_cohort
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.study_folder import Study, count, open_study, study_bags
@@ -65,7 +66,7 @@ def train(
     }
     write_run_record(folder, "hardmil train", config=config, seed=study.config.seed, started=started)
     outcome = _outcome(folder, chosen=chosen, cohort=cohort, mined=mined)
-    return replace(outcome, failures=found.failures, log=log)
+    return replace(outcome, lines=[*found.notes, *outcome.lines], failures=found.failures, log=log)
 
 
 def _stands_for(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
@@ -87,6 +88,7 @@ def _is_trained(folder: Path, stands_for: str) -> bool:
 
 def _card(study: Study, chosen: Arm, *, cohort: Cohort, mined: Mined, stands_for: str) -> Card:
     negative, positive = study.manifest.classes
+    made = made_in_common(bag.made for bag in cohort.bags)
     return Card(
         hardmil=version("hardmil"),
         fingerprint=stands_for,
@@ -97,6 +99,8 @@ def _card(study: Study, chosen: Arm, *, cohort: Cohort, mined: Mined, stands_for
         patches=study.config.patches if study.config.features is None else None,
         encode=study.config.encode,
         encode_px=study.config.encode_px,
+        encoder=made.encoder,
+        patch=made.patch,
         training_slides=tuple(bag.slide_id for bag in cohort.bags),
         n_false_positive_bags=mined.n_false_positive_bags,
         n_hard=len(mined.pool),

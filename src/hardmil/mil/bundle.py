@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from hardmil.bags.bag import Bag
+from hardmil.bags.made import Made
 from hardmil.config import PIXELS, BagKind, CutConfig, ModelConfig, PatchConfig
 from hardmil.errors import BagError, BundleError, TableError
 from hardmil.files import read_json, write_atomically, write_json
@@ -26,7 +27,8 @@ class Card(BaseModel):
 
     `fingerprint` stands for the training it came from: study, bags and code. `threshold` is the score above
     which a slide is called positive, `classes[1]`. `patches` is None where ready-made features were read;
-    else `encode` says what becomes of a patch.
+    else `encode` says what becomes of a patch. `encoder` and `patch` are what the training bags said of the
+    encoder that made them, with the digest of its weights, and of its patches; None where they did not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +43,8 @@ class Card(BaseModel):
     patches: PatchConfig | None
     encode: str = PIXELS
     encode_px: int | None = None
+    encoder: str | None = None
+    patch: str | None = None
     training_slides: tuple[str, ...]
     n_false_positive_bags: int
     n_hard: int
@@ -65,13 +69,20 @@ class Bundle:
         """The bag, if the model can take it.
 
         Raises:
-            BagError: If its instances are not of the shape the model was trained on.
+            BagError: If its instances are not of the shape the model was trained on, or are known to be of
+                another encoder or of other patches.
         """
         shape = tuple(int(n) for n in bag.instances.shape[1:])
         if shape != self.network.instance_shape:
             raise BagError(
                 f"slide {bag.slide_id}: instances of shape {shape}, the bundle was trained on "
                 f"{self.network.instance_shape}; make its bag with the same encoder and patch size"
+            )
+        found = bag.made.difference(Made(self.card.encoder, self.card.patch))
+        if found is not None:
+            raise BagError(
+                f"slide {bag.slide_id}: its bag has {found[0]}, the bundle was trained on {found[1]}; make "
+                "its bag with the same encoder, weights and patches"
             )
         return bag
 

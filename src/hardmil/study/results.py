@@ -12,7 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hardmil.bags.bag import Bag, write_h5
+from hardmil.bags.bag import Bag
+from hardmil.bags.h5 import write_h5
 from hardmil.files import write_atomically
 from hardmil.mil.inference import BagScore
 from hardmil.mining.hard_instances import HardInstance

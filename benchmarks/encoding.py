@@ -1,0 +1,135 @@
+"""`hardmil encode` beside its bare network on random input: patches/s of both in one run, and peak memory.
+
+python benchmarks/encoding.py [--slide FILE] [--rounds 3] [--megapixels 20] [--device cpu] [--precision auto]
+
+Each round times the network alone on as many random patches as the slide has, already normalised, and then
+`encode_slides` on the slide: reading, normalising, encoding, writing. Memory is the peak of a process of its
+own that encodes a slide of so many megapixels, and one of about four times as many.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hardmil.bags.cutting import write_places
+from hardmil.bags.encoding import Files, encode_slides
+from hardmil.bags.manifest import SlideRow
+from hardmil.bags.torch_encoder import TorchEncoder
+from hardmil.commands.encode import encoder_of
+from hardmil.config import CutConfig, PatchConfig
+from hardmil.slides.phantom import draw_phantom, write_phantom
+
+TILE_PX = 1120
+CONFIG = CutConfig(
+    patches=PatchConfig(size_px=224, min_tissue=0.0, equalise="none"), encode="efficientnet-lite0"
+)
+
+
+def made_up_slide(path: Path, *, megapixels: float) -> float:
+    """A made-up slide, the same tissue again and again, 4 wide for 3 high; its megapixels."""
+    unit = draw_phantom(7, lesion=True, look_alikes=True, width_px=TILE_PX, height_px=TILE_PX)
+    columns = max(1, round((megapixels * 1e6 * 4 / 3) ** 0.5 / TILE_PX))
+    rows = max(1, round(columns * 3 / 4))
+    write_phantom(path, replace(unit, rgb=np.tile(unit.rgb, (rows, columns, 1)), regions=[]))
+    return rows * columns * TILE_PX**2 / 1e6
+
+
+def encode_once(slide: Path, encoder: TorchEncoder) -> tuple[int, float]:
+    """The number of patches, and seconds, places found beforehand."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = Path(folder) / "places.h5"
+        row = SlideRow("s", "s", None, slide, None)
+        write_places(row, config=CONFIG.patches, path=places)
+        started = time.perf_counter()
+        done = encode_slides(
+            [row],
+            config=CONFIG,
+            encoder=encoder,
+            files=lambda row: Files(places, Path(folder) / "s.h5"),
+            quiet=True,
+        )
+        if done.failures:
+            sys.exit(done.failures[0].message)
+        return done.results["s"], time.perf_counter() - started
+
+
+@torch.inference_mode()
+def bare(encoder: TorchEncoder, n_patches: int) -> float:
+    """Seconds of the network alone, in the encoder's arithmetic and batches."""
+    x = torch.randn(encoder.batch_size, 3, 224, 224, device=encoder.device)
+    x = x.to(memory_format=torch.channels_last)
+    kind = torch.device(encoder.device).type
+    dtype = torch.float16 if encoder.half == "float16" else torch.bfloat16
+    started = time.perf_counter()
+    for start in range(0, n_patches, encoder.batch_size):
+        with torch.autocast(kind, dtype=dtype, enabled=encoder.half is not None):
+            encoder.network(x[: n_patches - start]).float().cpu()
+    return time.perf_counter() - started
+
+
+def peak_mb(slide: Path, device: str, precision: str) -> float:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import encoding; from pathlib import Path; "
+        "e = encoding.encoder_of(encoding.CONFIG, device=sys.argv[3], precision=sys.argv[4]); "
+        "encoding.encode_once(Path(sys.argv[2]), e); "
+        "print(encoding.resource.getrusage(encoding.resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code, here, str(slide), device, precision],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout.split()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--slide", type=Path, help="a real slide; else a made-up one")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--megapixels", type=float, default=20)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="auto")
+    asked = parser.parse_args()
+    encoder = encoder_of(CONFIG, device=asked.device, precision=asked.precision)
+    assert isinstance(encoder, TorchEncoder)
+    print(f"{asked.device}, {encoder.half or 'float32'}, {torch.get_num_threads()} threads of torch")
+    with tempfile.TemporaryDirectory() as folder:
+        slide = asked.slide or Path(folder) / "made-up.tif"
+        if asked.slide is None:
+            made_up_slide(slide, megapixels=asked.megapixels)
+        bare(encoder, encoder.batch_size)
+        ratios: list[float] = []
+        for _ in range(asked.rounds):
+            n_patches, seconds = encode_once(slide, encoder)
+            alone = bare(encoder, n_patches)
+            ratios.append(alone / seconds)
+            megapixels = n_patches * 224 * 224 / 1e6
+            print(
+                f"{n_patches} patches: encode {n_patches / seconds:.1f}/s ({megapixels / seconds:.2f} MP/s), "
+                f"bare network {n_patches / alone:.1f}/s, ratio {ratios[-1]:.3f}"
+            )
+        print(f"median ratio {statistics.median(ratios):.3f}")
+        if asked.slide is None:
+            larger = Path(folder) / "larger.tif"
+            area = made_up_slide(larger, megapixels=4 * asked.megapixels)
+            small, large = (peak_mb(one, asked.device, asked.precision) for one in (slide, larger))
+            print(f"peak memory: {small:.0f} MB, of a slide of {area:.0f} MP {large:.0f} MB")
+        else:
+            print(
+                f"peak memory of all this: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
+            )
+
+
+if __name__ == "__main__":
+    main()

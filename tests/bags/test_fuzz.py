@@ -1,0 +1,140 @@
+"""Whatever a file holds, what comes out is a bag or one of our errors, never anything else."""
+
+import io
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as of_numpy
+
+from hardmil.bags.bag import read_bag, read_coords
+from hardmil.bags.formats import read_features
+from hardmil.bags.manifest import SlideRow, read_manifest
+from hardmil.errors import HardmilError
+
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ROW = SlideRow("s1", "c1", None, None, 0.5)
+DTYPES = st.sampled_from(["f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "?", "c8", "S3"])
+ARRAYS = DTYPES.flatmap(
+    lambda dtype: of_numpy.arrays(
+        dtype, of_numpy.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+    )
+)
+COORDS = st.one_of(ARRAYS, of_numpy.arrays("i8", st.tuples(st.integers(0, 4), st.just(2))))
+FEATURES = st.one_of(ARRAYS, of_numpy.arrays("f4", st.tuples(st.integers(0, 4), st.integers(0, 3))))
+VALUES = st.one_of(
+    st.text(alphabet="None0x um", max_size=5),
+    st.integers(-(2**40), 2**40),
+    st.floats(),
+    st.booleans(),
+    ARRAYS.filter(lambda array: array.dtype.kind in "iuf"),
+)
+KEYS = (
+    "patch_size patch_size_level0 patch_level downsample level0_width level0_height name unit tile_size "
+    "tile_size_um tile_size_px feat_type extractor encoder"
+)
+ATTRIBUTES = st.dictionaries(st.sampled_from(KEYS.split()), VALUES)
+FILES = st.dictionaries(st.sampled_from(["features", "feats", "patches", "augmented", "other"]), FEATURES)
+
+
+def survives(read: Callable[[], object]) -> None:
+    with suppress(HardmilError):
+        read()
+
+
+def h5_content(
+    parts: dict[str, np.ndarray], coords: np.ndarray | None, *all_attributes: dict[str, Any]
+) -> bytes:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for name, value in parts.items():
+            file[name] = value
+        if coords is not None:
+            file["coords"] = coords
+        for where, attributes in zip(
+            (file, file.get("coords"), file.get("features")), all_attributes, strict=True
+        ):
+            if where is not None:
+                where.attrs.update(attributes)
+    return content.getvalue()
+
+
+def read_all(content: bytes, suffix: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"s1{suffix}"
+        path.write_bytes(content)
+        survives(lambda: read_features(path, ROW, label=1))
+        if suffix == ".h5":
+            survives(lambda: read_bag(path, case_id="c1", label=0))
+            survives(lambda: read_coords(path))
+
+
+@FEW
+@given(FILES, st.none() | COORDS, ATTRIBUTES, ATTRIBUTES, ATTRIBUTES)
+def test_h5_files_of_any_datasets_and_attributes(
+    parts: dict[str, np.ndarray],
+    coords: np.ndarray | None,
+    on_file: dict[str, Any],
+    on_coords: dict[str, Any],
+    on_features: dict[str, Any],
+):
+    read_all(h5_content(parts, coords, on_file, on_coords, on_features), ".h5")
+
+
+@FEW
+@given(st.binary(max_size=200), st.sampled_from([".h5", ".pt"]))
+def test_files_of_any_bytes(content: bytes, suffix: str):
+    read_all(content, suffix)
+
+
+@FEW
+@given(st.data(), st.sampled_from([".h5", ".pt"]))
+def test_whole_files_with_some_bytes_changed_or_cut(data: st.DataObject, suffix: str):
+    features = np.arange(12, dtype=np.float32).reshape(4, 3)
+    if suffix == ".h5":
+        content = bytearray(h5_content({"features": features}, np.zeros((4, 2), np.int64), {}, {}, {}))
+    else:
+        stream = io.BytesIO()
+        torch.save({"features": torch.from_numpy(features)}, stream)
+        content = bytearray(stream.getvalue())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    read_all(bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))]), suffix)
+
+
+PT_LEAVES = st.one_of(FEATURES.filter(lambda a: a.dtype.kind in "iuf?"), st.integers(), st.text(), st.none())
+
+
+@FEW
+@given(st.recursive(PT_LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=8), inner)))
+def test_pt_files_of_anything(content: Any):
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    read_all(stream.getvalue(), ".pt")
+
+
+CELLS = st.text(alphabet='ab0.,;"\t\n /é-nN', max_size=6)
+
+
+@settings(FEW, max_examples=200)
+@given(
+    st.one_of(
+        st.binary(max_size=80),
+        st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=4).map(
+            lambda lines: ("slide_id,case_id,label,path,mpp\n" + "\n".join(map(",".join, lines))).encode()
+        ),
+    ),
+    st.booleans(),
+)
+def test_slide_tables_of_anything(content: bytes, required: bool):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "slides.csv"
+        path.write_bytes(content)
+        survives(lambda: read_manifest(path, labels_required=required, paths_required=required))
