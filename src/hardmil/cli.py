@@ -29,6 +29,10 @@ Set = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, for scripts.")]
+Mpp = Annotated[
+    float | None, typer.Option(help="Micrometres per pixel of slides that do not say: --set patches.mpp=...")
+]
+Icc = Annotated[bool, typer.Option("--icc", help="Apply colour profiles in files: --set patches.icc=true.")]
 DeviceName = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 EngineName = Annotated[str, typer.Option("--engine", help="local, or ray for a cluster.")]
 Workers = Annotated[int, typer.Option(help="Trials side by side, each in a process of its own.")]
@@ -86,17 +90,26 @@ def init(
 
 
 @app.command()
-def patch(study: StudyPath, overrides: Set = None, quiet: Quiet = False, as_json: Json = False) -> None:
+def patch(
+    study: StudyPath,
+    overrides: Set = None,
+    mpp: Mpp = None,
+    icc: Icc = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
     """Tissue and patch places of every slide."""
     from hardmil.commands.patch import patch as run
 
-    _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
+    _finish(run(study, overrides=_knobs(overrides, mpp=mpp, icc=icc), quiet=quiet), as_json=as_json)
 
 
 @app.command()
 def encode(
     study: StudyPath,
     overrides: Set = None,
+    mpp: Mpp = None,
+    icc: Icc = False,
     device: DeviceName = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -104,7 +117,8 @@ def encode(
     """Pixels or embeddings of every patch, one bag file a slide."""
     from hardmil.commands.encode import encode as run
 
-    _finish(run(study, overrides=overrides or (), device=device, quiet=quiet), as_json=as_json)
+    knobs = _knobs(overrides, mpp=mpp, icc=icc)
+    _finish(run(study, overrides=knobs, device=device, quiet=quiet), as_json=as_json)
 
 
 @app.command()
@@ -267,6 +281,12 @@ def doctor(
     from hardmil.commands.doctor import doctor as run
 
     _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
+
+
+def _knobs(overrides: list[str] | None, *, mpp: float | None, icc: bool) -> list[str]:
+    """The overrides with what the two flags stand for."""
+    flags = [f"patches.mpp={mpp}"] if mpp is not None else []
+    return [*(overrides or []), *flags, *(["patches.icc=true"] if icc else [])]
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

@@ -11,17 +11,16 @@ from hardmil.bags.encoder import PatchEncoder, encoded
 from hardmil.bags.manifest import SlideRow
 from hardmil.config import PIXELS, CutConfig, PatchConfig, fingerprint
 from hardmil.errors import BagError, FeatureFileError, SlideError
-from hardmil.geometry import first_known
 from hardmil.slides.color import equalise
-from hardmil.slides.patches import PatchGrid, place_patches, read_patches
+from hardmil.slides.patches import PatchGrid, place_patches, read_patches, reading_level
 from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.slides.resolution import UM_PER_PX_AT_1X, find_resolution
 
 # On `coords`: the knobs a file was made under and the slide it was made from, so that a second run knows what
 # is finished, and a slide that was changed or corrected in the table is cut again.
 MADE_UNDER = "hardmil_patches"
 MADE_FROM = "hardmil_slide"
-# A 10x objective samples about 1 micrometre a pixel: magnification = 10 / mpp.
-UM_PER_PX_AT_1X = 10.0
+READ_THREADS = 2
 
 
 def made_of(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
@@ -32,9 +31,12 @@ def made_of(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
     """
     knobs = config.model_dump(mode="json", exclude={"equalise"})
     attributes = {MADE_UNDER: fingerprint([knobs, row.mpp, row.path.name if row.path else None])}
-    if row.path is not None and row.path.is_file():
-        found = row.path.stat()
-        attributes[MADE_FROM] = f"{found.st_size} bytes, {found.st_mtime_ns} ns"
+    if row.path is not None and row.path.exists():
+        # A DICOM slide is a folder of files.
+        files = [row.path] if row.path.is_file() else [path for path in row.path.iterdir() if path.is_file()]
+        found = [path.stat() for path in files]
+        latest = max((one.st_mtime_ns for one in found), default=0)
+        attributes[MADE_FROM] = f"{sum(one.st_size for one in found)} bytes, {latest} ns"
     return attributes
 
 
@@ -92,7 +94,7 @@ def write_instances(
     found = read_coords(places)
     grid = PatchGrid(found.coords, config.patches.size_px, found.size_level0_px, np.ones(len(found.coords)))
     with _open(row) as slide:
-        patches = read_patches(slide, grid)
+        patches = read_patches(slide, grid, icc=config.patches.icc, threads=READ_THREADS)
     bag = Bag(row.slide_id, row.case_id, -1, patches, grid.coords, grid.size_level0_px)
     attributes = {**found.attributes, **wanted}
     if encoder is not None:
@@ -134,7 +136,7 @@ def cut_bag(
 
     Args:
         row: The slide; its own mpp comes before the file's.
-        config: How patches are cut.
+        config: How patches are cut; its `mpp`, which was said of other slides, is not used.
         label: Of the bag.
         mpp: Used where neither the row nor the file says.
         encoder: None for pixels.
@@ -144,8 +146,8 @@ def cut_bag(
         EmptyBagError: If none of its patches holds enough tissue.
     """
     with _open(row) as slide:
-        grid = place_patches(slide, config, mpp=first_known(row.mpp, slide.mpp, mpp))
-        patches = read_patches(slide, grid)
+        grid = place_patches(slide, config.model_copy(update={"mpp": mpp}), mpp=row.mpp)
+        patches = read_patches(slide, grid, icc=config.icc, threads=READ_THREADS)
     bag = Bag(row.slide_id, row.case_id, label, patches, grid.coords, grid.size_level0_px)
     bag = equalised(bag, config=config)
     return bag if encoder is None else encoded(bag, encoder=encoder)
@@ -179,16 +181,20 @@ def _places_made_of(path: Path, wanted: Mapping[str, str]) -> Coords | None:
 def _attributes(
     slide: SlideReader, grid: PatchGrid, *, config: PatchConfig, row: SlideRow
 ) -> dict[str, object]:
-    """TRIDENT's attributes of `coords`, as far as they are known."""
-    mpp = first_known(row.mpp, slide.mpp)
+    """TRIDENT's attributes of `coords`, as far as they are known, and how the pixels are read."""
+    found = find_resolution(slide.scale, table=row.mpp, config=config)
+    level, size_read = reading_level(slide, grid)
     known: dict[str, object] = {
         "patch_size": grid.size_px,
         "overlap": config.overlap_px,
         "level0_width": slide.width_px,
         "level0_height": slide.height_px,
+        "read_level": level,
+        "patch_size_read": size_read,
     }
-    if mpp is not None:
-        magnification = UM_PER_PX_AT_1X / mpp
+    if found.mpp is not None:
+        known |= {"mpp": found.mpp, "mpp_from": found.source}
+        magnification = UM_PER_PX_AT_1X / found.mpp
         known["level0_magnification"] = round(magnification)
         known["target_magnification"] = round(magnification * grid.size_px / grid.size_level0_px)
     return known

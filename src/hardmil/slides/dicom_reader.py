@@ -15,6 +15,7 @@ from hardmil.slides.protocol import Level, SlideReader, check_rectangle, damaged
 from hardmil.slides.resolution import Scale
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
     from wsidicom import WsiDicom
 
 
@@ -27,9 +28,15 @@ def open_dicom(path: Path) -> SlideReader:
     """
     files = _instances(path)
     try:
-        slide: SlideReader = OpenSlideReader(files[0], path=path)
+        slide = OpenSlideReader(files[0], path=path)
     except SlideError as error:
         slide = _open_with_wsidicom(path, files=files, refusal=error)
+    if slide.image_type == "RESAMPLED":
+        slide.close()
+        raise SlideError(
+            f"{path}: its finest instance was made smaller (RESAMPLED); expected the scanner's own, of full "
+            "resolution; copy the missing instance into the folder and give the folder as path"
+        )
     return slide
 
 
@@ -56,7 +63,7 @@ def _is_dicom(path: Path) -> bool:
         return file.read(4) == b"DICM"
 
 
-def _open_with_wsidicom(path: Path, *, files: list[Path], refusal: SlideError) -> SlideReader:
+def _open_with_wsidicom(path: Path, *, files: list[Path], refusal: SlideError) -> "DicomReader":
     try:
         from wsidicom import WsiDicom
     except ImportError as error:
@@ -65,7 +72,7 @@ def _open_with_wsidicom(path: Path, *, files: list[Path], refusal: SlideError) -
             "it: pip install 'hardmil[dicom]'"
         ) from error
     try:
-        return DicomReader(path, slide=WsiDicom.open(files))
+        return DicomReader(path, files=files, slide=WsiDicom.open(files))
     except _errors() as error:
         raise damaged(path, "is a DICOM slide that cannot be opened", reason=error) from error
 
@@ -81,11 +88,20 @@ def _errors() -> tuple[type[Exception], ...]:
     return (*own, InvalidDicomError, BytesLengthException, AttributeError, *DAMAGE)
 
 
+def _header(files: list[Path], *, width_px: int) -> "Dataset":
+    """The tags of the instance of this width, without its pixels."""
+    from pydicom import dcmread
+
+    headers = (dcmread(file, stop_before_pixels=True) for file in files)
+    return next(header for header in headers if header.get("TotalPixelMatrixColumns") == width_px)
+
+
 class DicomReader:
     """A DICOM slide that wsidicom opens."""
 
-    def __init__(self, path: Path, *, slide: "WsiDicom") -> None:
-        levels = sorted(slide.levels, key=lambda level: -level.size.width)
+    def __init__(self, path: Path, *, files: list[Path], slide: "WsiDicom") -> None:
+        pyramid = slide.pyramid
+        levels = sorted((pyramid[i] for i in range(len(pyramid))), key=lambda level: -level.size.width)
         base = levels[0]
         self.path = path
         self.width_px, self.height_px = base.size.width, base.size.height
@@ -100,8 +116,10 @@ class DicomReader:
         )
         self.scale = Scale(float(base.mpp.width), float(base.mpp.height))
         self.mpp = self.scale.mpp
-        paths = slide.metadata.optical_paths
-        self.icc_profile = paths[0].icc_profile if paths else None
+        header = _header(files, width_px=self.width_px)
+        paths = header.get("OpticalPathSequence") or []
+        self.icc_profile: bytes | None = paths[0].get("ICCProfile") if paths else None
+        self.image_type = str(header.ImageType[3])
         self._numbers = [level.level for level in levels]
         self._slide: WsiDicom | None = slide
         self._lock = threading.Lock()

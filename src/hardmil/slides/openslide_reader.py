@@ -56,6 +56,7 @@ class OpenSlideReader:
             _number(properties, "openslide.objective-power"),
         )
         self.mpp = self.scale.mpp
+        self.image_type = properties.get("dicom.ImageType[3]")
         self._tiff, self._pages = _fast_pages(file, slide=self._slide)
         self.levels = tuple(
             Level(width, height, downsample, _tile_px(properties, index))

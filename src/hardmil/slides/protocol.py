@@ -17,6 +17,10 @@ STRIP_PX = 16_000_000
 """Pixels read at once for a thumbnail, so that a slide of one huge level does not fill the memory."""
 
 
+LARGE_PX = 100_000_000
+"""A slide of more pixels should have coarser levels, too."""
+
+
 @dataclass(frozen=True)
 class Level:
     """One resolution of a slide; `downsample` is level-0 px per px of it."""
@@ -33,8 +37,8 @@ class SlideReader(Protocol):
     """An open slide.
 
     `mpp` is micrometres per level-0 px, None where the file says none that can be believed; `scale` is what
-    it does say. `icc_profile` is the colour profile in the file, None where there is none. `read` may be called
-    from several threads.
+    it does say. `icc_profile` is the colour profile in the file, None where there is none. `read` may be
+    called from several threads.
     """
 
     path: Path
@@ -104,6 +108,17 @@ def read_thumbnail(slide: SlideReader, *, max_edge_px: int) -> UInt8[np.ndarray,
         strip = slide.read(0, round(y0 * level.downsample), level.width_px, max(1, y1 - y0), index)
         thumbnail[top:bottom] = cv2.resize(strip, (width, bottom - top), interpolation=cv2.INTER_AREA)
     return thumbnail
+
+
+def pyramid_note(slide: SlideReader) -> str | None:
+    """What a person should know of a large slide of one level, in words; None where there is nothing."""
+    n_px = slide.width_px * slide.height_px
+    if len(slide.levels) > 1 or n_px <= LARGE_PX:
+        return None
+    return (
+        f"it has one level of {slide.width_px} x {slide.height_px} px: finding its tissue decodes all of it, "
+        "slowly; make it a pyramid: vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg"
+    )
 
 
 def damaged(path: Path, what: str, *, reason: object) -> SlideError:

@@ -103,7 +103,7 @@ class Window:
         x, y = (int(self._first[0]) + start) * width, (int(self._first[1]) + row) * height
         level, downsample = self._cells.level, self._cells.downsample
         top = (row - self._top) * height
-        # To the nearest level-0 px: the reader divides by the downsample and rounds, which gives x and y back.
+        # To the nearest level-0 px: the reader, which divides and rounds, gets x and y back.
         self._pixels[top : top + height, start * width : stop * width] = self._slide.read(
             round(x * downsample), round(y * downsample), (stop - start) * width, height, level
         )
