@@ -180,13 +180,20 @@ def test_instance_cut_short_is_named_or_reads_right(tmp_path: Path, share: float
         expected = slide.read(0, 0, 300, 200)
     whole = (folder / "fine.dcm").read_bytes()
     (folder / "fine.dcm").write_bytes(whole[: int(len(whole) * share)])
+    found = whole_or_error(folder)
+    if isinstance(found, str):
+        assert str(folder) in found
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
+def whole_or_error(folder: Path) -> np.ndarray | str:
+    """All pixels, or the message that says why not."""
     try:
         with open_slide(folder) as slide:
-            found = slide.read(0, 0, 300, 200)
+            return slide.read(0, 0, 300, 200)
     except SlideError as error:
-        assert str(folder) in str(error)
-        return
-    np.testing.assert_array_equal(found, expected)
+        return str(error)
 
 
 def test_without_wsidicom_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -147,8 +147,8 @@ def _fast_pages(
 ) -> tuple[tifffile.TiffFile | None, dict[int, TiledPage]]:
     """The levels of a tiled TIFF whose tiles we decode ourselves; all others are left to OpenSlide.
 
-    A level of which a tile is missing or lies behind the end of the file is among the others: OpenSlide fills
-    a gap from the next level where Aperio left one, and names what is cut off when it is read.
+    A level of which a tile is missing or lies behind the end of the file is among the others: OpenSlide has
+    white where Aperio left one out, and names what is cut off when it is read.
     """
     if slide.properties.get("openslide.vendor") not in _TILED_TIFF:
         return None, {}

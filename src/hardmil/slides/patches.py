@@ -24,7 +24,7 @@ each of its tiles decoded once; of a wider one, those between two columns, one i
 BAND_PX = 1024
 """Height of what is in memory of it, beside one patch: 40 MB, whatever the slide."""
 
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 16 << 20
 """Of patches given out at once."""
 
 

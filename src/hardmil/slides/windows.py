@@ -11,8 +11,8 @@ from hardmil.slides.protocol import SlideReader
 MIN_CELL_PX = 128
 """Smaller tiles, and strips, are read several at once."""
 
-RUN_PX = 1 << 20
-"""Pixels of one read: several tiles, so that its cost is shared, and several reads, so that threads are."""
+RUN_PX = 1 << 18
+"""Pixels of one read: a few tiles, which stay in the processor's cache until they are in the window."""
 
 
 @dataclass(frozen=True)
