@@ -41,7 +41,7 @@ def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
     assert "8 slides (4 normal, 4 tumour) of 8 cases" in run.out
     assert "8 of 8 can be read" in run.out
     assert "0 pairs of alike pictures in different cases, 0 within one" in run.out
-    assert checked(run.out) == {"slides": 8, "cases": 8, "alike": [], "one_case_each": []}
+    assert checked(run.out) == {"slides": 8, "cases": 8, "alike": [], "one_case_each": [], "notes": {}}
     assert {path.name for path in study.iterdir()} == {"slides", "slides.csv", "study.yaml"}, "writes nothing"
 
 

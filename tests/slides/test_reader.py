@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from hardmil.errors import SlideError
 from hardmil.slides.openslide_reader import OpenSlideReader
@@ -169,6 +170,13 @@ def test_path_that_no_disk_takes_is_named():
 def test_folder_is_named(tmp_path: Path):
     with pytest.raises(SlideError, match=r"is a folder without a DICOM file; expected a slide"):
         open_slide(tmp_path)
+
+
+def test_mirax_slide_without_its_folder_is_named(tmp_path: Path):
+    """Its file is a JPEG: read as a picture, it would pass for the slide."""
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "slide.mrxs", "JPEG")
+    with pytest.raises(SlideError, match=r"slide\.mrxs: the folder slide beside it.*is missing.*copy"):
+        open_slide(tmp_path / "slide.mrxs")
 
 
 def test_empty_file_is_named(tmp_path: Path):

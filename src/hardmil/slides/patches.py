@@ -160,9 +160,10 @@ def read_blocks(
     n_rows = max(1, BAND_PX // cells.height_px)
     most = max(1, BLOCK_BYTES // (3 * grid.size_px**2))
     with ThreadPoolExecutor(threads) as pool:
+        each = map if threads == 1 else pool.map
         for column in _groups(corners[:, 0] // (max(1, COLUMN_PX // cells.width_px) * cells.width_px)):
             window = Window(
-                slide, cells=cells, corners=corners[column], size_px=size, n_rows=n_rows, pool=pool
+                slide, cells=cells, corners=corners[column], size_px=size, n_rows=n_rows, each=each
             )
             for band in _groups(corners[column, 1] // (n_rows * cells.height_px)):
                 members = column[band]

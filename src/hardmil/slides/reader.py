@@ -58,6 +58,12 @@ def _kind_of(path: Path) -> Kind:
         raise damaged(path, "is a slide that cannot be opened", reason=error) from error
     if found not in (None, "generic-tiff"):
         return "openslide"
+    if path.suffix.lower() == ".mrxs" and _holds(path, b"\xff\xd8", at=0):
+        # Alone it is a small photograph of the slide.
+        raise SlideError(
+            f"{path}: the folder {path.stem} beside it, which holds the slide's pixels, is missing or has no "
+            "Slidedat.ini; copy the folder too, under that name"
+        )
     if not any(_holds(path, magic, at=0) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "openslide" if found else "picture"
     from hardmil.slides.tiff_reader import is_ome_or_qptiff

@@ -47,6 +47,8 @@ class TiledPage:
         left, right = max(x, 0), min(x + width, self.width_px)
         top, bottom = max(y, 0), min(y + height, self.height_px)
         is_inside = (left, right, top, bottom) == (x, x + width, y, y + height)
+        if is_inside and (width, height) == self.tile_px and x % width == y % height == 0:
+            return self._tile(y // height, x // width)
         shape = (height, width, 3)
         region = np.empty(shape, np.uint8) if is_inside else np.full(shape, 255, np.uint8)
         if left >= right or top >= bottom:

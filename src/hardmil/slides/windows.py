@@ -1,6 +1,6 @@
 """A window that slides down a level: each of the file's tiles is read once, memory stays the same."""
 
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ MIN_CELL_PX = 128
 """Smaller tiles, and strips, are read several at once."""
 
 RUN_PX = 1 << 18
-"""Pixels of one read: a few tiles, which stay in the processor's cache until they are in the window."""
+"""Pixels that one thread reads at a time: a few cells, so that the cost of handing over is shared."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Window:
             read.
         size_px: Edge of a patch, px of the level.
         n_rows: Rows of cells that patches shown together may begin in.
-        pool: Threads that read.
+        each: `map`, or that of a pool of threads.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Window:
         corners: Int64[np.ndarray, "patch 2"],
         size_px: int,
         n_rows: int,
-        pool: Executor,
+        each: Callable[..., Iterable[None]],
     ) -> None:
         edge = np.array([cells.width_px, cells.height_px])
         self._first = corners.min(axis=0) // edge
@@ -61,7 +61,7 @@ class Window:
         n_rows += -(-(size_px - 1) // cells.height_px)
         shape = (n_rows * cells.height_px, self._needed.shape[1] * cells.width_px, 3)
         self._pixels = np.empty(shape, np.uint8)
-        self._slide, self._cells, self._size_px, self._pool = slide, cells, size_px, pool
+        self._slide, self._cells, self._size_px, self._each = slide, cells, size_px, each
         self._top = self._bottom = 0
 
     def show(
@@ -83,7 +83,7 @@ class Window:
             self._pixels[: kept * height] = self._pixels[start : start + kept * height]
         self._top, self._bottom = top, max(bottom, top + kept)
         # list: so that what a read raises is raised here.
-        list(self._pool.map(self._fill, self._runs(top + kept, bottom)))
+        list(self._each(self._fill, self._runs(top + kept, bottom)))
         x, y = int(self._first[0]) * self._cells.width_px, (int(self._first[1]) + top) * height
         return self._pixels, np.array([x, y])
 
@@ -98,15 +98,17 @@ class Window:
         return runs
 
     def _fill(self, run: tuple[int, int, int]) -> None:
+        """Cell by cell: a reader that decodes tiles hands over the very tile."""
         row, start, stop = run
         width, height = self._cells.width_px, self._cells.height_px
-        x, y = (int(self._first[0]) + start) * width, (int(self._first[1]) + row) * height
         level, downsample = self._cells.level, self._cells.downsample
-        top = (row - self._top) * height
-        # To the nearest level-0 px: the reader, which divides and rounds, gets x and y back.
-        self._pixels[top : top + height, start * width : stop * width] = self._slide.read(
-            round(x * downsample), round(y * downsample), (stop - start) * width, height, level
-        )
+        y, top = (int(self._first[1]) + row) * height, (row - self._top) * height
+        for column in range(start, stop):
+            x, left = (int(self._first[0]) + column) * width, column * width
+            # To the nearest level-0 px: the reader, which divides and rounds, gets x and y back.
+            self._pixels[top : top + height, left : left + width] = self._slide.read(
+                round(x * downsample), round(y * downsample), width, height, level
+            )
 
 
 def _covered(
