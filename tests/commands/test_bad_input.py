@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -106,6 +107,17 @@ def test_slides_without_resolution_say_which_two_ways_out(hardmil: Hardmil, stud
     message = json.loads(run.out.splitlines()[-1])["failures"]["000 a"]
     assert "mpp column" in message
     assert "um_per_px: null" in message
+    assert "--mpp" in message
+    assert hardmil("patch", study, "--set", "patches.um_per_px=0.5", "--mpp", "0.25").code == 0
+    with h5py.File(study / "patches" / "000 a_patches.h5") as file:
+        assert file["coords"].attrs["mpp_from"] == "--mpp"
+
+
+def test_a_flag_that_changes_pixels_makes_other_files(hardmil: Hardmil, study: Path) -> None:
+    assert hardmil("encode", study, "--icc").code == 0
+    run = hardmil("train", study, *quick())
+    assert run.code == 1
+    assert "other `patches` or `encode` knobs" in run.err
 
 
 def test_a_bundle_of_another_version_is_refused(hardmil: Hardmil, feature_study: Path) -> None:
