@@ -29,6 +29,10 @@ Set = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, for scripts.")]
+Mpp = Annotated[
+    float | None, typer.Option(help="Micrometres per pixel of slides that do not say: --set patches.mpp=...")
+]
+Icc = Annotated[bool, typer.Option("--icc", help="Apply colour profiles in files: --set patches.icc=true.")]
 DeviceName = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 EngineName = Annotated[str, typer.Option("--engine", help="local, or ray for a cluster.")]
 Workers = Annotated[int, typer.Option(help="How many run side by side, each in a process of its own.")]
@@ -96,6 +100,8 @@ def patch(
     workers: Workers = 1,
     address: Address = None,
     max_minutes: MaxMinutes = 60.0,
+    mpp: Mpp = None,
+    icc: Icc = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -104,14 +110,17 @@ def patch(
     from hardmil.commands.patch import patch as run
     from hardmil.engine import find_engine
 
+    knobs = _knobs(overrides, mpp=mpp, icc=icc)
     over = Over(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
-    _finish(run(study, overrides=overrides or (), over=over), as_json=as_json)
+    _finish(run(study, overrides=knobs, over=over), as_json=as_json)
 
 
 @app.command()
 def encode(
     study: StudyPath,
     overrides: Set = None,
+    mpp: Mpp = None,
+    icc: Icc = False,
     device: DeviceName = None,
     engine: EngineName = "local",
     workers: Workers = 1,
@@ -125,8 +134,9 @@ def encode(
     from hardmil.commands.over_slides import Over
     from hardmil.engine import find_engine
 
+    knobs = _knobs(overrides, mpp=mpp, icc=icc)
     over = Over(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
-    _finish(run(study, overrides=overrides or (), device=device, over=over), as_json=as_json)
+    _finish(run(study, overrides=knobs, device=device, over=over), as_json=as_json)
 
 
 @app.command()
@@ -289,6 +299,12 @@ def doctor(
     from hardmil.commands.doctor import doctor as run
 
     _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
+
+
+def _knobs(overrides: list[str] | None, *, mpp: float | None, icc: bool) -> list[str]:
+    """The overrides with what the two flags stand for."""
+    flags = [f"patches.mpp={mpp}"] if mpp is not None else []
+    return [*(overrides or []), *flags, *(["patches.icc=true"] if icc else [])]
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

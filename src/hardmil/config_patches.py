@@ -59,6 +59,12 @@ class PatchConfig(Section):
     """How far a patch reaches into the next, in pixels of the resolution below; 0 as in the paper."""
     um_per_px: float | None = Field(default=0.5, gt=0)
     """Resolution, micrometres per pixel; null takes level-0 pixels as they are and needs no mpp."""
+    mpp: float | None = Field(default=None, gt=0)
+    """Micrometres per level-0 pixel of slides where neither the table nor the file says; `--mpp` sets it."""
+    mpp_from_power: bool = False
+    """Whether the power of the objective may say it at last: 10 / power, true within a tenth or two."""
+    icc: bool = False
+    """Whether a colour profile in the file is applied to the patches (to sRGB); `--icc` sets it."""
     tissue_rule: Literal["s-or-v", "s-and-v", "s", "v"] = "s-or-v"
     """A pixel is tissue if its saturation is above, or (and) its value not above, the slide's Otsu."""
     min_tissue: float = Field(default=0.25, ge=0, le=1)

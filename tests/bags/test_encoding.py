@@ -1,9 +1,10 @@
 """Embeddings of many slides: full batches, a file a slide, a bad slide set aside."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -70,7 +71,7 @@ def bag(row: SlideRow, folder: Path) -> Bag:
 def test_each_slide_holds_the_embeddings_of_its_own_patches_in_full_batches(
     rows: list[SlideRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("hardmil.bags.cutting.BLOCK_PX", 100)
+    monkeypatch.setattr("hardmil.slides.patches.BLOCK_BYTES", 9 * 3 * 32 * 32)
     encoder = Means()
     done = encode(rows, tmp_path, encoder)
     assert done.failures == []
@@ -188,11 +189,15 @@ def test_pixels_are_written_a_block_at_a_time(
 ):
     whole = cut_bag(rows[2], config=CONFIG.patches, label=0)
     sizes: list[int] = []
-    read = patches_module.read_patches
-    monkeypatch.setattr("hardmil.bags.cutting.BLOCK_PX", 128)
-    monkeypatch.setattr(
-        "hardmil.bags.cutting.read_patches", lambda slide, grid: sizes.append(len(grid)) or read(slide, grid)
-    )
+    read = patches_module.read_blocks
+
+    def blocks(*args: Any, **kwargs: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for members, patches in read(*args, **kwargs):
+            sizes.append(len(members))
+            yield members, patches
+
+    monkeypatch.setattr("hardmil.slides.patches.BLOCK_BYTES", 16 * 3 * 32 * 32)
+    monkeypatch.setattr("hardmil.bags.cutting.read_blocks", blocks)
     config = CutConfig(patches=CONFIG.patches)
     n = write_instances(rows[2], config=config, places=tmp_path / "p.h5", path=tmp_path / "s2.h5")
     assert n == len(whole) == sum(sizes)

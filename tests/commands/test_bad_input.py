@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,21 +24,19 @@ def test_a_batch_goes_on_past_bad_slides_and_ends_with_the_table(hardmil: Hardmi
     write_table(study / "slides.csv", [*bad, *rows])
     patched = hardmil("patch", study, "--json")
     assert patched.code == 1
-    failures = json.loads(patched.out.splitlines()[-1])["failures"]
-    assert set(failures) == {"broken", "white", "gone"}
-    assert "no patch of" in failures["white"]
-    assert "3 failed" in patched.err
-    assert {row["name"] for row in read_table(study / "patches" / "failures.csv")} == {
-        "broken",
-        "white",
-        "gone",
-    }
+    said = json.loads(patched.out.splitlines()[-1])
+    assert set(said["failures"]) == {"broken", "gone"}
+    assert said["empty"] == ["white"]
+    assert "2 failed" in patched.err
+    failed = {row["name"] for row in read_table(study / "patches" / "failures.csv")}
+    assert failed == {"broken", "gone"}
     encoded = hardmil("encode", study)
     assert encoded.code == 1
-    assert len(list((study / "features_pixels").glob("*.h5"))) == 8
+    assert len(list((study / "features_pixels").glob("*.h5"))) == 9
     trained = hardmil("train", study, *quick("training.epochs=1"), "--set", "arm=ours", "--json")
     assert trained.code == 1
     assert json.loads(trained.out.splitlines()[-1])["slides"] == 8
+    assert "white" in trained.out
     assert len(read_card(study / "bundle").training_slides) == 8
 
 
@@ -106,6 +105,17 @@ def test_slides_without_resolution_say_which_two_ways_out(hardmil: Hardmil, stud
     message = json.loads(run.out.splitlines()[-1])["failures"]["000 a"]
     assert "mpp column" in message
     assert "um_per_px: null" in message
+    assert "--mpp" in message
+    assert hardmil("patch", study, "--set", "patches.um_per_px=0.5", "--mpp", "0.25").code == 0
+    with h5py.File(study / "patches" / "000 a_patches.h5") as file:
+        assert file["coords"].attrs["mpp_from"] == "--mpp"
+
+
+def test_a_flag_that_changes_pixels_makes_other_files(hardmil: Hardmil, study: Path) -> None:
+    assert hardmil("encode", study, "--icc").code == 0
+    run = hardmil("train", study, *quick())
+    assert run.code == 1
+    assert "other `patches` or `encode` knobs" in run.err
 
 
 def test_a_bundle_of_another_version_is_refused(hardmil: Hardmil, feature_study: Path) -> None:

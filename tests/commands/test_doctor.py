@@ -36,6 +36,18 @@ def test_without_a_study_it_says_what_is_installed(hardmil: Hardmil) -> None:
     assert "device cpu" in run.out
     said = json.loads(run.out.splitlines()[-1])
     assert set(said) == {"versions", "extras", "readers", "devices", "encoders", "failures"}
+    assert set(said["readers"]) == {"openslide", "tifffile", "pillow", "wsidicom"}
+    assert said["readers"]["tifffile"].endswith(": OME-TIFF, QPTIFF, plain TIFF")
+
+
+def test_what_to_know_of_a_slide_is_noted(hardmil: Hardmil, study: Path) -> None:
+    set_cells(study, path={0: "slides/big.png"}, mpp={0: 0.25})
+    Image.open(study / "slides" / "000 a.png").save(study / "slides" / "big.png", dpi=(50_800, 50_800))
+    run = hardmil("doctor", study, "--json")
+    assert run.code == 0, run.err
+    said = "the table says 0.25 um/px, the file 0.5; the table is taken, correct or clear it"
+    assert f"note               000 a: {said}" in run.out
+    assert checked(run.out)["notes"] == {"000 a": [said]}
 
 
 def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
@@ -44,7 +56,7 @@ def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
     assert "8 slides (4 normal, 4 tumour) of 8 cases" in run.out
     assert "8 of 8 can be read" in run.out
     assert "0 pairs of alike pictures in different cases, 0 within one" in run.out
-    assert checked(run.out) == {"slides": 8, "cases": 8, "alike": [], "one_case_each": []}
+    assert checked(run.out) == {"slides": 8, "cases": 8, "alike": [], "one_case_each": [], "notes": {}}
     assert {path.name for path in study.iterdir()} == {"slides", "slides.csv", "study.yaml"}, "writes nothing"
 
 

@@ -8,8 +8,9 @@ from hardmil.config import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
 from hardmil.slides.phantom import draw_phantom
+from hardmil.slides.picture_slide import PictureSlide
 from hardmil.slides.pictures import Picture
-from hardmil.slides.reader import PictureSlide, open_slide
+from hardmil.slides.reader import open_slide
 from hardmil.slides.tissue import segment_tissue
 
 INKS = {"green": (20, 130, 70), "blue": (35, 60, 165), "black": (40, 40, 45)}

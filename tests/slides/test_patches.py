@@ -3,7 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -11,9 +11,11 @@ from hardmil.config import PatchConfig
 from hardmil.errors import ConfigError, SlideError
 from hardmil.slides import patches as patches_module
 from hardmil.slides.color import equalise
-from hardmil.slides.patches import PatchGrid, cut_patches, place_patches, read_patches
+from hardmil.slides.patches import PatchGrid, cut_patches, place_patches, read_blocks, read_patches
+from hardmil.slides.picture_slide import PictureSlide
 from hardmil.slides.pictures import Picture
-from hardmil.slides.reader import PictureSlide, open_slide
+from hardmil.slides.protocol import Level
+from hardmil.slides.reader import open_slide
 from hardmil.slides.tissue import segment_tissue
 
 PINK = (220, 140, 185)
@@ -130,7 +132,7 @@ def test_mpp_of_the_table_overrides_the_files(phantom_slide: Path):
 def test_slide_without_resolution_says_both_ways_out():
     with pytest.raises(
         SlideError,
-        match=r"picture\.png: .*fill the mpp column in slides\.csv, or set patches\.um_per_px: null",
+        match=r"picture\.png: .*fill the mpp column in slides\.csv, .* or set patches\.um_per_px: null",
     ):
         place_patches(picture(90, 70), PatchConfig(um_per_px=0.5))
 
@@ -149,16 +151,28 @@ def test_blank_slide_and_slide_smaller_than_a_patch_give_an_empty_grid():
         assert read_patches(slide, grid).shape == (0, 32, 32, 3)
 
 
-@pytest.mark.parametrize("block_px", [1, 70, 300, 2048])
+@pytest.mark.parametrize(
+    ("column_px", "band_px", "block_bytes"), [(1, 1, 1), (300, 8192, 9000), (8192, 300, 1 << 25)]
+)
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize(("um_per_px", "level"), [(0.5, 0), (1.0, 1)])
 def test_patches_are_the_pixels_of_one_read_each(
-    phantom_slide: Path, monkeypatch: pytest.MonkeyPatch, block_px: int, um_per_px: float, level: int
+    phantom_slide: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    um_per_px: float,
+    level: int,
+    threads: int,
+    column_px: int,
+    band_px: int,
+    block_bytes: int,
 ):
-    monkeypatch.setattr(patches_module, "BLOCK_PX", block_px)
+    monkeypatch.setattr(patches_module, "COLUMN_PX", column_px)
+    monkeypatch.setattr(patches_module, "BAND_PX", band_px)
+    monkeypatch.setattr(patches_module, "BLOCK_BYTES", block_bytes)
     with open_slide(phantom_slide) as slide:
         grid = place_patches(slide, PatchConfig(um_per_px=um_per_px))
         one_by_one = [slide.read(x, y, 32, 32, level) for x, y in grid.coords.tolist()]
-        np.testing.assert_array_equal(read_patches(slide, grid), one_by_one)
+        np.testing.assert_array_equal(read_patches(slide, grid, threads=threads), one_by_one)
     assert len(grid) > 50
 
 
@@ -181,20 +195,58 @@ def test_order_of_coords_is_the_order_of_patches(phantom_slide: Path):
         np.testing.assert_array_equal(read_patches(slide, shuffled), read_patches(slide, grid)[order])
 
 
-def test_memory_does_not_grow_with_the_slide(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(patches_module, "BLOCK_PX", 100)
-    slide = picture(1000, 600)
-    largest = 0
+def cells_read(slide: PictureSlide, grid: PatchGrid, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """How often each pixel of a slide is read for the patches."""
+    times = np.zeros((slide.height_px, slide.width_px), np.int64)
 
     def watched(x: int, y: int, width: int, height: int, level: int = 0) -> np.ndarray:
-        nonlocal largest
-        largest = max(largest, width * height)
+        times[y : y + height, x : x + width] += 1
         return PictureSlide.read(slide, x, y, width, height, level)
 
-    grid = place_patches(slide, PatchConfig(um_per_px=None, min_tissue=0))
-    monkeypatch.setattr(slide, "read", watched)
-    assert (read_patches(slide, grid) == PINK).all()
-    assert 0 < largest <= 100**2
+    with monkeypatch.context() as patch:
+        patch.setattr(slide, "read", watched)
+        assert (read_patches(slide, grid) == PINK).all()
+    return times
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    corners=st.lists(st.tuples(st.integers(0, 960), st.integers(0, 560)), min_size=1, max_size=30),
+    band_px=st.sampled_from([1, 300, 1024]),
+)
+def test_what_patches_touch_is_read_once_and_nothing_else(monkeypatch, corners, band_px):
+    """In whole tiles of 128 px, however much the patches overlap."""
+    monkeypatch.setattr(patches_module, "BAND_PX", band_px)
+    slide = picture(1000, 600)
+    slide.levels = (Level(1000, 600, 1.0, (64, 128)),)
+    times = cells_read(slide, PatchGrid(np.array(corners), 40, 40, np.ones(len(corners))), monkeypatch)
+    touched = np.zeros((600, 1000), np.int64)
+    for x, y in corners:
+        touched[y // 128 * 128 : -(-(y + 40) // 128) * 128, x // 128 * 128 : -(-(x + 40) // 128) * 128] = 1
+    np.testing.assert_array_equal(times, touched)
+
+
+def test_memory_does_not_grow_with_the_slide(monkeypatch: pytest.MonkeyPatch):
+    """Eight times as wide and high, and the window is the same."""
+    windows: list[int] = []
+    made = np.empty
+
+    def watched(shape, dtype=np.float64, **rest):
+        windows.append(int(np.prod(shape)))
+        return made(shape, dtype, **rest)
+
+    monkeypatch.setattr(patches_module, "COLUMN_PX", 1024)
+    largest = []
+    for times in (1, 8):
+        slide = picture(2200 * times, 1500 * times)
+        grid = place_patches(slide, PatchConfig(um_per_px=None, min_tissue=0))
+        with monkeypatch.context() as patch:
+            patch.setattr("hardmil.slides.windows.np.empty", watched)
+            blocks = [len(members) for members, _ in read_blocks(slide, grid)]
+        assert sum(blocks) == len(grid)
+        largest.append(max(windows))
+        windows.clear()
+    assert largest[0] == largest[1]
 
 
 @given(

@@ -10,10 +10,14 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from hardmil.errors import SlideError
+from hardmil.slides.openslide_reader import OpenSlideReader
 from hardmil.slides.phantom import draw_phantom, write_phantom
-from hardmil.slides.reader import Level, OpenSlideReader, PictureSlide, SlideReader, open_slide
+from hardmil.slides.picture_slide import PictureSlide
+from hardmil.slides.protocol import Level, SlideReader
+from hardmil.slides.reader import open_slide
 
 
 @contextmanager
@@ -108,7 +112,7 @@ def test_thumbnail_is_an_average_by_area(gradient):
 
 def test_thumbnail_read_in_strips_is_the_same_picture(gradient, monkeypatch: pytest.MonkeyPatch):
     path, rgb = gradient
-    monkeypatch.setattr("hardmil.slides.reader.STRIP_PX", 9_000)
+    monkeypatch.setattr("hardmil.slides.protocol.STRIP_PX", 9_000)
     with open_slide(path) as slide:
         small, whole = slide.thumbnail(350), slide.thumbnail(700)
     np.testing.assert_array_equal(small, rgb[::2, ::2])
@@ -164,8 +168,15 @@ def test_path_that_no_disk_takes_is_named():
 
 
 def test_folder_is_named(tmp_path: Path):
-    with pytest.raises(SlideError, match=r"is a folder; expected a slide"):
+    with pytest.raises(SlideError, match=r"is a folder without a DICOM file; expected a slide"):
         open_slide(tmp_path)
+
+
+def test_mirax_slide_without_its_folder_is_named(tmp_path: Path):
+    """Its file is a JPEG: read as a picture, it would pass for the slide."""
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "slide.mrxs", "JPEG")
+    with pytest.raises(SlideError, match=r"slide\.mrxs: the folder slide beside it.*is missing.*copy"):
+        open_slide(tmp_path / "slide.mrxs")
 
 
 def test_empty_file_is_named(tmp_path: Path):
@@ -215,9 +226,7 @@ def test_tile_damaged_in_the_middle_is_named_when_it_is_read(phantom_slide: Path
     damaged.write_bytes(content)
     with open_slide(damaged) as slide:
         assert slide.read(0, 0, 50, 50).shape == (50, 50, 3)
-        with pytest.raises(
-            SlideError, match=r"damaged\.tif: cannot be read at x 0, y 0, level 0 \(.*copy it"
-        ):
+        with pytest.raises(SlideError, match=r"damaged\.tif: cannot be read at tile 5 \(.*copy it"):
             slide.read(0, 0, slide.width_px, slide.height_px)
 
 
@@ -247,7 +256,7 @@ def test_openslides_broken_fixtures_are_named(data_dir: Path):
         open_slide(data_dir / "slides" / "openslide_unopenable.tiff")
     with (
         open_slide(data_dir / "slides" / "openslide_unreadable.svs") as slide,
-        pytest.raises(SlideError, match=r"openslide_unreadable\.svs: cannot be read at x 0"),
+        pytest.raises(SlideError, match=r"openslide_unreadable\.svs: cannot be read at tile 0"),
     ):
         slide.read(0, 0, 16, 16)
 

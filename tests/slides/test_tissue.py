@@ -12,8 +12,9 @@ from hardmil.config import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.geojson import Region, square
 from hardmil.slides.phantom_tissue import smooth_noise
+from hardmil.slides.picture_slide import PictureSlide
 from hardmil.slides.pictures import Picture
-from hardmil.slides.reader import PictureSlide, open_slide
+from hardmil.slides.reader import open_slide
 from hardmil.slides.tissue import (
     large_pieces,
     otsu,

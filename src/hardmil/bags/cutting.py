@@ -1,7 +1,7 @@
 """A slide of the table -> its patches: where they are, then their pixels or embeddings as a bag."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from hardmil.bags.manifest import SlideRow
 from hardmil.config import PIXELS, CutConfig, PatchConfig, fingerprint
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError, SlideError
 from hardmil.geojson import Region, read_regions
-from hardmil.geometry import first_known
 from hardmil.jobs import read_ahead
 from hardmil.slides.color import equalise
-from hardmil.slides.patches import BLOCK_PX, PatchGrid, place_patches, read_patches
+from hardmil.slides.patches import PatchGrid, place_patches, read_blocks, read_patches, reading_level
 from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.slides.resolution import UM_PER_PX_AT_1X, find_resolution
 from hardmil.slides.tissue import segment_tissue
 from hardmil.slides.tissue_files import draw_tissue, write_tissue
 
@@ -27,8 +27,7 @@ from hardmil.slides.tissue_files import draw_tissue, write_tissue
 MADE_UNDER = "hardmil_patches"
 MADE_FROM = "hardmil_slide"
 MADE_BY = "hardmil_encoder"
-# A 10x objective samples about 1 micrometre a pixel: magnification = 10 / mpp.
-UM_PER_PX_AT_1X = 10.0
+READ_THREADS = 2
 
 
 def made_of(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
@@ -41,9 +40,13 @@ def made_of(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
     annotated = None if row.annotations is None else _digest(row.annotations)
     name = row.path.name if row.path else None
     attributes = {MADE_UNDER: fingerprint([knobs, row.mpp, name, annotated])}
-    if row.path is not None and row.path.is_file():
-        found = row.path.stat()
-        attributes[MADE_FROM] = f"{found.st_size} bytes, {found.st_mtime_ns} ns"
+    if row.path is not None and row.path.exists():
+        # A DICOM slide is a folder of files.
+        inside = row.path.iterdir() if row.path.is_dir() else [row.path]
+        files = [path for path in inside if path.is_file()]
+        found = [path.stat() for path in files]
+        latest = max((one.st_mtime_ns for one in found), default=0)
+        attributes[MADE_FROM] = f"{sum(one.st_size for one in found)} bytes, {latest} ns"
     return attributes
 
 
@@ -136,21 +139,9 @@ def write_instances(row: SlideRow, *, config: CutConfig, places: Path, path: Pat
             path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=cut.attributes
         ) as put,
     ):
-        for members, patches in patch_chunks(slide, grid):
+        for members, patches in read_blocks(slide, grid, icc=config.patches.icc, threads=READ_THREADS):
             put(members, patches)
     return len(grid)
-
-
-def patch_chunks(slide: SlideReader, grid: PatchGrid) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices of some patches, ascending, and their pixels, a block of the file at a time, until all are."""
-    block_px = max(1, BLOCK_PX // grid.size_px) * grid.size_level0_px
-    blocks = grid.coords // block_px
-    order = np.lexsort((blocks[:, 0], blocks[:, 1]))
-    changes = np.flatnonzero(np.any(np.diff(blocks[order], axis=0) != 0, axis=1)) + 1
-    for members in np.split(order, changes):
-        if len(members):
-            part = replace(grid, coords=grid.coords[members], tissue_share=grid.tissue_share[members])
-            yield members, read_patches(slide, part)
 
 
 def read_instances(row: SlideRow, *, config: CutConfig, path: Path, label: int) -> Bag:
@@ -185,7 +176,7 @@ def cut_bag(
 
     Args:
         row: The slide; its own mpp comes before the file's.
-        config: How patches are cut.
+        config: How patches are cut; its `mpp`, which was said of other slides, is not used.
         label: Of the bag.
         mpp: Used where neither the row nor the file says.
         encoder: None for pixels.
@@ -195,9 +186,9 @@ def cut_bag(
         EmptyBagError: If none of its patches holds enough tissue.
     """
     with open_row(row) as slide:
-        known = first_known(row.mpp, slide.mpp, mpp)
-        tissue = segment_tissue(slide, config, mpp=known, regions=_regions(row))
-        grid = place_patches(slide, config, mpp=known, tissue=tissue)
+        config = config.model_copy(update={"mpp": mpp})
+        tissue = segment_tissue(slide, config, mpp=row.mpp, regions=_regions(row))
+        grid = place_patches(slide, config, mpp=row.mpp, tissue=tissue)
         if len(grid) == 0:
             raise EmptyBagError(f"slide {row.slide_id}: no patch holds {config.min_tissue:.0%} tissue")
         instances = _instances(slide, grid, config=config, encoder=encoder, slide_id=row.slide_id)
@@ -210,10 +201,11 @@ def _instances(
 ) -> np.ndarray:
     """Equalised pixels, or their embeddings, a block at a time: pixels do not stay in memory then."""
     if encoder is None:
-        return equalise(read_patches(slide, grid), mode=config.equalise)
+        return equalise(read_patches(slide, grid, icc=config.icc, threads=READ_THREADS), mode=config.equalise)
     found = first = None
     varied = False
-    for members, patches in read_ahead(patch_chunks(slide, grid), depth=2):
+    blocks = read_blocks(slide, grid, icc=config.icc, threads=READ_THREADS)
+    for members, patches in read_ahead(blocks, depth=2):
         shown = equalise(patches, mode=config.equalise)
         vectors = checked_embeddings(shown, encoder=encoder, slide_id=slide_id)
         if found is None or first is None:
@@ -270,16 +262,20 @@ def _places_made_of(path: Path, wanted: Mapping[str, str]) -> Coords | None:
 def _attributes(
     slide: SlideReader, grid: PatchGrid, *, config: PatchConfig, row: SlideRow
 ) -> dict[str, object]:
-    """TRIDENT's attributes of `coords`, as far as they are known."""
-    mpp = first_known(row.mpp, slide.mpp)
+    """TRIDENT's attributes of `coords`, as far as they are known, and how the pixels are read."""
+    found = find_resolution(slide.scale, table=row.mpp, config=config)
+    level, size_read = reading_level(slide, grid)
     known: dict[str, object] = {
         "patch_size": grid.size_px,
         "overlap": config.overlap_px,
         "level0_width": slide.width_px,
         "level0_height": slide.height_px,
+        "read_level": level,
+        "patch_size_read": size_read,
     }
-    if mpp is not None:
-        magnification = UM_PER_PX_AT_1X / mpp
+    if found.mpp is not None:
+        known |= {"mpp": found.mpp, "mpp_from": found.source}
+        magnification = UM_PER_PX_AT_1X / found.mpp
         known["level0_magnification"] = round(magnification)
         known["target_magnification"] = round(magnification * grid.size_px / grid.size_level0_px)
     return known

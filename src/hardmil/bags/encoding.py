@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hardmil.bags.bag import write_bag_in_parts
-from hardmil.bags.cutting import Cut, finished_instances, open_row, patch_chunks, start_cut
+from hardmil.bags.cutting import READ_THREADS, Cut, finished_instances, open_row, start_cut
 from hardmil.bags.encoder import PatchEncoder, as_stored, constant_error
 from hardmil.bags.manifest import SlideRow
 from hardmil.claims import claim
@@ -23,6 +23,7 @@ from hardmil.config import CutConfig
 from hardmil.errors import BagError, BusyError
 from hardmil.jobs import Done, Failure, JobResults, attempt, progress, read_ahead
 from hardmil.slides.color import equalise
+from hardmil.slides.patches import read_blocks
 
 AHEAD = 3
 """Blocks of pixels read before they are wanted, about 13 MB each whatever the slide."""
@@ -169,7 +170,7 @@ def _pieces(
     cut = start_cut(row, config=config, places=files.places, made_by=encoder.name)
     yield cut
     with open_row(row) as slide:
-        for members, patches in patch_chunks(slide, cut.grid):
+        for members, patches in read_blocks(slide, cut.grid, icc=config.patches.icc, threads=READ_THREADS):
             yield Pixels(members, equalise(patches, mode=config.patches.equalise))
 
 

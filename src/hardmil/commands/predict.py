@@ -70,7 +70,7 @@ def predict(
         write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[found])
         if bag.size_level0_px > 0:
             _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, found)
-        if heatmaps and row.path is not None and row.path.is_file() and bag.size_level0_px > 0:
+        if heatmaps and row.path is not None and row.path.exists() and bag.size_level0_px > 0:
             png = heatmap_png(
                 bag,
                 path=row.path,

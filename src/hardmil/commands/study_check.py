@@ -15,7 +15,9 @@ from hardmil.commands.study_folder import Study, count, open_study, slide_name
 from hardmil.errors import HardmilError, SlideError
 from hardmil.jobs import Failure, run_jobs
 from hardmil.slides.patches import patch_size_level0_px
+from hardmil.slides.protocol import pyramid_note
 from hardmil.slides.reader import open_slide
+from hardmil.slides.resolution import resolution_notes
 
 MOST_LINES = 100
 """Pairs printed; --json has them all."""
@@ -59,17 +61,20 @@ def check_study(path: Path, *, overrides: Sequence[str], quiet: bool) -> Outcome
     rows = study.manifest.rows
     pictured = [row for row in rows if row.path is not None]
     done = run_jobs(
-        lambda row: _sign(study, row), pictured, name=slide_name, label="reading slides", quiet=quiet
+        lambda row: _look(study, row), pictured, name=slide_name, label="reading slides", quiet=quiet
     )
-    pairs = find_pairs(done.results, rows)
+    pairs = find_pairs({name: seen.signature for name, seen in done.results.items()}, rows)
+    notes = {name: list(seen.notes) for name, seen in done.results.items() if seen.notes}
     groups = leaking_groups(pairs)
     lines = [*_table_lines(study), *_slide_lines(len(rows), len(pictured), len(done.results))]
+    lines += [f"note               {name}: {note}" for name, some in notes.items() for note in some]
     lines += _pair_lines(pairs, groups) if pictured else []
     values = {
         "slides": len(rows),
         "cases": len({row.case_id for row in rows}),
         "alike": [{**asdict(pair), "is_leak": pair.is_leak} for pair in pairs],
         "one_case_each": groups,
+        "notes": notes,
     }
     return Outcome(lines, {"study": values}, [*_check_folds(study), *done.failures, *_leaks(pairs)])
 
@@ -78,14 +83,24 @@ def _failure(name: str, error: HardmilError) -> Failure:
     return Failure(name=name, message=str(error), traceback="")
 
 
-def _sign(study: Study, row: SlideRow) -> Signature:
-    """The signature of a slide that can be opened, read, and cut at the study's resolution."""
+@dataclass(frozen=True)
+class Seen:
+    """A slide that can be used: its signature, and what a person should know of it."""
+
+    signature: Signature
+    notes: tuple[str, ...]
+
+
+def _look(study: Study, row: SlideRow) -> Seen:
+    """What is seen of a slide that can be opened, read, and cut at the study's resolution."""
     if row.path is None:
         raise SlideError(f"slide {row.slide_id}: no path; expected one in slides.csv; fill it in")
     with open_slide(row.path) as slide:
         if study.config.features is None:
             patch_size_level0_px(slide, study.config.patches, mpp=row.mpp)
-        return sign_slide(slide)
+        notes = resolution_notes(slide.scale, table=row.mpp, config=study.config.patches)
+        large = pyramid_note(slide)
+        return Seen(sign_slide(slide), (*notes, *([large] if large else [])))
 
 
 def _check_folds(study: Study) -> list[Failure]:

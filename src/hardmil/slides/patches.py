@@ -1,19 +1,31 @@
 """Where the patches of a slide are, and their pixels."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Int64, UInt8
+from numpy.lib.stride_tricks import as_strided
 
 from hardmil.config import PatchConfig
-from hardmil.errors import ConfigError, SlideError
-from hardmil.geometry import best_level, first_known, grid_starts, interpolate_rows, reflect, size_level0_px
-from hardmil.slides.reader import SlideReader
+from hardmil.errors import ConfigError
+from hardmil.geometry import best_level, grid_starts, interpolate_rows, reflect, size_level0_px
+from hardmil.slides.icc import to_srgb
+from hardmil.slides.protocol import SlideReader
+from hardmil.slides.resolution import needed_mpp
 from hardmil.slides.tissue import TissueMask, segment_tissue
+from hardmil.slides.windows import Cells, Window
 
-BLOCK_PX = 2048
-"""Edge of what is read at once, in px of the level: a few of a file's tiles, and 17 MB whatever the slide."""
+COLUMN_PX = 8192
+"""Width of what is read from top to bottom before the next column, in px of the level. A slide no wider has
+each of its tiles decoded once; of a wider one, those between two columns, one in thirty, twice."""
+
+BAND_PX = 1024
+"""Height of what is in memory of it, beside one patch: 40 MB, whatever the slide."""
+
+BLOCK_BYTES = 16 << 20
+"""Of patches given out at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +57,12 @@ def place_patches(
     Args:
         slide: An open slide.
         config: Size, resolution and tissue rule; `mode` must be grid.
-        mpp: Micrometres per level-0 px from the table of slides; the file's own where None.
+        mpp: Micrometres per level-0 px from the table of slides; who comes next, `find_resolution` says.
         tissue: Of this slide, where it was segmented before.
 
     Raises:
-        SlideError: If a resolution is wanted and nobody knows the slide's, or the slide cannot be read.
+        SlideError: If a resolution is wanted and the slide's is unknown, not square or a slip; or the slide
+            cannot be read.
         ConfigError: If `config.mode` is not grid.
     """
     if config.mode != "grid":
@@ -73,19 +86,13 @@ def patch_size_level0_px(slide: SlideReader, config: PatchConfig, *, mpp: float 
     Args:
         slide: An open slide.
         config: Size and resolution.
-        mpp: Micrometres per level-0 px from the table of slides; the file's own where None.
+        mpp: Micrometres per level-0 px from the table of slides; who comes next, `find_resolution` says.
 
     Raises:
-        SlideError: If a resolution is wanted and nobody knows the slide's.
+        SlideError: If a resolution is wanted and the slide's is unknown, not square or a slip.
     """
-    mpp = first_known(mpp, slide.mpp)
-    if config.um_per_px is not None and mpp is None:
-        raise SlideError(
-            f"{slide.path}: the file does not say its micrometres per pixel, which patches.um_per_px: "
-            f"{config.um_per_px} needs; fill the mpp column in slides.csv, or set patches.um_per_px: null "
-            "to cut level-0 pixels as they are"
-        )
-    return size_level0_px(config.size_px, um_per_px=config.um_per_px, mpp=mpp)
+    known = needed_mpp(slide.scale, path=slide.path, table=mpp, config=config)
+    return size_level0_px(config.size_px, um_per_px=config.um_per_px, mpp=known)
 
 
 def _tissue_shares(
@@ -114,47 +121,93 @@ def _between(
     return interpolate_rows(counts, starts + size) - interpolate_rows(counts, starts)
 
 
-def read_patches(slide: SlideReader, grid: PatchGrid) -> UInt8[np.ndarray, "patch size size 3"]:
-    """RGB of the patches, in the order of `grid.coords`.
+def reading_level(slide: SlideReader, grid: PatchGrid) -> tuple[int, int]:
+    """The level that patches are read at, the coarsest that is fine enough; a patch's edge in px of it."""
+    wanted = grid.size_level0_px / grid.size_px
+    index = best_level([level.downsample for level in slide.levels], wanted=wanted)
+    return index, max(1, round(grid.size_level0_px / slide.levels[index].downsample))
 
-    Read in the order of the file, block by block, at the coarsest level that is fine enough, and averaged by
-    area down to `size_px`.
+
+def read_patches(
+    slide: SlideReader, grid: PatchGrid, *, icc: bool = False, threads: int = 1
+) -> UInt8[np.ndarray, "patch size size 3"]:
+    """RGB of the patches, in the order of `grid.coords`, all at once; see `read_blocks`.
 
     Raises:
-        SlideError: If the slide is damaged at one of them.
+        SlideError: If the slide is damaged at one of them, or its colour profile cannot be applied.
     """
-    index = best_level(
-        [level.downsample for level in slide.levels], wanted=grid.size_level0_px / grid.size_px
-    )
-    downsample = slide.levels[index].downsample
-    size = max(1, round(grid.size_level0_px / downsample))
     patches = np.empty((len(grid), grid.size_px, grid.size_px, 3), np.uint8)
-    for members in _blocks(grid.coords, block_level0_px=max(1, BLOCK_PX // size) * grid.size_level0_px):
-        origin = grid.coords[members].min(axis=0)
-        corners = np.rint((grid.coords[members] - origin) / downsample).astype(np.int64)
-        width, height = (int(edge) + size for edge in corners.max(axis=0))
-        block = slide.read(int(origin[0]), int(origin[1]), width, height, index)
-        for member, (x, y) in zip(members, corners, strict=True):
-            patches[member] = _resize(block[y : y + size, x : x + size], size_px=grid.size_px)
+    for members, block in read_blocks(slide, grid, icc=icc, threads=threads):
+        patches[members] = block
     return patches
 
 
-def _blocks(coords: Int64[np.ndarray, "patch 2"], *, block_level0_px: int) -> Iterator[np.ndarray]:
-    """Indices of the patches whose corners share a block, block by block from the top."""
-    if len(coords) == 0:
+def read_blocks(
+    slide: SlideReader, grid: PatchGrid, *, icc: bool = False, threads: int = 1
+) -> Iterator[tuple[Int64[np.ndarray, " member"], UInt8[np.ndarray, "member size size 3"]]]:
+    """Indices into `grid.coords` and the RGB of those patches, block by block in the order of the file.
+
+    Each of the file's tiles is decoded once, however many patches touch it, and those that none touches are
+    left; memory does not grow with the slide. Patches are read at `reading_level` and averaged by area.
+
+    Args:
+        slide: An open slide.
+        grid: Where the patches are.
+        icc: Whether the colour profile in the file is applied.
+        threads: That read and decode; the decoders release Python's lock.
+
+    Raises:
+        SlideError: If the slide is damaged at a patch, or its colour profile cannot be applied.
+    """
+    if len(grid) == 0:
         return
-    blocks = coords // block_level0_px
-    order = np.lexsort((blocks[:, 0], blocks[:, 1]))
-    changes = np.flatnonzero(np.any(np.diff(blocks[order], axis=0) != 0, axis=1)) + 1
-    yield from np.split(order, changes)
+    correct = to_srgb(slide) if icc else None
+    index, size = reading_level(slide, grid)
+    cells = Cells.of(slide, level=index)
+    corners = np.rint(grid.coords / cells.downsample).astype(np.int64)
+    n_rows = max(1, BAND_PX // cells.height_px)
+    most = max(1, BLOCK_BYTES // (3 * grid.size_px**2))
+    with ThreadPoolExecutor(threads) as pool:
+        each = map if threads == 1 else pool.map
+        for column in _groups(corners[:, 0] // (max(1, COLUMN_PX // cells.width_px) * cells.width_px)):
+            window = Window(
+                slide, cells=cells, corners=corners[column], size_px=size, n_rows=n_rows, each=each
+            )
+            for band in _groups(corners[column, 1] // (n_rows * cells.height_px)):
+                members = column[band]
+                pixels, origin = window.show(corners[members])
+                for start in range(0, len(members), most):
+                    some = members[start : start + most]
+                    patches = _resize(
+                        _squares(pixels, corners[some] - origin, size_px=size), size_px=grid.size_px
+                    )
+                    yield some, patches if correct is None else correct(patches)
 
 
-def _resize(rgb: UInt8[np.ndarray, "height width 3"], *, size_px: int) -> UInt8[np.ndarray, "size size 3"]:
+def _groups(keys: Int64[np.ndarray, " item"]) -> Iterator[Int64[np.ndarray, " member"]]:
+    """Indices of the items of each key, the lowest key first."""
+    order = np.argsort(keys, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(keys[order])) + 1)
+
+
+def _squares(
+    rgb: UInt8[np.ndarray, "height width 3"], corners: Int64[np.ndarray, "patch 2"], *, size_px: int
+) -> UInt8[np.ndarray, "patch {size_px} {size_px} 3"]:
+    """A copy of each square with these top-left corners (x, y), which lie inside."""
+    height, width = (edge - size_px + 1 for edge in rgb.shape[:2])
+    everywhere = as_strided(rgb, (height, width, size_px, size_px, 3), rgb.strides[:2] + rgb.strides)
+    return everywhere[corners[:, 1], corners[:, 0]]
+
+
+def _resize(
+    patches: UInt8[np.ndarray, "patch read read 3"], *, size_px: int
+) -> UInt8[np.ndarray, "patch size size 3"]:
+    """Averaged by area; enlarged only where the slide is coarser than what is asked."""
     import cv2
 
-    if rgb.shape[0] == size_px:
-        return rgb
-    return cv2.resize(rgb, (size_px, size_px), interpolation=cv2.INTER_AREA)
+    if patches.shape[1] == size_px:
+        return patches
+    return np.stack([cv2.resize(one, (size_px, size_px), interpolation=cv2.INTER_AREA) for one in patches])
 
 
 def resize_patches(

@@ -14,16 +14,14 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from hardmil.errors import SlideError
+from hardmil.slides.resolution import plausible_mpp
 
 MAX_PICTURE_PX = 400_000_000
 """Largest picture decoded whole (1.2 GB of RGB); a larger one must be tiled, so that regions can be read."""
 
-PLAUSIBLE_UM_PER_PX = (0.01, 20.0)
-"""A resolution outside is no scan's: 72 dots an inch, which programs write by default, would be 353 um/px."""
-
 # What the decoders raise on damaged files: SyntaxError is Pillow's word for a broken PNG, and the lookups and
 # arithmetic are tags that are missing or make no sense.
-_DAMAGE = (
+DAMAGE = (
     *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError),
     *(struct.error, zlib.error),
 )
@@ -40,6 +38,7 @@ class Picture:
 
     rgb: UInt8[np.ndarray, "height width 3"]
     mpp: float | None
+    icc_profile: bytes | None = None
 
 
 def decode_picture(path: Path) -> Picture:
@@ -51,7 +50,7 @@ def decode_picture(path: Path) -> Picture:
     try:
         with _any_size(), Image.open(path, formats=_FORMATS) as image:
             _check_size(path, width=image.width, height=image.height)
-            return Picture(_to_rgb(path, image), _mpp_of(image))
+            return Picture(_to_rgb(path, image), _mpp_of(image), image.info.get("icc_profile"))
     except SlideError:
         raise
     except UnidentifiedImageError as error:
@@ -61,15 +60,8 @@ def decode_picture(path: Path) -> Picture:
             f"{path}: is no image that is understood (it starts with {_first_bytes(path)!r}); {_EXPECTED}, "
             "check what the file is"
         ) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
-
-
-def plausible_mpp(values: list[float]) -> float | None:
-    """Mean of the resolutions along x and y in um/px, or None where there is none that a scan can have."""
-    low, high = PLAUSIBLE_UM_PER_PX
-    known = [value for value in values if low <= value <= high]
-    return float(np.mean(known)) if known else None
 
 
 def over_white(rgba: UInt8[np.ndarray, "height width 4"]) -> UInt8[np.ndarray, "height width 3"]:
@@ -138,7 +130,7 @@ def _decode_with_tifffile(path: Path) -> UInt8[np.ndarray, "height width 3"]:
             pixels = page.asarray()
     except SlideError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
         raise SlideError(

@@ -11,10 +11,10 @@ from jaxtyping import Bool, UInt8
 from hardmil.config import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.geojson import Region
-from hardmil.geometry import first_known
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
 from hardmil.slides.outlines import inside
 from hardmil.slides.reader import SlideReader
+from hardmil.slides.resolution import find_resolution
 
 TissueRule = Literal["s-or-v", "s-and-v", "s", "v"]
 
@@ -62,13 +62,13 @@ def segment_tissue(
     Args:
         slide: An open slide.
         config: Which channels must agree, and the knobs of tissue.
-        mpp: Micrometres per level-0 px from the table of slides; the file's own where None.
+        mpp: Micrometres per level-0 px from the table of slides; who comes next, `find_resolution` says.
         regions: What is annotated on the slide; None where nobody did.
 
     Raises:
         SlideError: If the slide cannot be read, or a knob needs a resolution or annotations that it lacks.
     """
-    knobs, mpp = config.tissue, first_known(mpp, slide.mpp)
+    knobs, mpp = config.tissue, find_resolution(slide.scale, table=mpp, config=config).mpp
     edge_px = _thumbnail_edge_px(slide, um_per_px=knobs.um_per_px, mpp=mpp)
     rgb = slide.thumbnail(edge_px)
     downsample = max(1.0, max(slide.width_px, slide.height_px) / edge_px)

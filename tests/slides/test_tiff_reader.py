@@ -1,0 +1,257 @@
+"""OME-TIFF, QPTIFF, SVS and plain TIFF, made up: not square, two levels, another colour in each quadrant."""
+
+from pathlib import Path
+
+import numpy as np
+import openslide
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import ImageCms
+
+from hardmil.errors import SlideError
+from hardmil.slides.openslide_reader import OpenSlideReader
+from hardmil.slides.protocol import Level, SlideReader
+from hardmil.slides.reader import open_slide
+from hardmil.slides.tiff_reader import TiffReader
+
+RGB = np.zeros((200, 300, 3), np.uint8)
+RGB[:100, :150], RGB[:100, 150:] = (200, 60, 60), (60, 200, 60)
+RGB[100:, :150], RGB[100:, 150:] = (60, 60, 200), (200, 200, 60)
+RGB[::20] //= 2
+QPTIFF = (
+    '<?xml version="1.0" encoding="utf-8"?><PerkinElmer-QPI-ImageDescription><ImageType>{kind}</ImageType>'
+    "<Objective>20x</Objective><ScanProfile><PixelSizeMicrons>0.5</PixelSizeMicrons></ScanProfile>"
+    "</PerkinElmer-QPI-ImageDescription>"
+)
+APERIO = "Aperio Image Library v1\r\n300x200 [0,0 300x200] (64x64) JPEG/RGB Q=95|AppMag = 20|MPP = 0.5000"
+
+
+def write_ome(path: Path, **size: object) -> Path:
+    """The second level is a SubIFD, as the format has it."""
+    pixels = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, **size}
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        how = {"tile": (64, 64), "photometric": "rgb", "compression": "deflate"}
+        tiff.write(RGB, subifds=1, metadata={"axes": "YXS", **pixels}, **how)
+        tiff.write(RGB[::2, ::2], subfiletype=1, **how)
+    return path
+
+
+def write_qptiff(path: Path) -> Path:
+    with tifffile.TiffWriter(path) as tiff:
+        how = {"photometric": "rgb", "compression": "lzw", "metadata": None, "software": "PerkinElmer-QPI"}
+        tiff.write(RGB, tile=(64, 64), description=QPTIFF.format(kind="FullResolution"), **how)
+        tiff.write(RGB[::8, ::8], description=QPTIFF.format(kind="Thumbnail"), **how)
+        tiff.write(RGB[::2, ::2], tile=(64, 64), description=QPTIFF.format(kind="ReducedResolution"), **how)
+    return path
+
+
+def write_aperio(path: Path, *, compression: str = "deflate") -> Path:
+    with tifffile.TiffWriter(path) as tiff:
+        how = {"tile": (64, 64), "photometric": "rgb", "compression": compression, "metadata": None}
+        tiff.write(RGB, description=APERIO, **how)
+        tiff.write(RGB[::4, ::4], photometric="rgb", rowsperstrip=16, metadata=None, description=APERIO)
+        tiff.write(RGB[::2, ::2], description=APERIO, **how)
+    return path
+
+
+def write_stripped(path: Path, **options: object) -> Path:
+    resolution = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+    how = {"photometric": "rgb", "rowsperstrip": 16, "metadata": None, **resolution, **options}
+    tifffile.imwrite(path, RGB, **how)
+    return path
+
+
+def write_with_png(path: Path) -> Path:
+    """Tiles that OpenSlide refuses."""
+    with tifffile.TiffWriter(path) as tiff:
+        for level in (0, 1):
+            tiff.write(
+                RGB[:: level + 1, :: level + 1],
+                tile=(64, 64),
+                photometric="rgb",
+                compression="png",
+                subfiletype=level,
+                metadata=None,
+                resolution=(20_000 / (level + 1),) * 2,
+                resolutionunit="CENTIMETER",
+            )
+    return path
+
+
+def check_pixels(slide: SlideReader, *, n_levels: int) -> None:
+    whole = [Level(300, 200, 1.0), Level(150, 100, 2.0)]
+    assert slide.levels == tuple(whole[:n_levels])
+    assert slide.mpp == pytest.approx(0.5)
+    np.testing.assert_array_equal(slide.read(0, 0, 300, 200), RGB)
+    np.testing.assert_array_equal(slide.read(131, 87, 40, 30), RGB[87:117, 131:171])
+    if n_levels == 2:
+        np.testing.assert_array_equal(slide.read(130, 80, 40, 30, 1), RGB[::2, ::2][40:70, 65:105])
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "reader", "n_levels"),
+    [
+        ("a slide.ome.tif", write_ome, TiffReader, 2),
+        ("00012.qptiff", write_qptiff, TiffReader, 2),
+        ("größe.svs", write_aperio, OpenSlideReader, 2),
+        ("strips.tif", write_stripped, TiffReader, 1),
+        ("png.tif", write_with_png, TiffReader, 2),
+    ],
+)
+def test_pixels_levels_and_resolution_are_those_written(tmp_path: Path, name, write, reader, n_levels):
+    with open_slide(write(tmp_path / name)) as slide:
+        assert isinstance(slide, reader)
+        check_pixels(slide, n_levels=n_levels)
+
+
+def test_planes_apart_are_one_rgb(tmp_path: Path):
+    path = tmp_path / "planes.tif"
+    how = {"planarconfig": "separate", "rowsperstrip": 16, "photometric": "rgb", "metadata": None}
+    tifffile.imwrite(path, np.moveaxis(RGB, 2, 0), compression="lzw", **how)
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read(0, 0, 300, 200), RGB)
+
+
+@pytest.mark.parametrize(("photometric", "turned"), [("minisblack", False), ("miniswhite", True)])
+def test_grey_is_rgb(tmp_path: Path, photometric: str, turned: bool):
+    tifffile.imwrite(
+        tmp_path / "grey.tif", RGB[..., 0], photometric=photometric, rowsperstrip=16, metadata=None
+    )
+    with open_slide(tmp_path / "grey.tif") as slide:
+        found = slide.read(0, 0, 300, 200)
+    expected = 255 - RGB[..., 0] if turned else RGB[..., 0]
+    np.testing.assert_array_equal(found, np.repeat(expected[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("size", "unit", "mpp"), [(500.0, "nm", 0.5), (0.0005, "mm", 0.5), (0.5, "µm", 0.5), (0.5, "pixel", None)]
+)
+def test_ome_sizes_have_units(tmp_path: Path, size: float, unit: str, mpp: float | None):
+    sizes = {"PhysicalSizeX": size, "PhysicalSizeY": size}
+    units = {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
+    with open_slide(write_ome(tmp_path / "slide.ome.tif", **sizes, **units)) as slide:
+        assert slide.mpp == (None if mpp is None else pytest.approx(mpp))
+
+
+def test_power_of_the_objective_is_read(tmp_path: Path):
+    for path in (write_qptiff(tmp_path / "a.qptiff"), write_aperio(tmp_path / "a.svs")):
+        with open_slide(path) as slide:
+            assert slide.scale.power == 20
+
+
+@pytest.mark.parametrize(
+    ("pixels", "axes", "found"),
+    [
+        (np.zeros((4, 64, 96), np.uint16), "CYX", r"4 images \(4 C x 64 Y x 96 X\).*fluorescence"),
+        (np.zeros((5, 64, 96, 3), np.uint8), "ZYXS", r"5 images \(5 Z x 64 Y x 96 X x 3 S\)"),
+        (np.zeros((64, 96, 3), np.uint16), "YXS", r"holds uint16 pixels \(16 bits a channel\)"),
+    ],
+)
+def test_what_is_no_brightfield_rgb_is_refused(tmp_path: Path, pixels: np.ndarray, axes: str, found: str):
+    photometric = "rgb" if axes.endswith("S") else "minisblack"
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", pixels, metadata={"axes": axes}, photometric=photometric, ome=True
+    )
+    with pytest.raises(SlideError, match=rf"a\.ome\.tif: .*{found}.*export"):
+        open_slide(tmp_path / "a.ome.tif")
+
+
+def test_colour_profile_is_found(tmp_path: Path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    with open_slide(write_stripped(tmp_path / "icc.tif", iccprofile=profile)) as slide:
+        assert slide.icc_profile == profile
+
+
+def test_closed_slide_is_not_read(tmp_path: Path):
+    slide = open_slide(write_qptiff(tmp_path / "a.qptiff"))
+    slide.close()
+    slide.close()
+    with pytest.raises(SlideError, match="is closed; open it again"):
+        slide.read(0, 0, 5, 5)
+
+
+def whole_or_error(path: Path) -> np.ndarray | str:
+    try:
+        with open_slide(path) as slide:
+            return slide.read(0, 0, slide.width_px, slide.height_px)
+    except SlideError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.ome.tif", write_ome),
+        ("a.qptiff", write_qptiff),
+        ("a.svs", write_aperio),
+        ("a.tif", write_stripped),
+        ("png.tif", write_with_png),
+    ],
+)
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+@given(share=st.floats(0, 1))
+def test_every_cut_reads_right_or_is_named(tmp_path: Path, name: str, write, share: float):
+    """Never black holes, never another exception."""
+    path, cut = tmp_path / name, tmp_path / f"cut_{name}"
+    content = (path if path.exists() else write(path)).read_bytes()
+    cut.write_bytes(content[: int(len(content) * share)])
+    found = whole_or_error(cut)
+    if isinstance(found, str):
+        assert str(cut) in found
+    elif found.shape == RGB.shape:
+        np.testing.assert_array_equal(found, RGB)
+    else:
+        np.testing.assert_array_equal(found, RGB[::2, ::2])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000))
+def test_bytes_changed_anywhere_raise_nothing_but_our_error(tmp_path: Path, seed: int):
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "a.ome.tif"
+    content = bytearray((path if path.exists() else write_ome(path)).read_bytes())
+    for place in rng.integers(0, len(content), 8).tolist():
+        content[place] = int(rng.integers(256))
+    (tmp_path / "bad.ome.tif").write_bytes(content)
+    found = whole_or_error(tmp_path / "bad.ome.tif")
+    assert isinstance(found, np.ndarray) or "bad.ome.tif" in found
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "deflate", "lzw"])
+def test_decoded_by_ourselves_is_what_openslide_reads(tmp_path: Path, compression: str):
+    """JPEG of RGB with shared tables and without an APP14 marker, as Aperio writes it."""
+    path = write_aperio(tmp_path / "a.svs", compression=compression)
+    with open_slide(path) as slide, openslide.OpenSlide(path) as other:
+        assert isinstance(slide, OpenSlideReader)
+        assert set(slide._pages) == {0, 1}
+        for level, (width, height) in enumerate(other.level_dimensions):
+            expected = np.asarray(other.read_region((0, 0), level, (width, height)))[..., :3]
+            np.testing.assert_array_equal(slide.read(0, 0, width, height, level), expected)
+
+
+def test_real_aperio_slide_is_what_openslide_reads(data_dir: Path):
+    path = data_dir / "slides" / "CMU-1-Small-Region.svs"
+    with open_slide(path) as slide, openslide.OpenSlide(path) as other:
+        assert isinstance(slide, OpenSlideReader)
+        assert set(slide._pages) == {0}
+        expected = np.asarray(other.read_region((1900, 2700), 0, (320, 267)))[..., :3]
+        np.testing.assert_array_equal(slide.read(1900, 2700, 320, 267), expected)
+
+
+def test_tile_that_aperio_left_out_is_white(tmp_path: Path):
+    """A byte count of 0, as OpenSlide has it."""
+    path = write_aperio(tmp_path / "a.svs")
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        counts = list(tiff.pages.first.databytecounts)
+        tiff.pages.first.tags["TileByteCounts"].overwrite([*counts[:3], 0, *counts[4:]])
+    with open_slide(path) as slide:
+        found = slide.read(0, 0, 300, 200)
+    expected = RGB.copy()
+    expected[:64, 192:256] = 255
+    np.testing.assert_array_equal(found, expected)
