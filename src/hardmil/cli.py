@@ -37,6 +37,9 @@ DeviceName = Annotated[str | None, typer.Option("--device", help="auto, cpu, cud
 EngineName = Annotated[str, typer.Option("--engine", help="local, or ray for a cluster.")]
 Workers = Annotated[int, typer.Option(help="How many run side by side, each in a process of its own.")]
 Address = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray head; by default Ray is started here.")]
+OperatingPoint = Annotated[
+    str | None, typer.Option(help="What the threshold is for: sensitivity=0.95, fpr=0.05 or youden.")
+]
 MaxMinutes = Annotated[
     float, typer.Option(help="A slide that takes longer is set aside; 0 waits for ever.", min=0)
 ]
@@ -143,6 +146,7 @@ def encode(
 def train(
     study: StudyPath,
     overrides: Set = None,
+    operating_point: OperatingPoint = None,
     device: DeviceName = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -150,7 +154,8 @@ def train(
     """One deployable bundle from all slides: base, mine, retrain."""
     from hardmil.commands.train import train as run
 
-    _finish(run(study, overrides=overrides or (), device=device, quiet=quiet), as_json=as_json)
+    knobs = _knobs(overrides, operating_point=operating_point)
+    _finish(run(study, overrides=knobs, device=device, quiet=quiet), as_json=as_json)
 
 
 @app.command()
@@ -159,6 +164,7 @@ def evaluate(
     overrides: Set = None,
     name: Annotated[str, typer.Option(help="Folder of the run below runs/.")] = "main",
     only_folds: OnlyFolds = None,
+    operating_point: OperatingPoint = None,
     device: DeviceName = None,
     engine: EngineName = "local",
     workers: Workers = 1,
@@ -172,7 +178,7 @@ def evaluate(
 
     outcome = run(
         study,
-        overrides=overrides or (),
+        overrides=_knobs(overrides, operating_point=operating_point),
         name=name,
         only_folds=_numbers(only_folds),
         device=device,
@@ -301,10 +307,18 @@ def doctor(
     _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
 
 
-def _knobs(overrides: list[str] | None, *, mpp: float | None, icc: bool) -> list[str]:
-    """The overrides with what the two flags stand for."""
-    flags = [f"patches.mpp={mpp}"] if mpp is not None else []
-    return [*(overrides or []), *flags, *(["patches.icc=true"] if icc else [])]
+def _knobs(
+    overrides: list[str] | None,
+    *,
+    mpp: float | None = None,
+    icc: bool = False,
+    operating_point: str | None = None,
+) -> list[str]:
+    """The overrides with what flags stand for."""
+    flags = [f"patches.mpp={mpp}"] * (mpp is not None) + ["patches.icc=true"] * icc
+    if operating_point is not None:
+        flags.append(f"evaluation.operating_point={operating_point}")
+    return [*(overrides or []), *flags]
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

@@ -12,7 +12,7 @@ from tests.commands.conftest import Hardmil, draw_slide, quick, read_table, writ
 
 from hardmil.bags.bag import read_bag
 from hardmil.config import StudyConfig
-from hardmil.mil.bundle import load_bundle
+from hardmil.mil.bundle import load_bundle, read_card
 from hardmil.mil.inference import score_bags
 
 
@@ -234,3 +234,44 @@ def test_features_and_pixels_are_not_confused(hardmil: Hardmil, feature_study: P
     run = hardmil("encode", feature_study)
     assert run.code == 1
     assert "the study reads features from feats, so encode has nothing to do" in run.err
+
+
+@pytest.mark.parametrize("asked", ["sensitivity=0.9", "fpr=0.2", "youden"])
+def test_the_bundle_says_what_its_threshold_is_for_and_predict_uses_it(
+    hardmil: Hardmil, feature_study: Path, asked: str
+):
+    trained = hardmil("train", feature_study, "--operating-point", asked, "--json", *quick())
+    assert trained.code == 0, trained.err
+    card = read_card(feature_study / "bundle")
+    point, calibration = card.operating, card.calibration
+    assert point is not None
+    assert calibration is not None
+    assert (point.asked, point.threshold.value) == (asked, card.threshold)
+    assert (point.n_positive, point.n_negative) == (6, 6)
+    assert f"for {asked}: sensitivity" in trained.out
+    assert json.loads(trained.out.splitlines()[-1])["operating"]["asked"] == asked
+    run = hardmil(
+        *("predict", feature_study / "bundle", "--slides", feature_study / "slides.csv"),
+        *("--features", feature_study / "feats", "--output", feature_study / "said"),
+    )
+    assert run.code == 0, run.err
+    assert f"set for {asked}" in run.out
+    for row in read_table(feature_study / "said" / "predictions.csv"):
+        score = float(row["bag_score"])
+        assert row["op_prediction"] == row["prediction"] == str(int(score > card.threshold))
+        (chance,) = calibration.probabilities(np.array([score]))
+        assert float(row["prob_1"]) == pytest.approx(chance, abs=1e-7)
+
+
+def test_too_few_cases_leave_the_threshold_at_a_half_and_say_so(hardmil: Hardmil, feature_study: Path):
+    run = hardmil("train", feature_study, "--set", "evaluation.operating_folds=0", *quick())
+    assert run.code == 0, run.err
+    assert "threshold 0.5, not set on scores" in run.out
+    card = read_card(feature_study / "bundle")
+    assert (card.operating, card.calibration, card.threshold) == (None, None, 0.5)
+
+
+def test_an_operating_point_that_is_none_is_refused(hardmil: Hardmil, feature_study: Path):
+    run = hardmil("train", feature_study, "--operating-point", "specificity=0.9")
+    assert run.code == 1
+    assert "evaluation.operating_point: found 'specificity=0.9'" in run.err

@@ -23,7 +23,7 @@ from hardmil.files import write_atomically, write_run_record
 from hardmil.geojson import Region, square, write_regions
 from hardmil.jobs import run_jobs, write_failures
 from hardmil.metrics import binary_metrics
-from hardmil.mil.bundle import Bundle, load_bundle
+from hardmil.mil.bundle import Bundle, Card, load_bundle
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.training import find_device
 from hardmil.study.results import METRICS, prediction_columns, prediction_row, write_attention, write_rows
@@ -85,10 +85,7 @@ def predict(
         return bag, found
 
     done = run_jobs(score, asked.rows, name=slide_name, label="predicting", quiet=quiet)
-    rows = [
-        prediction_row(bag, found, classes=bundle.card.classes, threshold=bundle.card.threshold)
-        for bag, found in done.results.values()
-    ]
+    rows = [_row(bag, found, card=bundle.card) for bag, found in done.results.values()]
     write_rows(output / "predictions.csv", rows, columns=prediction_columns(bundle.card.classes))
     log = write_failures(output, done.failures)
     config = {"bundle": str(bundle_folder), "card": bundle.card.model_dump(mode="json")}
@@ -186,13 +183,30 @@ def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
     write_regions(path, regions, object_type="tile")
 
 
+def _row(bag: Bag, score: BagScore, *, card: Card) -> dict[str, object]:
+    """A row of predictions.csv: called at the operating point, with the calibrated probability."""
+    scores = np.array([score.bag_score])
+    chance = float(card.calibration.probabilities(scores)[0]) if card.calibration else None
+    op_threshold = card.threshold if card.operating else math.nan
+    return prediction_row(
+        bag,
+        score,
+        classes=card.classes,
+        threshold=card.threshold,
+        op_threshold=op_threshold,
+        probability=chance,
+    )
+
+
 def _summary(
     done: Sequence[tuple[Bag, BagScore]], *, bundle: Bundle, output: Path
 ) -> tuple[list[str], dict[str, object]]:
     threshold, classes = bundle.card.threshold, bundle.card.classes
     n_positive = sum(score.bag_score > threshold for _, score in done)
     table = output / "predictions.csv"
-    lines = [f"{count(len(done), 'slide')}, {n_positive} called {classes[1]} (score > {threshold}): {table}"]
+    asked = f", set for {bundle.card.operating.asked}" if bundle.card.operating else ""
+    called = f"{n_positive} called {classes[1]} (score > {threshold:.6g}{asked})"
+    lines = [f"{count(len(done), 'slide')}, {called}: {table}"]
     values: dict[str, object] = {"slides": len(done), "positive": n_positive, "predictions": str(table)}
     n_seen = len({bag.slide_id for bag, _ in done} & set(bundle.card.training_slides))
     if n_seen:

@@ -2,10 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
+
+from hardmil.bags.folds import Fold
 from hardmil.bags.made import made_in_common
 from hardmil.commands.cohort import study_cohort
 from hardmil.commands.outcome import Outcome
@@ -15,13 +19,22 @@ from hardmil.errors import BundleError
 from hardmil.files import write_run_record
 from hardmil.jobs import progress, write_failures
 from hardmil.mil.bundle import Bundle, Card, load_bundle, save_bundle
+from hardmil.mil.calibration import Calibration, fit_calibration
+from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mil.training import find_device
 from hardmil.mining.procedure import Mined, train_and_mine
 from hardmil.mining.verdicts import reviewer_digest
 from hardmil.study.arms import Arm, arm
 from hardmil.study.results import MINED, hard_negative_rows, write_rows
 from hardmil.study.trainer import CODE_VERSION, Trainer
-from hardmil.study.trial import Cohort, longest_training
+from hardmil.study.trial import (
+    Cohort,
+    Operating,
+    Trial,
+    longest_training,
+    operating_of,
+    out_of_fold_scores,
+)
 
 THRESHOLD = 0.5
 
@@ -45,10 +58,16 @@ def train(
         line = f"{folder} was trained under these knobs before; nothing to do"
         return Outcome([line], {"bundle": str(folder)}, found.failures)
     where = find_device(device or study.config.device, precision=chosen.model.training.precision)
-    total = longest_training(chosen, kind=found.bags[0].kind)
-    with progress(f"training {chosen.name}", total=total, quiet=quiet) as step:
+    operating = operating_of(study.config.evaluation)
+    n_folds = operating.n_folds if operating else 0
+    total = longest_training(chosen, kind=found.bags[0].kind, n_operating_folds=n_folds)
+    with (
+        progress(f"training {chosen.name}", total=total, quiet=quiet) as step,
+        TemporaryDirectory() as inner_models,
+    ):
         on_epoch: Callable[[int, float], None] = lambda epoch, loss: step()  # noqa: E731
-        trainer = Trainer(None, cohort.digest, where, on_epoch)
+        # Kept for a while, so that out-of-fold mining and the operating point share them.
+        trainer = Trainer(Path(inner_models), cohort.digest, where, on_epoch)
         mined = train_and_mine(
             found.bags,
             config=chosen.model,
@@ -57,7 +76,8 @@ def train(
             train=trainer.train,
             reviewer=cohort.reviewer(chosen, found.bags) if chosen.asks else None,
         )
-    card = _card(study, chosen, cohort=cohort, mined=mined, stands_for=stands_for)
+        decision = _decision(chosen, operating=operating, study=study, cohort=cohort, trainer=trainer)
+    card = _card(study, chosen, cohort=cohort, mined=mined, stands_for=stands_for, decision=decision)
     write_rows(folder / "hard_negatives.csv", hard_negative_rows(mined.pool), columns=MINED)
     save_bundle(folder, Bundle(mined.model, card))
     log = write_failures(folder, list(found.failures))
@@ -65,8 +85,34 @@ def train(
         "resolved": resolve_config(chosen.model, kind=found.bags[0].kind).model_dump(mode="json")
     }
     write_run_record(folder, "hardmil train", config=config, seed=study.config.seed, started=started)
-    outcome = _outcome(folder, chosen=chosen, cohort=cohort, mined=mined)
+    outcome = _outcome(folder, chosen=chosen, cohort=cohort, mined=mined, decision=decision)
     return replace(outcome, lines=[*found.notes, *outcome.lines], failures=found.failures, log=log)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How the bundle's score is to be used."""
+
+    operating: OperatingPoint
+    calibration: Calibration
+
+
+def _decision(
+    chosen: Arm, *, operating: Operating | None, study: Study, cohort: Cohort, trainer: Trainer
+) -> Decision | None:
+    """Set on scores of each slide by the arm trained without its case; None where cases are too few."""
+    everything = Fold(np.arange(len(cohort.bags)), np.zeros(0, dtype=np.int64))
+    trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
+    scores = out_of_fold_scores(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
+    if operating is None or scores is None:
+        return None
+    labels = cohort.labels
+    return Decision(
+        set_operating_point(
+            labels, scores, cases=cohort.cases, asked=operating.asked, seed=study.config.seed
+        ),
+        fit_calibration(labels, scores, method=operating.calibration),
+    )
 
 
 def _stands_for(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
@@ -76,7 +122,9 @@ def _stands_for(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
     classes = study.manifest.classes
     asked = reviewer_digest(cohort.verdicts) if chosen.asks else None
     seed = study.config.seed
-    return fingerprint([CODE_VERSION, model, mining, cut, classes, seed, cohort.digest, asked])
+    operating = operating_of(study.config.evaluation)
+    decided = operating.key() if operating else None
+    return fingerprint([CODE_VERSION, model, mining, cut, classes, seed, cohort.digest, asked, decided])
 
 
 def _is_trained(folder: Path, stands_for: str) -> bool:
@@ -86,7 +134,15 @@ def _is_trained(folder: Path, stands_for: str) -> bool:
         return False
 
 
-def _card(study: Study, chosen: Arm, *, cohort: Cohort, mined: Mined, stands_for: str) -> Card:
+def _card(
+    study: Study,
+    chosen: Arm,
+    *,
+    cohort: Cohort,
+    mined: Mined,
+    stands_for: str,
+    decision: Decision | None,
+) -> Card:
     negative, positive = study.manifest.classes
     made = made_in_common(bag.made for bag in cohort.bags)
     return Card(
@@ -94,7 +150,9 @@ def _card(study: Study, chosen: Arm, *, cohort: Cohort, mined: Mined, stands_for
         fingerprint=stands_for,
         arm=chosen.name,
         classes=(negative, positive),
-        threshold=THRESHOLD,
+        threshold=decision.operating.threshold.value if decision else THRESHOLD,
+        operating=decision.operating if decision else None,
+        calibration=decision.calibration if decision else None,
         instances=cohort.bags[0].kind,
         patches=study.config.patches if study.config.features is None else None,
         encode=study.config.encode,
@@ -107,18 +165,40 @@ def _card(study: Study, chosen: Arm, *, cohort: Cohort, mined: Mined, stands_for
     )
 
 
-def _outcome(folder: Path, *, chosen: Arm, cohort: Cohort, mined: Mined) -> Outcome:
+def _outcome(
+    folder: Path, *, chosen: Arm, cohort: Cohort, mined: Mined, decision: Decision | None
+) -> Outcome:
     positives = int(cohort.labels.sum())
     slides = f"{count(len(cohort.bags), 'slide')} ({positives} positive) of {len(set(cohort.cases))} cases"
-    lines = [f"trained {chosen.name} on {slides}", mining_line(chosen, mined), f"bundle: {folder}"]
+    lines = [f"trained {chosen.name} on {slides}", mining_line(chosen, mined)]
+    lines += [_decision_line(decision), f"bundle: {folder}"]
     values: dict[str, object] = {
         "bundle": str(folder),
         "arm": chosen.name,
         "slides": len(cohort.bags),
         "n_false_positive_bags": mined.n_false_positive_bags,
         "n_hard": len(mined.pool),
+        "operating": decision.operating.model_dump(mode="json") if decision else None,
     }
     return Outcome(lines, values)
+
+
+def _decision_line(decision: Decision | None) -> str:
+    """The threshold and what it is good for, in words."""
+    if decision is None:
+        return (
+            f"threshold {THRESHOLD}, not set on scores: evaluation.operating_folds is 0, or a class has "
+            "too few cases for it"
+        )
+    point = decision.operating
+    threshold, sensitivity, fpr = (
+        f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]"
+        for one in (point.threshold, point.sensitivity, point.fpr)
+    )
+    return (
+        f"threshold {threshold} for {point.asked}: sensitivity {sensitivity}, FPR {fpr}, out of fold, with "
+        f"95% intervals by case ({point.n_positive} positive, {point.n_negative} negative slides)"
+    )
 
 
 def mining_line(chosen: Arm, mined: Mined) -> str:

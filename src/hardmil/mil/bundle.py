@@ -17,7 +17,9 @@ from hardmil.bags.made import Made
 from hardmil.config import PIXELS, BagKind, CutConfig, ModelConfig, PatchConfig
 from hardmil.errors import BagError, BundleError, TableError
 from hardmil.files import read_json, write_atomically, write_json
+from hardmil.mil.calibration import Calibration
 from hardmil.mil.network import BagClassifier
+from hardmil.mil.operating import OperatingPoint
 
 FORMAT = 1
 
@@ -29,6 +31,8 @@ class Card(BaseModel):
     which a slide is called positive, `classes[1]`. `patches` is None where ready-made features were read;
     else `encode` says what becomes of a patch. `encoder` and `patch` are what the training bags said of the
     encoder that made them, with the digest of its weights, and of its patches; None where they did not.
+    `operating` says what the threshold is for, `calibration` how a score becomes a probability; both are None
+    where the study was too small to set them, and the threshold is 0.5 then.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +49,8 @@ class Card(BaseModel):
     encode_px: int | None = None
     encoder: str | None = None
     patch: str | None = None
+    operating: OperatingPoint | None = None
+    calibration: Calibration | None = None
     training_slides: tuple[str, ...]
     n_false_positive_bags: int
     n_hard: int
