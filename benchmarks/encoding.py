@@ -8,7 +8,6 @@ own that encodes a slide of so many megapixels, and one of about four times as m
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from memory import own_peak_mb
 
 from hardmil.bags.cutting import write_places
 from hardmil.bags.encoding import Files, encode_slides
@@ -81,7 +81,7 @@ def peak_mb(slide: Path, device: str, precision: str) -> float:
         "import sys; sys.path.insert(0, sys.argv[1]); import encoding; from pathlib import Path; "
         "e = encoding.encoder_of(encoding.CONFIG, device=sys.argv[3], precision=sys.argv[4]); "
         "encoding.encode_once(Path(sys.argv[2]), e); "
-        "print(encoding.resource.getrusage(encoding.resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "print(encoding.own_peak_mb())"
     )
     here = str(Path(__file__).parent)
     done = subprocess.run(
@@ -126,9 +126,7 @@ def main() -> None:
             small, large = (peak_mb(one, asked.device, asked.precision) for one in (slide, larger))
             print(f"peak memory: {small:.0f} MB, of a slide of {area:.0f} MP {large:.0f} MB")
         else:
-            print(
-                f"peak memory of all this: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
-            )
+            print(f"peak memory of all this: {own_peak_mb():.0f} MB")
 
 
 if __name__ == "__main__":

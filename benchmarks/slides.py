@@ -8,20 +8,24 @@ patch. Then the peak memory of reading 40 MP and 4,000 MP. Compare numbers withi
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 import openslide
 import tifffile
 from imagecodecs import jpeg_encode
+from memory import own_peak_mb
 
+from hardmil.bags.cutting import write_places
+from hardmil.bags.manifest import SlideRow
+from hardmil.config import PatchConfig
 from hardmil.slides.patches import PatchGrid, read_blocks
 from hardmil.slides.reader import open_slide
 
@@ -129,12 +133,17 @@ def speed_rows(path: Path, *, repeats: int) -> Iterator[str]:
         )
 
 
-def peak_mb(path: Path) -> float:
-    """Peak memory of a process that reads every patch of a slide and keeps none."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--peak", str(path)], check=True, capture_output=True, text=True
-    )
-    return float(done.stdout)
+def place(path: Path) -> None:
+    """What `hardmil patch` does with a slide, at 0.25 um/px."""
+    row = SlideRow("slide", "case", None, path, 0.25)
+    with TemporaryDirectory() as folder:
+        write_places(row, config=PatchConfig(size_px=PATCH_PX), path=Path(folder) / "places.h5")
+
+
+def peak_mb(path: Path, *, of: str) -> float:
+    """Peak memory of a process that reads every patch of a slide and keeps none, or that finds them."""
+    call = [sys.executable, __file__, "--peak", str(path), "--of", of]
+    return float(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
@@ -145,10 +154,14 @@ def main() -> None:
     parser.add_argument("--slide", type=Path, help="A real slide, tiled TIFF or SVS.")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--of", default="reading", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.peak is not None:
-        read_ours(asked.peak, threads=2)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        if asked.of == "placing":
+            place(asked.peak)
+        else:
+            read_ours(asked.peak, threads=2)
+        print(own_peak_mb())
         return
     asked.output.mkdir(parents=True, exist_ok=True)
     made = asked.output / "pyramid.tif"
@@ -159,12 +172,16 @@ def main() -> None:
     for path in filter(None, (made, asked.slide)):
         for row in speed_rows(path, repeats=asked.repeats):
             print(row, flush=True)
-    print("\n| slide | peak MB |\n|---|---|")
+    print("\n| slide | reading all patches, peak MB | placing them, peak MB |\n|---|---|---|")
     for name, (width, height) in SIZES_PX.items():
         path = asked.output / f"{width}x{height}.tif"
         if not path.exists():
             write_pyramid(path, width=width, height=height, n_levels=1, detail=0.0)
-        print(f"| {name} | {peak_mb(path):.0f} |", flush=True)
+        levels = asked.output / f"{width}x{height}-levels.tif"
+        if not levels.exists():
+            write_pyramid(levels, width=width, height=height, n_levels=6)
+        reading, placing = peak_mb(path, of="reading"), peak_mb(levels, of="placing")
+        print(f"| {name} | {reading:.0f} | {placing:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Level 0 is the slide's full resolution; positions are (x, y) from its top-left c
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 
 from hardmil.errors import SlideError
 
@@ -54,7 +54,7 @@ def grid_starts(extent_px: int, *, size_px: int, step_px: int) -> Int[np.ndarray
 
 
 def interpolate_rows(
-    table: Float[np.ndarray, "row column"], at: Float[np.ndarray, " line"]
+    table: Num[np.ndarray, "row column"], at: Float[np.ndarray, " line"]
 ) -> Float[np.ndarray, "line column"]:
     """Rows of a table at positions between its rows, linearly; positions outside take the nearest row."""
     at = np.clip(at, 0, len(table) - 1)

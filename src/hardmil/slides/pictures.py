@@ -148,6 +148,9 @@ def _check_complete(path: Path, *, offsets: tuple[int, ...], byte_counts: tuple[
 
 
 def _damaged(path: Path, reason: object) -> SlideError:
+    if isinstance(reason, LookupError):
+        # Its own text is the key alone.
+        reason = f"{type(reason).__name__}: {reason}"
     return SlideError(
         f"{path}: cannot be decoded ({reason}); the file is damaged, incomplete or compressed in an unknown "
         "way: copy it again or convert it"

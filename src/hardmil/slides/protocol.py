@@ -13,7 +13,7 @@ from hardmil.errors import SlideError
 from hardmil.geometry import best_level
 from hardmil.slides.resolution import Scale
 
-STRIP_PX = 16_000_000
+STRIP_PX = 4_000_000
 """Pixels read at once for a thumbnail, so that a slide of one huge level does not fill the memory."""
 
 
