@@ -184,6 +184,8 @@ def read_blocks(
                         _squares(pixels, corners[some] - origin, size_px=size), size_px=grid.size_px
                     )
                     yield some, patches if correct is None else correct(patches)
+            # Before the next column's, or both windows would be in memory at once.
+            del window, pixels
 
 
 def _groups(keys: Int64[np.ndarray, " item"]) -> Iterator[Int64[np.ndarray, " member"]]:
