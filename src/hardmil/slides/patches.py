@@ -1,8 +1,9 @@
 """Where the patches of a slide are, and their pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int, Int64, Num, UInt8
@@ -168,24 +169,29 @@ def read_blocks(
     cells = Cells.of(slide, level=index)
     corners = np.rint(grid.coords / cells.downsample).astype(np.int64)
     n_rows = max(1, BAND_PX // cells.height_px)
-    most = max(1, BLOCK_BYTES // (3 * grid.size_px**2))
     with ThreadPoolExecutor(threads) as pool:
         each = map if threads == 1 else pool.map
         for column in _groups(corners[:, 0] // (max(1, COLUMN_PX // cells.width_px) * cells.width_px)):
-            window = Window(
-                slide, cells=cells, corners=corners[column], size_px=size, n_rows=n_rows, each=each
+            # A window at a time: it goes with the call.
+            window = partial(
+                Window, slide, cells=cells, corners=corners[column], size_px=size, n_rows=n_rows, each=each
             )
-            for band in _groups(corners[column, 1] // (n_rows * cells.height_px)):
-                members = column[band]
-                pixels, origin = window.show(corners[members])
-                for start in range(0, len(members), most):
-                    some = members[start : start + most]
-                    patches = _resize(
-                        _squares(pixels, corners[some] - origin, size_px=size), size_px=grid.size_px
-                    )
-                    yield some, patches if correct is None else correct(patches)
-            # Before the next column's, or both windows would be in memory at once.
-            del window, pixels
+            for some, patches in _read_column(window, corners[column], height_px=n_rows * cells.height_px):
+                resized = _resize(patches, size_px=grid.size_px)
+                yield column[some], resized if correct is None else correct(resized)
+
+
+def _read_column(
+    window: Callable[[], Window], corners: Int64[np.ndarray, "patch 2"], *, height_px: int
+) -> Iterator[tuple[Int64[np.ndarray, " member"], UInt8[np.ndarray, "member size size 3"]]]:
+    """The patches of a column, band by band from the top, no more than fit into `BLOCK_BYTES` at once."""
+    shown = window()
+    most = max(1, BLOCK_BYTES // (3 * shown.size_px**2))
+    for band in _groups(corners[:, 1] // height_px):
+        pixels, origin = shown.show(corners[band])
+        for start in range(0, len(band), most):
+            some = band[start : start + most]
+            yield some, _squares(pixels, corners[some] - origin, size_px=shown.size_px)
 
 
 def _groups(keys: Int64[np.ndarray, " item"]) -> Iterator[Int64[np.ndarray, " member"]]:

@@ -61,7 +61,7 @@ class Window:
         n_rows += -(-(size_px - 1) // cells.height_px)
         shape = (n_rows * cells.height_px, self._needed.shape[1] * cells.width_px, 3)
         self._pixels = np.empty(shape, np.uint8)
-        self._slide, self._cells, self._size_px, self._each = slide, cells, size_px, each
+        self._slide, self._cells, self.size_px, self._each = slide, cells, size_px, each
         self._top = self._bottom = 0
 
     def show(
@@ -76,7 +76,7 @@ class Window:
         """
         height = self._cells.height_px
         top = int(corners[:, 1].min()) // height - int(self._first[1])
-        bottom = (int(corners[:, 1].max()) + self._size_px - 1) // height - int(self._first[1]) + 1
+        bottom = (int(corners[:, 1].max()) + self.size_px - 1) // height - int(self._first[1]) + 1
         kept = max(0, self._bottom - top)
         if kept:
             start = (top - self._top) * height
