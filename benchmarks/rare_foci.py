@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hardmil.bags.bag import Bag
+from hardmil.commands.demo import AS_DRAWN
 from hardmil.commands.encode import encode
 from hardmil.commands.evaluate import evaluate
 from hardmil.commands.statistics_tables import difference_cell
@@ -73,7 +74,7 @@ def rare_config(seed: int) -> StudyConfig:
         seed=seed,
         positive=POSITIVE,
         encode="efficientnet-lite0",
-        patches=PatchConfig(size_px=40, overlap_px=10, um_per_px=0.8, equalise="none"),
+        patches=PatchConfig(size_px=40, overlap_px=10, um_per_px=0.8, equalise="none", tissue=AS_DRAWN),
         training=TrainingConfig(epochs=30, lr=3e-3, max_instances=128),
         evaluation=EvaluationConfig(arms=ARMS, folds=3, operating_folds=0),
     )

@@ -13,6 +13,7 @@ from hardmil.config import (
     NetworkConfig,
     PatchConfig,
     StudyConfig,
+    TissueConfig,
     TrainingConfig,
 )
 from hardmil.config_file import FILE_NAME, commented_yaml
@@ -21,6 +22,8 @@ from hardmil.jobs import progress
 from hardmil.slides.phantom import write_cohort
 
 N_TRAIN, N_TEST = 24, 16
+# Made-up slides have neither dust nor cracks; their small holes are fat and vessels.
+AS_DRAWN = TissueConfig(min_area_um2=0, max_hole_um2=0)
 
 
 def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
@@ -52,7 +55,7 @@ def demo_config(seed: int) -> StudyConfig:
     return StudyConfig(
         seed=seed,
         positive="positive",
-        patches=PatchConfig(size_px=32, um_per_px=1.0, equalise="none"),
+        patches=PatchConfig(size_px=32, um_per_px=1.0, equalise="none", tissue=AS_DRAWN),
         network=NetworkConfig(embedding_dim=128),
         training=TrainingConfig(epochs=12, lr=5e-4, max_instances=64),
         mining=MiningConfig(inner_folds=3),
