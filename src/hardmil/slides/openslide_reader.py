@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from hardmil.errors import SlideError
 from hardmil.slides.pictures import DAMAGE, over_white
 from hardmil.slides.protocol import Level, check_rectangle, damaged, read_thumbnail
-from hardmil.slides.resolution import Scale
+from hardmil.slides.resolution import Scale, positive
 from hardmil.slides.tiff_tiles import TiledPage, is_complete, why_not
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class OpenSlideReader:
         self.width_px, self.height_px = self._slide.dimensions
         properties = self._slide.properties
         self.scale = Scale(
-            _number(properties, "openslide.mpp-x"),
-            _number(properties, "openslide.mpp-y"),
-            _number(properties, "openslide.objective-power"),
+            positive(properties.get("openslide.mpp-x")),
+            positive(properties.get("openslide.mpp-y")),
+            positive(properties.get("openslide.objective-power")),
         )
         self.mpp = self.scale.mpp
         self.image_type = properties.get("dicom.ImageType[3]")
@@ -115,18 +115,9 @@ class OpenSlideReader:
         self.close()
 
 
-def _number(properties: Mapping[str, str], name: str) -> float | None:
-    """A property that is there and is a number above 0; scanners also write "" and "unknown"."""
-    try:
-        value = float(properties.get(name, ""))
-    except ValueError:
-        return None
-    return value if 0 < value < float("inf") else None
-
-
 def _tile_px(properties: Mapping[str, str], level: int) -> tuple[int, int]:
     width, height = (
-        _number(properties, f"openslide.level[{level}].tile-{edge}") for edge in ("width", "height")
+        positive(properties.get(f"openslide.level[{level}].tile-{edge}")) for edge in ("width", "height")
     )
     return (int(width), int(height)) if width and height else (512, 512)
 

@@ -62,6 +62,15 @@ class Resolution:
     source: Source | None
 
 
+def positive(text: str | None) -> float | None:
+    """A number above 0 as a file states it; None where it is "", "unknown" or none such."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 < value < float("inf") else None
+
+
 def plausible_mpp(values: list[float]) -> float | None:
     """Mean of the resolutions along x and y in um/px, or None where there is none that a scan can have."""
     low, high = PLAUSIBLE_UM_PER_PX

@@ -17,7 +17,7 @@ from hardmil.geometry import SAME_SCALE
 from hardmil.slides.picture_slide import PictureSlide
 from hardmil.slides.pictures import DAMAGE, decode_picture
 from hardmil.slides.protocol import Level, SlideReader, check_rectangle, damaged, read_thumbnail
-from hardmil.slides.resolution import Scale
+from hardmil.slides.resolution import Scale, positive
 from hardmil.slides.tiff_tiles import TiledPage, is_complete, why_not
 
 _UM_OF = {
@@ -169,12 +169,12 @@ def _ome_scale(xml: str) -> Scale:
     named = {node.tag.rpartition("}")[2]: node for node in reversed(list(root.iter()))}
     pixels, objective = named.get("Pixels"), named.get("Objective")
     sizes = [_physical_size(pixels, axis) if pixels is not None else None for axis in "XY"]
-    power = _positive(objective.get("NominalMagnification")) if objective is not None else None
+    power = positive(objective.get("NominalMagnification")) if objective is not None else None
     return Scale(sizes[0], sizes[1], power)
 
 
 def _physical_size(pixels: ElementTree.Element, axis: str) -> float | None:
-    size = _positive(pixels.get(f"PhysicalSize{axis}"))
+    size = positive(pixels.get(f"PhysicalSize{axis}"))
     um = _UM_OF.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
     return size * um if size is not None and um is not None else None
 
@@ -187,8 +187,8 @@ def _qptiff_scale(page: tifffile.TiffPage) -> Scale:
         return _tag_scale(page)
     text = {node.tag: node.text for node in root.iter()}
     tags = _tag_scale(page)
-    size = _positive(text.get("PixelSizeMicrons"))
-    power = _positive((text.get("Magnification") or text.get("Objective") or "").strip().rstrip("xX"))
+    size = positive(text.get("PixelSizeMicrons"))
+    power = positive((text.get("Magnification") or text.get("Objective") or "").strip().rstrip("xX"))
     return Scale(size or tags.mpp_x, size or tags.mpp_y, power)
 
 
@@ -200,14 +200,6 @@ def _tag_scale(page: tifffile.TiffPage) -> Scale:
         numerator, denominator = page.tags.valueof(code, (0, 1))
         sizes.append(um * denominator / numerator if um and numerator and denominator else None)
     return Scale(sizes[0], sizes[1])
-
-
-def _positive(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if 0 < value < float("inf") else None
 
 
 @contextmanager
