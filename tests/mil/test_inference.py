@@ -39,6 +39,26 @@ def test_scores_are_what_the_network_says(shape: tuple[int, ...]):
         assert score.attention.sum() == pytest.approx(1, abs=1e-6)
 
 
+KINDS = ("adaptive-attention", "attention", "gated-attention", "mean", "max", "noisy-and", "quantile")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_contributions_and_bias_add_up_to_the_logit(kind: str):
+    torch.manual_seed(0)
+    config = {"network": {"embedding_dim": 8, "dropout": 0.5}, "pooling": {"kind": kind, "lam": 0.3}}
+    model = resolve_config(ModelConfig.model_validate(config), kind="features")
+    network = BagClassifier(model, instance_shape=(4,))
+    for score in score_bags(network, _bags((4,))):
+        if kind in ("noisy-and", "quantile"):
+            assert score.contribution is None
+            continue
+        assert score.contribution is not None
+        logit = np.log(score.bag_score) - np.log1p(-score.bag_score)
+        assert score.contribution.sum() + score.bias == pytest.approx(logit, abs=1e-5)
+        speaks_for = np.sign(score.instance_logit - score.bias)
+        assert (np.sign(score.contribution) * speaks_for >= 0).all()
+
+
 @SHAPES
 def test_chunks_give_what_the_whole_gives(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
     network, bags = _network(shape), _bags(shape)

@@ -30,7 +30,7 @@ def _batch(bags: Bags) -> tuple[PackedBatch, torch.Tensor]:
 
 def _output(bag_logit: list[float], instance_logit: torch.Tensor) -> BagOutput:
     same = torch.zeros_like(instance_logit)
-    return BagOutput(torch.tensor(bag_logit), same, same, instance_logit)
+    return BagOutput(torch.tensor(bag_logit), same, same, instance_logit, same)
 
 
 def _softplus(t: float) -> float:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -5,15 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import colormaps
 
+from hardmil.errors import ConfigError
 from hardmil.geojson import Region, square
 from hardmil.report.drawing import length_text, png_bytes, resized, scale_bar_um
 from hardmil.report.heatmap import (
     COLOUR_MAP,
     OPACITY,
+    SIGNED_COLOUR_MAP,
+    Of,
+    Scale,
     SlideAttention,
     attention_figure,
     attention_overlay,
     attention_ranks,
+    shades_of,
 )
 
 TISSUE = (230, 170, 200)
@@ -39,7 +46,8 @@ def test_each_patch_has_its_colour_at_its_place_and_the_rest_stays_tissue():
         for row in range(y, y + 8):
             for column in range(x, x + 8):
                 expected[row, column] = _blend(rank)
-    np.testing.assert_array_equal(_overlay(), expected)
+    np.testing.assert_allclose(_overlay().astype(int), expected.astype(int), atol=1)
+    assert ((_overlay() == TISSUE).all(axis=2) == (expected == TISSUE).all(axis=2)).all()
 
 
 def test_the_hottest_cell_lies_where_it_was_planted():
@@ -82,6 +90,39 @@ def test_ranks_are_those_of_a_plain_loop(values: list[float]):
 def test_ranks_of_one_patch_and_of_flat_attention():
     assert attention_ranks(np.array([1.0])).tolist() == [0.5]
     assert attention_ranks(np.array([0.25, 0.25, 0.25, 0.25])).tolist() == [0.5] * 4
+
+
+SIGNED = SlideAttention("s", "tumour", 0.75, COORDS, 64, ATTENTION, contribution=np.array([0.2, -0.8, 0.0]))
+
+
+def test_shades_by_rank_and_raw():
+    def shades(of: Of, scale: Scale) -> list[float]:
+        return shades_of(SIGNED, of=of, scale=scale).tolist()
+
+    assert shades("attention", "rank") == [1.0, 0.5, 0.0]
+    assert shades("attention", "raw") == pytest.approx([1.0, 2 / 7, 1 / 7])
+    assert shades("contribution", "raw") == pytest.approx([0.625, 0.0, 0.5])
+    assert shades("contribution", "rank") == pytest.approx([0.75, 0.0, 0.5])
+
+
+def test_a_pooling_without_contributions_is_refused():
+    with pytest.raises(ConfigError, match=r"no sum over instances.*draw its attention"):
+        shades_of(replace(SIGNED, contribution=None), of="contribution", scale="raw")
+
+
+def test_contributions_are_coloured_by_the_class_they_speak_for():
+    png = attention_figure(SIGNED, thumbnail=THUMBNAIL, downsample=8.0, of="contribution", scale="raw")
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
+
+    def place(shade: float) -> tuple[int, int]:
+        colour = np.array(colormaps[SIGNED_COLOUR_MAP](shade)[:3]) * 255
+        blend = OPACITY * colour + (1 - OPACITY) * np.array(TISSUE)
+        rows, columns = np.nonzero(np.abs(image.astype(int) - blend).max(axis=2) <= 2)
+        return int(np.median(rows)), int(np.median(columns))
+
+    against, towards = place(0.0), place(0.625)
+    assert against[0] > towards[0]  # planted at y 320 and y 64
+    assert against[1] < towards[1]  # at x 64 and x 640
 
 
 def _figure(**changed: object) -> np.ndarray:

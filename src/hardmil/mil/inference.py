@@ -21,11 +21,17 @@ CHUNK = 4096
 
 @dataclass(frozen=True, eq=False)
 class BagScore:
-    """What a model says of one bag."""
+    """What a model says of one bag.
+
+    `contribution` is what each instance adds to the bag's logit, below 0 if it speaks for the negative class:
+    their sum and `bias` are the logit. None for a pooling whose logit is no such sum (noisy-and, quantile).
+    """
 
     bag_score: float
     attention: Float[np.ndarray, " instance"]
     instance_logit: Float[np.ndarray, " instance"]
+    contribution: Float[np.ndarray, " instance"] | None = None
+    bias: float = 0.0
 
 
 @torch.inference_mode()
@@ -47,11 +53,15 @@ def _score(network: BagClassifier, bag: Bag) -> BagScore:
     device = embeddings.device
     offsets = torch.tensor([0, len(bag)], device=device)
     output = network.pool(PackedBatch(embeddings, offsets, labels=torch.zeros(1, device=device)))
+    bias = network.classify.bias.detach()
+    contribution = None if output.weights is None else output.weights * (output.instance_logit - bias)
     return BagScore(
         # in float64: float32 calls every logit above 17 a score of 1, and ties them
         bag_score=output.bag_logit.double().sigmoid().item(),
         attention=output.attention.cpu().numpy(),
         instance_logit=output.instance_logit.cpu().numpy(),
+        contribution=None if contribution is None else contribution.cpu().numpy(),
+        bias=bias.item(),
     )
 
 

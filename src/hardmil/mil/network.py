@@ -13,6 +13,7 @@ from hardmil.bags.batches import PackedBatch
 from hardmil.config import ModelConfig
 from hardmil.errors import BagError
 from hardmil.mil.pooling import (
+    ADDING_KINDS,
     ATTENTION_KINDS,
     AttentionLayer,
     LogitPooling,
@@ -26,12 +27,17 @@ SMALLEST_PATCH_PX, LARGEST_PATCH_PX = 24, 48
 
 @dataclass(frozen=True, eq=False)
 class BagOutput:
-    """What a bag classifier says of a packed batch, all in float32."""
+    """What a bag classifier says of a packed batch, all in float32.
+
+    `weights` are those with which the instance logits add up to the bag's: attention, less what Eq. 2 takes
+    from it; None for a pooling that does more than add.
+    """
 
     bag_logit: Float[Tensor, " bag"]
     attention_logit: Float[Tensor, " instance"]
     attention: Float[Tensor, " instance"]
     instance_logit: Float[Tensor, " instance"]
+    weights: Float[Tensor, " instance"] | None
 
 
 class PatchNetwork(nn.Module):
@@ -153,6 +159,7 @@ class BagClassifier(nn.Module):
                 attention_logit=attention_logit,
                 attention=attention,
                 instance_logit=self.classify(embeddings).squeeze(1),
+                weights=weights,
             )
 
     def _pool_logits(self, instance_logit: Float[Tensor, " instance"], batch: PackedBatch) -> BagOutput:
@@ -160,7 +167,8 @@ class BagClassifier(nn.Module):
             raise TypeError("a network without attention has a pooling of logits")
         bag_logit, attention = self.pool_logits(instance_logit, bag_index=batch.bag_index, sizes=batch.sizes)
         # The log is an attention logit: its softmax is the attention again.
-        return BagOutput(bag_logit, attention.log(), attention, instance_logit)
+        weights = attention if self.config.pooling.kind in ADDING_KINDS else None
+        return BagOutput(bag_logit, attention.log(), attention, instance_logit, weights)
 
     def _weights(self, attention: Tensor, batch: PackedBatch) -> Tensor:
         pooling = self.config.pooling

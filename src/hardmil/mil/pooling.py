@@ -15,6 +15,8 @@ from hardmil.config import PoolingConfig
 # n * w is 1 for every instance of a flat bag; rounding must not make half of them pseudo-negative.
 FLAT_TOLERANCE = 1e-6
 ATTENTION_KINDS = ("adaptive-attention", "attention", "gated-attention")
+ADDING_KINDS = ("mean", "max")
+"""Without attention, and yet the bag logit is a weighted sum of the instance logits."""
 STEEPNESS = 10.0
 """Of noisy-and: a in Kraus et al. 2016."""
 N_QUANTILES = 16
