@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,6 +43,9 @@ OperatingPoint = Annotated[
 MaxMinutes = Annotated[
     float, typer.Option(help="A slide that takes longer is set aside; 0 waits for ever.", min=0)
 ]
+CaseScore = Literal["pooled", "max", "mean"]
+HeatmapOf = Literal["attention", "contribution"]
+HeatmapScale = Literal["rank", "raw"]
 OnlyFolds = Annotated[str | None, typer.Option(help="Run these folds alone, e.g. 0,1.")]
 
 
@@ -212,13 +215,20 @@ def predict(
     features: Annotated[Path | None, typer.Option(help="Folder of TRIDENT or CLAM features.")] = None,
     output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predictions"),
     mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel, where files do not say.")] = None,
+    case_score: Annotated[
+        CaseScore, typer.Option(help="Of a case of several slides: all patches as one bag, or of scores.")
+    ] = "pooled",
     heatmaps: Annotated[bool, typer.Option(help="Draw a heat map of each slide.")] = True,
+    heatmap_of: Annotated[HeatmapOf, typer.Option(help="What it shows.")] = "attention",
+    heatmap_scale: Annotated[HeatmapScale, typer.Option(help="By rank, or raw.")] = "rank",
+    ome_tiff: Annotated[bool, typer.Option(help="Heat maps as OME-TIFF too, to lay over the slide.")] = False,
     device: DeviceName = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Scores, heat maps and GeoJSON of new slides; with labels in the table, the metrics too."""
     from hardmil.commands.predict import predict as run
+    from hardmil.commands.predict_files import Pictures
 
     outcome = run(
         bundle,
@@ -227,7 +237,8 @@ def predict(
         features=features,
         output=output,
         mpp=mpp,
-        heatmaps=heatmaps,
+        case_score=case_score,
+        pictures=Pictures(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff),
         device=device,
         quiet=quiet,
     )

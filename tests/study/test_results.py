@@ -86,7 +86,7 @@ def _score(value: float, n: int = 3) -> BagScore:
 
 @pytest.mark.parametrize(("value", "prediction"), [(0.75, "tumour"), (0.5, "normal"), (0.25, "normal")])
 def test_predictions_speak_of_classes(value: float, prediction: str):
-    row = prediction_row(_bag("s1", 1), _score(value), classes=("normal", "tumour"))
+    row = prediction_row(_bag("s1", 1), value, classes=("normal", "tumour"))
     assert row == {
         "slide_id": "s1",
         "case_id": "c1",
@@ -101,15 +101,15 @@ def test_predictions_speak_of_classes(value: float, prediction: str):
 
 
 def test_predictions_of_slides_without_a_label_and_with_another_threshold():
-    row = prediction_row(_bag("s1", -1), _score(0.3), classes=("normal", "tumour"), threshold=0.2)
+    row = prediction_row(_bag("s1", -1), 0.3, classes=("normal", "tumour"), threshold=0.2)
     assert (row["label"], row["prediction"]) == ("", "tumour")
 
 
 def test_the_operating_point_has_a_column_of_its_own():
     bag, classes = _bag("s1", 1), ("normal", "tumour")
-    row = prediction_row(bag, _score(0.3), classes=classes, op_threshold=0.2)
+    row = prediction_row(bag, 0.3, classes=classes, op_threshold=0.2)
     assert (row["prediction"], row["op_prediction"]) == ("normal", "tumour")
-    row = prediction_row(bag, _score(0.2), classes=classes, op_threshold=0.2)
+    row = prediction_row(bag, 0.2, classes=classes, op_threshold=0.2)
     assert row["op_prediction"] == "normal"
 
 

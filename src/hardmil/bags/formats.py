@@ -78,14 +78,18 @@ def read_bags(
 
 def notes_on(bags: Iterable[Bag], *, empty: Sequence[str] = ()) -> list[str]:
     """What a user should know of bags that were read: slides without a patch, or without known places."""
-    placeless = [bag.slide_id for bag in bags if bag.size_level0_px == 0]
     notes = [f"note: no patch in the bag of {_named(empty)}: left out"] if empty else []
-    if placeless:
-        notes.append(
-            f"note: where the patches lie is not known of {_named(placeless)}, so no heat map shows them: a "
-            ".pt holds no places, and STAMP's need the slide's mpp, which the column mpp can give"
-        )
-    return notes
+    return notes + note_placeless([bag.slide_id for bag in bags if bag.size_level0_px == 0])
+
+
+def note_placeless(slide_ids: Sequence[str]) -> list[str]:
+    """What a user should know of slides without known places; nothing if there are none."""
+    if not slide_ids:
+        return []
+    return [
+        f"note: where the patches lie is not known of {_named(slide_ids)}, so no heat map shows them: a "
+        ".pt holds no places, and STAMP's need the slide's mpp, which the column mpp can give"
+    ]
 
 
 def _named(slide_ids: Sequence[str]) -> str:

@@ -1,8 +1,9 @@
-"""`hardmil predict BUNDLE SLIDE...`: scores, heat maps and GeoJSON of new slides."""
+"""`hardmil predict BUNDLE SLIDE...`: scores, heat maps and GeoJSON of new slides and their cases."""
 
 import math
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,22 +12,34 @@ import numpy as np
 from hardmil.bags.bag import Bag
 from hardmil.bags.cutting import cut_bag
 from hardmil.bags.encoder import PatchEncoder, encoder_notes
-from hardmil.bags.formats import find_feature_file, notes_on, read_features
+from hardmil.bags.formats import find_feature_file, note_placeless, read_features
 from hardmil.bags.manifest import SlideRow, read_manifest
 from hardmil.commands.encode import encoder_of
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.report_page import heatmap_png
+from hardmil.commands.predict_cases import (
+    DIAGNOSTICS,
+    Cases,
+    CaseScore,
+    Scored,
+    case_columns,
+    diagnosis_rows,
+    scored,
+    slide_columns,
+)
+from hardmil.commands.predict_files import Pictures, write_slide_files
 from hardmil.commands.study_folder import count, slide_name
 from hardmil.config import CutConfig
 from hardmil.errors import ConfigError, TableError
-from hardmil.files import write_atomically, write_run_record
-from hardmil.geojson import Region, square, write_regions
+from hardmil.files import write_run_record
 from hardmil.jobs import run_jobs, write_failures
 from hardmil.metrics import binary_metrics
-from hardmil.mil.bundle import Bundle, Card, load_bundle
-from hardmil.mil.inference import BagScore, score_bags
+from hardmil.mil.bundle import Bundle, load_bundle
+from hardmil.mil.inference import score_bags
 from hardmil.mil.training import find_device
-from hardmil.study.results import METRICS, prediction_columns, prediction_row, write_attention, write_rows
+from hardmil.study.results import METRICS, write_rows
+
+MOST_WARNINGS = 5
+ATTENTION_BY_RANK = Pictures()
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +61,12 @@ def predict(
     features: Path | None = None,
     output: Path = Path("predictions"),
     mpp: float | None = None,
-    heatmaps: bool = True,
+    case_score: CaseScore = "pooled",
+    pictures: Pictures = ATTENTION_BY_RANK,
     device: str | None = None,
     quiet: bool = False,
 ) -> Outcome:
-    """Score slides never seen; with labels in the table, the metrics too.
+    """Score slides never seen, and their cases; with labels in the table, the metrics too.
 
     Raises:
         BundleError: If the folder is no bundle of this version.
@@ -63,35 +77,40 @@ def predict(
     asked = _asked(bundle, slides=slides, table=table, features=features, mpp=mpp)
     if bundle.cut is not None:
         asked = replace(asked, encoder=_encoder(bundle, bundle.cut, bundle_folder, device=device or "auto"))
+    cases = Cases(bundle, how=case_score)
 
-    def score(row: SlideRow) -> tuple[Bag, BagScore]:
+    def score(row: SlideRow) -> Scored:
         bag = bundle.check(_bag(row, bundle=bundle, asked=asked))
         found = score_bags(bundle.network, [bag])[0]
-        write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[found])
-        if bag.size_level0_px > 0:
-            _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, found)
-        if heatmaps and row.path is not None and row.path.exists() and bag.size_level0_px > 0:
-            png = heatmap_png(
-                bag,
-                path=row.path,
-                attention=found.attention,
-                bag_score=found.bag_score,
-                label=row.label,
-                mpp=row.mpp,
-                fallback_mpp=asked.mpp,
-            )
-            with write_atomically(output / "heatmaps" / f"{row.slide_id}.png") as draft:
-                draft.write_bytes(png)
-        return bag, found
+        write_slide_files(
+            output,
+            row,
+            bag=bag,
+            score=found,
+            classes=bundle.card.classes,
+            pictures=pictures,
+            fallback_mpp=asked.mpp,
+        )
+        one = scored(bag, found, card=bundle.card)
+        cases.add(bag, one)
+        return one
 
-    done = run_jobs(score, asked.rows, name=slide_name, label="predicting", quiet=quiet)
-    rows = [_row(bag, found, card=bundle.card) for bag, found in done.results.values()]
-    write_rows(output / "predictions.csv", rows, columns=prediction_columns(bundle.card.classes))
+    by_case = sorted(asked.rows, key=lambda row: row.case_id)
+    done = run_jobs(score, by_case, name=slide_name, label="predicting", quiet=quiet)
+    slides_done = [done.results[row.slide_id] for row in asked.rows if row.slide_id in done.results]
+    rows = [one.row for one in slides_done]
+    write_rows(output / "predictions.csv", rows, columns=slide_columns(bundle.card))
+    case_rows = cases.rows(failed=[row.case_id for row in asked.rows if row.slide_id not in done.results])
+    write_rows(output / "predictions_by_case.csv", case_rows, columns=case_columns(bundle.card))
+    write_rows(output / "diagnostics.csv", diagnosis_rows(slides_done), columns=DIAGNOSTICS)
     log = write_failures(output, done.failures)
     config = {"bundle": str(bundle_folder), "card": bundle.card.model_dump(mode="json")}
     write_run_record(output, "hardmil predict", config=config, seed=None, started=started)
-    lines, values = _summary(list(done.results.values()), bundle=bundle, output=output)
-    lines += notes_on(bag for bag, _ in done.results.values())
+    lines, values = _summary(slides_done, bundle=bundle, output=output)
+    lines += _case_lines(case_rows, n_slides=len(slides_done), how=case_score) + _warning_lines(
+        slides_done, output=output
+    )
+    lines += note_placeless([one.slide_id for one in slides_done if not one.has_places])
     if bundle.cut is not None and asked.encoder is not None:
         lines += encoder_notes(bundle.cut, asked.encoder)
     return Outcome(lines, values, done.failures, log)
@@ -170,49 +189,19 @@ def _bag(row: SlideRow, *, bundle: Bundle, asked: Asked) -> Bag:
     return cut_bag(row, config=bundle.card.patches, label=label, mpp=asked.mpp, encoder=asked.encoder)
 
 
-def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
-    """Every patch as a tile of QuPath, with its attention and its instance logit."""
-    regions = [
-        Region(
-            square(int(x), int(y), size=bag.size_level0_px),
-            name="patch",
-            measurements={"attention": float(a), "instance_logit": float(s)},
-        )
-        for (x, y), a, s in zip(bag.coords, score.attention, score.instance_logit, strict=True)
-    ]
-    write_regions(path, regions, object_type="tile")
-
-
-def _row(bag: Bag, score: BagScore, *, card: Card) -> dict[str, object]:
-    """A row of predictions.csv: called at the operating point, with the calibrated probability."""
-    scores = np.array([score.bag_score])
-    chance = float(card.calibration.probabilities(scores)[0]) if card.calibration else None
-    op_threshold = card.threshold if card.operating else math.nan
-    return prediction_row(
-        bag,
-        score,
-        classes=card.classes,
-        threshold=card.threshold,
-        op_threshold=op_threshold,
-        probability=chance,
-    )
-
-
-def _summary(
-    done: Sequence[tuple[Bag, BagScore]], *, bundle: Bundle, output: Path
-) -> tuple[list[str], dict[str, object]]:
+def _summary(done: Sequence[Scored], *, bundle: Bundle, output: Path) -> tuple[list[str], dict[str, object]]:
     threshold, classes = bundle.card.threshold, bundle.card.classes
-    n_positive = sum(score.bag_score > threshold for _, score in done)
+    n_positive = sum(one.bag_score > threshold for one in done)
     table = output / "predictions.csv"
     asked = f", set for {bundle.card.operating.asked}" if bundle.card.operating else ""
     called = f"{n_positive} called {classes[1]} (score > {threshold:.6g}{asked})"
     lines = [f"{count(len(done), 'slide')}, {called}: {table}"]
     values: dict[str, object] = {"slides": len(done), "positive": n_positive, "predictions": str(table)}
-    n_seen = len({bag.slide_id for bag, _ in done} & set(bundle.card.training_slides))
+    n_seen = len({one.slide_id for one in done} & set(bundle.card.training_slides))
     if n_seen:
         lines.append(f"{n_seen} of them were trained on: their scores say nothing about new slides")
         values["trained_on"] = n_seen
-    labelled = [(bag.label, score.bag_score) for bag, score in done if bag.label >= 0]
+    labelled = [(one.label, one.bag_score) for one in done if one.label >= 0]
     if labelled:
         labels, scores = (np.array(column) for column in zip(*labelled, strict=True))
         metrics = binary_metrics(labels.astype(np.int64), scores.astype(np.float64), threshold=threshold)
@@ -221,3 +210,24 @@ def _summary(
         known = {name: getattr(metrics, name) for name in METRICS}
         values["metrics"] = {name: None if math.isnan(value) else value for name, value in known.items()}
     return lines, values
+
+
+def _case_lines(rows: Sequence[Mapping[str, object]], *, n_slides: int, how: CaseScore) -> list[str]:
+    if len(rows) == n_slides:
+        return []
+    n_several = sum(int(str(row["n_slides"])) > 1 for row in rows)
+    cases = f"{count(len(rows), 'case')}, {n_several} of several slides, scored {how}"
+    return [f"{cases}: predictions_by_case.csv"]
+
+
+def _warning_lines(slides: Sequence[Scored], *, output: Path) -> list[str]:
+    """The first slides that are unlike training's, and how many have something wrong with their attention."""
+    warned = [one for one in slides if one.warnings]
+    lines = [f"warning: {one.slide_id}: {'; '.join(one.warnings)}" for one in warned[:MOST_WARNINGS]]
+    if len(warned) > MOST_WARNINGS:
+        lines.append(f"warning: {len(warned) - MOST_WARNINGS} more slides; see column warnings")
+    found = Counter(each.finding for one in slides for each in one.diagnoses)
+    if found:
+        named = ", ".join(f"{name} in {count(n, 'slide')}" for name, n in found.items())
+        lines.append(f"attention: {named}; what to do: {output / 'diagnostics.csv'}")
+    return lines

@@ -20,6 +20,7 @@ from hardmil.files import write_run_record
 from hardmil.jobs import progress, write_failures
 from hardmil.mil.bundle import Bundle, Card, load_bundle, save_bundle
 from hardmil.mil.calibration import Calibration, fit_calibration
+from hardmil.mil.familiar import familiar_with
 from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mil.training import find_device
 from hardmil.mining.procedure import Mined, train_and_mine
@@ -153,6 +154,7 @@ def _card(
         threshold=decision.operating.threshold.value if decision else THRESHOLD,
         operating=decision.operating if decision else None,
         calibration=decision.calibration if decision else None,
+        familiar=familiar_with(cohort.bags),
         instances=cohort.bags[0].kind,
         patches=study.config.patches if study.config.features is None else None,
         encode=study.config.encode,

@@ -18,6 +18,7 @@ from hardmil.config import PIXELS, BagKind, CutConfig, ModelConfig, PatchConfig
 from hardmil.errors import BagError, BundleError, TableError
 from hardmil.files import read_json, write_atomically, write_json
 from hardmil.mil.calibration import Calibration
+from hardmil.mil.familiar import Familiar
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.operating import OperatingPoint
 
@@ -32,7 +33,8 @@ class Card(BaseModel):
     else `encode` says what becomes of a patch. `encoder` and `patch` are what the training bags said of the
     encoder that made them, with the digest of its weights, and of its patches; None where they did not.
     `operating` says what the threshold is for, `calibration` how a score becomes a probability; both are None
-    where the study was too small to set them, and the threshold is 0.5 then.
+    where the study was too small to set them, and the threshold is 0.5 then. `familiar` is what the training
+    slides were like; None in bundles from before it was kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +53,7 @@ class Card(BaseModel):
     patch: str | None = None
     operating: OperatingPoint | None = None
     calibration: Calibration | None = None
+    familiar: Familiar | None = None
     training_slides: tuple[str, ...]
     n_false_positive_bags: int
     n_hard: int

@@ -202,7 +202,11 @@ def keep(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -> None:
         chances = result.probabilities.tolist()
     predictions = [
         prediction_row(
-            bag, score, classes=evaluation.classes, op_threshold=result.op_threshold, probability=chance
+            bag,
+            score.bag_score,
+            classes=evaluation.classes,
+            op_threshold=result.op_threshold,
+            probability=chance,
         )
         for bag, score, chance in zip(test, result.test_scores, chances, strict=True)
     ]

@@ -81,25 +81,25 @@ def prediction_columns(classes: Sequence[str]) -> tuple[str, ...]:
 
 def prediction_row(
     bag: Bag,
-    score: BagScore,
+    score: float,
     *,
     classes: Sequence[str],
     threshold: float = 0.5,
     op_threshold: float = math.nan,
     probability: float | None = None,
 ) -> dict[str, object]:
-    """What a model says of a bag, as a row of predictions.csv; no `op_prediction` without a threshold.
+    """What a model scores a bag, as a row of predictions.csv; no `op_prediction` without a threshold.
 
     `probability` of the positive class is the calibrated one; None where there is none: the score then.
     """
-    chance = score.bag_score if probability is None else probability
-    by_op = "" if math.isnan(op_threshold) else classes[int(score.bag_score > op_threshold)]
+    chance = score if probability is None else probability
+    by_op = "" if math.isnan(op_threshold) else classes[int(score > op_threshold)]
     return {
         "slide_id": bag.slide_id,
         "case_id": bag.case_id,
         "label": classes[bag.label] if bag.label >= 0 else "",
-        "bag_score": score.bag_score,
-        "prediction": classes[int(score.bag_score > threshold)],
+        "bag_score": score,
+        "prediction": classes[int(score > threshold)],
         "op_prediction": by_op,
         f"prob_{classes[0]}": 1 - chance,
         f"prob_{classes[1]}": chance,
@@ -112,12 +112,19 @@ def hard_negative_rows(pool: Iterable[HardInstance]) -> list[dict[str, object]]:
 
 
 def write_attention(path: Path, bags: Sequence[Bag], *, scores: Sequence[BagScore]) -> None:
-    """Write `attention_scores` and `coords` of each bag, one group a slide_id."""
+    """Write `attention_scores`, `coords` and any `contributions` of each bag, one group a slide_id.
+
+    Contributions and the attribute `bias` add up to the logit of `bag_score`.
+    """
     with write_h5(path) as file:
         for bag, score in zip(bags, scores, strict=True):
             group = file.create_group(bag.slide_id)
             group["attention_scores"] = score.attention
             group["coords"] = bag.coords
+            group["instance_logits"] = score.instance_logit
+            if score.contribution is not None:
+                group["contributions"] = score.contribution
+                group.attrs["bias"] = score.bias
             group.attrs["bag_score"] = score.bag_score
             group.attrs["patch_size_level0"] = bag.size_level0_px
 

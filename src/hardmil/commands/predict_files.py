@@ -1,0 +1,97 @@
+"""What `predict` leaves of each slide: attention, tiles for QuPath, heat maps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.manifest import SlideRow
+from hardmil.files import write_atomically
+from hardmil.geojson import Region, regions_beside, square, write_regions
+from hardmil.geometry import first_known
+from hardmil.mil.inference import BagScore
+from hardmil.report.heatmap import Of, Scale, SlideAttention, attention_figure
+from hardmil.report.heatmap_tiff import write_heatmap_tiff
+from hardmil.slides.reader import open_slide
+from hardmil.study.results import write_attention
+
+THUMBNAIL_PX = 1600
+N_KEY_PATCHES = 10
+"""Patches of most attention that have a class of their own in QuPath."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Which heat maps to draw; `tiff` adds a pyramidal OME-TIFF that lies over the slide."""
+
+    of: Of = "attention"
+    scale: Scale = "rank"
+    png: bool = True
+    tiff: bool = False
+
+
+def write_slide_files(
+    output: Path,
+    row: SlideRow,
+    *,
+    bag: Bag,
+    score: BagScore,
+    classes: tuple[str, str],
+    pictures: Pictures,
+    fallback_mpp: float | None,
+) -> None:
+    """Write `attention/`, `geojson/` and `heatmaps/` of one slide; the latter two where places are known.
+
+    Raises:
+        SlideError: If the slide cannot be read.
+        ConfigError: If contributions are asked of a model whose pooling has none.
+    """
+    write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[score])
+    if bag.size_level0_px == 0:
+        return
+    _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, score)
+    if not (pictures.png or pictures.tiff) or row.path is None or not row.path.exists():
+        return
+    with open_slide(row.path) as slide:
+        shown = SlideAttention(
+            slide_id=row.slide_id,
+            label=row.label,
+            bag_score=score.bag_score,
+            coords=bag.coords,
+            size_level0_px=bag.size_level0_px,
+            attention=score.attention,
+            # the table is believed before the file, as for patches
+            mpp=first_known(row.mpp, slide.mpp, fallback_mpp),
+            truth=regions_beside(row.path) or [],
+            contribution=score.contribution,
+            classes=classes,
+        )
+        to, of, scale = output / "heatmaps", pictures.of, pictures.scale
+        if pictures.png:
+            thumbnail = slide.thumbnail(THUMBNAIL_PX)
+            downsample = slide.width_px / thumbnail.shape[1]
+            png = attention_figure(shown, thumbnail=thumbnail, downsample=downsample, of=of, scale=scale)
+            with write_atomically(to / f"{row.slide_id}.png") as draft:
+                draft.write_bytes(png)
+        if pictures.tiff:
+            path = to / f"{row.slide_id}.ome.tiff"
+            size = {"width_px": slide.width_px, "height_px": slide.height_px}
+            write_heatmap_tiff(path, shown, **size, of=of, scale=scale)
+
+
+def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
+    """Every patch as a tile of QuPath, with what the model says of it; the most attended are `key patch`."""
+    key = set(np.argsort(-score.attention, kind="stable")[:N_KEY_PATCHES].tolist())
+    columns = {"attention": score.attention, "instance_logit": score.instance_logit}
+    if score.contribution is not None:
+        columns["contribution"] = score.contribution
+    regions = [
+        Region(
+            square(int(x), int(y), size=bag.size_level0_px),
+            name="key patch" if i in key else "patch",
+            measurements={name: float(values[i]) for name, values in columns.items()},
+        )
+        for i, (x, y) in enumerate(bag.coords)
+    ]
+    write_regions(path, regions, object_type="tile")

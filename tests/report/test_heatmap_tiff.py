@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from hardmil.report.heatmap import COLOUR_MAP, SlideAttention
+from hardmil.report.heatmap_tiff import LONGEST_PX, write_heatmap_tiff
+from hardmil.slides.reader import open_slide
+
+WIDTH_PX, HEIGHT_PX, PATCH_PX, MPP = 40_000, 26_000, 256, 0.25
+HOT, COLD = (30_720, 2_560), (2_560, 20_480)
+
+
+def _slide(mpp: float | None = MPP) -> SlideAttention:
+    coords = np.array([HOT, COLD, (10_240, 10_240)], np.int64)
+    return SlideAttention("s", "tumour", 0.9, coords, PATCH_PX, np.array([0.8, 0.05, 0.15]), mpp)
+
+
+def _write(path: Path, *, mpp: float | None = MPP) -> Path:
+    write_heatmap_tiff(path, _slide(mpp), width_px=WIDTH_PX, height_px=HEIGHT_PX)
+    return path
+
+
+def test_lies_over_its_slide(tmp_path: Path):
+    with open_slide(_write(tmp_path / "s.ome.tiff")) as heatmap:
+        assert heatmap.mpp is not None
+        assert heatmap.width_px * heatmap.mpp == pytest.approx(WIDTH_PX * MPP, rel=1e-3)
+        assert heatmap.height_px * heatmap.mpp == pytest.approx(HEIGHT_PX * MPP, rel=1e-3)
+        assert heatmap.width_px <= LONGEST_PX
+        downsamples = [level.downsample for level in heatmap.levels]
+        assert downsamples[:3] == pytest.approx([1, 2, 4], rel=0.01)
+        scale = WIDTH_PX / heatmap.width_px
+        for (x, y), colour in ((HOT, "#fde725"), (COLD, "#440154")):
+            middle = (round((x + PATCH_PX / 2) / scale), round((y + PATCH_PX / 2) / scale))
+            pixel = heatmap.read(*middle, 1, 1)[0, 0]
+            assert "#{:02x}{:02x}{:02x}".format(*pixel.tolist()) == colour, COLOUR_MAP
+        assert heatmap.read(0, 0, 8, 8).min() == 255, "no patch there"
+
+
+def test_says_what_it_shows_and_no_size_where_none_is_known(tmp_path: Path):
+    with tifffile.TiffFile(_write(tmp_path / "s.ome.tiff", mpp=None)) as file:
+        assert file.is_ome
+        assert file.ome_metadata is not None
+        assert 'Name="attention of s, by rank"' in file.ome_metadata
+        assert "PhysicalSize" not in file.ome_metadata
