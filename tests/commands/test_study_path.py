@@ -14,6 +14,7 @@ from hardmil.bags.bag import read_bag
 from hardmil.config import StudyConfig
 from hardmil.mil.bundle import load_bundle, read_card
 from hardmil.mil.inference import score_bags
+from hardmil.slides.reader import open_slide
 
 
 def test_init_writes_a_commented_study_and_keeps_what_is_there(hardmil: Hardmil, tmp_path: Path) -> None:
@@ -197,6 +198,38 @@ def check_predictions(hardmil: Hardmil, bundle: Path, folder: Path) -> None:
     assert "against the labels of 2 slides" in labelled.out
     same = read_table(folder / "out2" / "predictions.csv")
     assert [row["bag_score"] for row in same] == [row["bag_score"] for row in rows]
+    check_case(hardmil, bundle, folder, table=table)
+
+
+def check_case(hardmil: Hardmil, bundle: Path, folder: Path, *, table: list[dict[str, object]]) -> None:
+    """Two slides as one case, their heat maps of contributions, and those as OME-TIFF."""
+    write_table(folder / "case.csv", [row | {"case_id": "patient 1"} for row in table])
+    output = folder / "out3"
+    run = hardmil(
+        "predict", bundle, "--slides", folder / "case.csv", "--output", output, "--case-score", "max",
+        "--heatmap-of", "contribution", "--heatmap-scale", "raw", "--ome-tiff",
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    assert "1 case, 1 of several slides, scored max" in run.out
+    slides = read_table(output / "predictions.csv")
+    (case,) = read_table(output / "predictions_by_case.csv")
+    assert case["label"] == "tumour"
+    assert (case["n_slides"], case["case_score"]) == ("2", "max")
+    assert case["bag_score"] == max((row["bag_score"] for row in slides), key=float)
+    for row in slides:
+        score = float(row["bag_score"])
+        with h5py.File(output / "attention" / f"{row['slide_id']}.h5") as file:
+            group = file[row["slide_id"]]
+            logit = float(np.sum(group["contributions"])) + float(group.attrs["bias"])
+        assert 1 / (1 + np.exp(-logit)) == pytest.approx(score, abs=1e-5)
+        with open_slide(output / "heatmaps" / f"{row['slide_id']}.ome.tiff") as heatmap:
+            assert (heatmap.width_px, heatmap.height_px) == (70, 50), "3 level-0 px a pixel: 8 a patch of 24"
+        tiles = json.loads((output / "geojson" / f"{row['slide_id']}.geojson").read_text(encoding="utf-8"))
+        names = [one["properties"]["classification"]["name"] for one in tiles["features"]]
+        assert names.count("key patch") == 10
+        assert set(tiles["features"][0]["properties"]["measurements"]) == {
+            "attention", "instance_logit", "contribution",
+        }  # fmt: skip
 
 
 @pytest.mark.slow
