@@ -46,6 +46,9 @@ MaxMinutes = Annotated[
 CaseScore = Literal["pooled", "max", "mean"]
 HeatmapOf = Literal["attention", "contribution"]
 HeatmapScale = Literal["rank", "raw"]
+Track = Annotated[
+    Literal["mlflow", "tensorboard"] | None, typer.Option(help="Tell a tracker of the run; off by default.")
+]
 OnlyFolds = Annotated[str | None, typer.Option(help="Run these folds alone, e.g. 0,1.")]
 
 
@@ -151,6 +154,7 @@ def train(
     overrides: Set = None,
     operating_point: OperatingPoint = None,
     device: DeviceName = None,
+    track: Track = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -158,7 +162,7 @@ def train(
     from hardmil.commands.train import train as run
 
     knobs = _knobs(overrides, operating_point=operating_point)
-    _finish(run(study, overrides=knobs, device=device, quiet=quiet), as_json=as_json)
+    _finish(run(study, overrides=knobs, device=device, track=track, quiet=quiet), as_json=as_json)
 
 
 @app.command()
@@ -172,6 +176,7 @@ def evaluate(
     engine: EngineName = "local",
     workers: Workers = 1,
     address: Address = None,
+    track: Track = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -186,6 +191,7 @@ def evaluate(
         only_folds=_numbers(only_folds),
         device=device,
         engine=find_engine(engine, workers=workers, address=address),
+        track=track,
         quiet=quiet,
     )
     _finish(outcome, as_json=as_json)

@@ -14,6 +14,7 @@ from hardmil.commands.outcome import Outcome
 from hardmil.commands.report_page import Page, write_evaluation_report
 from hardmil.commands.statistics_tables import comparison_lines, write_statistics
 from hardmil.commands.study_folder import Study, open_study, study_bags
+from hardmil.commands.tracking import TrackWith, tracked
 from hardmil.engine import HERE, Engine
 from hardmil.errors import JobError
 from hardmil.files import write_run_record
@@ -32,6 +33,7 @@ def evaluate(
     only_folds: tuple[int, ...] | None = None,
     device: str | None = None,
     engine: Engine = HERE,
+    track: TrackWith | None = None,
     quiet: bool = False,
 ) -> Outcome:
     """Run the study's arms on the same folds and write the tables and the report to runs/<name>.
@@ -73,6 +75,13 @@ def evaluate(
     report = write_evaluation_report(
         _page(study, failures=failures), evaluation=evaluation, rows=rows, statistics=statistics
     )
+    with tracked(track, folder=study.folder, name=f"evaluate {name}") as tracker:
+        tracker.params(record)
+        for one in statistics.summary:
+            for metric, value in one.values.items():
+                tracker.metric(f"{one.arm.replace('@', '-at-')}/{metric}", value.mean)
+        for kept in (evaluation.folder / "results.csv", evaluation.folder / "summary.csv", report):
+            tracker.artifact(kept)
     lines = [
         *found.notes,
         *arms_table(statistics.summary, intervals=statistics.intervals),

@@ -1,7 +1,7 @@
 """`hardmil train STUDY`: one deployable bundle from all slides: base, mine, retrain."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +14,7 @@ from hardmil.bags.made import made_in_common
 from hardmil.commands.cohort import study_cohort
 from hardmil.commands.outcome import Outcome
 from hardmil.commands.study_folder import Study, count, open_study, study_bags
+from hardmil.commands.tracking import LossByEpoch, TrackWith, tracked
 from hardmil.config import cut_config, fingerprint, resolve_config
 from hardmil.errors import BundleError
 from hardmil.files import write_run_record
@@ -41,7 +42,12 @@ THRESHOLD = 0.5
 
 
 def train(
-    path: Path, *, overrides: Sequence[str] = (), device: str | None = None, quiet: bool = False
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    device: str | None = None,
+    track: TrackWith | None = None,
+    quiet: bool = False,
 ) -> Outcome:
     """Train the study's arm on all its slides and leave `bundle/`; skips one trained under the same knobs.
 
@@ -62,11 +68,21 @@ def train(
     operating = operating_of(study.config.evaluation)
     n_folds = operating.n_folds if operating else 0
     total = longest_training(chosen, kind=found.bags[0].kind, n_operating_folds=n_folds)
+    config = study.config.model_dump(mode="json") | {
+        "resolved": resolve_config(chosen.model, kind=found.bags[0].kind).model_dump(mode="json")
+    }
     with (
+        tracked(track, folder=study.folder, name=f"train {chosen.name}") as tracker,
         progress(f"training {chosen.name}", total=total, quiet=quiet) as step,
         TemporaryDirectory() as inner_models,
     ):
-        on_epoch: Callable[[int, float], None] = lambda epoch, loss: step()  # noqa: E731
+        tracker.params(config)
+        tell_loss = LossByEpoch(tracker)
+
+        def on_epoch(epoch: int, loss: float) -> None:
+            step()
+            tell_loss(epoch, loss)
+
         # Kept for a while, so that out-of-fold mining and the operating point share them.
         trainer = Trainer(Path(inner_models), cohort.digest, where, on_epoch)
         mined = train_and_mine(
@@ -82,9 +98,6 @@ def train(
     write_rows(folder / "hard_negatives.csv", hard_negative_rows(mined.pool), columns=MINED)
     save_bundle(folder, Bundle(mined.model, card))
     log = write_failures(folder, list(found.failures))
-    config = study.config.model_dump(mode="json") | {
-        "resolved": resolve_config(chosen.model, kind=found.bags[0].kind).model_dump(mode="json")
-    }
     write_run_record(folder, "hardmil train", config=config, seed=study.config.seed, started=started)
     outcome = _outcome(folder, chosen=chosen, cohort=cohort, mined=mined, decision=decision)
     return replace(outcome, lines=[*found.notes, *outcome.lines], failures=found.failures, log=log)
