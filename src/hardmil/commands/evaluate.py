@@ -11,7 +11,7 @@ from hardmil.bags.folds import Fold, read_splits, repeated_folds
 from hardmil.commands.arms_table import arms_table, arms_values
 from hardmil.commands.cohort import study_cohort
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.report_page import Page, write_evaluation_report
+from hardmil.commands.report_page import Page, exclusions_of, write_evaluation_report
 from hardmil.commands.statistics_tables import comparison_lines, write_statistics
 from hardmil.commands.study_folder import Study, open_study, study_bags
 from hardmil.engine import HERE, Engine
@@ -19,6 +19,7 @@ from hardmil.errors import JobError
 from hardmil.files import write_run_record
 from hardmil.jobs import Failure, write_failures
 from hardmil.mil.training import find_device
+from hardmil.report.page_data import Exclusion
 from hardmil.study.arms import arm, with_controls
 from hardmil.study.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
 from hardmil.study.trial import Cohort, operating_of
@@ -71,7 +72,10 @@ def evaluate(
     record = config.model_dump(mode="json")
     write_run_record(evaluation.folder, "hardmil evaluate", config=record, seed=config.seed, started=started)
     report = write_evaluation_report(
-        _page(study, failures=failures), evaluation=evaluation, rows=rows, statistics=statistics
+        _page(study, failures=failed, exclusions=exclusions_of(found)),
+        evaluation=evaluation,
+        rows=rows,
+        statistics=statistics,
     )
     lines = [
         *found.notes,
@@ -126,7 +130,7 @@ def _with_validation_in_train(fold: Fold) -> Fold:
     return replace(fold, train=np.sort(np.concatenate([fold.train, fold.validation])), validation=None)
 
 
-def _page(study: Study, *, failures: Sequence[Failure]) -> Page:
+def _page(study: Study, *, failures: Sequence[Failure], exclusions: Sequence[Exclusion]) -> Page:
     negative, positive = study.manifest.classes
     return Page(
         title=f"Study {study.folder.resolve().name}",
@@ -138,4 +142,5 @@ def _page(study: Study, *, failures: Sequence[Failure]) -> Page:
         mpp={row.slide_id: row.mpp for row in study.manifest.rows},
         config=study.config,
         failures=failures,
+        exclusions=exclusions,
     )

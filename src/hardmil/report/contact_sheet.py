@@ -24,10 +24,14 @@ def write_contact_sheet(path: Path, slides: Sequence[SheetSlide], *, title: str)
     Raises:
         StoreError: If the disk is full, or the folder may not be written.
     """
-    page = page_environment().get_template("contact_sheet.html.jinja").render(
-        title=title,
-        slides=sorted(slides, key=lambda slide: slide.problem is None),
-        n_problems=sum(slide.problem is not None for slide in slides),
+    page = (
+        page_environment()
+        .get_template("contact_sheet.html.jinja")
+        .render(
+            title=title,
+            slides=sorted(slides, key=lambda slide: slide.problem is None),
+            n_problems=sum(slide.problem is not None for slide in slides),
+        )
     )
     with write_atomically(path) as draft:
         draft.write_text(page, encoding="utf-8")

@@ -40,15 +40,33 @@ def render_report(report: Report) -> str:
     template = page_environment().get_template("report.html.jinja")
     return template.render(
         report=report,
+        sections=_sections(report),
         columns=COLUMNS,
         rates=RATES,
-        charts=[_chart(table.rates) for table in report.tables],
+        charts=[_chart(table.rates) for table in report.tables if table.rates],
         interval_groups=INTERVAL_GROUPS,
         difference_groups=DIFFERENCE_GROUPS,
         undefined=MeanSE(math.nan, math.nan, 0, 0),
         groups=_by_cluster(report.hard_negatives, counts=report.n_by_cluster),
         run=list(_flat(report.run)),
     )
+
+
+def _sections(report: Report) -> list[tuple[str, str]]:
+    """Anchor and name of each section that is there, in their order on the page."""
+    sections = [
+        ("data", "Data", True),
+        ("rates", "False positives", any(table.rates for table in report.tables)),
+        ("arms", "Comparison", report.tables),
+        ("curves", "Curves and calibration", report.curves or report.calibration),
+        ("confusion", "Slides behind the numbers", report.confusion),
+        ("hard", "Hard negatives", True),
+        ("attention", "Attention", report.attention),
+        ("diagnoses", "Attention that looks wrong", report.diagnoses),
+        ("limits", "Limits", True),
+        ("run", "How it was run", True),
+    ]
+    return [(place, name) for place, name, is_there in sections if is_there]
 
 
 @dataclass(frozen=True)
@@ -69,9 +87,7 @@ class _Chart:
     before: Mapping[tuple[str, str], float]
 
 
-def _chart(rates: ReportRates | None) -> _Chart:
-    if rates is None:
-        return _Chart(1.0, {}, {})
+def _chart(rates: ReportRates) -> _Chart:
     cells = {(row.name, key): row.values[key] for row in rates.rows for key in RATES if key in row.values}
     defined = {place: one for place, one in cells.items() if not math.isnan(one.value)}
     highest = max((_reach(one) for one in defined.values()), default=1.0)
