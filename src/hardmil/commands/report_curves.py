@@ -38,7 +38,7 @@ def curve_drawings(
         return []
     roc_words, precision_words = (
         {name: _label(name, statistics, metric=metric, word=word) for name in found}
-        for metric, word in (("pooled_auc", "AUC"), ("average_precision", "average precision"))
+        for metric, word in (("pooled_auc", "AUC"), ("average_precision", "AP"))
     )
     others = len(pooled) - len(found)
     left_out = (
@@ -62,7 +62,8 @@ def curve_drawings(
                 share_positive=share,
             ),
             "Precision-recall curves: " + "; ".join(precision_words.values()),
-            f"Precision-recall. Up is better; dotted: a coin, {share:.2f} of these slides being {positive}.",
+            "Precision-recall, with its average precision (AP). Up is better; dotted: a coin, "
+            f"{share:.2f} of these slides being {positive}.",
         ),
     ]
 
@@ -97,7 +98,8 @@ def calibration_drawing(predictions: Sequence[Row], *, arm: str, positive: str) 
     return Drawing(
         reliability_figure(lines, positive=positive),
         f"Reliability of {arm} in ten bins. {words}. {_bins_words(next(iter(found.values())))}",
-        f"{arm}. {words}; of both, 0 is best. On the dotted line, of the slides scored 0.7 seven in ten are "
+        f"Calibration of {arm}. {words[0].upper()}{words[1:]}; of both, 0 is best. "
+        f"On the dotted line, of the slides scored 0.7 seven in ten are "
         f"{positive}; below, how many predictions of all repeats each bin has: with few, its point says "
         f"little.{kept}",
     )

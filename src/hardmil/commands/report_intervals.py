@@ -38,7 +38,9 @@ def report_rates(found: Statistics, *, split: str, patches: str) -> ReportRates 
     bases = list(dict.fromkeys(base_of(name) for name in by_arm))
     names = sorted(by_arm, key=lambda name: (bases.index(base_of(name)), mines(name)))
     rows = [
-        RateRow(name, _role(name), {key: by_arm[name][key] for key in RATES if key in by_arm[name]})
+        RateRow(
+            name, _role(name), {key: by_arm[name][key] for key in (*RATES, "sens_op") if key in by_arm[name]}
+        )
         for name in names
     ]
     here = [one for one in found.comparisons if (one.split, one.patches) == setting]

@@ -80,7 +80,7 @@ def write_evaluation_report(
         data=_data(bags, classes=evaluation.classes, exclusions=page.exclusions),
         tables=_tables(statistics, page=page),
         config=config_text(page.config, kind=bags[0].kind, evaluation=evaluation),
-        run=_record(evaluation.folder),
+        run=_record(evaluation.folder) | {"trial_seconds": _trial_seconds(rows)},
         failures=page.failures,
         curves=curve_drawings(rows.predictions, arm=arm, statistics=statistics, evaluation=evaluation),
         calibration=calibration_drawing(rows.predictions, arm=arm, positive=evaluation.classes[1]),
@@ -253,6 +253,11 @@ def _difference(changed: Mapping[str, object], content: Mapping[str, object]) ->
         elif value != known:
             found[key] = value
     return found
+
+
+def _trial_seconds(rows: TrialRows) -> float:
+    """What all trials took: a run that finds them done takes a second."""
+    return sum(float(row.get("seconds") or 0) for row in rows.results)
 
 
 def _record(folder: Path) -> dict[str, object]:

@@ -20,7 +20,10 @@ from hardmil.report.page_data import (
     ReportRates,
 )
 
-RUN_WORDS = {"seconds": "run time", "cpus": "CPU cores", "git dirty": "git, changes not committed"}
+TIMES = {"seconds": "run time", "trial_seconds": "time in trials, summed"}
+"""Keys of a run record that are seconds, and what they are called."""
+
+RUN_WORDS = {"cpus": "CPU cores", "git dirty": "git, changes not committed"}
 """What stands for a key of a run record that is no word."""
 
 
@@ -135,8 +138,8 @@ def _flat(record: Mapping[str, object], prefix: str = "") -> list[tuple[str, str
         name = prefix + key
         if isinstance(value, Mapping):
             rows += _flat(value, f"{name} ") if key != "config" else []
-        elif name == "seconds" and isinstance(value, int | float):
-            rows.append((RUN_WORDS[name], duration_text(value)))
+        elif name in TIMES and isinstance(value, int | float):
+            rows.append((TIMES[name], duration_text(value)))
         else:
             rows.append((RUN_WORDS.get(name, name), _cell(value)))
     return rows
@@ -154,6 +157,6 @@ def duration_text(seconds: float | int) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None:
+    if value is None or value == []:
         return "none"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

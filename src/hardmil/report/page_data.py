@@ -117,7 +117,7 @@ class ReportIntervals:
 
 @dataclass(frozen=True)
 class RateRow:
-    """An arm's false-positive rates, by the keys of RATES; `role` says what the arm is."""
+    """An arm's false-positive rates, by the keys of RATES, and `sens_op`; `role` says what the arm is."""
 
     name: str
     role: str
