@@ -80,11 +80,14 @@ def test_a_cell_leads_to_its_slides_and_one_click_opens_one(browser, report_url:
 
 
 def test_on_paper_all_is_open_and_no_table_is_wider_than_the_sheet(browser, report_url: str, tmp_path: Path):
-    page = browser.new_page(viewport={"width": 720, "height": 1000})
+    page = browser.new_page(viewport={"width": 688, "height": 1000})
     page.emulate_media(media="print")
     page.goto(report_url)
     assert page.locator("img[alt='Slide fp1']").bounding_box()["height"] > 20
     assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    assert page.evaluate(
+        "[...document.querySelectorAll('table, img')].every(one => one.getBoundingClientRect().right <= innerWidth)"
+    )
     page.pdf(path=tmp_path / "report.pdf", format="A4")
     page.close()
     assert (tmp_path / "report.pdf").stat().st_size > 50_000
