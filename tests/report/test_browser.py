@@ -85,9 +85,8 @@ def test_on_paper_all_is_open_and_no_table_is_wider_than_the_sheet(browser, repo
     page.goto(report_url)
     assert page.locator("img[alt='Slide fp1']").bounding_box()["height"] > 20
     assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
-    assert page.evaluate(
-        "[...document.querySelectorAll('table, img')].every(one => one.getBoundingClientRect().right <= innerWidth)"
-    )
+    edges = "one => one.getBoundingClientRect().right <= innerWidth"
+    assert page.evaluate(f"[...document.querySelectorAll('table, img')].every({edges})")
     page.pdf(path=tmp_path / "report.pdf", format="A4")
     page.close()
     assert (tmp_path / "report.pdf").stat().st_size > 50_000
