@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,21 +12,38 @@ import pytest
 from hardmil.geojson import Region
 from hardmil.jobs import Failure
 from hardmil.metrics import MeanSE
+from hardmil.report.curves import (
+    CurveLine,
+    ReliabilityLine,
+    precision_figure,
+    reliability_figure,
+    roc_figure,
+)
 from hardmil.report.gallery import GalleryItem, GalleryPicture, draw_item
 from hardmil.report.heatmap import SlideAttention, attention_figure
-from hardmil.report.html import (
+from hardmil.report.page_data import (
     COLUMNS,
     DIFFERENCE_GROUPS,
     INTERVAL_GROUPS,
+    RATES,
     AttentionPicture,
+    CalledSlide,
+    Confusion,
+    Diagnosis,
+    Drawing,
     Estimate,
     EstimateRow,
+    Exclusion,
+    LabelCount,
+    RateRow,
     Report,
     ReportArm,
     ReportData,
     ReportIntervals,
+    ReportRates,
     ReportTable,
 )
+from hardmil.report.slide_pictures import SlidePictures, slide_pictures
 from hardmil.slides.phantom import draw_phantom
 from hardmil.slides.reader import open_slide
 
@@ -104,6 +122,55 @@ def sample_intervals() -> ReportIntervals:
     )
 
 
+def sample_rates() -> ReportRates:
+    rows = [
+        RateRow(one.name, role, {key: one.values[key] for key in (*RATES, "sens_op")})
+        for one, role in zip(
+            sample_intervals().arms,
+            ("does not mine", "mines", "control: patches drawn at random", "does not mine"),
+            strict=True,
+        )
+    ]
+    return ReportRates(rows, ["ours+fmb-oof: false-positive rate 0.091 lower than without mining."])
+
+
+def sample_confusion(pictures: SlidePictures, mined: list[GalleryPicture]) -> Confusion:
+    """Three false positives, of which the last has no pictures; one false negative; three called rightly."""
+    called = [
+        ("fp1", "normal", "lesion", 0.91),
+        ("fp2", "normal", "lesion", 0.74),
+        ("fp3", "normal", "lesion", 0.66),
+        ("fn1", "lesion", "normal", 0.31),
+        ("tp1", "lesion", "lesion", 0.97),
+        ("tp2", "lesion", "lesion", 0.88),
+        ("tn1", "normal", "normal", 0.12),
+    ]
+    slides = [CalledSlide(name, label, call, score, 0.6) for name, label, call, score in called]
+    for i in (0, 1, 3):
+        slides[i] = replace(slides[i], pictures=pictures)
+    slides[0] = replace(slides[0], mined="12 of its patches were mined.", mined_pictures=mined)
+    slides[2] = replace(slides[2], why_not="left out to keep the page small")
+    return Confusion("ours+fmb-oof", "the operating point", 3, slides)
+
+
+def sample_drawings() -> tuple[list[Drawing], Drawing]:
+    grid = np.linspace(0, 1, 101)
+    lines = [
+        CurveLine(name, grid, grid**power, grid ** (1.5 * power), grid ** (0.6 * power))
+        for name, power in (("ours", 0.3), ("ours+fmb-oof", 0.2), ("ours+fmb-oof@random", 0.25))
+    ]
+    share = np.array([0.05, 0.2, 0.5, 0.8, np.nan])
+    counts = np.array([20, 8, 3, 9, 0])
+    bins = [ReliabilityLine(name, share, share**2, counts) for name in ("calibrated", "raw")]
+    return (
+        [
+            Drawing(roc_figure(lines), "ROC curves", "ROC."),
+            Drawing(precision_figure(lines, share_positive=0.5), "Precision-recall curves", "PR."),
+        ],
+        Drawing(reliability_figure(bins, positive="lesion"), "Reliability", "Calibration."),
+    )
+
+
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Report:
     import tifffile
@@ -114,12 +181,24 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Report:
         path = tmp_path_factory.mktemp("slides") / f"slide_{seed:03d}.tif"
         tifffile.imwrite(path, drawn.rgb, photometric="rgb", tile=(128, 128))
         pictures += sample_pictures(path, drawn.regions)
-        attention.append(sample_attention(path.stem, drawn.rgb, drawn.regions, drawn.mpp))
+        shown = sample_shown(path.stem, drawn.rgb, drawn.regions, drawn.mpp)
+        figure = attention_figure(shown, thumbnail=drawn.rgb, downsample=1.0)
+        attention.append(AttentionPicture(figure, f"{path.stem}: bag score 0.913"))
+    with open_slide(path) as slide:
+        small = slide_pictures(slide, shown)
+    curves, calibration = sample_drawings()
     return Report(
         title="Lesion or normal: made-up slides",
         question="Does mining hard negatives lower the share of normal slides that are called positive?",
-        data=ReportData(38, 40, 19, 21, positive="lesion", negative="normal"),
-        tables=[ReportTable("5 folds by case, 3 repeats", sample_arms(), sample_intervals())],
+        data=ReportData(
+            38,
+            40,
+            positive="lesion",
+            negative="normal",
+            labels=[LabelCount("normal", 20, 21, 41_370), LabelCount("lesion", 18, 19, 38_002)],
+            exclusions=[Exclusion("slide_044", "no patch")],
+        ),
+        tables=[ReportTable("5 folds by case, 3 repeats", sample_arms(), sample_intervals(), sample_rates())],
         config="seed: 0\npatches:\n  size_px: 32\nmining:\n  use: fmb\n  source: out-of-fold\n",
         run={
             "command": "hardmil evaluate study.yaml",
@@ -130,9 +209,17 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Report:
             "seconds": 412.7,
         },
         failures=[Failure("slide_017", "slide_017.svs: there is no such file; check the path column", "...")],
+        curves=curves,
+        calibration=calibration,
+        confusion=sample_confusion(small, pictures[:2]),
         hard_negatives=pictures,
         n_hard_negatives=612,
+        n_by_cluster={0: 300, 1: 200, 2: 100, 3: 12},
         attention=attention,
+        diagnoses=[
+            *(Diagnosis(f"slide_{i:03}", "collapsed", "It is flat.", "train for longer") for i in range(23)),
+            Diagnosis("slide_003", "inverted", "It points away.", "check the label"),
+        ],
     )
 
 
@@ -148,15 +235,12 @@ def sample_pictures(path: Path, regions: list[Region]) -> list[GalleryPicture]:
         return [draw_item(item, slide=slide) for item in items]
 
 
-def sample_attention(slide_id: str, rgb: np.ndarray, truth: list[Region], mpp: float) -> AttentionPicture:
+def sample_shown(slide_id: str, rgb: np.ndarray, truth: list[Region], mpp: float) -> SlideAttention:
     x, y = np.meshgrid(np.arange(0, rgb.shape[1] - 31, 32), np.arange(0, rgb.shape[0] - 31, 32))
     coords = np.stack([x.ravel(), y.ravel()], axis=1)
     darkness = np.array([255 - rgb[y : y + 32, x : x + 32].mean() for x, y in coords])
     coords, weights = coords[darkness > 25], np.exp(darkness[darkness > 25] / 8)
-    slide = SlideAttention(slide_id, "lesion", 0.913, coords, 32, weights / weights.sum(), mpp, truth)
-    return AttentionPicture(
-        attention_figure(slide, thumbnail=rgb, downsample=1.0), f"{slide_id}: bag score 0.913"
-    )
+    return SlideAttention(slide_id, "lesion", 0.913, coords, 32, weights / weights.sum(), mpp, truth)
 
 
 class Page(HTMLParser):
@@ -195,7 +279,8 @@ class Page(HTMLParser):
 
 
 def cells_of(page: Page, name: str) -> list[str]:
-    return next(row[1:] for row in page.rows if row[0].startswith(name))
+    """The cells of an arm's row in the table of metrics, the widest there is."""
+    return next(row[1:] for row in page.rows if row[0].startswith(name) and len(row) > len(COLUMNS) + 1)
 
 
 def numbers_in(cell: str) -> list[float]:

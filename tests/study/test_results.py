@@ -1,5 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from hardmil.study.results import (
     prediction_row,
     read_attention,
     read_rows,
+    read_score,
     replace_rows,
     write_attention,
     write_rows,
@@ -30,6 +33,24 @@ def _put(path: Path, arm: str, fold: int, *slides: str) -> None:
 
 def _held(path: Path) -> list[tuple[str, str, str]]:
     return [(row["arm"], row["fold"], row["slide_id"]) for row in read_rows(path)]
+
+
+def test_a_score_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
+    bag, score = _bag("s1", 1), _score(0.7)
+    score = replace(score, contribution=score.attention - 0.2, bias=0.25)
+    path = tmp_path / "attention.h5"
+    write_attention(path, [bag], scores=[score])
+    back = read_score(path, slide_id="s1")
+    assert (back.bag_score, back.bias) == (0.7, 0.25)
+    assert back.contribution is not None
+    np.testing.assert_array_equal(back.contribution, score.contribution)
+    np.testing.assert_array_equal(back.instance_logit, score.instance_logit)
+    with h5py.File(path, "a") as file:
+        for name in ("instance_logits", "contributions"):
+            del file["s1"][name]
+    old = read_score(path, slide_id="s1")
+    assert old.contribution is None
+    assert not old.instance_logit.any()
 
 
 def test_rows_of_a_trial_take_the_place_of_its_old_ones(tmp_path: Path):

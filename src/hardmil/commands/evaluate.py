@@ -1,7 +1,7 @@
 """`hardmil evaluate STUDY`: arms x repeats x folds, results.csv, report.html."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +11,16 @@ from hardmil.bags.folds import Fold, read_splits, repeated_folds
 from hardmil.commands.arms_table import arms_table, arms_values
 from hardmil.commands.cohort import study_cohort
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.report_page import Page, write_evaluation_report
-from hardmil.commands.statistics_tables import comparison_lines, write_statistics
+from hardmil.commands.report_page import Page, exclusions_of, write_evaluation_report
+from hardmil.commands.statistics_tables import Statistics, comparison_lines, write_statistics
 from hardmil.commands.study_folder import Study, open_study, study_bags
-from hardmil.commands.tracking import TrackWith, tracked
+from hardmil.commands.tracking import Tracker, TrackWith, tracked
 from hardmil.engine import HERE, Engine
 from hardmil.errors import JobError
 from hardmil.files import write_run_record
 from hardmil.jobs import Failure, write_failures
 from hardmil.mil.training import find_device
+from hardmil.report.page_data import Exclusion
 from hardmil.study.arms import arm, with_controls
 from hardmil.study.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
 from hardmil.study.trial import Cohort, operating_of
@@ -73,15 +74,13 @@ def evaluate(
     record = config.model_dump(mode="json")
     write_run_record(evaluation.folder, "hardmil evaluate", config=record, seed=config.seed, started=started)
     report = write_evaluation_report(
-        _page(study, failures=failures), evaluation=evaluation, rows=rows, statistics=statistics
+        _page(study, failures=failed, exclusions=exclusions_of(found)),
+        evaluation=evaluation,
+        rows=rows,
+        statistics=statistics,
     )
     with tracked(track, folder=study.folder, name=f"evaluate {name}") as tracker:
-        tracker.params(record)
-        for one in statistics.summary:
-            for metric, value in one.values.items():
-                tracker.metric(f"{one.arm.replace('@', '-at-')}/{metric}", value.mean)
-        for kept in (evaluation.folder / "results.csv", evaluation.folder / "summary.csv", report):
-            tracker.artifact(kept)
+        _tell(tracker, record=record, statistics=statistics, folder=evaluation.folder)
     lines = [
         *found.notes,
         *arms_table(statistics.summary, intervals=statistics.intervals),
@@ -89,12 +88,19 @@ def evaluate(
         f"tables: {evaluation.folder}",
         f"report: {report}",
     ]
-    values = {
-        "folder": str(evaluation.folder),
-        "report": str(report),
-        "arms": arms_values(statistics.summary),
-    }
+    arms_shown = arms_values(statistics.summary)
+    values = {"folder": str(evaluation.folder), "report": str(report), "arms": arms_shown}
     return Outcome(lines, values, failures, log)
+
+
+def _tell(tracker: Tracker, *, record: Mapping[str, object], statistics: Statistics, folder: Path) -> None:
+    """Knobs, the arms' numbers, tables and report; `@` is no letter of a metric's name in MLflow."""
+    tracker.params(record)
+    for one in statistics.summary:
+        for metric, value in one.values.items():
+            tracker.metric(f"{one.arm.replace('@', '-at-')}/{metric}", value.mean)
+    for name in ("results.csv", "summary.csv", "report.html"):
+        tracker.artifact(folder / name)
 
 
 def check_any_done(rows: TrialRows, *, failed: Sequence[Failure], log: Path | None) -> None:
@@ -135,7 +141,7 @@ def _with_validation_in_train(fold: Fold) -> Fold:
     return replace(fold, train=np.sort(np.concatenate([fold.train, fold.validation])), validation=None)
 
 
-def _page(study: Study, *, failures: Sequence[Failure]) -> Page:
+def _page(study: Study, *, failures: Sequence[Failure], exclusions: Sequence[Exclusion]) -> Page:
     negative, positive = study.manifest.classes
     return Page(
         title=f"Study {study.folder.resolve().name}",
@@ -147,4 +153,5 @@ def _page(study: Study, *, failures: Sequence[Failure]) -> Page:
         mpp={row.slide_id: row.mpp for row in study.manifest.rows},
         config=study.config,
         failures=failures,
+        exclusions=exclusions,
     )

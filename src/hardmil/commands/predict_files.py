@@ -1,22 +1,20 @@
 """What `predict` leaves of each slide: attention, tiles for QuPath, heat maps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.manifest import SlideRow
+from hardmil.commands.slide_heatmap import heatmap_of, shown_attention, write_tiff_of
 from hardmil.files import write_atomically
-from hardmil.geojson import Region, regions_beside, square, write_regions
-from hardmil.geometry import first_known
+from hardmil.geojson import Region, square, write_regions
 from hardmil.mil.inference import BagScore
-from hardmil.report.heatmap import Of, Scale, SlideAttention, attention_figure
-from hardmil.report.heatmap_tiff import write_heatmap_tiff
+from hardmil.report.heatmap import Of, Scale
 from hardmil.slides.reader import open_slide
 from hardmil.study.results import write_attention
 
-THUMBNAIL_PX = 1600
 N_KEY_PATCHES = 10
 """Patches of most attention that have a class of their own in QuPath."""
 
@@ -53,31 +51,25 @@ def write_slide_files(
     _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, score)
     if not (pictures.png or pictures.tiff) or row.path is None or not row.path.exists():
         return
+    shown = shown_attention(
+        bag, attention=score.attention, bag_score=score.bag_score, label=row.label, mpp=row.mpp
+    )
+    shown = replace(shown, contribution=score.contribution, classes=classes)
+    to = output / "heatmaps"
     with open_slide(row.path) as slide:
-        shown = SlideAttention(
-            slide_id=row.slide_id,
-            label=row.label,
-            bag_score=score.bag_score,
-            coords=bag.coords,
-            size_level0_px=bag.size_level0_px,
-            attention=score.attention,
-            # the table is believed before the file, as for patches
-            mpp=first_known(row.mpp, slide.mpp, fallback_mpp),
-            truth=regions_beside(row.path) or [],
-            contribution=score.contribution,
-            classes=classes,
-        )
-        to, of, scale = output / "heatmaps", pictures.of, pictures.scale
         if pictures.png:
-            thumbnail = slide.thumbnail(THUMBNAIL_PX)
-            downsample = slide.width_px / thumbnail.shape[1]
-            png = attention_figure(shown, thumbnail=thumbnail, downsample=downsample, of=of, scale=scale)
+            png = heatmap_of(slide, shown, of=pictures.of, scale=pictures.scale, fallback_mpp=fallback_mpp)
             with write_atomically(to / f"{row.slide_id}.png") as draft:
                 draft.write_bytes(png)
         if pictures.tiff:
-            path = to / f"{row.slide_id}.ome.tiff"
-            size = {"width_px": slide.width_px, "height_px": slide.height_px}
-            write_heatmap_tiff(path, shown, **size, of=of, scale=scale)
+            write_tiff_of(
+                to / f"{row.slide_id}.ome.tiff",
+                slide,
+                shown,
+                of=pictures.of,
+                scale=pictures.scale,
+                fallback_mpp=fallback_mpp,
+            )
 
 
 def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:

@@ -4,43 +4,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import yaml
 
 from hardmil.bags.bag import Bag
-from hardmil.commands.report_intervals import report_intervals
+from hardmil.commands.report_confusion import (
+    attention_of_arm,
+    confusion_of,
+    with_pictures,
+    wrong_slides,
+    wrong_wishes,
+)
+from hardmil.commands.report_curves import calibration_drawing, curve_drawings
+from hardmil.commands.report_diagnoses import diagnoses_of_arm
+from hardmil.commands.report_gallery import Shown, hard_negatives_shown
+from hardmil.commands.report_intervals import report_intervals, report_rates
+from hardmil.commands.report_slides import SlideDrawn, SlideWish, draw_slides
 from hardmil.commands.statistics_tables import Statistics
 from hardmil.commands.study_folder import Study, StudyBags
 from hardmil.config import BagKind, StudyConfig, model_config, resolve_config
-from hardmil.errors import SlideError
 from hardmil.files import read_json
-from hardmil.geojson import regions_beside
-from hardmil.geometry import first_known
 from hardmil.jobs import Failure
-from hardmil.report.gallery import GalleryItem, GalleryPicture, gallery_pictures
-from hardmil.report.heatmap import SlideAttention, attention_figure
-from hardmil.report.html import (
+from hardmil.report.gallery import GalleryPicture
+from hardmil.report.heatmap import SlideAttention
+from hardmil.report.html import write_report
+from hardmil.report.page_data import (
     AttentionPicture,
+    Confusion,
+    Exclusion,
+    LabelCount,
     Report,
     ReportArm,
     ReportData,
     ReportTable,
-    write_report,
 )
-from hardmil.slides.reader import open_slide
 from hardmil.study.evaluation import Evaluation, TrialRows
-from hardmil.study.results import Row, read_attention
+from hardmil.study.results import Row
 from hardmil.study.statistics import ArmSummary, hard_minus_random
 
-MOST_HARD_NEGATIVES = 24
-THUMBNAIL_PX = 1600
+NO_PATCH = "no patch: no tissue was found on it, or none that a patch fits into"
 
 
 @dataclass(frozen=True)
 class Page:
     """What a report says besides its numbers. `paths` and `mpp` are by slide_id.
 
-    `interval_notes` stand with the intervals: what makes them too narrow.
+    `failures` are of trials, `exclusions` the slides that are in no number. `interval_notes` stand with the
+    intervals: what makes them too narrow.
     """
 
     title: str
@@ -51,6 +60,7 @@ class Page:
     notes: Sequence[str] = ()
     interval_notes: Sequence[str] = ()
     mpp: Mapping[str, float | None] | None = None
+    exclusions: Sequence[Exclusion] = ()
 
 
 def write_evaluation_report(
@@ -59,110 +69,133 @@ def write_evaluation_report(
     """Write report.html of an evaluation into its folder; its path."""
     path = evaluation.folder / "report.html"
     mined = [row for row in rows.hard_negatives if row["source"] != "random"]
-    bags = evaluation.cohort.bags
+    bags, arm = evaluation.cohort.bags, study_arm(page, evaluation=evaluation)
+    shown = hard_negatives_shown(mined, arm=arm)
+    confusion, drawn, attention = _slides(page, evaluation=evaluation, rows=rows, arm=arm, shown=shown)
     report = Report(
         title=page.title,
         question=page.question,
-        data=_data(bags, classes=evaluation.classes),
+        data=_data(bags, classes=evaluation.classes, exclusions=page.exclusions),
         tables=_tables(statistics, page=page),
         config=config_text(page.config, kind=bags[0].kind, evaluation=evaluation),
-        run=_record(evaluation.folder),
+        run=_record(evaluation.folder) | {"trial_seconds": _trial_seconds(rows)},
         failures=page.failures,
-        hard_negatives=pictures_of(mined, paths=page.paths),
+        curves=curve_drawings(rows.predictions, arm=arm, statistics=statistics, evaluation=evaluation),
+        calibration=calibration_drawing(rows.predictions, arm=arm, positive=evaluation.classes[1]),
+        confusion=confusion,
+        hard_negatives=_pictures(shown, drawn),
         n_hard_negatives=len({(row["slide_id"], row["instance"]) for row in mined}),
-        attention=_attention(page, evaluation=evaluation, rows=rows),
+        n_by_cluster=shown.n_by_cluster,
+        clusters_of=shown.training,
+        attention=attention,
+        diagnoses=diagnoses_of_arm(evaluation, rows=rows, arm=arm),
     )
     write_report(path, report)
     return path
+
+
+def study_arm(page: Page, *, evaluation: Evaluation) -> str:
+    """The arm that the page shows slide by slide: the study's, or the first where it was not run."""
+    names = [arm.name for arm in evaluation.arms]
+    return page.config.arm if page.config.arm in names else names[0]
 
 
 def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[Row]) -> Path:
     """Write the page of a bundle's hard negatives; its path."""
+    shown = hard_negatives_shown(rows)
+    paths = {row.slide_id: row.path for row in study.manifest.rows}
+    drawn = draw_slides(_gallery_wishes(shown, {}), paths=paths)
     report = Report(
         title=f"Hard negatives of {study.folder.resolve().name}",
         question="Which patches of negative slides fooled the model, and are they what their label says?",
-        data=_data(found.bags, classes=study.manifest.classes),
+        data=_data(found.bags, classes=study.manifest.classes, exclusions=exclusions_of(found)),
         tables=(),
         config=config_text(study.config, kind=found.bags[0].kind),
         run=_record(path.parent),
-        failures=found.failures,
-        hard_negatives=pictures_of(rows, paths={row.slide_id: row.path for row in study.manifest.rows}),
+        hard_negatives=_pictures(shown, drawn),
         n_hard_negatives=len(rows),
+        n_by_cluster=shown.n_by_cluster,
     )
     write_report(path, report)
     return path
 
 
-def pictures_of(rows: Sequence[Row], *, paths: Mapping[str, Path | None]) -> list[GalleryPicture]:
-    """Pictures of the hardest mined instances, each once, taken from slide after slide in turn."""
-    by_slide: dict[str, dict[str, Row]] = {}
-    for row in sorted(rows, key=lambda row: -float(row["attention"])):
-        by_slide.setdefault(row["slide_id"], {}).setdefault(row["instance"], row)
-    queues = [list(found.values()) for found in by_slide.values()]
-    in_turn = [
-        queue[i] for i in range(max(map(len, queues), default=0)) for queue in queues if i < len(queue)
+def exclusions_of(found: StudyBags) -> list[Exclusion]:
+    """The slides of a study's table that have no bag, and why."""
+    failed = [Exclusion(failure.name, failure.message) for failure in found.failures]
+    return failed + [Exclusion(slide_id, NO_PATCH) for slide_id in found.empty]
+
+
+def _slides(
+    page: Page, *, evaluation: Evaluation, rows: TrialRows, arm: str, shown: Shown
+) -> tuple[Confusion | None, dict[str, SlideDrawn], list[AttentionPicture]]:
+    """The confusion with its pictures, all that was drawn, and the large heat maps; each slide read once."""
+    confusion = confusion_of(rows, arm=arm, classes=evaluation.classes)
+    if confusion is None:
+        return None, draw_slides(_gallery_wishes(shown, {}), paths=page.paths), []
+    wrong = wrong_slides(confusion, classes=evaluation.classes)
+    highest = _highest(confusion, classes=evaluation.classes)
+    found = attention_of_arm(
+        evaluation,
+        rows=rows,
+        arm=arm,
+        slide_ids={one.slide_id for one in wrong} | set(highest),
+        paths=page.paths,
+        mpp=page.mpp or {},
+    )
+    attention = {name: one for name, one in found.items() if isinstance(one, SlideAttention)}
+    wishes = {wish.slide_id: wish for wish in wrong_wishes(wrong, shown=attention, rows=rows)}
+    for slide_id in highest:
+        wishes.setdefault(slide_id, SlideWish(slide_id, attention.get(slide_id))).large = True
+    drawn = draw_slides(_gallery_wishes(shown, wishes), paths=page.paths)
+    pictures = [
+        AttentionPicture(large, _attention_words(attention[slide_id], arm=arm))
+        for slide_id in highest
+        if (large := drawn[slide_id].large) is not None
     ]
-    items = [_item(row) for row in in_turn[:MOST_HARD_NEGATIVES] if int(row["size_level0"]) > 0]
-    return gallery_pictures(items, paths=paths)
+    return with_pictures(confusion, drawn=drawn, wrong=wrong, shown=found), drawn, pictures
 
 
-def _item(row: Row) -> GalleryItem:
-    return GalleryItem(
-        slide_id=row["slide_id"],
-        x=int(row["x"]),
-        y=int(row["y"]),
-        size_level0_px=int(row["size_level0"]),
-        attention=float(row["attention"]),
-        bag_score=float(row["bag_score"]),
-        cluster=int(row["cluster"]),
-        round=int(row["round"]),
-        source=row["source"],
-        arm=row.get("arm", ""),
+def _gallery_wishes(shown: Shown, wishes: dict[str, SlideWish]) -> list[SlideWish]:
+    """These wishes, and those for the gallery's patches."""
+    for item in shown.items:
+        wishes.setdefault(item.slide_id, SlideWish(item.slide_id)).items.append(item)
+    return list(wishes.values())
+
+
+def _pictures(shown: Shown, drawn: Mapping[str, SlideDrawn]) -> list[GalleryPicture]:
+    return [drawn[item.slide_id].items[item] for item in shown.items]
+
+
+def _highest(confusion: Confusion, *, classes: Sequence[str]) -> list[str]:
+    """The positive and the negative slide that scored highest."""
+    found: list[str] = []
+    for label in reversed(classes):
+        of_label = [one for one in confusion.slides if one.label == label]
+        found += [max(of_label, key=lambda one: one.bag_score).slide_id] if of_label else []
+    return found
+
+
+def _attention_words(shown: SlideAttention, *, arm: str) -> str:
+    return (
+        f"Slide {shown.slide_id}, labelled {shown.label}, scored {shown.bag_score:.3f} by {arm}: the "
+        f"highest-scored {shown.label} slide of those held out"
     )
 
 
-def heatmap_png(
-    bag: Bag,
-    *,
-    path: Path,
-    attention: np.ndarray,
-    bag_score: float,
-    label: str | None,
-    mpp: float | None = None,
-    fallback_mpp: float | None = None,
-) -> bytes:
-    """The slide beside its attention; truth outlined where a made-up slide has it beside it.
-
-    `mpp`, from the table, is believed before the file, and `fallback_mpp` where neither says: as for patches.
-
-    Raises:
-        SlideError: If the slide cannot be read.
-    """
-    with open_slide(path) as slide:
-        thumbnail = slide.thumbnail(THUMBNAIL_PX)
-        shown = SlideAttention(
-            slide_id=bag.slide_id,
-            label=label,
-            bag_score=bag_score,
-            coords=bag.coords,
-            size_level0_px=bag.size_level0_px,
-            attention=attention,
-            mpp=first_known(mpp, slide.mpp, fallback_mpp),
-            truth=regions_beside(path) or [],
-        )
-        downsample = slide.width_px / thumbnail.shape[1]
-    return attention_figure(shown, thumbnail=thumbnail, downsample=downsample)
-
-
-def _data(bags: Sequence[Bag], *, classes: Sequence[str]) -> ReportData:
-    n_positive = sum(bag.label == 1 for bag in bags)
+def _data(bags: Sequence[Bag], *, classes: Sequence[str], exclusions: Sequence[Exclusion]) -> ReportData:
+    labels: list[LabelCount] = []
+    for index, name in enumerate(classes):
+        here = [bag for bag in bags if bag.label == index]
+        n_patches = sum(len(bag) for bag in here)
+        labels.append(LabelCount(name, len({bag.case_id for bag in here}), len(here), n_patches))
     return ReportData(
         n_cases=len({bag.case_id for bag in bags}),
         n_slides=len(bags),
-        n_positive=n_positive,
-        n_negative=len(bags) - n_positive,
         positive=classes[1],
         negative=classes[0],
+        labels=labels,
+        exclusions=exclusions,
     )
 
 
@@ -179,6 +212,7 @@ def _tables(statistics: Statistics, *, page: Page) -> list[ReportTable]:
             title=f"{title} (split by {split}, patches {patches})",
             arms=[_arm(one, summary) for one in summary if (one.split, one.patches) == (split, patches)],
             intervals=report_intervals(statistics, split=split, patches=patches, notes=page.interval_notes),
+            rates=report_rates(statistics, split=split, patches=patches),
         )
         for split, patches in keys
     ]
@@ -219,53 +253,11 @@ def _difference(changed: Mapping[str, object], content: Mapping[str, object]) ->
     return found
 
 
+def _trial_seconds(rows: TrialRows) -> float:
+    """What all trials took: a run that finds them done takes a second."""
+    return sum(float(row.get("seconds") or 0) for row in rows.results)
+
+
 def _record(folder: Path) -> dict[str, object]:
     content = read_json(folder / "run.json")
     return content if isinstance(content, dict) else {}
-
-
-def _attention(page: Page, *, evaluation: Evaluation, rows: TrialRows) -> list[AttentionPicture]:
-    """The positive and the negative slide that the study's arm scored highest when held out."""
-    names = [arm.name for arm in evaluation.arms]
-    name = page.config.arm if page.config.arm in names else names[0]
-    predictions = sorted(
-        (row for row in rows.predictions if row["arm"] == name), key=lambda row: -float(row["bag_score"])
-    )
-    highest = [
-        next((row for row in predictions if row["label"] == label), None)
-        for label in reversed(evaluation.classes)
-    ]
-    pictures = [
-        _attention_picture(row, page=page, evaluation=evaluation, rows=rows) for row in highest if row
-    ]
-    return [picture for picture in pictures if picture is not None]
-
-
-def _attention_picture(
-    row: Row, *, page: Page, evaluation: Evaluation, rows: TrialRows
-) -> AttentionPicture | None:
-    """None where the slide's file cannot be read, places are not known, or trials/ was thrown away."""
-    bag = next(bag for bag in evaluation.cohort.bags if bag.slide_id == row["slide_id"])
-    path = page.paths.get(bag.slide_id)
-    if path is None or bag.size_level0_px == 0:
-        return None
-    trial = next(
-        one
-        for one in rows.results
-        if all(one[c] == row[c] for c in ("arm", "split", "patches", "repeat", "fold"))
-    )
-    stored = evaluation.folder / "trials" / trial["config_hash"] / "attention.h5"
-    if not stored.exists():
-        return None
-    attention, _ = read_attention(stored, slide_id=bag.slide_id)
-    score, label = float(row["bag_score"]), row["label"]
-    mpp = (page.mpp or {}).get(bag.slide_id)
-    try:
-        png = heatmap_png(bag, path=path, attention=attention, bag_score=score, label=label, mpp=mpp)
-    except SlideError:
-        return None
-    caption = (
-        f"Slide {bag.slide_id}, labelled {label}, scored {score:.3f} by {row['arm']}: the highest-scored "
-        f"{label} slide of those held out"
-    )
-    return AttentionPicture(png, caption)

@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
-
-import jinja2
-from markupsafe import Markup
 
 from hardmil.files import write_atomically
+from hardmil.report.environment import page_environment
 
 
 @dataclass(frozen=True)
@@ -27,20 +24,14 @@ def write_contact_sheet(path: Path, slides: Sequence[SheetSlide], *, title: str)
     Raises:
         StoreError: If the disk is full, or the folder may not be written.
     """
-    here = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["url"] = quote
-    page = environment.get_template("contact_sheet.html.jinja").render(
-        title=title,
-        slides=sorted(slides, key=lambda slide: slide.problem is None),
-        n_problems=sum(slide.problem is not None for slide in slides),
-        style=Markup((here / "report.css").read_text(encoding="utf-8")),
+    page = (
+        page_environment()
+        .get_template("contact_sheet.html.jinja")
+        .render(
+            title=title,
+            slides=sorted(slides, key=lambda slide: slide.problem is None),
+            n_problems=sum(slide.problem is not None for slide in slides),
+        )
     )
     with write_atomically(path) as draft:
         draft.write_text(page, encoding="utf-8")

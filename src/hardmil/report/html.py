@@ -1,165 +1,32 @@
 """One self-contained page a study: the comparison, what fooled the model, and how it was run."""
 
-import base64
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-
 from hardmil.files import write_atomically
-from hardmil.jobs import Failure
 from hardmil.metrics import MeanSE
+from hardmil.report.environment import page_environment
 from hardmil.report.gallery import GalleryPicture
-
-COLUMNS = {
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f_score": "F-score",
-    "auc": "AUC (fold mean)",
-    "fpr": "FPR",
-    "fpr_at_sens_90": "FPR at 0.90 sens. (pooled)",
-    "fpr_at_sens_95": "FPR at 0.95 sens. (pooled)",
-}
-"""Keys of an arm's values, and what stands above them."""
-
-
-@dataclass(frozen=True)
-class ColumnGroup:
-    """Columns under one heading; `narrow` follows each name where a narrow page has no room for headings."""
-
-    heading: str
-    columns: Mapping[str, str]
-    narrow: str = ""
-
-
-CLAIM = ColumnGroup(
-    "Threshold set inside the training fold: the claim",
-    {"fpr_op": "FPR", "sens_op": "Sensitivity"},
-    " (claim)",
-)
-DESCRIPTIVE = ColumnGroup(
-    "Threshold taken from the test scores: descriptive",
-    {"fpr_at_sens_90": "FPR at 0.90 sens.", "fpr_at_sens_95": "FPR at 0.95 sens."},
-    " (descriptive)",
-)
-AT_HALF = ColumnGroup(
-    "Threshold 0.5",
-    {"pooled_fpr": "FPR", "pooled_recall": "Sensitivity", "pooled_accuracy": "Accuracy"},
-    " (at 0.5)",
-)
-WITHOUT_THRESHOLD = ColumnGroup("No threshold", {"pooled_auc": "AUC (pooled)"})
-INTERVAL_GROUPS = (CLAIM, DESCRIPTIVE, AT_HALF, WITHOUT_THRESHOLD)
-DIFFERENCE_GROUPS = (CLAIM, DESCRIPTIVE, WITHOUT_THRESHOLD)
-
-CHART_COLUMN = "fpr_at_sens_95"
-"""What the chart compares: how many normal slides are flagged once 95% of the others are found."""
-
-LIMITS = (
-    "Research use; not a medical device. No patient may be treated on the strength of this page.",
-    "± is the standard error over repeats of the folds: how much the numbers move when the same slides "
-    "are split anew, not how much they would move with other patients, scanners or stains.",
-    "Differences no larger than their standard errors decide nothing.",
-    "Attention says where the model looked, not why, and not whether it was right.",
-    "A hard negative is named by a model: its slide is labelled negative, but nobody looked at the patch.",
+from hardmil.report.page_data import (
+    COLUMNS,
+    DIFFERENCE_GROUPS,
+    INTERVAL_GROUPS,
+    RATES,
+    Estimate,
+    Report,
+    ReportRates,
 )
 
+TIMES = {"seconds": "run time", "trial_seconds": "time in trials, summed"}
+"""Keys of a run record that are seconds, and what they are called."""
 
-@dataclass(frozen=True)
-class ReportArm:
-    """One row of the table of arms; `values` by the keys of COLUMNS.
-
-    `mines` says whether the arm mines at all: only then are its counts shown. `hard_minus_random` holds, by
-    the same keys, the arm minus its control, paired by repeat.
-    """
-
-    name: str
-    values: Mapping[str, MeanSE]
-    n_trials: int | None = None
-    mines: bool = False
-    n_false_positive_bags: int = 0
-    n_hard: int = 0
-    hard_minus_random: Mapping[str, MeanSE] | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its 95% interval; `p`, of a difference, is that of no difference. Undefined is nan."""
-
-    value: float
-    low: float
-    high: float
-    p: float = math.nan
-
-
-@dataclass(frozen=True)
-class EstimateRow:
-    """One arm, or one arm minus another; `values` by the keys of the column groups."""
-
-    name: str
-    values: Mapping[str, Estimate]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class ReportIntervals:
-    """Intervals by case of arms and of their differences; `notes` say what makes them too narrow."""
-
-    n_cases: int
-    n_resamples: int
-    arms: Sequence[EstimateRow]
-    differences: Sequence[EstimateRow] = ()
-    notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class ReportTable:
-    """Arms compared on the same folds of the same bags."""
-
-    title: str
-    arms: Sequence[ReportArm]
-    intervals: ReportIntervals | None = None
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """What the study was made of; slides that failed are not counted in."""
-
-    n_cases: int
-    n_slides: int
-    n_positive: int
-    n_negative: int
-    positive: str
-    negative: str
-
-
-@dataclass(frozen=True)
-class AttentionPicture:
-    """PNG of one slide and its attention; the caption also stands in for it where it cannot be seen."""
-
-    png: bytes
-    caption: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that stands on the page. `config` is YAML text; `run` is a run record."""
-
-    title: str
-    question: str
-    data: ReportData
-    tables: Sequence[ReportTable]
-    config: str
-    run: Mapping[str, object]
-    failures: Sequence[Failure] = ()
-    hard_negatives: Sequence[GalleryPicture] = ()
-    n_hard_negatives: int | None = None
-    attention: Sequence[AttentionPicture] = ()
-    limits: Sequence[str] = field(default=LIMITS)
+MOST_DIAGNOSES = 20
+"""Slides of one finding that are listed with their figures; the others by name."""
+RUN_WORDS = {"cpus": "CPU cores", "git dirty": "git, changes not committed"}
+"""What stands for a key of a run record that is no word."""
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -175,34 +42,43 @@ def write_report(path: Path, report: Report) -> None:
 
 def render_report(report: Report) -> str:
     """The page as text."""
-    here = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": _number, "signed": _signed, "data_uri": _data_uri, "share": _percent}
-    return environment.get_template("report.html.jinja").render(
+    template = page_environment().get_template("report.html.jinja")
+    return template.render(
         report=report,
+        sections=_sections(report),
         columns=COLUMNS,
-        style=Markup((here / "report.css").read_text(encoding="utf-8")),
-        charts=[_chart(table) for table in report.tables],
-        chart_column=COLUMNS[CHART_COLUMN],
+        rates=RATES,
+        charts=[_chart(table.rates) for table in report.tables if table.rates],
         interval_groups=INTERVAL_GROUPS,
         difference_groups=DIFFERENCE_GROUPS,
+        most_diagnoses=MOST_DIAGNOSES,
         undefined=MeanSE(math.nan, math.nan, 0, 0),
+        groups=_by_cluster(report.hard_negatives, counts=report.n_by_cluster),
         run=list(_flat(report.run)),
     )
 
 
-@dataclass(frozen=True)
-class _Bar:
-    """One line of the chart; places are shares of its axis."""
+def _sections(report: Report) -> list[tuple[str, str]]:
+    """Anchor and name of each section that is there, in their order on the page."""
+    sections = [
+        ("data", "Data", True),
+        ("rates", "False positives", any(table.rates for table in report.tables)),
+        ("arms", "Comparison", report.tables),
+        ("curves", "Curves and calibration", report.curves or report.calibration),
+        ("confusion", "Slides behind the numbers", report.confusion),
+        ("hard", "Hard negatives", True),
+        ("attention", "Attention", report.attention),
+        ("diagnoses", "Attention that looks wrong", report.diagnoses),
+        ("limits", "Limits", True),
+        ("run", "How it was run", True),
+    ]
+    return [(place, name) for place, name, is_there in sections if is_there]
 
-    name: str
-    value: float
+
+@dataclass(frozen=True)
+class _Mark:
+    """A rate on an axis: places are shares of its length; without an interval `low` is `high` is `place`."""
+
     place: float
     low: float
     high: float
@@ -210,58 +86,80 @@ class _Bar:
 
 @dataclass(frozen=True)
 class _Chart:
-    """Bars on one axis from 0 to `top`; no bars if there is nothing to compare."""
+    """Marks by arm and rate on one axis from 0 to `top`; `before` is where the unmined base of a row lies."""
 
-    bars: list[_Bar]
     top: float
+    marks: Mapping[tuple[str, str], _Mark]
+    before: Mapping[tuple[str, str], float]
 
 
-def _chart(table: ReportTable) -> _Chart:
-    named = [(arm.name, arm.values[CHART_COLUMN]) for arm in table.arms if CHART_COLUMN in arm.values]
-    defined = [(name, value) for name, value in named if not math.isnan(value.mean)]
-    if len(defined) < 2:
-        return _Chart([], 1.0)
-    highest = max(value.mean + _se(value) for _, value in defined)
+def _chart(rates: ReportRates) -> _Chart:
+    cells = {(row.name, key): row.values[key] for row in rates.rows for key in RATES if key in row.values}
+    defined = {place: one for place, one in cells.items() if not math.isnan(one.value)}
+    highest = max((_reach(one) for one in defined.values()), default=1.0)
     top = next((top for top in (0.1, 0.2, 0.4, 0.6) if highest <= top), 1.0)
-    return _Chart([_bar(name, value, top) for name, value in defined], top)
+    marks = {place: _mark(one, top=top) for place, one in defined.items()}
+    bases = {
+        (name, key): marks[base, key].place
+        for name, key in marks
+        if (base := name.partition("@")[0].partition("+")[0]) != name and (base, key) in marks
+    }
+    return _Chart(top, marks, bases)
 
 
-def _bar(name: str, value: MeanSE, top: float) -> _Bar:
-    low, high = max(value.mean - _se(value), 0.0), min(value.mean + _se(value), top)
-    return _Bar(name, value.mean, place=value.mean / top, low=low / top, high=high / top)
+def _mark(one: Estimate, *, top: float) -> _Mark:
+    low, high = (one.value if math.isnan(limit) else limit for limit in (one.low, one.high))
+    return _Mark(one.value / top, low / top, high / top)
 
 
-def _se(value: MeanSE) -> float:
-    return 0.0 if math.isnan(value.se) else value.se
+def _reach(one: Estimate) -> float:
+    return one.value if math.isnan(one.high) else max(one.value, one.high)
 
 
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    # U+2212: a hyphen is no minus, and lines break after it.
-    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "\u2212")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def _by_cluster(
+    pictures: Iterable[GalleryPicture], *, counts: Mapping[int, int]
+) -> list[tuple[str, Sequence[GalleryPicture]]]:
+    """Heading and pictures of each cluster, those of none last; one group without a heading if none has."""
+    # -1 sorts first, and what was not clustered is read last.
+    ordered = sorted(pictures, key=lambda one: (one.item.cluster < 0, one.item.cluster))
+    if all(one.item.cluster < 0 for one in ordered):
+        return [("", ordered)] if ordered else []
+    groups: list[tuple[str, Sequence[GalleryPicture]]] = []
+    for cluster, members in groupby(ordered, key=lambda one: one.item.cluster):
+        here = list(members)
+        n = counts.get(cluster, len(here))
+        name = "Not clustered" if cluster < 0 else f"Cluster {cluster}"
+        shown = "" if n == len(here) else f", {len(here)} shown"
+        groups.append((f"{name}: {n} patch{'' if n == 1 else 'es'}{shown}", here))
+    return groups
 
 
 def _flat(record: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
     """A record's leaves, nested names joined by a space; the config has its own place on the page."""
     rows: list[tuple[str, str]] = []
     for key, value in record.items():
+        name = prefix + key
         if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key} ") if key != "config" else []
+            rows += _flat(value, f"{name} ") if key != "config" else []
+        elif name in TIMES and isinstance(value, int | float):
+            rows.append((TIMES[name], duration_text(value)))
         else:
-            rows.append((prefix + key, _cell(value)))
+            rows.append((RUN_WORDS.get(name, name), _cell(value)))
     return rows
 
 
+def duration_text(seconds: float | int) -> str:
+    """A time as a person says it: "8.2 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
 def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value == []:
+        return "none"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -66,7 +66,7 @@ def resample_arms(
     drawn: dict[tuple[object, ...], Int[np.ndarray, "resample case"]] = {}
     found: list[ResampledArm] = []
     for key, repeats in pooled.items():
-        cases, holds = _cases_and_classes(repeats)
+        cases, holds = cases_and_classes(repeats)
         same = (tuple(cases), holds.tobytes())
         if same not in drawn:
             drawn[same] = draw_cases(holds, seed=seed, n_resamples=n_resamples)
@@ -138,7 +138,7 @@ def mean_of_defined(values: np.ndarray, *, axis: int = -1) -> np.ndarray:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def _cases_and_classes(repeats: Sequence[PooledRepeat]) -> tuple[list[str], np.ndarray]:
+def cases_and_classes(repeats: Sequence[PooledRepeat]) -> tuple[list[str], np.ndarray]:
     """The cases of all repeats, sorted, and whether each has a negative and a positive slide."""
     cases = sorted({case for repeat in repeats for case in repeat.cases})
     place = {case: i for i, case in enumerate(cases)}

@@ -137,6 +137,26 @@ def read_attention(path: Path, *, slide_id: str) -> tuple[np.ndarray, np.ndarray
         return attention, coords
 
 
+def read_score(path: Path, *, slide_id: str) -> BagScore:
+    """What `write_attention` kept of one slide; instance logits are all 0 in files from before they were."""
+    with h5py.File(path) as file:
+
+        def kept(name: str) -> np.ndarray | None:
+            name = f"{slide_id}/{name}"
+            return np.asarray(file[name]) if name in file else None
+
+        attention, _ = read_attention(path, slide_id=slide_id)
+        logits = kept("instance_logits")
+        attributes = dict(file[slide_id].attrs)
+        return BagScore(
+            bag_score=float(np.asarray(attributes["bag_score"])),
+            attention=attention,
+            instance_logit=np.zeros_like(attention) if logits is None else logits,
+            contribution=kept("contributions"),
+            bias=float(np.asarray(attributes.get("bias", 0.0))),
+        )
+
+
 def _text(value: object) -> object:
     # Nine digits carry a float32 whole: of confident models, scores differ in the seventh only.
     return f"{value:.9g}" if isinstance(value, float) else value

@@ -73,11 +73,7 @@ def _ranking(
     positive: Bool[np.ndarray, " bag"],
 ) -> dict[str, Values]:
     """AUC, average precision and FPR at each sensitivity, from counts at and above each distinct score."""
-    order = np.argsort(-scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
-    ordered, positive = weights[:, order], positive[order]
-    at_positive = np.add.reduceat(ordered * positive, starts, axis=1)
-    at_negative = np.add.reduceat(ordered * ~positive, starts, axis=1)
+    at_positive, at_negative = counts_at(weights, scores, positive=positive)
     positives, negatives = np.cumsum(at_positive, axis=1), np.cumsum(at_negative, axis=1)
     n_positive, n_negative = positives[:, -1], negatives[:, -1]
     below = n_negative[:, None] - negatives + at_negative / 2
@@ -93,6 +89,22 @@ def _ranking(
         fpr = _share(np.take_along_axis(negatives, place[:, None], axis=1)[:, 0], n_negative)
         found[name] = np.where(n_positive > 0, fpr, np.nan)
     return found
+
+
+def counts_at(
+    weights: Float[np.ndarray, "weighting bag"],
+    scores: Float[np.ndarray, " bag"],
+    *,
+    positive: Bool[np.ndarray, " bag"],
+) -> tuple[Float[np.ndarray, "weighting score"], Float[np.ndarray, "weighting score"]]:
+    """Weight of the positive and of the negative bags at each distinct score, the highest score first."""
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
+    ordered, positive = weights[:, order], positive[order]
+    return (
+        np.add.reduceat(ordered * positive, starts, axis=1),
+        np.add.reduceat(ordered * ~positive, starts, axis=1),
+    )
 
 
 def _share(part: np.ndarray, whole: np.ndarray, *, undefined: float = np.nan) -> np.ndarray:

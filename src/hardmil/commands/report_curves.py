@@ -1,0 +1,138 @@
+"""Rows of predictions.csv -> the curves on report.html."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hardmil.commands.report_intervals import base_of
+from hardmil.commands.statistics_tables import Statistics
+from hardmil.report.curves import (
+    STYLES,
+    CurveLine,
+    ReliabilityLine,
+    precision_figure,
+    reliability_figure,
+    roc_figure,
+)
+from hardmil.report.page_data import Drawing
+from hardmil.study.arms import CONTROL
+from hardmil.study.curves import GRID, N_BAND_RESAMPLES, Band, Reliability, arm_curves, reliability
+from hardmil.study.evaluation import Evaluation
+from hardmil.study.pooled import PooledRepeat, pool_predictions
+from hardmil.study.results import Row
+
+
+def curve_drawings(
+    predictions: Sequence[Row], *, arm: str, statistics: Statistics, evaluation: Evaluation
+) -> list[Drawing]:
+    """ROC and precision-recall of the study's arm, its base and its control, or of all arms if they are few.
+
+    None without a slide of each class.
+    """
+    positive = evaluation.classes[1]
+    pooled = {key[0]: repeats for key, repeats in pool_predictions(predictions, positive=positive).items()}
+    names = arms_drawn(list(pooled), arm=arm)
+    found = {name: arm_curves(pooled[name], seed=evaluation.seed) for name in names}
+    found = {name: curves for name, curves in found.items() if not np.isnan(curves.roc.value).all()}
+    if not found:
+        return []
+    roc_words, precision_words = (
+        {name: _label(name, statistics, metric=metric, word=word) for name in found}
+        for metric, word in (("pooled_auc", "AUC"), ("average_precision", "AP"))
+    )
+    others = len(pooled) - len(found)
+    left_out = (
+        f" {others} more {'arm is' if others == 1 else 'arms are'} in the tables alone." if others else ""
+    )
+    bands = (
+        f"Bands: 95% by case, {N_BAND_RESAMPLES} draws, at each place by itself."
+        if len(set(_cases(pooled[arm]))) > 1
+        else "No bands: there is one case."
+    )
+    share = float(np.mean(np.concatenate([one.labels for one in pooled[names[0]]])))
+    return [
+        Drawing(
+            roc_figure([_line(roc_words[name], curves.roc) for name, curves in found.items()]),
+            "ROC curves, sensitivity over false-positive rate: " + "; ".join(roc_words.values()),
+            f"ROC. Up and to the left is better; dotted: a coin. {bands}{left_out}",
+        ),
+        Drawing(
+            precision_figure(
+                [_line(precision_words[name], curves.precision_recall) for name, curves in found.items()],
+                share_positive=share,
+            ),
+            "Precision-recall curves: " + "; ".join(precision_words.values()),
+            "Precision-recall, with its average precision (AP). Up is better; dotted: a coin, "
+            f"{share:.2f} of these slides being {positive}.",
+        ),
+    ]
+
+
+def arms_drawn(names: Sequence[str], *, arm: str) -> list[str]:
+    """Which arms one figure holds: all if they are few, else the base of `arm`, itself and its control."""
+    if len(names) <= len(STYLES):
+        return list(names)
+    return [name for name in dict.fromkeys((base_of(arm), arm, arm + CONTROL)) if name in names]
+
+
+def calibration_drawing(predictions: Sequence[Row], *, arm: str, positive: str) -> Drawing | None:
+    """Reliability of the arm's probabilities beside its raw scores; of the scores alone where they are one.
+
+    None where the arm has no predictions.
+    """
+    rows = [row for row in predictions if row["arm"] == arm]
+    if not rows:
+        return None
+    column = f"prob_{positive}"
+    calibrated = any(abs(float(row[column]) - float(row["bag_score"])) > 1e-6 for row in rows)
+    columns = {"calibrated probability": column} if calibrated else {}
+    columns["raw bag score" if calibrated else "bag score"] = "bag_score"
+    found = {name: _reliability(rows, column=one, positive=positive) for name, one in columns.items()}
+    words = "; ".join(
+        f"{name}: calibration error {one.ece:.3f}, Brier score {one.brier:.3f}" for name, one in found.items()
+    )
+    lines = [
+        ReliabilityLine(name, one.mean_score, one.share_positive, one.count) for name, one in found.items()
+    ]
+    kept = "" if calibrated else " Nothing was calibrated: the score is shown as it is."
+    return Drawing(
+        reliability_figure(lines, positive=positive),
+        f"Reliability of {arm} in ten bins. {words}. {_bins_words(next(iter(found.values())))}",
+        f"Calibration of {arm}. {words[0].upper()}{words[1:]}; of both, 0 is best. "
+        f"On the dotted line, of the slides scored 0.7 seven in ten are "
+        f"{positive}; below, how many predictions of all repeats each bin has: with few, its point says "
+        f"little.{kept}",
+    )
+
+
+def _reliability(rows: Sequence[Row], *, column: str, positive: str) -> Reliability:
+    repeats = sorted({row["repeat"] for row in rows}, key=int)
+    by_repeat = [[row for row in rows if row["repeat"] == repeat] for repeat in repeats]
+    return reliability(
+        [np.array([int(row["label"] == positive) for row in here]) for here in by_repeat],
+        [np.array([float(row[column]) for row in here]) for here in by_repeat],
+    )
+
+
+def _bins_words(one: Reliability) -> str:
+    """The bins that hold something, for whoever cannot see them."""
+    bins = zip(one.mean_score, one.share_positive, one.count, strict=True)
+    return "Mean score, share positive, predictions: " + "; ".join(
+        f"{mean:.2f}, {share:.2f}, {n}" for mean, share, n in bins if n
+    )
+
+
+def _label(name: str, statistics: Statistics, *, metric: str, word: str) -> str:
+    for one in statistics.intervals:
+        if (one.arm, one.metric) == (name, metric):
+            limits = "" if np.isnan(one.low) else f" ({one.low:.3f} to {one.high:.3f})"
+            return f"{name}, {word} {one.value:.3f}{limits}"
+    return name
+
+
+def _line(name: str, band: Band) -> CurveLine:
+    return CurveLine(name, GRID, band.value, band.low, band.high)
+
+
+def _cases(repeats: Sequence[PooledRepeat]) -> list[str]:
+    return [case for repeat in repeats for case in repeat.cases]
