@@ -11,7 +11,7 @@ from hardmil.bags.encoder import PatchEncoder, encoder_notes, open_encoder
 from hardmil.bags.encoding import Files, encode_slides
 from hardmil.bags.manifest import SlideRow
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.over_slides import Made, Over, Stage, over_slides, slides_outcome, unless_busy
+from hardmil.commands.over_slides import Over, Stage, over_slides, slides_outcome, unless_busy
 from hardmil.commands.study_folder import Study, count
 from hardmil.config import PIXELS, CutConfig, cut_config
 from hardmil.config_file import read_study
@@ -36,7 +36,8 @@ def encode(
     stage = Stage("encode", "reading patches", _write)
     if encoder is not None:
         opened = (knobs.encode, knobs.encode_px, where, precision, folder)
-        stage = Stage("encode", "encoding", partial(_embed_one, opened), partial(_embed, encoder))
+        embed = partial(_embed, encoder) if over.engine.is_here else partial(_embed_there, opened)
+        stage = Stage("encode", "encoding", _write, embed)
     done = over_slides(path, stage, overrides=overrides, over=over)
     outcome = slides_outcome(
         done,
@@ -70,12 +71,13 @@ Opened = tuple[str, int | None, str, str, Path]
 """What `_encoder` opens an encoder by."""
 
 
-def _embed_one(opened: Opened, study: Study, row: SlideRow) -> Made:
-    """In a worker, slide by slide: there, batches are not filled across them."""
+def _embed_there(
+    opened: Opened, study: Study, rows: Sequence[SlideRow], over: Over
+) -> JobResults[int | None]:
+    """The same in a worker."""
     encoder = _encoder(*opened)
     assert encoder is not None
-    done = _embed(encoder, study, [row], Over(quiet=True))
-    return done.failures[0] if done.failures else done.results[row.slide_id]
+    return _embed(encoder, study, rows, over)
 
 
 @lru_cache(maxsize=1)
