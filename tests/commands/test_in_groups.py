@@ -9,7 +9,7 @@ import pytest
 from tests.commands.conftest import read_table
 
 from hardmil.bags.manifest import SlideRow
-from hardmil.commands.over_slides import Over, Stage, over_slides
+from hardmil.commands.over_slides import Made, Over, Stage, over_slides
 from hardmil.commands.study_folder import Study
 from hardmil.engine import Engine
 from hardmil.jobs import Failure, JobResults
@@ -17,13 +17,13 @@ from hardmil.jobs import Failure, JobResults
 ON_TWO = Over(Engine(workers=2), quiet=True)
 
 
-def never(study: Study, row: SlideRow) -> int:
+def never(study: Study, row: SlideRow) -> Made:
     raise AssertionError("slides were to be done together")
 
 
 def note(
     fatal: str, folder: Path, study: Study, rows: Sequence[SlideRow], over: Over
-) -> JobResults[int | None]:
+) -> JobResults[Made | None]:
     """Notes which slides came together; one fails, and one ends the process."""
     names = [row.slide_id for row in rows]
     with (folder / f"{os.getpid()}.txt").open("a") as file:
@@ -31,7 +31,7 @@ def note(
     if fatal in names:
         os._exit(9)
     failures = [Failure("001 a", "is bad", "")] if "001 a" in names else []
-    return JobResults({name: len(name) for name in names if name != "001 a"}, failures)
+    return JobResults({name: Made(len(name)) for name in names if name != "001 a"}, failures)
 
 
 def groups(folder: Path) -> list[list[str]]:

@@ -11,7 +11,7 @@ from hardmil.bags.encoder import PatchEncoder, encoder_notes, open_encoder
 from hardmil.bags.encoding import Files, encode_slides
 from hardmil.bags.manifest import SlideRow
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.over_slides import Over, Stage, over_slides, slides_outcome, unless_busy
+from hardmil.commands.over_slides import Made, Over, Stage, over_slides, slides_outcome, unless_busy
 from hardmil.commands.study_folder import Study, count
 from hardmil.config import PIXELS, CutConfig, cut_config
 from hardmil.config_file import read_study
@@ -49,22 +49,24 @@ def encode(
     return replace(outcome, lines=[*notes, *outcome.lines])
 
 
-def _write(study: Study, row: SlideRow) -> int | None:
+def _write(study: Study, row: SlideRow) -> Made | None:
     places, path = study.places(row.slide_id), study.instances(row.slide_id)
     config = cut_config(study.config)
-    return unless_busy(path, lambda: write_instances(row, config=config, places=places, path=path))
+    return unless_busy(path, lambda: Made(write_instances(row, config=config, places=places, path=path)))
 
 
 def _embed(
     encoder: PatchEncoder, study: Study, rows: Sequence[SlideRow], over: Over
-) -> JobResults[int | None]:
+) -> JobResults[Made | None]:
     def files(row: SlideRow) -> Files:
         return Files(study.places(row.slide_id), study.instances(row.slide_id))
 
     config = cut_config(study.config)
-    return encode_slides(
+    done = encode_slides(
         rows, config=config, encoder=encoder, files=files, limit_s=over.limit_s, quiet=over.quiet
     )
+    made = {name: None if n is None else Made(n) for name, n in done.results.items()}
+    return JobResults(made, done.failures)
 
 
 Opened = tuple[str, int | None, str, str, Path]
@@ -73,7 +75,7 @@ Opened = tuple[str, int | None, str, str, Path]
 
 def _embed_there(
     opened: Opened, study: Study, rows: Sequence[SlideRow], over: Over
-) -> JobResults[int | None]:
+) -> JobResults[Made | None]:
     """The same in a worker."""
     encoder = _encoder(*opened)
     assert encoder is not None

@@ -39,21 +39,29 @@ class Over:
         return 60 * self.max_minutes or None
 
 
-Together = Callable[[Study, Sequence[SlideRow], Over], JobResults[int | None]]
+@dataclass(frozen=True)
+class Made:
+    """Patches of a slide, and what a person should know of it."""
+
+    n_patches: int
+    notes: Sequence[str] = ()
+
+
+Together = Callable[[Study, Sequence[SlideRow], Over], JobResults[Made | None]]
 
 
 @dataclass(frozen=True)
 class Stage:
     """What is done with a slide.
 
-    `make` gives the patches of a slide, None where another run works on it. `together` does many slides in
-    its place where they share something, an encoder's batches, and minds how long each may take. Both are
-    known by their module's name, so that another process can find them.
+    `make` gives None where another run works on the slide. `together` does many slides in its place where
+    they share something, an encoder's batches, and minds how long each may take. Both are known by their
+    module's name, so that another process can find them.
     """
 
     command: str
     label: str
-    make: Callable[[Study, SlideRow], int | None]
+    make: Callable[[Study, SlideRow], Made | None]
     together: Together | None = None
 
 
@@ -63,6 +71,7 @@ class SlidesDone:
 
     study: Study
     patches: Mapping[str, int]
+    notes: Mapping[str, Sequence[str]]
     failures: Sequence[Failure]
     seconds: float
 
@@ -84,20 +93,22 @@ def over_slides(path: Path, stage: Stage, *, overrides: Sequence[str], over: Ove
     started = time.time()
     study = open_study(path, overrides=overrides)
     _refuse_features(study, command=stage.command)
-    patches: dict[str, int] = {}
+    made: dict[str, Made] = {}
     failures: list[Failure] = []
     todo = list(study.manifest.rows)
     while todo:
         done = _once(study, stage, todo, over=over)
         failures += done.failures
-        patches |= {slide_id: n for slide_id, n in done.results.items() if n is not None}
-        todo = [row for row in todo if done.results.get(row.slide_id, 0) is None]
+        made |= {slide_id: one for slide_id, one in done.results.items() if one is not None}
+        todo = [row for row in todo if row.slide_id in done.results and row.slide_id not in made]
         if todo:
             time.sleep(POLL_S)
     order = {row.slide_id: position for position, row in enumerate(study.manifest.rows)}
     failures.sort(key=lambda failure: order[failure.name])
-    in_order = {slide_id: patches[slide_id] for slide_id in order if slide_id in patches}
-    return SlidesDone(study, in_order, failures, time.time() - started)
+    in_order = {slide_id: made[slide_id] for slide_id in order if slide_id in made}
+    patches = {slide_id: one.n_patches for slide_id, one in in_order.items()}
+    notes = {slide_id: one.notes for slide_id, one in in_order.items() if one.notes}
+    return SlidesDone(study, patches, notes, failures, time.time() - started)
 
 
 def slides_outcome(
@@ -149,7 +160,7 @@ def _of_empty(done: SlidesDone) -> list[str]:
     ]
 
 
-def unless_busy(path: Path, make: Callable[[], int]) -> int | None:
+def unless_busy(path: Path, make: Callable[[], Made]) -> Made | None:
     """What `make` gives while no other run works on the file at `path`; None where one does."""
     try:
         with claim(path):
@@ -158,7 +169,7 @@ def unless_busy(path: Path, make: Callable[[], int]) -> int | None:
         return None
 
 
-def _once(study: Study, stage: Stage, rows: Sequence[SlideRow], *, over: Over) -> JobResults[int | None]:
+def _once(study: Study, stage: Stage, rows: Sequence[SlideRow], *, over: Over) -> JobResults[Made | None]:
     if stage.together is not None:
         if over.engine.is_here:
             return stage.together(study, rows, over)
@@ -176,14 +187,14 @@ def _once(study: Study, stage: Stage, rows: Sequence[SlideRow], *, over: Over) -
     )
 
 
-def _make(shared: tuple[Study, Callable[[Study, SlideRow], int | None]], row: SlideRow) -> int | None:
+def _make(shared: tuple[Study, Callable[[Study, SlideRow], Made | None]], row: SlideRow) -> Made | None:
     study, make = shared
     return make(study, row)
 
 
 def _in_groups(
     study: Study, together: Together, rows: Sequence[SlideRow], *, label: str, size: int, over: Over
-) -> JobResults[int | None]:
+) -> JobResults[Made | None]:
     """The same on workers, some slides a job.
 
     A group that ends its worker is done again slide by slide: what it finished is found finished, and the
@@ -198,7 +209,7 @@ def _in_groups(
         label=label if size == 1 else f"{label}, {size} slides at once",
         quiet=over.quiet,
     )
-    results: dict[str, int | None] = {}
+    results: dict[str, Made | None] = {}
     failures: list[Failure] = []
     for some in done.results.values():
         results |= some.results
@@ -210,14 +221,14 @@ def _in_groups(
     alone = (
         _in_groups(study, together, left, label=label, size=1, over=over)
         if left
-        else JobResults[int | None]()
+        else JobResults[Made | None]()
     )
     return JobResults(results | alone.results, [*failures, *alone.failures])
 
 
 def _make_together(
     shared: tuple[Study, Together, Over], rows: tuple[SlideRow, ...]
-) -> JobResults[int | None]:
+) -> JobResults[Made | None]:
     study, together, over = shared
     return together(study, rows, replace(over, quiet=True))
 
