@@ -122,10 +122,25 @@ def segment_strips(
     Source: Li et al. 2019 ("transfer RGB to HSV, Otsu on each channel"); which of the channels must agree is
     open there, "s-or-v" is ours (docs: METHOD).
     """
+    counts, kept = _colours(strips, pen=pen)
+    otsu_hue, otsu_saturation, otsu_value = map(_otsu_of, counts)
+    # Beyond what any pixel has, where there is no contrast.
+    least = otsu_saturation if _has_contrast(counts[1], otsu_saturation) else 255.0
+    most = otsu_value if _has_contrast(counts[2], otsu_value) else -1.0
+    is_tissue = np.concatenate([_is_stained(part, rule=rule, least=least, most=most) for part in kept])
+    if pen is not None:
+        is_tissue &= ~pen
+    return TissueMask(is_tissue, downsample, otsu_hue, otsu_saturation, otsu_value)
+
+
+def _colours(
+    strips: Iterable[UInt8[np.ndarray, "_ column 3"]], *, pen: Bool[np.ndarray, "height width"] | None
+) -> tuple[Int64[np.ndarray, "3 256"], list[UInt8[np.ndarray, "_ column 2"]]]:
+    """How often hue, saturation and value are each number where there is no pen; the latter two, by part."""
     import cv2
 
     counts = np.zeros((3, 256), np.int64)
-    kept: list[UInt8[np.ndarray, "row column 2"]] = []
+    kept: list[UInt8[np.ndarray, "_ column 2"]] = []
     top = 0
     for part in (
         part for strip in strips for part in np.split(strip, range(PART_ROWS, len(strip), PART_ROWS))
@@ -137,14 +152,7 @@ def segment_strips(
             counts[channel] += np.asarray(found, np.int64).ravel()
         kept.append(hsv[..., 1:].copy())
         top += len(part)
-    otsu_hue, otsu_saturation, otsu_value = map(_otsu_of, counts)
-    # Beyond what any pixel has, where there is no contrast.
-    least = otsu_saturation if _has_contrast(counts[1], otsu_saturation) else 255.0
-    most = otsu_value if _has_contrast(counts[2], otsu_value) else -1.0
-    is_tissue = np.concatenate([_is_stained(part, rule=rule, least=least, most=most) for part in kept])
-    if pen is not None:
-        is_tissue &= ~pen
-    return TissueMask(is_tissue, downsample, otsu_hue, otsu_saturation, otsu_value)
+    return counts, kept
 
 
 def _is_stained(
