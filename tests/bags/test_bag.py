@@ -205,3 +205,10 @@ def test_a_bag_written_in_parts_is_the_bag(tmp_path: Path):
         pass
     with pytest.raises(EmptyBagError, match="slide s1: no patch"):
         read_bag(tmp_path / "s2.h5", case_id="c", label=0)
+
+
+def test_an_empty_name_in_the_file_is_none(tmp_path: Path):
+    with h5py.File(tmp_path / "s7.h5", "w") as file:
+        file["features"], file["coords"] = np.ones((2, 3), np.float32), np.zeros((2, 2), np.int64)
+        file["coords"].attrs["name"] = ""
+    assert read_bag(tmp_path / "s7.h5", case_id="c", label=0).slide_id == "s7"

@@ -3,9 +3,9 @@
 import io
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
-from hardmil.bags.bag import read_bag, read_coords
+from hardmil.bags.bag import Bag, Coords, read_bag, read_coords
 from hardmil.bags.formats import read_features
-from hardmil.bags.manifest import SlideRow, read_manifest
+from hardmil.bags.manifest import Manifest, SlideRow, read_manifest
 from hardmil.errors import HardmilError
 
+Result = TypeVar("Result")
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ROW = SlideRow("s1", "c1", None, None, 0.5)
 DTYPES = st.sampled_from(["f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "?", "c8", "S3"])
@@ -44,9 +45,53 @@ ATTRIBUTES = st.dictionaries(st.sampled_from(KEYS.split()), VALUES)
 FILES = st.dictionaries(st.sampled_from(["features", "feats", "patches", "augmented", "other"]), FEATURES)
 
 
-def survives(read: Callable[[], object]) -> None:
-    with suppress(HardmilError):
-        read()
+def outcome_of(read: Callable[[], Result], *, naming: Path) -> Result | None:
+    """What was read; None where one of our errors came, which names the file or the slide."""
+    try:
+        return read()
+    except HardmilError as error:
+        said = str(error)
+        assert naming.name in said or ROW.slide_id in said, said
+        assert "Traceback" not in said
+        return None
+
+
+def check_bag(bag: Bag | None) -> None:
+    """What every bag that came out of a file holds."""
+    if bag is None:
+        return
+    n = len(bag.instances)
+    assert n > 0
+    assert bag.kind in ("pixels", "features")
+    assert (bag.coords.shape, bag.coords.dtype) == ((n, 2), np.int64)
+    assert bag.size_level0_px >= 0
+    if bag.kind == "features":
+        assert bag.instances.ndim == 2
+        assert bag.instances.shape[1] > 0
+        assert np.isfinite(bag.instances).all()
+    else:
+        assert bag.instances.ndim == 4
+        assert (bag.instances.dtype, bag.instances.shape[3]) == (np.uint8, 3)
+
+
+def check_coords(found: Coords | None) -> None:
+    if found is not None:
+        assert (found.coords.dtype, found.coords.shape[1:]) == (np.int64, (2,))
+        assert found.size_level0_px >= 0
+
+
+def check_table(found: Manifest | None, *, required: bool) -> None:
+    if found is None:
+        return
+    names = [row.slide_id for row in found.rows]
+    assert names
+    assert len(set(names)) == len(names)
+    for row in found.rows:
+        assert row.slide_id == row.slide_id.strip() != ""
+        assert row.case_id
+        assert row.mpp is None or 0 < row.mpp < float("inf")
+        assert row.label in (*found.classes, *(() if required else (None,)))
+        assert row.path is not None or not required
 
 
 def h5_content(
@@ -70,10 +115,10 @@ def read_all(content: bytes, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"s1{suffix}"
         path.write_bytes(content)
-        survives(lambda: read_features(path, ROW, label=1))
+        check_bag(outcome_of(lambda: read_features(path, ROW, label=1), naming=path))
         if suffix == ".h5":
-            survives(lambda: read_bag(path, case_id="c1", label=0))
-            survives(lambda: read_coords(path))
+            check_bag(outcome_of(lambda: read_bag(path, case_id="c1", label=0, slide_id="s1"), naming=path))
+            check_coords(outcome_of(lambda: read_coords(path), naming=path))
 
 
 @FEW
@@ -137,4 +182,5 @@ def test_slide_tables_of_anything(content: bytes, required: bool):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slides.csv"
         path.write_bytes(content)
-        survives(lambda: read_manifest(path, labels_required=required, paths_required=required))
+        read = partial(read_manifest, path, labels_required=required, paths_required=required)
+        check_table(outcome_of(read, naming=path), required=required)

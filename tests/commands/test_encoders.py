@@ -86,6 +86,25 @@ def test_other_weights_in_the_same_file_are_another_encoder(hardmil: Hardmil, en
     assert "the bundle was trained on encoder colours.onnx-" in " ".join(mined.err.split())
 
 
+def test_workers_write_the_embeddings_that_one_writes(hardmil: Hardmil, encoded: Path) -> None:
+    def vectors() -> dict[str, list[list[float]]]:
+        found: dict[str, list[list[float]]] = {}
+        for path in sorted((encoded / "features_colours.onnx").glob("*.h5")):
+            with h5py.File(path) as file:
+                found[path.name] = file["features"][()].tolist()
+            path.unlink()
+        return found
+
+    alone = vectors()
+    run = hardmil("encode", encoded, "--workers", 2)
+    assert run.code == 0, run.err
+    there = vectors()
+    assert list(there) == list(alone)
+    assert len(there) == 8
+    for name, expected in alone.items():
+        np.testing.assert_allclose(there[name], expected, atol=1e-5)
+
+
 def test_files_of_two_encoders_in_one_study_are_refused(hardmil: Hardmil, encoded: Path) -> None:
     kept = encoded / "kept.h5"
     path = encoded / "features_colours.onnx" / "001 a.h5"

@@ -130,6 +130,27 @@ def test_slide_that_another_run_works_on_is_waited_for(study: Path):
     assert len(_coords(study)) == 8
 
 
+def test_what_is_odd_about_a_slide_is_said_and_said_again(
+    hardmil: Hardmil, study: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rows: list[dict[str, object]] = [dict(row) for row in read_table(study / "slides.csv")]
+    for row, name in zip(rows[:3], ("one", "two", "three"), strict=True):
+        Image.open(study / str(row["path"])).save(study / f"{name}.png", dpi=(50_800, 50_800))
+        row |= {"path": f"{name}.png", "mpp": 0.25}
+    write_table(study / "slides.csv", rows)
+    said = "the table says 0.25 um/px, the file 0.5; the table is taken, correct or clear it"
+    for workers in (1, 2):
+        run = hardmil("patch", study, "--workers", workers, "--json")
+        assert run.code == 0, run.err
+        assert f"note: {rows[0]['slide_id']}: {said}\n" in run.out
+        notes = json.loads(run.out.splitlines()[-1])["notes"]
+        assert notes == {row["slide_id"]: [said] for row in rows[:3]}
+    monkeypatch.setattr("hardmil.commands.patch.MOST_NOTES", 2)
+    run = hardmil("patch", study)
+    assert run.out.count("note: ") == 2
+    assert f"and 1 note more: hardmil doctor {study}" in run.out
+
+
 def test_annotations_of_the_table_restrict_the_patches(hardmil: Hardmil, study: Path):
     rows = read_table(study / "slides.csv")
     for row in rows:

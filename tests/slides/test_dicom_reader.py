@@ -52,6 +52,35 @@ def pixel_data(rgb: np.ndarray, syntax: UID) -> tuple[int, bytes]:
     return len(tiles), b"".join(tile.tobytes() for tile in tiles)
 
 
+ALIKE: dict[str, object] = {
+    "Modality": "SM",
+    "InstanceNumber": 1,
+    "Rows": TILE,
+    "Columns": TILE,
+    "TotalPixelMatrixFocalPlanes": 1,
+    "SamplesPerPixel": 3,
+    "PlanarConfiguration": 0,
+    "BitsAllocated": 8,
+    "BitsStored": 8,
+    "HighBit": 7,
+    "PixelRepresentation": 0,
+    "ImagedVolumeDepth": 0.001,
+    "DimensionOrganizationType": "TILED_FULL",
+    "NumberOfOpticalPaths": 1,
+    "VolumetricProperties": "VOLUME",
+    "FocusMethod": "AUTO",
+    "ExtendedDepthOfField": "NO",
+    "SpecimenLabelInImage": "NO",
+    "BurnedInAnnotation": "NO",
+    "LossyImageCompression": "00",
+    "TotalPixelMatrixOriginSequence": [
+        item(XOffsetInSlideCoordinateSystem=0, YOffsetInSlideCoordinateSystem=0)
+    ],
+    "ImageOrientationSlide": [0, -1, 0, -1, 0, 0],
+}
+"""What all instances say alike."""
+
+
 def write_instance(
     path: Path, rgb: np.ndarray, *, mpp: float, kind: str, series: str, syntax: UID, icc: bytes | None = None
 ) -> None:
@@ -68,43 +97,20 @@ def write_instance(
     )
     uid = generate_uid()
     dataset = item(
+        **ALIKE,
         SOPClassUID=WHOLE_SLIDE,
         SOPInstanceUID=uid,
         StudyInstanceUID=f"{series}.1",
         SeriesInstanceUID=f"{series}.2",
         FrameOfReferenceUID=f"{series}.3",
-        Modality="SM",
         ImageType=image_type,
-        InstanceNumber=1,
-        Rows=TILE,
-        Columns=TILE,
         NumberOfFrames=n_frames,
         TotalPixelMatrixColumns=width,
         TotalPixelMatrixRows=height,
-        TotalPixelMatrixFocalPlanes=1,
-        SamplesPerPixel=3,
-        PlanarConfiguration=0,
-        BitsAllocated=8,
-        BitsStored=8,
-        HighBit=7,
-        PixelRepresentation=0,
         PhotometricInterpretation="YBR_FULL_422" if syntax == JPEGBaseline8Bit else "RGB",
         ImagedVolumeWidth=width * mpp / 1e3,
         ImagedVolumeHeight=height * mpp / 1e3,
-        ImagedVolumeDepth=0.001,
-        DimensionOrganizationType="TILED_FULL",
-        NumberOfOpticalPaths=1,
-        VolumetricProperties="VOLUME",
-        FocusMethod="AUTO",
-        ExtendedDepthOfField="NO",
-        SpecimenLabelInImage="NO",
-        BurnedInAnnotation="NO",
-        LossyImageCompression="00",
         OpticalPathSequence=[optical_path],
-        TotalPixelMatrixOriginSequence=[
-            item(XOffsetInSlideCoordinateSystem=0, YOffsetInSlideCoordinateSystem=0)
-        ],
-        ImageOrientationSlide=[0, -1, 0, -1, 0, 0],
         SharedFunctionalGroupsSequence=[shared],
         PixelData=pixels,
     )

@@ -16,9 +16,9 @@ from hardmil.slides.picture_slide import PictureSlide
 from hardmil.slides.pictures import Picture
 from hardmil.slides.reader import open_slide
 from hardmil.slides.tissue import (
-    large_pieces,
     otsu,
     segment_rgb,
+    segment_strips,
     segment_tissue,
 )
 
@@ -171,23 +171,41 @@ def test_a_bay_at_the_border_is_no_hole():
     assert (segment_tissue(pink(is_pink, mpp=2.0)).is_tissue == is_pink).all()
 
 
-@given(masks, st.floats(0, 6), st.booleans())
-def test_large_pieces_are_those_of_a_plain_flood(is_there: np.ndarray, min_px: float, border: bool):
-    expected = np.zeros_like(is_there)
-    left = {(int(y), int(x)) for y, x in np.argwhere(is_there)}
-    while left:
-        piece, edge = set(), [left.pop()]
-        while edge:
-            y, x = edge.pop()
-            piece.add((y, x))
-            near = [(y + j, x + i) for j in (-1, 0, 1) for i in (-1, 0, 1) if not (border and j and i)]
-            edge += [one for one in near if one in left]
-            left -= set(near)
-        ends = ({0, is_there.shape[0] - 1}, {0, is_there.shape[1] - 1})
-        reaches = any(y in ends[0] or x in ends[1] for y, x in piece)
-        if len(piece) > min_px or (border and reaches):
-            expected[tuple(zip(*piece, strict=True))] = True
-    np.testing.assert_array_equal(large_pieces(is_there, min_px=min_px, border=border), expected)
+def segment_whole(rgb: np.ndarray, *, rule: str, pen: np.ndarray | None) -> np.ndarray:
+    """The tissue by the words of `segment_strips`, all pixels at once."""
+    _, saturation, value = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV))
+    is_seen = np.ones(rgb.shape[:2], bool) if pen is None else ~pen
+    found = []
+    for channel, is_above in ((saturation, True), (value, False)):
+        seen = channel[is_seen]
+        threshold = otsu(seen[:, None]) if len(seen) else 0
+        low, high = seen[seen <= threshold], seen[seen > threshold]
+        has_contrast = len(low) > 0 and len(high) > 0 and high.mean() - low.mean() >= 10
+        found.append(has_contrast & ((channel > threshold) == is_above))
+    coloured, dark = found
+    rules = {"s-or-v": coloured | dark, "s-and-v": coloured & dark, "s": coloured, "v": dark}
+    return rules[rule] & is_seen
+
+
+@given(
+    arrays(np.uint8, st.tuples(st.integers(1, 700), st.integers(1, 5), st.just(3))),
+    st.lists(st.integers(0, 700), max_size=3),
+    st.sampled_from(["s-or-v", "s-and-v", "s", "v"]),
+    st.sampled_from([None, 0.0, 0.4, 1.0]),
+)
+def test_strips_give_the_mask_of_the_whole(rgb: np.ndarray, cuts: list[int], rule: str, inked: float | None):
+    pen = None if inked is None else np.random.default_rng(0).random(rgb.shape[:2]) < inked
+    strips = [strip for strip in np.split(rgb, sorted(min(cut, len(rgb)) for cut in cuts)) if len(strip)]
+    mask = segment_strips(strips, rule=rule, downsample=1.0, pen=pen)
+    np.testing.assert_array_equal(mask.is_tissue, segment_whole(rgb, rule=rule, pen=pen))
+
+
+def test_a_slide_of_many_strips_has_the_mask_of_its_thumbnail(monkeypatch: pytest.MonkeyPatch):
+    rgb, _ = island(PINK, noise=9)
+    slide = PictureSlide(Path("island.png"), picture=Picture(rgb, None))
+    monkeypatch.setattr("hardmil.slides.protocol.STRIP_PX", 1000)
+    expected = segment_whole(slide.thumbnail(2048), rule="s-or-v", pen=None)
+    np.testing.assert_array_equal(segment_tissue(slide, AS_IT_IS).is_tissue, expected)
 
 
 def test_annotated_areas_restrict_and_exclude():

@@ -203,7 +203,7 @@ def read_bag(path: Path, *, case_id: str, label: int, slide_id: str | None = Non
         coords = as_coords(dataset_of(file, "coords")[()], path=path)
         check_inside(coords, attributes, path=path)
         return Bag(
-            slide_id=slide_id or str(attributes.get("name", path.stem)),
+            slide_id=slide_id or str(attributes.get("name", "")) or path.stem,
             case_id=case_id,
             label=label,
             instances=as_instances(instances[()]),

@@ -1,6 +1,7 @@
 """A slide of the table -> its patches: where they are, then their pixels or embeddings as a bag."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from hardmil.geojson import Region, read_regions
 from hardmil.jobs import read_ahead
 from hardmil.slides.color import equalise
 from hardmil.slides.patches import PatchGrid, place_patches, read_blocks, read_patches, reading_level
+from hardmil.slides.protocol import slide_notes
 from hardmil.slides.reader import SlideReader, open_slide
 from hardmil.slides.resolution import UM_PER_PX_AT_1X, find_resolution
 from hardmil.slides.tissue import segment_tissue
@@ -27,6 +29,8 @@ from hardmil.slides.tissue_files import draw_tissue, write_tissue
 MADE_UNDER = "hardmil_patches"
 MADE_FROM = "hardmil_slide"
 MADE_BY = "hardmil_encoder"
+NOTES = "hardmil_notes"
+"""On `coords`: what a person should know of the slide, a JSON list."""
 READ_THREADS = 2
 
 
@@ -59,8 +63,8 @@ def instances_made_of(row: SlideRow, *, config: CutConfig) -> dict[str, str]:
     return attributes
 
 
-def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> int:
-    """Find a slide's patches and write where they are; their number, which may be 0.
+def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> Coords:
+    """Find a slide's patches and write where they are; what was written. There may be none.
 
     In `tissue/` beside the file go the slide's mask, its outline and a picture of both. Skips a slide whose
     file was made under the same knobs, from the same slide.
@@ -76,13 +80,19 @@ def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> int:
             tissue = segment_tissue(slide, config, mpp=row.mpp, regions=_regions(row))
             grid = place_patches(slide, config, mpp=row.mpp, tissue=tissue)
             attributes = _attributes(slide, grid, config=config, row=row) | wanted
+            attributes[NOTES] = json.dumps(slide_notes(slide, mpp=row.mpp, config=config))
             size = grid.size_level0_px
             picture = draw_tissue(slide, tissue, coords=grid.coords, size_level0_px=size)
             # Before the places: where those are, these are too.
             write_tissue(tissue_stem(path, slide_id=row.slide_id), slide, tissue, picture=picture)
         write_coords(path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=attributes)
         places = read_coords(path)
-    return len(places.coords)
+    return places
+
+
+def notes_of(places: Coords) -> list[str]:
+    """What a person should know of the slide, as `write_places` noted it."""
+    return json.loads(str(places.attributes.get(NOTES, "[]")))
 
 
 def tissue_stem(places: Path, *, slide_id: str) -> Path:
@@ -112,8 +122,7 @@ def start_cut(row: SlideRow, *, config: CutConfig, places: Path, made_by: str | 
     Raises:
         SlideError: If the slide cannot be read.
     """
-    write_places(row, config=config.patches, path=places)
-    found = read_coords(places)
+    found = write_places(row, config=config.patches, path=places)
     grid = PatchGrid(found.coords, config.patches.size_px, found.size_level0_px, np.ones(len(found.coords)))
     wanted = instances_made_of(row, config=config) | ({MADE_BY: made_by} if made_by else {})
     return Cut(row, grid, {**found.attributes, **wanted, "encoder": made_by})

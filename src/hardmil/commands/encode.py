@@ -36,7 +36,8 @@ def encode(
     stage = Stage("encode", "reading patches", _write)
     if encoder is not None:
         opened = (knobs.encode, knobs.encode_px, where, precision, folder)
-        stage = Stage("encode", "encoding", partial(_embed_one, opened), partial(_embed, encoder))
+        embed = partial(_embed, encoder) if over.engine.is_here else partial(_embed_there, opened)
+        stage = Stage("encode", "encoding", _write, embed)
     done = over_slides(path, stage, overrides=overrides, over=over)
     outcome = slides_outcome(
         done,
@@ -48,34 +49,37 @@ def encode(
     return replace(outcome, lines=[*notes, *outcome.lines])
 
 
-def _write(study: Study, row: SlideRow) -> int | None:
+def _write(study: Study, row: SlideRow) -> Made | None:
     places, path = study.places(row.slide_id), study.instances(row.slide_id)
     config = cut_config(study.config)
-    return unless_busy(path, lambda: write_instances(row, config=config, places=places, path=path))
+    return unless_busy(path, lambda: Made(write_instances(row, config=config, places=places, path=path)))
 
 
 def _embed(
     encoder: PatchEncoder, study: Study, rows: Sequence[SlideRow], over: Over
-) -> JobResults[int | None]:
+) -> JobResults[Made | None]:
     def files(row: SlideRow) -> Files:
         return Files(study.places(row.slide_id), study.instances(row.slide_id))
 
     config = cut_config(study.config)
-    return encode_slides(
+    done = encode_slides(
         rows, config=config, encoder=encoder, files=files, limit_s=over.limit_s, quiet=over.quiet
     )
+    made = {name: None if n is None else Made(n) for name, n in done.results.items()}
+    return JobResults(made, done.failures)
 
 
 Opened = tuple[str, int | None, str, str, Path]
 """What `_encoder` opens an encoder by."""
 
 
-def _embed_one(opened: Opened, study: Study, row: SlideRow) -> Made:
-    """In a worker, slide by slide: there, batches are not filled across them."""
+def _embed_there(
+    opened: Opened, study: Study, rows: Sequence[SlideRow], over: Over
+) -> JobResults[Made | None]:
+    """The same in a worker."""
     encoder = _encoder(*opened)
     assert encoder is not None
-    done = _embed(encoder, study, [row], Over(quiet=True))
-    return done.failures[0] if done.failures else done.results[row.slide_id]
+    return _embed(encoder, study, rows, over)
 
 
 @lru_cache(maxsize=1)

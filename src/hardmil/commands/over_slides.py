@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardmil.bags.manifest import SlideRow
@@ -19,6 +19,10 @@ POLL_S = 2.0
 MAX_MINUTES = 60.0
 NAMED = 5
 """Slides named in a line; the rest is counted."""
+MOST_TOGETHER = 16
+"""Slides that a worker takes at once where they share batches: enough to fill one of 256 with biopsies."""
+TURNS = 4
+"""Fewer, so that each worker has as many turns: one large slide must not leave the others idle."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +39,30 @@ class Over:
         return 60 * self.max_minutes or None
 
 
-Made = int | Failure | None
-"""Patches of a slide; why it failed; None where another run works on it."""
+@dataclass(frozen=True)
+class Made:
+    """Patches of a slide, and what a person should know of it."""
+
+    n_patches: int
+    notes: Sequence[str] = ()
+
+
+Together = Callable[[Study, Sequence[SlideRow], Over], JobResults[Made | None]]
 
 
 @dataclass(frozen=True)
 class Stage:
     """What is done with a slide.
 
-    `make` is known by its module's name, so that another process can find it. `together` does many slides in
-    its place where all is done in this process and they share something: an encoder's batches.
+    `make` gives None where another run works on the slide. `together` does many slides in its place where
+    they share something, an encoder's batches, and minds how long each may take. Both are known by their
+    module's name, so that another process can find them.
     """
 
     command: str
     label: str
-    make: Callable[[Study, SlideRow], Made]
-    together: Callable[[Study, Sequence[SlideRow], Over], JobResults[int | None]] | None = None
+    make: Callable[[Study, SlideRow], Made | None]
+    together: Together | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,7 @@ class SlidesDone:
 
     study: Study
     patches: Mapping[str, int]
+    notes: Mapping[str, Sequence[str]]
     failures: Sequence[Failure]
     seconds: float
 
@@ -80,20 +93,22 @@ def over_slides(path: Path, stage: Stage, *, overrides: Sequence[str], over: Ove
     started = time.time()
     study = open_study(path, overrides=overrides)
     _refuse_features(study, command=stage.command)
-    patches: dict[str, int] = {}
+    made: dict[str, Made] = {}
     failures: list[Failure] = []
     todo = list(study.manifest.rows)
     while todo:
         done = _once(study, stage, todo, over=over)
         failures += done.failures
-        patches |= {slide_id: n for slide_id, n in done.results.items() if n is not None}
-        todo = [row for row in todo if done.results.get(row.slide_id, 0) is None]
+        made |= {slide_id: one for slide_id, one in done.results.items() if one is not None}
+        todo = [row for row in todo if row.slide_id in done.results and row.slide_id not in made]
         if todo:
             time.sleep(POLL_S)
     order = {row.slide_id: position for position, row in enumerate(study.manifest.rows)}
     failures.sort(key=lambda failure: order[failure.name])
-    in_order = {slide_id: patches[slide_id] for slide_id in order if slide_id in patches}
-    return SlidesDone(study, in_order, failures, time.time() - started)
+    in_order = {slide_id: made[slide_id] for slide_id in order if slide_id in made}
+    patches = {slide_id: one.n_patches for slide_id, one in in_order.items()}
+    notes = {slide_id: one.notes for slide_id, one in in_order.items() if one.notes}
+    return SlidesDone(study, patches, notes, failures, time.time() - started)
 
 
 def slides_outcome(
@@ -145,7 +160,7 @@ def _of_empty(done: SlidesDone) -> list[str]:
     ]
 
 
-def unless_busy(path: Path, make: Callable[[], int]) -> int | None:
+def unless_busy(path: Path, make: Callable[[], Made]) -> Made | None:
     """What `make` gives while no other run works on the file at `path`; None where one does."""
     try:
         with claim(path):
@@ -154,10 +169,13 @@ def unless_busy(path: Path, make: Callable[[], int]) -> int | None:
         return None
 
 
-def _once(study: Study, stage: Stage, rows: Sequence[SlideRow], *, over: Over) -> JobResults[int | None]:
-    if stage.together is not None and over.engine.is_here:
-        return stage.together(study, rows, over)
-    done = run_items(
+def _once(study: Study, stage: Stage, rows: Sequence[SlideRow], *, over: Over) -> JobResults[Made | None]:
+    if stage.together is not None:
+        if over.engine.is_here:
+            return stage.together(study, rows, over)
+        size = max(1, min(MOST_TOGETHER, len(rows) // (TURNS * over.engine.workers)))
+        return _in_groups(study, stage.together, rows, label=stage.label, size=size, over=over)
+    return run_items(
         _make,
         rows,
         shared=(study, stage.make),
@@ -167,14 +185,56 @@ def _once(study: Study, stage: Stage, rows: Sequence[SlideRow], *, over: Over) -
         limit_s=over.limit_s,
         quiet=over.quiet,
     )
-    made = {name: one for name, one in done.results.items() if not isinstance(one, Failure)}
-    failed = [one for one in done.results.values() if isinstance(one, Failure)]
-    return JobResults(made, [*done.failures, *failed])
 
 
-def _make(shared: tuple[Study, Callable[[Study, SlideRow], Made]], row: SlideRow) -> Made:
+def _make(shared: tuple[Study, Callable[[Study, SlideRow], Made | None]], row: SlideRow) -> Made | None:
     study, make = shared
     return make(study, row)
+
+
+def _in_groups(
+    study: Study, together: Together, rows: Sequence[SlideRow], *, label: str, size: int, over: Over
+) -> JobResults[Made | None]:
+    """The same on workers, some slides a job.
+
+    A group that ends its worker is done again slide by slide: what it finished is found finished, and the
+    slide that does it is named.
+    """
+    done = run_items(
+        _make_together,
+        [tuple(rows[start : start + size]) for start in range(0, len(rows), size)],
+        shared=(study, together, over),
+        engine=over.engine,
+        name=_first_name,
+        label=label if size == 1 else f"{label}, {size} slides at once",
+        quiet=over.quiet,
+    )
+    results: dict[str, Made | None] = {}
+    failures: list[Failure] = []
+    for some in done.results.values():
+        results |= some.results
+        failures += some.failures
+    if size == 1:
+        return JobResults(results, [*failures, *done.failures])
+    settled = {*results, *(failure.name for failure in failures)}
+    left = [row for row in rows if row.slide_id not in settled]
+    alone = (
+        _in_groups(study, together, left, label=label, size=1, over=over)
+        if left
+        else JobResults[Made | None]()
+    )
+    return JobResults(results | alone.results, [*failures, *alone.failures])
+
+
+def _make_together(
+    shared: tuple[Study, Together, Over], rows: tuple[SlideRow, ...]
+) -> JobResults[Made | None]:
+    study, together, over = shared
+    return together(study, rows, replace(over, quiet=True))
+
+
+def _first_name(rows: Sequence[SlideRow]) -> str:
+    return rows[0].slide_id
 
 
 def _refuse_features(study: Study, *, command: str) -> None:

@@ -1,17 +1,28 @@
 """`hardmil patch STUDY`: tissue and places of the patches of every slide."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hardmil.bags.cutting import tissue_stem, write_places
+from hardmil.bags.cutting import notes_of, tissue_stem, write_places
 from hardmil.bags.manifest import SlideRow
 from hardmil.commands.outcome import Outcome
-from hardmil.commands.over_slides import Over, SlidesDone, Stage, over_slides, slides_outcome, unless_busy
+from hardmil.commands.over_slides import (
+    Made,
+    Over,
+    SlidesDone,
+    Stage,
+    over_slides,
+    slides_outcome,
+    unless_busy,
+)
 from hardmil.commands.study_folder import Study, count
 from hardmil.report.contact_sheet import SheetSlide, write_contact_sheet
 
 USUAL = Over()
+MOST_NOTES = 10
+"""Notes printed; --json has them all."""
 
 
 def patch(path: Path, *, overrides: Sequence[str] = (), over: Over = USUAL) -> Outcome:
@@ -26,18 +37,33 @@ def patch(path: Path, *, overrides: Sequence[str] = (), over: Over = USUAL) -> O
     folder = done.study.places_folder
     sheet = folder / "contact_sheet.html"
     write_contact_sheet(sheet, _slides(done), title=f"Tissue of {done.study.folder.resolve().name}")
-    return slides_outcome(
+    outcome = slides_outcome(
         done,
         command="patch",
         folder=folder,
         line=lambda patches, slides: f"{count(patches, 'patch place')} on {count(slides, 'slide')}",
-        lines=[f"contact sheet: {sheet}"],
+        lines=[f"contact sheet: {sheet}", *_note_lines(done.notes, study=path)],
+    )
+    notes = {name: list(some) for name, some in done.notes.items()}
+    return replace(outcome, values={**outcome.values, "notes": notes})
+
+
+def _note_lines(notes: Mapping[str, Sequence[str]], *, study: Path) -> list[str]:
+    lines = [f"note: {name}: {note}" for name, some in notes.items() for note in some]
+    n_left = len(lines) - MOST_NOTES
+    return lines[:MOST_NOTES] + (
+        [f"and {count(n_left, 'note')} more: hardmil doctor {study}"] if n_left > 0 else []
     )
 
 
-def _place(study: Study, row: SlideRow) -> int | None:
+def _place(study: Study, row: SlideRow) -> Made | None:
     path = study.places(row.slide_id)
-    return unless_busy(path, lambda: write_places(row, config=study.config.patches, path=path))
+
+    def make() -> Made:
+        places = write_places(row, config=study.config.patches, path=path)
+        return Made(len(places.coords), notes_of(places))
+
+    return unless_busy(path, make)
 
 
 def _slides(done: SlidesDone) -> list[SheetSlide]:

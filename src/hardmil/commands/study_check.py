@@ -15,9 +15,8 @@ from hardmil.commands.study_folder import Study, count, open_study, slide_name
 from hardmil.errors import HardmilError, SlideError
 from hardmil.jobs import Failure, run_jobs
 from hardmil.slides.patches import patch_size_level0_px
-from hardmil.slides.protocol import pyramid_note
+from hardmil.slides.protocol import slide_notes
 from hardmil.slides.reader import open_slide
-from hardmil.slides.resolution import resolution_notes
 
 MOST_LINES = 100
 """Pairs printed; --json has them all."""
@@ -98,9 +97,8 @@ def _look(study: Study, row: SlideRow) -> Seen:
     with open_slide(row.path) as slide:
         if study.config.features is None:
             patch_size_level0_px(slide, study.config.patches, mpp=row.mpp)
-        notes = resolution_notes(slide.scale, table=row.mpp, config=study.config.patches)
-        large = pyramid_note(slide)
-        return Seen(sign_slide(slide), (*notes, *([large] if large else [])))
+        notes = slide_notes(slide, mpp=row.mpp, config=study.config.patches)
+        return Seen(sign_slide(slide), tuple(notes))
 
 
 def _check_folds(study: Study) -> list[Failure]:

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from hardmil.errors import SlideError
 from hardmil.geometry import best_level
+from hardmil.slides.pieces import large_pieces
 from hardmil.slides.reader import SlideReader
 
 # Hue (OpenCV: 0 to 179) and least saturation (of 255) of ink. Measured at 8 um/px on the CMU-1 region and the
@@ -19,7 +20,7 @@ BLACK_VALUE, BLACK_SATURATION = 100, 80
 PEN_UM = 8.0
 """Resolution that ink is looked for at: coarser than a nucleus, finer than a stroke."""
 MIN_STROKE_UM2 = 40_000.0
-"""Smallest pen mark, a square of 200 um; a pen draws half a millimetre and more."""
+"""A pen mark is larger, than a square of 200 um; a pen draws half a millimetre and more."""
 PEN_EDGE_UM = 40.0
 """How far a stroke's faint rim reaches."""
 
@@ -53,22 +54,19 @@ def is_pen(
     is_ink = (value < BLACK_VALUE) & (saturation < BLACK_SATURATION)
     for low, high, least in (GREEN, BLUE):
         is_ink |= (hue >= low) & (hue < high) & (saturation > least)
-    ink = is_ink.astype(np.uint8)
     if um_per_px is not None:
-        ink = _strokes(ink, um_per_px=um_per_px * finer)
-    return cv2.resize(ink, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+        is_ink = _strokes(is_ink, um_per_px=um_per_px * finer)
+    return cv2.resize(is_ink.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).view(bool)
 
 
-def _strokes(ink: UInt8[np.ndarray, "row column"], *, um_per_px: float) -> UInt8[np.ndarray, "row column"]:
+def _strokes(is_ink: Bool[np.ndarray, "row column"], *, um_per_px: float) -> Bool[np.ndarray, "row column"]:
     """Ink in pieces as large as a stroke, grown by the width of its rim."""
     import cv2
 
     reach = max(1, round(PEN_EDGE_UM / um_per_px))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    _, piece, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
-    is_stroke = stats[:, cv2.CC_STAT_AREA] * um_per_px**2 >= MIN_STROKE_UM2
-    is_stroke[0] = False
-    return cv2.dilate(is_stroke[np.asarray(piece, np.int32)].astype(np.uint8), kernel)
+    is_stroke = large_pieces(is_ink, min_px=MIN_STROKE_UM2 / um_per_px**2)
+    return cv2.dilate(is_stroke.view(np.uint8), kernel).view(bool)
 
 
 def is_out_of_focus(

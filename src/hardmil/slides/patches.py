@@ -109,7 +109,7 @@ def _tissue_shares(
     """
     import cv2
 
-    counts = cv2.integral(tissue.is_tissue.astype(np.uint8))
+    counts = cv2.integral(tissue.is_tissue.view(np.uint8))
     in_rows = _between(counts, y_starts / tissue.downsample, size=size_px / tissue.downsample)
     inside = _between(
         np.ascontiguousarray(in_rows.T), x_starts / tissue.downsample, size=size_px / tissue.downsample

@@ -1,5 +1,6 @@
 """What every open slide can do, whatever its format, and what all readers share."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
+from hardmil.config import PatchConfig
 from hardmil.errors import SlideError
 from hardmil.geometry import best_level
-from hardmil.slides.resolution import Scale
+from hardmil.slides.resolution import Scale, resolution_notes
 
 STRIP_PX = 4_000_000
 """Pixels read at once for a thumbnail, so that a slide of one huge level does not fill the memory."""
@@ -88,7 +90,14 @@ def check_rectangle(slide: SlideReader, *, width: int, height: int, level: int) 
 def read_thumbnail(slide: SlideReader, *, max_edge_px: int) -> UInt8[np.ndarray, "height width 3"]:
     """RGB of the whole slide, longer edge at most `max_edge_px`, averaged by area from the best level.
 
-    Read in strips, so that memory does not grow with the slide's area.
+    Raises:
+        SlideError: If the slide cannot be read, or `max_edge_px` is below 1.
+    """
+    return np.concatenate(list(read_strips(slide, max_edge_px=max_edge_px)))
+
+
+def read_strips(slide: SlideReader, *, max_edge_px: int) -> Iterator[UInt8[np.ndarray, "_ column 3"]]:
+    """The same from top to bottom in strips, so that memory does not grow with the slide's area.
 
     Raises:
         SlideError: If the slide cannot be read, or `max_edge_px` is below 1.
@@ -102,12 +111,26 @@ def read_thumbnail(slide: SlideReader, *, max_edge_px: int) -> UInt8[np.ndarray,
     level = slide.levels[index]
     width, height = (max(1, round(edge / downsample)) for edge in (slide.width_px, slide.height_px))
     n_strips = min(height, 1 + level.width_px * level.height_px // STRIP_PX)
-    thumbnail = np.empty((height, width, 3), np.uint8)
     for top, bottom in pairwise(height * i // n_strips for i in range(n_strips + 1)):
         y0, y1 = (round(row * level.height_px / height) for row in (top, bottom))
         strip = slide.read(0, round(y0 * level.downsample), level.width_px, max(1, y1 - y0), index)
-        thumbnail[top:bottom] = cv2.resize(strip, (width, bottom - top), interpolation=cv2.INTER_AREA)
-    return thumbnail
+        if strip.shape[:2] != (bottom - top, width):
+            strip = np.asarray(
+                cv2.resize(strip, (width, bottom - top), interpolation=cv2.INTER_AREA), np.uint8
+            )
+        yield strip
+
+
+def slide_notes(slide: SlideReader, *, mpp: float | None, config: PatchConfig) -> list[str]:
+    """What a person should know of a slide though it can be used: in words, maybe none.
+
+    Args:
+        slide: An open slide.
+        mpp: Micrometres per level-0 px from the table of slides.
+        config: How its patches are cut.
+    """
+    large = pyramid_note(slide)
+    return [*resolution_notes(slide.scale, table=mpp, config=config), *([large] if large else [])]
 
 
 def pyramid_note(slide: SlideReader) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from hardmil.errors import SlideError
 from hardmil.slides.pictures import DAMAGE, MAX_PICTURE_PX, over_white
@@ -33,6 +33,8 @@ class TiledPage:
             else (page.imagewidth, min(page.rowsperstrip, page.imagelength))
         )
         self._page, self._lock = page, lock
+        self._starts, self._counts = _tables(page)
+        _forget_tables(page)
         self._columns = -(-self.width_px // self.tile_px[0])
         self._rows = -(-self.height_px // self.tile_px[1])
         self._tables = page.jpegtables
@@ -85,7 +87,7 @@ class TiledPage:
                 return piece
 
     def _decoded(self, index: int) -> UInt8[np.ndarray, "tile_height tile_width sample"]:
-        offset, n_bytes = self._page.dataoffsets[index], self._page.databytecounts[index]
+        offset, n_bytes = int(self._starts[index]), int(self._counts[index])
         try:
             handle = self._page.parent.filehandle
             with self._lock:
@@ -133,7 +135,7 @@ def why_not(page: tifffile.TiffPage) -> str | None:
 
 def is_complete(page: tifffile.TiffPage, *, n_bytes: int) -> bool:
     """Whether all tiles of a page lie within the file and none is empty."""
-    starts, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
+    starts, counts = _tables(page)
     if page.is_tiled:
         n_columns, n_rows = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
     else:
@@ -142,3 +144,16 @@ def is_complete(page: tifffile.TiffPage, *, n_bytes: int) -> bool:
     if len(starts) != n_due or len(counts) != n_due:
         return False
     return bool((counts > 0).all() and (starts > 0).all() and (starts + counts <= n_bytes).all())
+
+
+def _tables(page: tifffile.TiffPage) -> tuple[Int64[np.ndarray, " tile"], Int64[np.ndarray, " tile"]]:
+    """Where each tile begins, and its bytes."""
+    return np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
+
+
+def _forget_tables(page: tifffile.TiffPage) -> None:
+    """Let go of the page's own tables: as Python's numbers, those of a large slide take megabytes."""
+    page.dataoffsets = page.databytecounts = ()
+    for code in (273, 279, 324, 325):
+        if code in page.tags:
+            del page.tags[code]

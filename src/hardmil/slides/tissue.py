@@ -1,18 +1,20 @@
 """Where the tissue is: Otsu's threshold on the channels of HSV, less what a lab does not call tissue."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int64, UInt8
 
 from hardmil.config import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.geojson import Region
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
 from hardmil.slides.outlines import inside
+from hardmil.slides.pieces import large_pieces
+from hardmil.slides.protocol import read_strips
 from hardmil.slides.reader import SlideReader
 from hardmil.slides.resolution import find_resolution
 
@@ -25,6 +27,8 @@ MIN_CONTRAST = 10.0
 """Least distance (of 255) between the means of Otsu's two classes. Otsu always finds two: on a white slide
 it parts scanner noise, whose classes lie 3 to 6 apart. The palest eosin lies 20 from glass in saturation."""
 
+PART_ROWS = 256
+"""Rows of a thumbnail whose colours are looked at together."""
 
 ANY = "*"
 """In the place of a name: every annotated area, those without a class too."""
@@ -70,10 +74,13 @@ def segment_tissue(
     """
     knobs, mpp = config.tissue, find_resolution(slide.scale, table=mpp, config=config).mpp
     edge_px = _thumbnail_edge_px(slide, um_per_px=knobs.um_per_px, mpp=mpp)
-    rgb = slide.thumbnail(edge_px)
     downsample = max(1.0, max(slide.width_px, slide.height_px) / edge_px)
-    pen = is_pen(rgb, um_per_px=None if mpp is None else mpp * downsample) if knobs.drop_pen else None
-    mask = segment_rgb(rgb, rule=config.tissue_rule, downsample=downsample, pen=pen)
+    strips, pen = read_strips(slide, max_edge_px=edge_px), None
+    if knobs.drop_pen:
+        # A stroke is judged whole.
+        rgb = slide.thumbnail(edge_px)
+        strips, pen = [rgb], is_pen(rgb, um_per_px=None if mpp is None else mpp * downsample)
+    mask = segment_strips(strips, rule=config.tissue_rule, downsample=downsample, pen=pen)
     is_tissue = mask.is_tissue
     if mpp is not None:
         is_tissue = _without_dust(is_tissue, knobs=knobs, um_per_px=mpp * downsample)
@@ -90,33 +97,78 @@ def segment_rgb(
     downsample: float = 1.0,
     pen: Bool[np.ndarray, "height width"] | None = None,
 ) -> TissueMask:
+    """The tissue of an image in one piece: see `segment_strips`."""
+    return segment_strips([rgb], rule=rule, downsample=downsample, pen=pen)
+
+
+def segment_strips(
+    strips: Iterable[UInt8[np.ndarray, "_ column 3"]],
+    *,
+    rule: TissueRule,
+    downsample: float,
+    pen: Bool[np.ndarray, "height width"] | None = None,
+) -> TissueMask:
     """The tissue of an image: pixels of saturation above, or (and) of value not above, the image's Otsu.
 
     A channel without contrast marks nothing, so a blank slide has no tissue. Where there is pen, the rest
     alone has a say: ink is so strong a colour that Otsu would part it from tissue and glass together.
 
+    Args:
+        strips: RGB of the image from top to bottom. Of each, two channels are kept till all have been seen.
+        rule: Which of the channels must agree.
+        downsample: Level-0 px per px of the image.
+        pen: Where there is pen, of the whole image.
+
     Source: Li et al. 2019 ("transfer RGB to HSV, Otsu on each channel"); which of the channels must agree is
     open there, "s-or-v" is ours (docs: METHOD).
     """
-    import cv2
-
-    hue, saturation, value = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV))
-    seen = [channel if pen is None else channel[~pen][:, None] for channel in (hue, saturation, value)]
-    otsu_hue, otsu_saturation, otsu_value = (otsu(channel) if channel.size else 0.0 for channel in seen)
-    is_coloured = _has_contrast(seen[1], otsu_saturation) & (saturation > otsu_saturation)
-    is_dark = _has_contrast(seen[2], otsu_value) & (value <= otsu_value)
-    match rule:
-        case "s-or-v":
-            is_tissue = is_coloured | is_dark
-        case "s-and-v":
-            is_tissue = is_coloured & is_dark
-        case "s":
-            is_tissue = is_coloured
-        case "v":
-            is_tissue = is_dark
+    counts, kept = _colours(strips, pen=pen)
+    otsu_hue, otsu_saturation, otsu_value = map(_otsu_of, counts)
+    # Beyond what any pixel has, where there is no contrast.
+    least = otsu_saturation if _has_contrast(counts[1], otsu_saturation) else 255.0
+    most = otsu_value if _has_contrast(counts[2], otsu_value) else -1.0
+    is_tissue = np.concatenate([_is_stained(part, rule=rule, least=least, most=most) for part in kept])
     if pen is not None:
         is_tissue &= ~pen
     return TissueMask(is_tissue, downsample, otsu_hue, otsu_saturation, otsu_value)
+
+
+def _colours(
+    strips: Iterable[UInt8[np.ndarray, "_ column 3"]], *, pen: Bool[np.ndarray, "height width"] | None
+) -> tuple[Int64[np.ndarray, "3 256"], list[UInt8[np.ndarray, "_ column 2"]]]:
+    """How often hue, saturation and value are each number where there is no pen; the latter two, by part."""
+    import cv2
+
+    counts = np.zeros((3, 256), np.int64)
+    kept: list[UInt8[np.ndarray, "_ column 2"]] = []
+    top = 0
+    for part in (
+        part for strip in strips for part in np.split(strip, range(PART_ROWS, len(strip), PART_ROWS))
+    ):
+        hsv = cv2.cvtColor(part, cv2.COLOR_RGB2HSV)
+        seen = None if pen is None else (~pen[top : top + len(part)]).view(np.uint8)
+        for channel in range(3):
+            found = cv2.calcHist([hsv], [channel], seen, [256], [0, 256])
+            counts[channel] += np.asarray(found, np.int64).ravel()
+        kept.append(hsv[..., 1:].copy())
+        top += len(part)
+    return counts, kept
+
+
+def _is_stained(
+    part: UInt8[np.ndarray, "row column 2"], *, rule: TissueRule, least: float, most: float
+) -> Bool[np.ndarray, "row column"]:
+    """Which pixels have a saturation above `least`, or (and) a value not above `most`."""
+    is_coloured, is_dark = part[..., 0] > least, part[..., 1] <= most
+    match rule:
+        case "s-or-v":
+            return is_coloured | is_dark
+        case "s-and-v":
+            return is_coloured & is_dark
+        case "s":
+            return is_coloured
+        case "v":
+            return is_dark
 
 
 def otsu(channel: UInt8[np.ndarray, "height width"]) -> float:
@@ -130,6 +182,13 @@ def otsu(channel: UInt8[np.ndarray, "height width"]) -> float:
     return float(threshold)
 
 
+def _otsu_of(counts: Int64[np.ndarray, " value"]) -> float:
+    """The same of a channel of which each value occurs so often; 0 where none does."""
+    if not counts.any():
+        return 0.0
+    return otsu(np.repeat(np.arange(256, dtype=np.uint8), counts)[:, None])
+
+
 def _thumbnail_edge_px(slide: SlideReader, *, um_per_px: float, mpp: float | None) -> int:
     longer_px = max(slide.width_px, slide.height_px)
     if mpp is None or longer_px <= MAX_EDGE_PX:
@@ -137,42 +196,22 @@ def _thumbnail_edge_px(slide: SlideReader, *, um_per_px: float, mpp: float | Non
     return math.ceil(min(longer_px, longer_px * mpp / um_per_px))
 
 
-def _has_contrast(channel: UInt8[np.ndarray, "height width"], threshold: float) -> bool:
-    is_high = channel > threshold
-    n_high = np.count_nonzero(is_high)
-    if n_high in (0, channel.size):
+def _has_contrast(counts: Int64[np.ndarray, " value"], threshold: float) -> bool:
+    value = np.arange(256)
+    is_high = value > threshold
+    n_high, n_low = counts[is_high].sum(), counts[~is_high].sum()
+    if n_high == 0 or n_low == 0:
         return False
-    return bool(channel[is_high].mean() - channel[~is_high].mean() >= MIN_CONTRAST)
+    sums = counts * value
+    return bool(sums[is_high].sum() / n_high - sums[~is_high].sum() / n_low >= MIN_CONTRAST)
 
 
 def _without_dust(
     is_tissue: Bool[np.ndarray, "row column"], *, knobs: TissueConfig, um_per_px: float
 ) -> Bool[np.ndarray, "row column"]:
     """Holes up to a size filled, then pieces below one taken out; what touches the border is no hole."""
-    is_hole = ~large_pieces(~is_tissue, min_px=knobs.max_hole_um2 / um_per_px**2, border=True) & ~is_tissue
-    return large_pieces(is_tissue | is_hole, min_px=knobs.min_area_um2 / um_per_px**2)
-
-
-def large_pieces(
-    is_there: Bool[np.ndarray, "row column"], *, min_px: float, border: bool = False
-) -> Bool[np.ndarray, "row column"]:
-    """The connected pieces of more than `min_px` pixels; with `border` also those that reach the edge.
-
-    Pieces touch by an edge of a pixel, or also by a corner where `border` is off: tissue that holds together
-    by a corner parts the glass on both sides of it.
-    """
-    import cv2
-
-    _, piece, stats, _ = cv2.connectedComponentsWithStats(
-        is_there.astype(np.uint8), connectivity=4 if border else 8
-    )
-    is_kept = stats[:, cv2.CC_STAT_AREA] > min_px
-    if border:
-        left, top, width, height = stats[:, :4].T
-        rows, columns = is_there.shape
-        is_kept |= (left == 0) | (top == 0) | (left + width == columns) | (top + height == rows)
-    is_kept[0] = False
-    return is_kept[np.asarray(piece, np.int32)]
+    is_glass = large_pieces(~is_tissue, min_px=knobs.max_hole_um2 / um_per_px**2, border=True)
+    return large_pieces(~is_glass, min_px=knobs.min_area_um2 / um_per_px**2)
 
 
 def _as_annotated(

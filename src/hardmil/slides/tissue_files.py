@@ -32,7 +32,7 @@ def write_tissue(stem: Path, slide: SlideReader, tissue: TissueMask, *, picture:
     about.add_text("level0_px_per_px", repr(tissue.downsample))
     about.add_text("slide", slide.path.name)
     mask = io.BytesIO()
-    Image.fromarray(tissue.is_tissue.astype(np.uint8) * 255).save(mask, "PNG", pnginfo=about)
+    Image.fromarray(tissue.is_tissue.view(np.uint8) * np.uint8(255)).save(mask, "PNG", pnginfo=about)
     for suffix, content in ((".png", mask.getvalue()), (".jpg", picture)):
         with write_atomically(stem.with_name(stem.name + suffix)) as draft:
             draft.write_bytes(content)
@@ -53,7 +53,7 @@ def draw_tissue(
     rgb = slide.thumbnail(PICTURE_PX)
     height, width = rgb.shape[:2]
     is_patch = _covered(coords / (slide.width_px / width), size_level0_px / (slide.width_px / width), rgb)
-    mask = cv2.resize(tissue.is_tissue.astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(tissue.is_tissue.view(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
     drawn = np.where(is_patch[..., None], rgb, (rgb.astype(np.uint16) + 2 * 255) // 3).astype(np.uint8)
     for is_inside, colour in ((is_patch, PATCH_RGB), (mask > 0, OUTLINE_RGB)):
         outlines, _ = cv2.findContours(is_inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
