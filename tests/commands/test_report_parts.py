@@ -1,6 +1,7 @@
 """Parts of the report: which hard negatives are shown, what is said of mining, each slide read once."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,11 +79,21 @@ def test_what_is_said_of_mining():
     clear = report_rates(statistics("fpr_at_sens_95", p=0.01, difference=0.3), split="case", patches="grid")
     assert clear is not None
     assert "at sensitivity 0.95: false-positive rate 0.300 higher" in clear.findings[0]
+
     assert "p 0.010, a clear difference" in clear.findings[0]
     unknown = report_rates(statistics(difference=math.nan), split="case", patches="grid")
     assert unknown is not None
     assert unknown.findings == []
     assert report_rates(statistics(), split="image", patches="grid") is None
+
+
+def test_arms_that_never_differ_are_said_to_be_the_same():
+    found = statistics(difference=0.0)
+    level = [replace(one, low=0.0, high=0.0, p=1.0, p_holm=1.0) for one in found.comparisons]
+    rates = report_rates(replace(found, comparisons=level), split="case", patches="grid")
+    assert rates is not None
+    same = "the same as {} in every draw of cases"
+    assert rates.findings[0].endswith(f"{same.format('without mining')}; {same.format('its control')}.")
 
 
 def test_of_many_arms_the_curves_show_the_base_the_arm_and_its_control():

@@ -36,6 +36,7 @@ def test_even_attention_is_collapsed():
     assert one.finding == "collapsed"
     assert "50 patches: entropy 100.0%" in one.meaning
     assert "gated-attention" in one.remedy
+    assert _found(np.ones(N), is_positive=False) == [], "there is nothing to find in a negative slide"
 
 
 def test_one_patch_with_most_of_it_is_over_concentrated():

@@ -73,7 +73,7 @@ def _finding(arm: str, comparisons: Sequence[Comparison]) -> str:
         return ""
     where = "at the threshold set in training" if metric == "fpr_op" else f"at sensitivity 0.{metric[-2:]}"
     parts = [
-        f"{_against(found[metric])} than {'without mining' if other == base_of(arm) else 'its control'}"
+        _against(found[metric], "without mining" if other == base_of(arm) else "its control")
         for other, found in by_other.items()
         if metric in found and _is_known(found[metric])
     ]
@@ -84,11 +84,13 @@ def _is_known(one: Comparison) -> bool:
     return one.difference == one.difference and one.low == one.low
 
 
-def _against(one: Comparison) -> str:
+def _against(one: Comparison, other: str) -> str:
+    if one.difference == one.low == one.high == 0:
+        return f"the same as {other} in every draw of cases"
     sure = "a clear difference" if one.p_holm < 0.05 else "which may be chance"
     way = "lower" if one.difference < 0 else "higher"
     limits = f"{_signed(one.low)} to {_signed(one.high)}"
-    return f"{abs(one.difference):.3f} {way} ({limits}; p {one.p_holm:.3f}, {sure})"
+    return f"{abs(one.difference):.3f} {way} ({limits}; p {one.p_holm:.3f}, {sure}) than {other}"
 
 
 def _signed(value: float) -> str:

@@ -60,6 +60,8 @@ def diagnose(
 ) -> list[Diagnosis]:
     """What is wrong with a slide's attention; empty if nothing.
 
+    Even attention is wrong in a positive slide alone: in a negative one there is nothing to find.
+
     Args:
         score: What the model says of the slide.
         is_positive: Its label; where that is not known, what it is called.
@@ -69,7 +71,7 @@ def diagnose(
     found: list[Diagnosis] = []
     if len(attention) >= FEWEST_PATCHES:
         entropy, most = attention_entropy(attention), float(attention.max())
-        if entropy >= FLAT:
+        if entropy >= FLAT and is_positive:
             meaning = (
                 f"attention is spread evenly over {len(attention)} patches: entropy {entropy:.1%} of its most"
             )
