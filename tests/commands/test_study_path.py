@@ -211,6 +211,9 @@ def check_case(hardmil: Hardmil, bundle: Path, folder: Path, *, table: list[dict
     )  # fmt: skip
     assert run.code == 0, run.err
     assert "1 case, 1 of several slides, scored max" in run.out
+    page = (output / "key_patches.html").read_text(encoding="utf-8")
+    assert page.count("<h2") == 2
+    assert page.count("<img") == page.count('alt="') == 2 * (2 + 4)
     slides = read_table(output / "predictions.csv")
     (case,) = read_table(output / "predictions_by_case.csv")
     assert case["label"] == "tumour"

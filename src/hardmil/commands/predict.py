@@ -23,6 +23,7 @@ from hardmil.commands.predict_cases import (
     Scored,
     case_columns,
     diagnosis_rows,
+    key_slide,
     scored,
     slide_columns,
 )
@@ -36,6 +37,7 @@ from hardmil.metrics import binary_metrics
 from hardmil.mil.bundle import Bundle, load_bundle
 from hardmil.mil.inference import score_bags
 from hardmil.mil.training import find_device
+from hardmil.report.key_patches import MOST_BYTES, KeySlide, write_key_patches
 from hardmil.study.results import METRICS, write_rows
 
 MOST_WARNINGS = 5
@@ -78,11 +80,12 @@ def predict(
     if bundle.cut is not None:
         asked = replace(asked, encoder=_encoder(bundle, bundle.cut, bundle_folder, device=device or "auto"))
     cases = Cases(bundle, how=case_score)
+    key_slides: list[KeySlide] = []
 
     def score(row: SlideRow) -> Scored:
         bag = bundle.check(_bag(row, bundle=bundle, asked=asked))
         found = score_bags(bundle.network, [bag])[0]
-        write_slide_files(
+        small = write_slide_files(
             output,
             row,
             bag=bag,
@@ -90,9 +93,11 @@ def predict(
             classes=bundle.card.classes,
             pictures=pictures,
             fallback_mpp=asked.mpp,
+            wants_small=sum(each.pictures.n_bytes for each in key_slides) < MOST_BYTES,
         )
         one = scored(bag, found, card=bundle.card)
         cases.add(bag, one)
+        key_slides.extend(key_slide(one, card=bundle.card, pictures=small))
         return one
 
     by_case = sorted(asked.rows, key=lambda row: row.case_id)
@@ -103,6 +108,8 @@ def predict(
     case_rows = cases.rows(failed=[row.case_id for row in asked.rows if row.slide_id not in done.results])
     write_rows(output / "predictions_by_case.csv", case_rows, columns=case_columns(bundle.card))
     write_rows(output / "diagnostics.csv", diagnosis_rows(slides_done), columns=DIAGNOSTICS)
+    if key_slides:
+        write_key_patches(output / "key_patches.html", key_slides, n_slides=len(slides_done))
     log = write_failures(output, done.failures)
     config = {"bundle": str(bundle_folder), "card": bundle.card.model_dump(mode="json")}
     write_run_record(output, "hardmil predict", config=config, seed=None, started=started)

@@ -11,6 +11,8 @@ from hardmil.bags.bag import Bag
 from hardmil.mil.bundle import Bundle, Card
 from hardmil.mil.diagnosis import Diagnosis, diagnose
 from hardmil.mil.inference import BagScore, score_bags
+from hardmil.report.key_patches import KeySlide
+from hardmil.report.slide_pictures import SlidePictures
 from hardmil.study.results import prediction_columns, prediction_row
 
 CaseScore = Literal["pooled", "max", "mean"]
@@ -110,6 +112,23 @@ def scored(bag: Bag, score: BagScore, *, card: Card) -> Scored:
         warnings=warnings,
         diagnoses=tuple(diagnose(score, is_positive=is_positive, truth=bag.instance_labels)),
     )
+
+
+def key_slide(slide: Scored, *, card: Card, pictures: SlidePictures | None) -> list[KeySlide]:
+    """The slide on the page of key patches; nothing where it has no pictures."""
+    if pictures is None:
+        return []
+    return [
+        KeySlide(
+            slide_id=slide.slide_id,
+            call=str(slide.row["prediction"]),
+            bag_score=slide.bag_score,
+            threshold=card.threshold,
+            label=str(slide.row["label"]),
+            remarks=[*slide.warnings, *(f"{one.finding}: {one.meaning}" for one in slide.diagnoses)],
+            pictures=pictures,
+        )
+    ]
 
 
 def slide_columns(card: Card) -> tuple[str, ...]:

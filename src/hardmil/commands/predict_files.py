@@ -12,6 +12,7 @@ from hardmil.files import write_atomically
 from hardmil.geojson import Region, square, write_regions
 from hardmil.mil.inference import BagScore
 from hardmil.report.heatmap import Of, Scale
+from hardmil.report.slide_pictures import SlidePictures, slide_pictures
 from hardmil.slides.reader import open_slide
 from hardmil.study.results import write_attention
 
@@ -38,8 +39,11 @@ def write_slide_files(
     classes: tuple[str, str],
     pictures: Pictures,
     fallback_mpp: float | None,
-) -> None:
+    wants_small: bool,
+) -> SlidePictures | None:
     """Write `attention/`, `geojson/` and `heatmaps/` of one slide; the latter two where places are known.
+
+    Gives small pictures of it, for the page of key patches, if it is wanted there and can be.
 
     Raises:
         SlideError: If the slide cannot be read.
@@ -47,10 +51,10 @@ def write_slide_files(
     """
     write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[score])
     if bag.size_level0_px == 0:
-        return
+        return None
     _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, score)
     if not (pictures.png or pictures.tiff) or row.path is None or not row.path.exists():
-        return
+        return None
     shown = shown_attention(
         bag, attention=score.attention, bag_score=score.bag_score, label=row.label, mpp=row.mpp
     )
@@ -70,6 +74,7 @@ def write_slide_files(
                 scale=pictures.scale,
                 fallback_mpp=fallback_mpp,
             )
+        return slide_pictures(slide, shown) if wants_small and pictures.png else None
 
 
 def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
