@@ -3,9 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from matplotlib import colormaps
 
-from hardmil.report.heatmap import COLOUR_MAP, SlideAttention
+from hardmil.report.heatmap import COLOUR_MAP, Of, SlideAttention, colour_map
 from hardmil.report.heatmap_tiff import LONGEST_PX, write_heatmap_tiff
+from hardmil.slides.phantom import draw_phantom
 from hardmil.slides.reader import open_slide
 
 WIDTH_PX, HEIGHT_PX, PATCH_PX, MPP = 40_000, 26_000, 256, 0.25
@@ -44,3 +46,29 @@ def test_says_what_it_shows_and_no_size_where_none_is_known(tmp_path: Path):
         assert file.ome_metadata is not None
         assert 'Name="attention of s, by rank"' in file.ome_metadata
         assert "PhysicalSize" not in file.ome_metadata
+
+
+@pytest.mark.parametrize("of", ["attention", "contribution"])
+def test_the_hottest_cell_lies_on_the_focus_of_a_made_up_slide(tmp_path: Path, of: Of):
+    """A slide wider than high; the truth beside it says where its foci are, the attention is put there."""
+    phantom = draw_phantom(3, lesion=True, look_alikes=False, width_px=1600, height_px=900)
+    foci = [one for one in phantom.regions if one.name == "lesion"]
+    size = 32
+    corners = np.stack(np.meshgrid(np.arange(0, 1600, size), np.arange(0, 896, size)), -1).reshape(-1, 2)
+    x, y = np.round(foci[0].polygon.mean(axis=0) / size - 0.5) * size
+    distance = np.hypot(*(corners - (x, y)).T)
+    attention = np.exp(-distance / 50)
+    slide = SlideAttention(
+        "s", "t", 0.9, corners.astype(np.int64), size, attention, 0.5, contribution=attention - 0.1
+    )
+    path = tmp_path / "s.ome.tiff"
+    write_heatmap_tiff(path, slide, width_px=1600, height_px=900, of=of, scale="raw")
+    with open_slide(path) as heatmap:
+        picture = heatmap.read(0, 0, heatmap.width_px, heatmap.height_px)
+        most = np.array(colormaps[colour_map(of)](1.0)[:3]) * 255
+        rows, columns = np.nonzero(np.abs(picture.astype(float) - most).max(axis=2) <= 1)
+        scale = 1600 / heatmap.width_px
+        hottest = np.array([columns.mean() + 0.5, rows.mean() + 0.5]) * scale
+    outline = foci[0].polygon
+    assert (outline.min(axis=0) <= hottest).all()
+    assert (hottest <= outline.max(axis=0)).all()

@@ -1,0 +1,38 @@
+"""Heat maps of a bag of 100,000 patches: seconds of each kind, and peak memory of the process."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from memory import own_peak_mb
+
+from hardmil.report.heatmap import SlideAttention, attention_figure
+from hardmil.report.heatmap_tiff import write_heatmap_tiff
+
+COLUMNS, ROWS, PATCH_PX = 400, 250, 256
+
+
+def main() -> None:
+    """Draw each kind once, after one that warms matplotlib."""
+    rng = np.random.default_rng(0)
+    coords = np.stack(np.meshgrid(np.arange(COLUMNS), np.arange(ROWS)), axis=-1).reshape(-1, 2) * PATCH_PX
+    attention, contribution = rng.random(len(coords)), rng.normal(size=len(coords))
+    slide = SlideAttention("s", "t", 0.5, coords, PATCH_PX, attention, 0.25, contribution=contribution)
+    thumbnail = np.full((1000, 1600, 3), 220, np.uint8)
+    downsample = COLUMNS * PATCH_PX / thumbnail.shape[1]
+    attention_figure(slide, thumbnail=thumbnail, downsample=downsample)
+    for of in ("attention", "contribution"):
+        start = time.perf_counter()
+        attention_figure(slide, thumbnail=thumbnail, downsample=downsample, of=of)
+        print(f"{of}, PNG: {time.perf_counter() - start:.2f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        size = {"width_px": COLUMNS * PATCH_PX, "height_px": ROWS * PATCH_PX}
+        write_heatmap_tiff(Path(folder) / "s.ome.tiff", slide, **size)
+        print(f"attention, OME-TIFF: {time.perf_counter() - start:.2f} s")
+    print(f"peak: {own_peak_mb():.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
