@@ -228,6 +228,12 @@ def check_case(hardmil: Hardmil, bundle: Path, folder: Path, *, table: list[dict
         with open_slide(output / "heatmaps" / f"{row['slide_id']}.ome.tiff") as heatmap:
             assert (heatmap.width_px, heatmap.height_px) == (70, 50), "3 level-0 px a pixel: 8 a patch of 24"
         tiles = json.loads((output / "geojson" / f"{row['slide_id']}.geojson").read_text(encoding="utf-8"))
+        with h5py.File(output / "attention" / f"{row['slide_id']}.h5") as file:
+            corners = np.asarray(file[row["slide_id"]]["coords"])
+        rings = np.array([one["geometry"]["coordinates"][0] for one in tiles["features"]])
+        np.testing.assert_array_equal(rings.min(axis=1), corners)
+        np.testing.assert_array_equal(rings.max(axis=1), corners + 24)
+        np.testing.assert_array_equal(rings[:, 0], rings[:, -1])
         names = [one["properties"]["classification"]["name"] for one in tiles["features"]]
         assert names.count("key patch") == 10
         assert set(tiles["features"][0]["properties"]["measurements"]) == {
