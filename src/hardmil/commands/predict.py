@@ -114,9 +114,8 @@ def predict(
     config = {"bundle": str(bundle_folder), "card": bundle.card.model_dump(mode="json")}
     write_run_record(output, "hardmil predict", config=config, seed=None, started=started)
     lines, values = _summary(slides_done, bundle=bundle, output=output)
-    lines += _case_lines(case_rows, n_slides=len(slides_done), how=case_score) + _warning_lines(
-        slides_done, output=output
-    )
+    lines += _case_lines(case_rows, n_slides=len(slides_done), how=case_score)
+    lines += _warning_lines(slides_done, output=output)
     lines += note_placeless([one.slide_id for one in slides_done if not one.has_places])
     if bundle.cut is not None and asked.encoder is not None:
         lines += encoder_notes(bundle.cut, asked.encoder)
