@@ -111,14 +111,17 @@ def h5_content(
     return content.getvalue()
 
 
-def read_all(content: bytes, suffix: str) -> None:
+def read_all(content: bytes, suffix: str) -> Bag | None:
+    """The bag that `read_features` makes of it, if it makes one; whatever readers make of it is checked."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"s1{suffix}"
         path.write_bytes(content)
-        check_bag(outcome_of(lambda: read_features(path, ROW, label=1), naming=path))
+        bag = outcome_of(lambda: read_features(path, ROW, label=1), naming=path)
+        check_bag(bag)
         if suffix == ".h5":
             check_bag(outcome_of(lambda: read_bag(path, case_id="c1", label=0, slide_id="s1"), naming=path))
             check_coords(outcome_of(lambda: read_coords(path), naming=path))
+        return bag
 
 
 @FEW
@@ -130,13 +133,14 @@ def test_h5_files_of_any_datasets_and_attributes(
     on_coords: dict[str, Any],
     on_features: dict[str, Any],
 ):
-    read_all(h5_content(parts, coords, on_file, on_coords, on_features), ".h5")
+    bag = read_all(h5_content(parts, coords, on_file, on_coords, on_features), ".h5")
+    assert bag is None or bag.instances.size in {array.size for array in parts.values()}, "one dataset"
 
 
 @FEW
 @given(st.binary(max_size=200), st.sampled_from([".h5", ".pt"]))
 def test_files_of_any_bytes(content: bytes, suffix: str):
-    read_all(content, suffix)
+    assert read_all(content, suffix) is None, "no bag is in 200 bytes"
 
 
 @FEW
@@ -151,7 +155,8 @@ def test_whole_files_with_some_bytes_changed_or_cut(data: st.DataObject, suffix:
         content = bytearray(stream.getvalue())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    read_all(bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))]), suffix)
+    bag = read_all(bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))]), suffix)
+    assert bag is None or (bag.slide_id, bag.label) == (ROW.slide_id, 1), "of the slide that was asked for"
 
 
 PT_LEAVES = st.one_of(FEATURES.filter(lambda a: a.dtype.kind in "iuf?"), st.integers(), st.text(), st.none())
@@ -162,7 +167,8 @@ PT_LEAVES = st.one_of(FEATURES.filter(lambda a: a.dtype.kind in "iuf?"), st.inte
 def test_pt_files_of_anything(content: Any):
     stream = io.BytesIO()
     torch.save(content, stream)
-    read_all(stream.getvalue(), ".pt")
+    bag = read_all(stream.getvalue(), ".pt")
+    assert bag is None or (bag.slide_id, bag.label) == (ROW.slide_id, 1), "of the slide that was asked for"
 
 
 CELLS = st.text(alphabet='ab0.,;"\t\n /é-nN', max_size=6)

@@ -1,6 +1,6 @@
 """What `predict` leaves of each slide: attention, tiles for QuPath, heat maps."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +56,14 @@ def write_slide_files(
     if not (pictures.png or pictures.tiff) or row.path is None or not row.path.exists():
         return None
     shown = shown_attention(
-        bag, attention=score.attention, bag_score=score.bag_score, label=row.label, mpp=row.mpp
+        bag,
+        attention=score.attention,
+        bag_score=score.bag_score,
+        label=row.label,
+        mpp=row.mpp,
+        contribution=score.contribution,
+        classes=classes,
     )
-    shown = replace(shown, contribution=score.contribution, classes=classes)
     to = output / "heatmaps"
     with open_slide(row.path) as slide:
         if pictures.png:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import chain, zip_longest
 from pathlib import Path
 
+from hardmil.commands.held_out import first_repeat, with_attention_file
 from hardmil.commands.report_gallery import item_of
 from hardmil.commands.report_slides import NO_PATH, NO_ROOM, SlideDrawn, SlideWish
 from hardmil.commands.slide_heatmap import shown_attention
@@ -28,9 +29,7 @@ def confusion_of(rows: TrialRows, *, arm: str, classes: Sequence[str]) -> Confus
 
     A call is that at the operating point, or at 0.5 where none was set.
     """
-    every = [row for row in rows.predictions if row["arm"] == arm]
-    first = min((int(row["repeat"]) for row in every), default=0)
-    predictions = [row for row in every if int(row["repeat"]) == first]
+    predictions = first_repeat(rows, arm=arm)
     if not predictions:
         return None
     results = {trial_name(row): row for row in rows.results}
@@ -48,7 +47,8 @@ def confusion_of(rows: TrialRows, *, arm: str, classes: Sequence[str]) -> Confus
         for row in predictions
     ]
     words = "the operating point, set inside each training fold" if at_op else "0.5"
-    return Confusion(arm, words, len({row["repeat"] for row in every}), slides)
+    n_repeats = len({row["repeat"] for row in rows.predictions if row["arm"] == arm})
+    return Confusion(arm, words, n_repeats, slides)
 
 
 def wrong_slides(confusion: Confusion, *, classes: Sequence[str]) -> list[CalledSlide]:
@@ -109,16 +109,12 @@ def attention_of_arm(
     mpp: Mapping[str, float | None],
 ) -> dict[str, SlideAttention | str]:
     """What the arm's first repeat attended to on these held-out slides, or why it cannot be shown."""
-    predictions = [row for row in rows.predictions if row["arm"] == arm]
-    first = min((int(row["repeat"]) for row in predictions), default=0)
-    hashes = {trial_name(row): row["config_hash"] for row in rows.results}
     bags = {bag.slide_id: bag for bag in evaluation.cohort.bags}
     found: dict[str, SlideAttention | str] = {}
-    for row in predictions:
-        if int(row["repeat"]) != first or row["slide_id"] not in slide_ids:
+    for row, stored in with_attention_file(evaluation, rows=rows, arm=arm):
+        if row["slide_id"] not in slide_ids:
             continue
         bag = bags[row["slide_id"]]
-        stored = evaluation.folder / "trials" / hashes[trial_name(row)] / "attention.h5"
         if paths.get(bag.slide_id) is None:
             found[bag.slide_id] = NO_PATH
         elif bag.size_level0_px == 0:

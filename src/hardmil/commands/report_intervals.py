@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from hardmil.commands.statistics_tables import Statistics
+from hardmil.report.environment import signed
 from hardmil.report.page_data import RATES, Estimate, EstimateRow, RateRow, ReportIntervals, ReportRates
 from hardmil.study.arms import CONTROL, mines
 from hardmil.study.comparisons import Comparison, by_pair
@@ -89,12 +90,8 @@ def _against(one: Comparison, other: str) -> str:
         return f"the same as {other} in every draw of cases"
     sure = "a clear difference" if one.p_holm < 0.05 else "which may be chance"
     way = "lower" if one.difference < 0 else "higher"
-    limits = f"{_signed(one.low)} to {_signed(one.high)}"
+    limits = f"{signed(one.low)} to {signed(one.high)}"
     return f"{abs(one.difference):.3f} {way} ({limits}; p {one.p_holm:.3f}, {sure}) than {other}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\u2212")
 
 
 def _by_arm(found: Iterable[Interval]) -> dict[str, dict[str, Estimate]]:

@@ -61,7 +61,14 @@ def _measured(slide: SlideReader, shown: SlideAttention, fallback_mpp: float | N
 
 
 def shown_attention(
-    bag: Bag, *, attention: np.ndarray, bag_score: float, label: str | None, mpp: float | None = None
+    bag: Bag,
+    *,
+    attention: np.ndarray,
+    bag_score: float,
+    label: str | None,
+    mpp: float | None = None,
+    contribution: np.ndarray | None = None,
+    classes: tuple[str, str] = ("negative", "positive"),
 ) -> SlideAttention:
     """What a model said of a bag, to be drawn; `mpp` as the table says it."""
     return SlideAttention(
@@ -72,4 +79,6 @@ def shown_attention(
         size_level0_px=bag.size_level0_px,
         attention=attention,
         mpp=mpp,
+        contribution=contribution,
+        classes=classes,
     )

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardmil.files import write_atomically
-from hardmil.report.environment import page_environment
+from hardmil.report.environment import page_environment, write_page
 
 
 @dataclass(frozen=True)
@@ -33,5 +32,4 @@ def write_contact_sheet(path: Path, slides: Sequence[SheetSlide], *, title: str)
             n_problems=sum(slide.problem is not None for slide in slides),
         )
     )
-    with write_atomically(path) as draft:
-        draft.write_text(page, encoding="utf-8")
+    write_page(path, page)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
+from hardmil.files import write_atomically
 from hardmil.report.drawing import compact_picture
 
 HERE = Path(__file__).parent
@@ -32,6 +33,16 @@ def page_environment() -> jinja2.Environment:
     }
     environment.globals["style"] = Markup((HERE / "report.css").read_text(encoding="utf-8"))
     return environment
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page; it appears whole or not at all.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    with write_atomically(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def number(value: float) -> str:

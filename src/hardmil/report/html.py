@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from hardmil.files import write_atomically
 from hardmil.metrics import MeanSE
-from hardmil.report.environment import page_environment
+from hardmil.report.environment import page_environment, write_page
 from hardmil.report.gallery import GalleryPicture
 from hardmil.report.page_data import (
     COLUMNS,
@@ -35,9 +34,7 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         StoreError: If the disk is full, or the folder may not be written.
     """
-    page = render_report(report)
-    with write_atomically(path) as draft:
-        draft.write_text(page, encoding="utf-8")
+    write_page(path, render_report(report))
 
 
 def render_report(report: Report) -> str:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardmil.files import write_atomically
-from hardmil.report.environment import page_environment
+from hardmil.report.environment import page_environment, write_page
 from hardmil.report.slide_pictures import SlidePictures
 
 MOST_BYTES = 4_000_000
@@ -40,5 +39,4 @@ def write_key_patches(path: Path, slides: Sequence[KeySlide], *, n_slides: int) 
             n_more=n_slides - len(slides),
         )
     )
-    with write_atomically(path) as draft:
-        draft.write_text(page, encoding="utf-8")
+    write_page(path, page)
