@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from hardmil.slides.phantom import draw_phantom, write_phantom
+from hardmil.phantom.slide import draw_phantom, write_phantom
 
 WIDTH_PX, HEIGHT_PX = 1600, 1200
 N_DRAWN = 4

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from memory import own_peak_mb
 
-from hardmil.bags.cutting import write_places
-from hardmil.bags.encoding import Files, encode_slides
-from hardmil.bags.manifest import SlideRow
-from hardmil.bags.torch_encoder import TorchEncoder
+from hardmil.bags.slide_table import SlideRow
 from hardmil.commands.encode import encoder_of
-from hardmil.config import CutConfig, PatchConfig
-from hardmil.slides.phantom import draw_phantom, write_phantom
+from hardmil.config.study import CutConfig, PatchConfig
+from hardmil.encoders.torch_network import TorchEncoder
+from hardmil.phantom.slide import draw_phantom, write_phantom
+from hardmil.preprocessing.encoding import Files, encode_slides
+from hardmil.preprocessing.instances import write_places
 
 TILE_PX = 1120
 CONFIG = CutConfig(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from memory import own_peak_mb
 
-from hardmil.report.heatmap import SlideAttention, attention_figure
-from hardmil.report.heatmap_tiff import write_heatmap_tiff
+from hardmil.pictures.heatmap import SlideAttention, attention_figure
+from hardmil.pictures.heatmap_tiff import write_heatmap_tiff
 
 COLUMNS, ROWS, PATCH_PX = 400, 250, 256
 

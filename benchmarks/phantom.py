@@ -16,12 +16,12 @@ import numpy as np
 from hardmil.commands.demo import demo_config
 from hardmil.commands.encode import encode
 from hardmil.commands.evaluate import evaluate
-from hardmil.config import EvaluationConfig
-from hardmil.config_file import FILE_NAME, commented_yaml
-from hardmil.geojson import Region, read_regions
+from hardmil.config.study import EvaluationConfig
+from hardmil.config.study_file import FILE_NAME, commented_yaml
+from hardmil.evaluation.results import Row, read_rows, write_rows
+from hardmil.files.geojson import Region, read_regions
 from hardmil.metrics import MeanSE, mean_and_se
-from hardmil.slides.phantom import write_cohort
-from hardmil.study.results import Row, read_rows, write_rows
+from hardmil.phantom.slide import write_cohort
 
 ARMS = ("ours", "ours+fmb", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance")
 SEEDS = range(5)

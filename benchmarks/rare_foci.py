@@ -18,18 +18,18 @@ from hardmil.bags.bag import Bag
 from hardmil.commands.demo import AS_DRAWN
 from hardmil.commands.encode import encode
 from hardmil.commands.evaluate import evaluate
-from hardmil.commands.statistics_tables import difference_cell
-from hardmil.commands.study_folder import open_study, study_bags, study_cohort
-from hardmil.config import EvaluationConfig, PatchConfig, StudyConfig, TrainingConfig
-from hardmil.config_file import FILE_NAME, commented_yaml
+from hardmil.config.study import EvaluationConfig, PatchConfig, StudyConfig, TrainingConfig
+from hardmil.config.study_file import FILE_NAME, commented_yaml
+from hardmil.evaluation.results import Row, read_rows, write_rows
+from hardmil.evaluation.trial import Cohort
+from hardmil.evaluation.truth import LESION, LOOK_ALIKE
 from hardmil.metrics import MeanSE, mean_and_se
-from hardmil.slides.phantom import Foci, write_cohort
-from hardmil.study.comparisons import Comparison, compare, holm_corrected
-from hardmil.study.intervals import resample_arms
-from hardmil.study.pooled import pool_predictions
-from hardmil.study.results import Row, read_rows, write_rows
-from hardmil.study.trial import Cohort
-from hardmil.study.truth import LESION, LOOK_ALIKE
+from hardmil.phantom.slide import Foci, write_cohort
+from hardmil.preprocessing.study_folder import open_study, study_bags, study_cohort
+from hardmil.statistics.comparisons import Comparison, compare, holm_corrected
+from hardmil.statistics.intervals import resample_arms
+from hardmil.statistics.pooled_predictions import pool_predictions
+from hardmil.statistics.tables import difference_cell
 
 BASE, INSTANCE = "ours", "ours+instance"
 ARMS = (

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from hardmil.commands.arms_table import HEADINGS, cell, mined_cell, short
 from hardmil.commands.reproduce import FOLDS, Reproduction, reproduce
-from hardmil.commands.statistics_tables import SHOWN, difference_cell
+from hardmil.evaluation.results import RESULTS, TRIAL, Row, read_rows, trial_name, write_rows
 from hardmil.metrics import MeanSE
-from hardmil.study.comparisons import (
+from hardmil.paper.datasets import PAPER, Published
+from hardmil.statistics.comparisons import (
     Comparison,
     by_pair,
     compare,
@@ -28,11 +29,10 @@ from hardmil.study.comparisons import (
     holm_corrected,
     not_comparable,
 )
-from hardmil.study.intervals import Interval, intervals, resample_arms
-from hardmil.study.pooled import pool_predictions
-from hardmil.study.published import PAPER, Published
-from hardmil.study.results import RESULTS, TRIAL, Row, read_rows, trial_name, write_rows
-from hardmil.study.statistics import ArmSummary, summarise
+from hardmil.statistics.intervals import Interval, intervals, resample_arms
+from hardmil.statistics.pooled_predictions import pool_predictions
+from hardmil.statistics.summary import ArmSummary, summarise
+from hardmil.statistics.tables import SHOWN, difference_cell
 
 KEPT = Path(__file__).parents[1] / "docs" / "reproduction"
 DOCUMENT = KEPT.with_suffix(".md")

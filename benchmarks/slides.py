@@ -23,11 +23,11 @@ import tifffile
 from imagecodecs import jpeg_encode
 from memory import own_peak_mb
 
-from hardmil.bags.cutting import write_places
-from hardmil.bags.manifest import SlideRow
-from hardmil.config import PatchConfig
-from hardmil.slides.patches import PatchGrid, read_blocks
+from hardmil.bags.slide_table import SlideRow
+from hardmil.config.study import PatchConfig
+from hardmil.preprocessing.instances import write_places
 from hardmil.slides.reader import open_slide
+from hardmil.slides.reading import PatchGrid, read_blocks
 
 WIDTH_PX, HEIGHT_PX = 20_000, 15_000
 TILE_PX = 256

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from hardmil.bags.bag import Bag
-from hardmil.config import ModelConfig, NetworkConfig, PatchConfig, TrainingConfig
+from hardmil.config.study import ModelConfig, NetworkConfig, PatchConfig, TrainingConfig
 from hardmil.mil.training import find_device, fit
 
 COLON_BAGS, COLON_PATCHES, COLON_PX = 100, 228, 27
@@ -67,7 +67,7 @@ def turn(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def colon_bags(data: Path | None) -> list[Bag]:
     """The bags of the colon set, or noise of the same shape."""
     if data is not None:
-        from hardmil.study.published import read_published
+        from hardmil.paper.datasets import read_published
 
         config = PatchConfig(size_px=COLON_PX, um_per_px=None)
         return list(read_published("colon", folder=data, split="image", config=config).bags)

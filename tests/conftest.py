@@ -6,7 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from hardmil.slides.phantom import draw_phantom, write_phantom
+from hardmil.phantom.slide import draw_phantom, write_phantom
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hardmil import claims
-from hardmil.claims import claim
 from hardmil.errors import BusyError, StoreError
+from hardmil.files import claims
+from hardmil.files.claims import claim
 
 HERE = socket.gethostname()
 

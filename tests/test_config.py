@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hardmil.config import (
+from hardmil.config.study import (
     MiningConfig,
     ModelConfig,
     NetworkConfig,

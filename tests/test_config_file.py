@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hardmil.config import EvaluationConfig, MiningConfig, PatchConfig, StudyConfig, TrainingConfig
-from hardmil.config_file import commented_yaml, parse_study, put_overrides, read_study
+from hardmil.config.study import EvaluationConfig, MiningConfig, PatchConfig, StudyConfig, TrainingConfig
+from hardmil.config.study_file import commented_yaml, parse_study, put_overrides, read_study
 from hardmil.errors import ConfigError
 
 

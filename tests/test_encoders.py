@@ -1,6 +1,6 @@
 import pytest
 
-from hardmil.encoders import KNOWN, is_encoder_file, known_encoder, short_name, split_place
+from hardmil.config.known_encoders import KNOWN, is_encoder_file, known_encoder, short_name, split_place
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hardmil.errors import SlideError, StoreError, TableError
-from hardmil.files import (
+from hardmil.files.atomic import (
     no_room_left,
     read_json,
     run_record,

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hardmil.errors import TableError
-from hardmil.geojson import Region, read_regions, square, write_regions
+from hardmil.files.geojson import Region, read_regions, square, write_regions
 
 coordinates = st.integers(-1000, 200_000).map(lambda value: value / 4)
 polygons = st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=9, unique=True).map(np.array)

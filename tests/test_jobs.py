@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hardmil.errors import SlideError, StoreError
-from hardmil.jobs import Failure, print_failures, progress, rate, read_ahead, run_jobs, write_failures
+from hardmil.jobs.run import Failure, print_failures, progress, rate, read_ahead, run_jobs, write_failures
 
 
 def _half(number: int) -> float:

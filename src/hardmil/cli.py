@@ -10,7 +10,7 @@ import typer
 from hardmil.errors import HardmilError
 
 if TYPE_CHECKING:
-    from hardmil.commands.outcome import Outcome
+    from hardmil.jobs.outcome import Outcome
 
 app = typer.Typer(
     name="hardmil",
@@ -115,9 +115,9 @@ def patch(
     as_json: Json = False,
 ) -> None:
     """Tissue and patch places of every slide, and a contact sheet."""
-    from hardmil.commands.over_slides import Over
     from hardmil.commands.patch import patch as run
-    from hardmil.engine import find_engine
+    from hardmil.jobs.pool import find_engine
+    from hardmil.preprocessing.over_slides import Over
 
     knobs = _knobs(overrides, mpp=mpp, icc=icc)
     over = Over(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
@@ -140,8 +140,8 @@ def encode(
 ) -> None:
     """Pixels or embeddings of every patch, one bag file a slide."""
     from hardmil.commands.encode import encode as run
-    from hardmil.commands.over_slides import Over
-    from hardmil.engine import find_engine
+    from hardmil.jobs.pool import find_engine
+    from hardmil.preprocessing.over_slides import Over
 
     knobs = _knobs(overrides, mpp=mpp, icc=icc)
     over = Over(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
@@ -182,7 +182,7 @@ def evaluate(
 ) -> None:
     """Arms x repeats x folds: results.csv and report.html."""
     from hardmil.commands.evaluate import evaluate as run
-    from hardmil.engine import find_engine
+    from hardmil.jobs.pool import find_engine
 
     outcome = run(
         study,
@@ -233,8 +233,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Scores, heat maps and GeoJSON of new slides; with labels in the table, the metrics too."""
+    from hardmil.bundles.slide_files import Pictures
     from hardmil.commands.predict import predict as run
-    from hardmil.commands.predict_files import Pictures
 
     outcome = run(
         bundle,
@@ -283,7 +283,7 @@ def reproduce(
     """The paper's table beside ours."""
     from hardmil.commands.reproduce import Reproduction
     from hardmil.commands.reproduce import reproduce as run
-    from hardmil.engine import find_engine
+    from hardmil.jobs.pool import find_engine
 
     asked = Reproduction(
         folds=folds,
@@ -350,7 +350,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
 
 def _finish(outcome: "Outcome", *, as_json: bool) -> None:
     """Print what a command says, its failures before; exit 1 if there are any."""
-    from hardmil.jobs import print_failures
+    from hardmil.jobs.run import print_failures
 
     print_failures(list(outcome.failures), log=outcome.log)
     for line in outcome.lines:

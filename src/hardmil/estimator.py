@@ -9,17 +9,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.cutting import equalised
-from hardmil.bags.formats import check_same_instances
-from hardmil.config import PatchConfig, StudyConfig, model_config
-from hardmil.config_file import parse_study
+from hardmil.bags.feature_folder import check_same_instances
+from hardmil.config.study import PatchConfig, StudyConfig, model_config
+from hardmil.config.study_file import parse_study
 from hardmil.errors import BagError
+from hardmil.evaluation.trainer import Trainer
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import find_device
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
-from hardmil.study.trainer import Trainer
+from hardmil.preprocessing.instances import equalised
 
 Instances = Shaped[np.ndarray, "_ ..."]
 Bags = Sequence[Instances] | Shaped[np.ndarray, " bag"]

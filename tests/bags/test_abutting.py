@@ -5,15 +5,8 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
-from hardmil.bags.abutting import (
-    MIN_CORRELATION,
-    MIN_Z,
-    Edge,
-    Side,
-    abutting_pairs,
-    picture_edges,
-)
-from hardmil.slides.phantom import draw_phantom
+from hardmil.checks.abutting import MIN_CORRELATION, MIN_Z, Edge, Side, abutting_pairs, picture_edges
+from hardmil.phantom.slide import draw_phantom
 from hardmil.slides.reader import open_slide
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from hardmil.bags.augment import N_SYMMETRIES, apply_symmetries, random_symmetries
+from hardmil.mil.augment import N_SYMMETRIES, apply_symmetries, random_symmetries
 
 
 def _patches(n: int, size: int = 5) -> torch.Tensor:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.batches import pack
+from hardmil.mil.batches import pack
 
 
 def _bag(name: str, label: int, instances: np.ndarray) -> Bag:

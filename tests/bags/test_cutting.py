@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from hardmil.bags.cutting import MADE_FROM, cut_bag, made_of, write_instances, write_places
-from hardmil.bags.manifest import SlideRow
-from hardmil.config import CutConfig, PatchConfig
+from hardmil.bags.slide_table import SlideRow
+from hardmil.config.study import CutConfig, PatchConfig
 from hardmil.errors import SlideError
+from hardmil.preprocessing.instances import MADE_FROM, cut_bag, made_of, write_instances, write_places
 
 RGB = np.zeros((200, 300, 3), np.uint8)
 RGB[:100], RGB[100:, 150:] = (200, 60, 120), (90, 40, 130)

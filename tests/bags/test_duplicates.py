@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hardmil.bags.duplicates import FULL_PX, TURNS, alike_pairs, near_duplicates, sign_picture, sign_slide
-from hardmil.slides.phantom import draw_phantom
+from hardmil.checks.duplicates import FULL_PX, TURNS, alike_pairs, near_duplicates, sign_picture, sign_slide
+from hardmil.phantom.slide import draw_phantom
 from hardmil.slides.reader import open_slide
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.encoder import encoded, encoder_notes, open_encoder
-from hardmil.bags.torch_encoder import TorchEncoder
-from hardmil.config import CutConfig, PatchConfig, StudyConfig
+from hardmil.config.study import CutConfig, PatchConfig, StudyConfig
+from hardmil.encoders.encoder import encoded, encoder_notes, open_encoder
+from hardmil.encoders.torch_network import TorchEncoder
 from hardmil.errors import BagError, ConfigError
 
 

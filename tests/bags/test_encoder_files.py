@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from hardmil.bags.encoder import open_encoder
+from hardmil.encoders.encoder import open_encoder
 from hardmil.errors import BagError, ConfigError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

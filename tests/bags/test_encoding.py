@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from hardmil.bags.bag import Bag, read_bag
-from hardmil.bags.cutting import cut_bag, read_instances, write_instances
-from hardmil.bags.encoding import Files, encode_slides
-from hardmil.bags.manifest import SlideRow
-from hardmil.config import CutConfig, PatchConfig, TissueConfig
+from hardmil.bags.slide_table import SlideRow
+from hardmil.config.study import CutConfig, PatchConfig, TissueConfig
 from hardmil.errors import BagError, EmptyBagError, StoreError
-from hardmil.jobs import JobResults
-from hardmil.slides import patches as patches_module
-from hardmil.slides.phantom import draw_phantom, write_phantom
+from hardmil.jobs.run import JobResults
+from hardmil.phantom.slide import draw_phantom, write_phantom
+from hardmil.preprocessing.encoding import Files, encode_slides
+from hardmil.preprocessing.instances import cut_bag, read_instances, write_instances
+from hardmil.slides import reading as patches_module
 
 ALL = TissueConfig(min_area_um2=0, max_hole_um2=0)
 CONFIG = CutConfig(patches=PatchConfig(size_px=32, equalise="none", tissue=ALL), encode="own:means")

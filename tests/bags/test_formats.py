@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.formats import (
+from hardmil.bags.feature_folder import (
     check_same_instances,
     find_feature_file,
     grid_step,
     read_feature_folder,
     read_features,
 )
-from hardmil.bags.manifest import Manifest, SlideRow
+from hardmil.bags.slide_table import Manifest, SlideRow
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError
 
 FEATURES = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
 from hardmil.bags.bag import Bag, Coords, read_bag, read_coords
-from hardmil.bags.formats import read_features
-from hardmil.bags.manifest import Manifest, SlideRow, read_manifest
+from hardmil.bags.feature_folder import read_features
+from hardmil.bags.slide_table import Manifest, SlideRow, read_manifest
 from hardmil.errors import HardmilError
 
 Result = TypeVar("Result")

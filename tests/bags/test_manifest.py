@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hardmil.bags.manifest import Manifest, SlideRow, read_manifest
+from hardmil.bags.slide_table import Manifest, SlideRow, read_manifest
 from hardmil.errors import TableError
 
 

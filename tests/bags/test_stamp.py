@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.formats import notes_on, read_feature_folder, read_features
-from hardmil.bags.manifest import Manifest, SlideRow
+from hardmil.bags.feature_folder import notes_on, read_feature_folder, read_features
+from hardmil.bags.slide_table import Manifest, SlideRow
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError
 
 FEATURES = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float16)

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from hardmil.bags.encoder import open_encoder
-from hardmil.bags.torch_encoder import TorchEncoder
+from hardmil.encoders.encoder import open_encoder
+from hardmil.encoders.torch_network import TorchEncoder
 from hardmil.errors import ConfigError
 
 PATCHES = np.random.default_rng(0).integers(0, 256, (5, 32, 48, 3)).astype(np.uint8)[:, :, :32]

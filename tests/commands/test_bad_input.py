@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tests.commands.conftest import Hardmil, quick, read_table, slide_rows, write_table
 
-from hardmil.mil.bundle import read_card
+from hardmil.bundles.bundle import read_card
 
 
 def test_a_batch_goes_on_past_bad_slides_and_ends_with_the_table(hardmil: Hardmil, study: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from tests.commands.conftest import Hardmil, read_table, write_table
 
+from hardmil.checks import encoders as doctor_encoders
+from hardmil.checks.study import AlikePair, leaking_groups
 from hardmil.commands import doctor as doctor_module
-from hardmil.commands import doctor_encoders
-from hardmil.commands.study_check import AlikePair, leaking_groups
-from hardmil.study.published import colon_nuclei
+from hardmil.paper.datasets import colon_nuclei
 
 
 def checked(run_out: str) -> dict[str, object]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tests.commands.conftest import read_table
 
-from hardmil.bags.manifest import SlideRow
-from hardmil.commands.over_slides import Made, Over, Stage, over_slides
-from hardmil.commands.study_folder import Study
-from hardmil.engine import Engine
-from hardmil.jobs import Failure, JobResults
+from hardmil.bags.slide_table import SlideRow
+from hardmil.jobs.pool import Engine
+from hardmil.jobs.run import Failure, JobResults
+from hardmil.preprocessing.over_slides import Made, Over, Stage, over_slides
+from hardmil.preprocessing.study_folder import Study
 
 ON_TWO = Over(Engine(workers=2), quiet=True)
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from tests.commands.conftest import Hardmil, read_table, write_table
 
-from hardmil.geojson import Region, read_regions, square, write_regions
+from hardmil.files.geojson import Region, read_regions, square, write_regions
 
 
 def _coords(study: Path) -> dict[str, list[list[int]]]:

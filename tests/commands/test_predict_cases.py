@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from hardmil.bags.bag import Bag
-from hardmil.commands.predict_cases import Cases, CaseScore, case_columns, scored, slide_columns
-from hardmil.config import ModelConfig, resolve_config
-from hardmil.mil.bundle import Bundle, Card
-from hardmil.mil.familiar import familiar_with
+from hardmil.bundles.bundle import Bundle, Card
+from hardmil.bundles.cases import Cases, CaseScore, case_columns, scored, slide_columns
+from hardmil.bundles.training_profile import familiar_with
+from hardmil.config.study import ModelConfig, resolve_config
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 

@@ -14,15 +14,15 @@ from tests.report.conftest import cells_of, numbers_in
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import repeated_folds
-from hardmil.commands.report_page import Page, write_evaluation_report
-from hardmil.commands.statistics_tables import write_statistics
-from hardmil.config import StudyConfig
+from hardmil.config.study import StudyConfig
+from hardmil.evaluation.arms import arm
+from hardmil.evaluation.evaluation import Evaluation, TrialRows
+from hardmil.evaluation.results import Row, prediction_row, write_attention
+from hardmil.evaluation.trial import make_cohort
 from hardmil.mil.inference import BagScore
+from hardmil.report.assemble import Page, write_evaluation_report
 from hardmil.report.page_data import COLUMNS
-from hardmil.study.arms import arm
-from hardmil.study.evaluation import Evaluation, TrialRows
-from hardmil.study.results import Row, prediction_row, write_attention
-from hardmil.study.trial import make_cohort
+from hardmil.statistics.tables import write_statistics
 
 CLASSES = ("normal", "tumour")
 

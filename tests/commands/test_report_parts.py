@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hardmil.commands import report_slides
-from hardmil.commands.report_curves import arms_drawn, calibration_drawing
-from hardmil.commands.report_gallery import hard_negatives_shown
-from hardmil.commands.report_intervals import report_rates
-from hardmil.commands.report_slides import NO_PATH, NO_ROOM, SlideWish, draw_slides
-from hardmil.commands.statistics_tables import Statistics
-from hardmil.report.gallery import GalleryItem
-from hardmil.report.heatmap import SlideAttention
+from hardmil.evaluation.results import Row
+from hardmil.pictures.heatmap import SlideAttention
+from hardmil.pictures.patch_pictures import GalleryItem
+from hardmil.report import slide_drawings as report_slides
+from hardmil.report.curves import arms_drawn, calibration_drawing
+from hardmil.report.hard_negatives import hard_negatives_shown
+from hardmil.report.intervals import report_rates
+from hardmil.report.slide_drawings import NO_PATH, NO_ROOM, SlideWish, draw_slides
 from hardmil.slides.reader import SlideReader, open_slide
-from hardmil.study.comparisons import Comparison
-from hardmil.study.intervals import Interval
-from hardmil.study.results import Row
+from hardmil.statistics.comparisons import Comparison
+from hardmil.statistics.intervals import Interval
+from hardmil.statistics.tables import Statistics
 
 
 def row(slide: int, instance: int, cluster: int, *, fold: int = 0, arm: str = "ours+fmb") -> Row:

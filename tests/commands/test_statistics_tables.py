@@ -8,17 +8,12 @@ import pytest
 from tests.commands.conftest import read_table
 
 from hardmil.commands.arms_table import arms_table
-from hardmil.commands.report_intervals import report_intervals
-from hardmil.commands.statistics_tables import (
-    Statistics,
-    comparison_lines,
-    difference_cell,
-    write_statistics,
-)
+from hardmil.evaluation.evaluation import TrialRows
+from hardmil.evaluation.results import METRICS, Row
 from hardmil.metrics import fpr_at_sensitivity
-from hardmil.study.comparisons import Comparison
-from hardmil.study.evaluation import TrialRows
-from hardmil.study.results import METRICS, Row
+from hardmil.report.intervals import report_intervals
+from hardmil.statistics.comparisons import Comparison
+from hardmil.statistics.tables import Statistics, comparison_lines, difference_cell, write_statistics
 
 ARMS = ("ours", "ours+mb", "ours+mb@random")
 

@@ -11,8 +11,8 @@ import yaml
 from tests.commands.conftest import Hardmil, draw_slide, quick, read_table, write_table
 
 from hardmil.bags.bag import read_bag
-from hardmil.config import StudyConfig
-from hardmil.mil.bundle import load_bundle, read_card
+from hardmil.bundles.bundle import load_bundle, read_card
+from hardmil.config.study import StudyConfig
 from hardmil.mil.inference import score_bags
 from hardmil.slides.reader import open_slide
 

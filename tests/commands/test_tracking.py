@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.commands.conftest import Hardmil, read_table
 
-from hardmil.commands.tracking import LossByEpoch, TrackWith, tracked
 from hardmil.errors import ConfigError
+from hardmil.tracking import LossByEpoch, TrackWith, tracked
 
 
 class _Kept:

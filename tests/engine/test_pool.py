@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
-from hardmil.engine import Engine, find_engine, run_groups
 from hardmil.errors import ConfigError
+from hardmil.jobs.pool import Engine, find_engine
+from hardmil.jobs.schedule import run_groups
 
 
 def test_engines_by_name():

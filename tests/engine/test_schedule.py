@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from hardmil.engine import Engine, run_groups
 from hardmil.errors import ConfigError, FoldError, StoreError
-from hardmil.jobs import Failure
+from hardmil.jobs.pool import Engine
+from hardmil.jobs.run import Failure
+from hardmil.jobs.schedule import run_groups
 
 TWO = Engine(workers=2)
 STOPS = (FoldError, StoreError)

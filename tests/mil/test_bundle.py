@@ -8,9 +8,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hardmil.bags.bag import Bag
-from hardmil.config import ModelConfig, PatchConfig, resolve_config
+from hardmil.bundles.bundle import (
+    Bundle,
+    Card,
+    load_bundle,
+    load_network,
+    read_card,
+    save_bundle,
+    save_network,
+)
+from hardmil.config.study import ModelConfig, PatchConfig, resolve_config
 from hardmil.errors import BagError, BundleError
-from hardmil.mil.bundle import Bundle, Card, load_bundle, load_network, read_card, save_bundle, save_network
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 

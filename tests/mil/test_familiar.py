@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.mil.familiar import Familiar, familiar_with
+from hardmil.bundles.training_profile import Familiar, familiar_with
 
 N_SLIDES, SIZE_PX = 12, 64
 

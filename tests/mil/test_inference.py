@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.batches import pack
-from hardmil.config import ModelConfig, resolve_config
+from hardmil.config.study import ModelConfig, resolve_config
 from hardmil.mil import inference
+from hardmil.mil.batches import pack
 from hardmil.mil.inference import embed_instances, score_bags
 from hardmil.mil.network import BagClassifier
 

@@ -6,9 +6,9 @@ import torch
 from torch.nn import functional
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.batches import PackedBatch, pack
-from hardmil.config import ModelConfig, PoolingKind, resolve_config
+from hardmil.config.study import ModelConfig, PoolingKind, resolve_config
 from hardmil.errors import BagError
+from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.network import BagClassifier, PatchNetwork
 
 DIM = 8

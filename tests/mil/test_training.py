@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.batches import PackedBatch, pack
-from hardmil.config import ModelConfig
+from hardmil.config.study import ModelConfig
 from hardmil.errors import FoldError, TrainingError
 from hardmil.mil import training
+from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier, FeatureNetwork
 from hardmil.mil.training import Device, find_device, fit

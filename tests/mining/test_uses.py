@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.config import MiningConfig, ModelConfig
+from hardmil.config.study import MiningConfig, ModelConfig
 from hardmil.errors import ConfigError
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier

@@ -9,18 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardmil.geojson import Region
-from hardmil.jobs import Failure
+from hardmil.files.geojson import Region
+from hardmil.jobs.run import Failure
 from hardmil.metrics import MeanSE
-from hardmil.report.curves import (
+from hardmil.phantom.slide import draw_phantom
+from hardmil.pictures.curve_figures import (
     CurveLine,
     ReliabilityLine,
     precision_figure,
     reliability_figure,
     roc_figure,
 )
-from hardmil.report.gallery import GalleryItem, GalleryPicture, draw_item
-from hardmil.report.heatmap import SlideAttention, attention_figure
+from hardmil.pictures.heatmap import SlideAttention, attention_figure
+from hardmil.pictures.patch_pictures import GalleryItem, GalleryPicture, draw_item
+from hardmil.pictures.slide_pictures import SlidePictures, slide_pictures
 from hardmil.report.page_data import (
     COLUMNS,
     DIFFERENCE_GROUPS,
@@ -43,8 +45,6 @@ from hardmil.report.page_data import (
     ReportRates,
     ReportTable,
 )
-from hardmil.report.slide_pictures import SlidePictures, slide_pictures
-from hardmil.slides.phantom import draw_phantom
 from hardmil.slides.reader import open_slide
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}

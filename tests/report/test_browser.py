@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hardmil.report.html import write_report
 from hardmil.report.page_data import Report
+from hardmil.report.render import write_report
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTHS = {"desktop": 1280, "phone": 390}

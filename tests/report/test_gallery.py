@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from hardmil.report.gallery import (
+from hardmil.pictures.patch_pictures import (
     PATCH_EDGE_PX,
     SURROUNDINGS_EDGE_PX,
     GalleryItem,

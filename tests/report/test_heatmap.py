@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from matplotlib import colormaps
 
 from hardmil.errors import ConfigError
-from hardmil.geojson import Region, square
-from hardmil.report.drawing import length_text, png_bytes, resized, scale_bar_um
-from hardmil.report.heatmap import (
+from hardmil.files.geojson import Region, square
+from hardmil.pictures.drawing import length_text, png_bytes, resized, scale_bar_um
+from hardmil.pictures.heatmap import (
     COLOUR_MAP,
     OPACITY,
     SIGNED_COLOUR_MAP,

@@ -5,9 +5,9 @@ import pytest
 import tifffile
 from matplotlib import colormaps
 
-from hardmil.report.heatmap import COLOUR_MAP, Of, SlideAttention, colour_map
-from hardmil.report.heatmap_tiff import LONGEST_PX, write_heatmap_tiff
-from hardmil.slides.phantom import draw_phantom
+from hardmil.phantom.slide import draw_phantom
+from hardmil.pictures.heatmap import COLOUR_MAP, Of, SlideAttention, colour_map
+from hardmil.pictures.heatmap_tiff import LONGEST_PX, write_heatmap_tiff
 from hardmil.slides.reader import open_slide
 
 WIDTH_PX, HEIGHT_PX, PATCH_PX, MPP = 40_000, 26_000, 256, 0.25

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from tests.report.conftest import WARNING, Page, cells_of, numbers_in, sample_arms, sample_intervals
 
-from hardmil.jobs import Failure
-from hardmil.report.gallery import GalleryPicture
-from hardmil.report.html import duration_text, render_report, write_report
+from hardmil.jobs.run import Failure
+from hardmil.pictures.patch_pictures import GalleryPicture
 from hardmil.report.page_data import (
     COLUMNS,
     DIFFERENCE_GROUPS,
@@ -27,6 +26,7 @@ from hardmil.report.page_data import (
     ReportIntervals,
     ReportTable,
 )
+from hardmil.report.render import duration_text, render_report, write_report
 
 
 def test_sample(sample: Report, tmp_path: Path):

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from hardmil.config import PatchConfig, TissueConfig
+from hardmil.config.study import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
+from hardmil.phantom.slide import draw_phantom
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
-from hardmil.slides.phantom import draw_phantom
 from hardmil.slides.picture_slide import PictureSlide
 from hardmil.slides.pictures import Picture
 from hardmil.slides.reader import open_slide

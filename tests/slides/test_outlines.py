@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.path import Path as Polygon
 
-from hardmil.geojson import Region, square
+from hardmil.files.geojson import Region, square
 from hardmil.slides.outlines import inside, outlines
 
 masks = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))

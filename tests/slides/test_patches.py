@@ -7,15 +7,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hardmil.config import PatchConfig
+from hardmil.config.study import PatchConfig
 from hardmil.errors import ConfigError, SlideError
-from hardmil.slides import patches as patches_module
+from hardmil.slides import reading as patches_module
 from hardmil.slides.color import equalise
-from hardmil.slides.patches import PatchGrid, cut_patches, place_patches, read_blocks, read_patches
 from hardmil.slides.picture_slide import PictureSlide
 from hardmil.slides.pictures import Picture
 from hardmil.slides.protocol import Level
 from hardmil.slides.reader import open_slide
+from hardmil.slides.reading import PatchGrid, cut_patches, place_patches, read_blocks, read_patches
 from hardmil.slides.tissue import segment_tissue
 
 PINK = (220, 140, 185)

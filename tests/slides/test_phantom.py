@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.config import PatchConfig
+from hardmil.config.study import PatchConfig
 from hardmil.errors import ConfigError
-from hardmil.geojson import Region, read_regions
-from hardmil.slides.patches import place_patches
-from hardmil.slides.phantom import (
+from hardmil.evaluation.truth import LESION, LOOK_ALIKE, truth_of_regions
+from hardmil.files.geojson import Region, read_regions
+from hardmil.phantom.slide import (
     EOSIN,
     GLASS,
     HAEMATOXYLIN,
@@ -21,8 +21,8 @@ from hardmil.slides.phantom import (
     write_phantom,
 )
 from hardmil.slides.reader import open_slide
+from hardmil.slides.reading import place_patches
 from hardmil.slides.tissue import segment_rgb
-from hardmil.study.truth import LESION, LOOK_ALIKE, truth_of_regions
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardmil.slides.phantom_cells import (
+from hardmil.phantom.cells import (
     LESION,
     LOOK_ALIKE,
     Focus,
@@ -17,7 +17,7 @@ from hardmil.slides.phantom_cells import (
     populate,
     stain_nuclei,
 )
-from hardmil.slides.phantom_tissue import Ground, blob
+from hardmil.phantom.tissue import Ground, blob
 
 SHAPE = (420, 640)
 

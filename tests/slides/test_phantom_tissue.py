@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hardmil.slides.phantom_tissue import blob, fill, grain, lay_ground, outline, smooth_noise
+from hardmil.phantom.tissue import blob, fill, grain, lay_ground, outline, smooth_noise
 
 SHAPE = (420, 640)
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hardmil.errors import SlideError
+from hardmil.phantom.slide import draw_phantom, write_phantom
 from hardmil.slides.openslide_reader import OpenSlideReader
-from hardmil.slides.phantom import draw_phantom, write_phantom
 from hardmil.slides.picture_slide import PictureSlide
 from hardmil.slides.protocol import Level, SlideReader
 from hardmil.slides.reader import open_slide

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from hardmil.config import PatchConfig, TissueConfig
+from hardmil.config.study import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
-from hardmil.geojson import Region, square
-from hardmil.slides.phantom_tissue import smooth_noise
+from hardmil.files.geojson import Region, square
+from hardmil.phantom.tissue import smooth_noise
 from hardmil.slides.picture_slide import PictureSlide
 from hardmil.slides.pictures import Picture
 from hardmil.slides.reader import open_slide

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
+from hardmil.evaluation import trainer as trainer_module
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
-from hardmil.study import trainer as trainer_module
 
 
 def small_bags(n: int = 12) -> list[Bag]:

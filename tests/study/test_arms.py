@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from hardmil.config import MiningConfig, PoolingConfig, StudyConfig, TrainingConfig, model_config
+from hardmil.config.study import MiningConfig, PoolingConfig, StudyConfig, TrainingConfig, model_config
 from hardmil.errors import ConfigError
-from hardmil.study.arms import arm, with_controls
+from hardmil.evaluation.arms import arm, with_controls
 
 PLAIN: dict[str, Any] = {"kind": "adaptive-attention", "beta": 0.0, "hardest": 1.0, "use": "none"}
 OOF = {"source": "out-of-fold"}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.study.test_intervals import pooled_arms, prediction_rows
 
-from hardmil.study.comparisons import (
+from hardmil.statistics.comparisons import (
     COMPARISONS,
     Comparison,
     bootstrap_p,
@@ -19,8 +19,8 @@ from hardmil.study.comparisons import (
     not_comparable,
     usual_pairs,
 )
-from hardmil.study.intervals import ResampledArm, mean_of_defined, resample_arms
-from hardmil.study.weighted_metrics import RESAMPLED
+from hardmil.statistics.intervals import ResampledArm, mean_of_defined, resample_arms
+from hardmil.statistics.weighted_metrics import RESAMPLED
 
 
 def _arms(**shifts: float) -> dict[str, ResampledArm]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hardmil.metrics import expected_calibration_error
-from hardmil.study.curves import GRID, N_BINS, arm_curves, reliability
-from hardmil.study.pooled import PooledRepeat
+from hardmil.statistics.curve_bands import GRID, N_BINS, arm_curves, reliability
+from hardmil.statistics.pooled_predictions import PooledRepeat
 
 
 def repeat(number: int, n: int = 40, n_cases: int = 15) -> PooledRepeat:
@@ -52,7 +52,7 @@ def test_curves_are_the_mean_of_the_repeats_steps():
 
 
 def test_each_resample_is_the_curve_of_its_rows(monkeypatch: pytest.MonkeyPatch):
-    from hardmil.study import curves
+    from hardmil.statistics import curve_bands as curves
 
     drawn = np.array([[2, 0, 1] * 5])
     monkeypatch.setattr(curves, "draw_cases", lambda holds, seed, n_resamples: drawn)

@@ -12,20 +12,20 @@ import pytest
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold, repeated_folds
-from hardmil.config import StudyConfig
+from hardmil.config.study import StudyConfig
 from hardmil.errors import FoldError
+from hardmil.evaluation import evaluation as evaluation_module
+from hardmil.evaluation import trainer as trainer_module
+from hardmil.evaluation import trial as trial_module
+from hardmil.evaluation.arms import arm
+from hardmil.evaluation.evaluation import Evaluation, evaluate_arms, valid_rows
+from hardmil.evaluation.results import METRICS, Row, read_attention, read_rows
+from hardmil.evaluation.trial import Trial, TrialResult, make_cohort, run_trial
 from hardmil.metrics import binary_metrics
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import Device, fit
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import Mined, train_and_mine
-from hardmil.study import evaluation as evaluation_module
-from hardmil.study import trainer as trainer_module
-from hardmil.study import trial as trial_module
-from hardmil.study.arms import arm
-from hardmil.study.evaluation import Evaluation, evaluate_arms, valid_rows
-from hardmil.study.results import METRICS, Row, read_attention, read_rows
-from hardmil.study.trial import Trial, TrialResult, make_cohort, run_trial
 
 CPU = Device("cpu", bfloat16=False)
 STUDY: dict[str, Any] = {

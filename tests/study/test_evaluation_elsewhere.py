@@ -18,15 +18,15 @@ from typing import Any
 import pytest
 from tests.study.test_evaluation import CPU, _evaluation, _rows
 
-from hardmil.engine import Engine
+from hardmil.bundles.bundle import save_network
 from hardmil.errors import ConfigError
-from hardmil.mil.bundle import save_network
+from hardmil.evaluation import evaluation as evaluation_module
+from hardmil.evaluation import trainer as trainer_module
+from hardmil.evaluation import trial as trial_module
+from hardmil.evaluation.evaluation import Bench, Evaluation, evaluate_arms, run_on_bench
+from hardmil.evaluation.trial import Operating, Trial, TrialResult
+from hardmil.jobs.pool import Engine
 from hardmil.mil.training import fit
-from hardmil.study import evaluation as evaluation_module
-from hardmil.study import trainer as trainer_module
-from hardmil.study import trial as trial_module
-from hardmil.study.evaluation import Bench, Evaluation, evaluate_arms, run_on_bench
-from hardmil.study.trial import Operating, Trial, TrialResult
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 
 from hardmil.bags.bag import Bag
-from hardmil.config import FisherConfig
+from hardmil.config.study import FisherConfig
 from hardmil.errors import BagError, ConfigError
-from hardmil.study.fisher import _fisher_vector, describe, fit_fisher, score_fisher
+from hardmil.mil.fisher import _fisher_vector, describe, fit_fisher, score_fisher
 
 SMALL = FisherConfig(n_dims=6, n_modes=4, n_reduced=3)
 

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from hardmil.study.intervals import (
+from hardmil.evaluation.results import Row
+from hardmil.statistics.intervals import (
     INTERVALS,
     draw_cases,
     interval_rows,
@@ -14,10 +15,9 @@ from hardmil.study.intervals import (
     percentile_limits,
     resample_arms,
 )
-from hardmil.study.pooled import ArmKey, PooledRepeat, pool_predictions
-from hardmil.study.results import Row
-from hardmil.study.statistics import pooled_metrics
-from hardmil.study.weighted_metrics import RESAMPLED
+from hardmil.statistics.pooled_predictions import ArmKey, PooledRepeat, pool_predictions
+from hardmil.statistics.summary import pooled_metrics
+from hardmil.statistics.weighted_metrics import RESAMPLED
 
 OURS = ("ours", "case", "grid")
 

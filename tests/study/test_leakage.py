@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.config import MiningConfig, ModelConfig, resolve_config
+from hardmil.config.study import MiningConfig, ModelConfig, resolve_config
 from hardmil.errors import FoldError
+from hardmil.evaluation.leakage import Guard
 from hardmil.mil.network import BagClassifier
 from hardmil.mining.hard_bags import HardBags
 from hardmil.mining.hard_instances import HardInstance
-from hardmil.study.leakage import Guard
 
 CONFIG = resolve_config(ModelConfig(), kind="features")
 GUARD = Guard(frozenset({"c0", "c1"}), where="arm ours, fold 2")

@@ -1,7 +1,7 @@
 import numpy as np
 
-from hardmil.study.pooled import pool_predictions
-from hardmil.study.results import Row
+from hardmil.evaluation.results import Row
+from hardmil.statistics.pooled_predictions import pool_predictions
 
 
 def _row(slide: str, *, repeat: str = "0", fold: str = "0", arm: str = "ours", **more: str) -> Row:

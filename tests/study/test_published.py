@@ -6,10 +6,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from hardmil.config import PatchConfig
+from hardmil.config.study import PatchConfig
 from hardmil.errors import ConfigError, TableError
-from hardmil.slides.color import equalise
-from hardmil.study.published import (
+from hardmil.paper.datasets import (
     COLON_MPP,
     NUCLEI,
     PAPER,
@@ -23,6 +22,7 @@ from hardmil.study.published import (
     published_config,
     read_published,
 )
+from hardmil.slides.color import equalise
 
 COLON, UCSB = "CRCHistoPhenotypes_2016_04_28", "ucsb_breast"
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.mil.inference import BagScore
-from hardmil.study.results import (
+from hardmil.evaluation.results import (
     HARD_NEGATIVES,
     prediction_columns,
     prediction_row,
@@ -18,6 +17,7 @@ from hardmil.study.results import (
     write_attention,
     write_rows,
 )
+from hardmil.mil.inference import BagScore
 
 COLUMNS = ("arm", "split", "patches", "repeat", "fold", "slide_id", "bag_score")
 

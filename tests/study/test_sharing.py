@@ -2,7 +2,7 @@ from pathlib import Path
 
 from tests.study.test_evaluation import _evaluation
 
-from hardmil.study.sharing import groups_of
+from hardmil.evaluation.sharing import groups_of
 
 
 def _groups(*arms: str) -> list[list[tuple[str, int]]]:

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from hardmil.study.results import METRICS, Row
-from hardmil.study.statistics import SUMMARY, ArmSummary, hard_minus_random, summarise, summary_rows
+from hardmil.evaluation.results import METRICS, Row
+from hardmil.statistics.summary import SUMMARY, ArmSummary, hard_minus_random, summarise, summary_rows
 
 
 def _result(arm: str, repeat: int, fold: int, value: float, *, fpr: float = 0.0, n_hard: int = 0) -> Row:

@@ -8,16 +8,16 @@ import torch
 from tests.study.conftest import small_bags
 
 from hardmil.bags.bag import Bag
-from hardmil.config import FisherConfig, ModelConfig, StudyConfig, model_config
+from hardmil.config.study import FisherConfig, ModelConfig, StudyConfig, model_config
 from hardmil.errors import BundleError
+from hardmil.evaluation.trainer import Trainer, weights_digest
+from hardmil.evaluation.trial import make_cohort
+from hardmil.mil import fisher
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import Device, fit
 from hardmil.mining.hard_bags import HardBags
 from hardmil.mining.hard_instances import HardInstance
-from hardmil.study import fisher
-from hardmil.study.trainer import Trainer, weights_digest
-from hardmil.study.trial import make_cohort
 
 CPU = Device("cpu", bfloat16=False)
 STUDY = StudyConfig.model_validate(

@@ -9,20 +9,12 @@ from tests.study.conftest import small_bags
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold, inner_folds
-from hardmil.config import EvaluationConfig, StudyConfig
+from hardmil.config.study import EvaluationConfig, StudyConfig
 from hardmil.errors import ConfigError
-from hardmil.metrics import binary_metrics
-from hardmil.mil.calibration import fit_calibration
-from hardmil.mil.inference import score_bags
-from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import Device, fit
-from hardmil.mining.procedure import train_and_mine
-from hardmil.study import fisher as fisher_module
-from hardmil.study import trainer as trainer_module
-from hardmil.study.arms import arm
-from hardmil.study.fisher import fit_fisher
-from hardmil.study.trainer import Trainer
-from hardmil.study.trial import (
+from hardmil.evaluation import trainer as trainer_module
+from hardmil.evaluation.arms import arm
+from hardmil.evaluation.trainer import Trainer
+from hardmil.evaluation.trial import (
     Cohort,
     Operating,
     Trial,
@@ -32,6 +24,14 @@ from hardmil.study.trial import (
     out_of_fold_scores,
     run_trial,
 )
+from hardmil.metrics import binary_metrics
+from hardmil.mil import fisher as fisher_module
+from hardmil.mil.calibration import fit_calibration
+from hardmil.mil.fisher import fit_fisher
+from hardmil.mil.inference import score_bags
+from hardmil.mil.network import BagClassifier
+from hardmil.mil.training import Device, fit
+from hardmil.mining.procedure import train_and_mine
 
 CPU = Device("cpu", bfloat16=False)
 STUDY = StudyConfig.model_validate(

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.geojson import Region, square
+from hardmil.evaluation.truth import instance_auc, share_of_look_alikes, truth_of_regions, verdicts_of_truth
+from hardmil.files.geojson import Region, square
 from hardmil.mil.inference import BagScore
 from hardmil.mining.hard_instances import HardInstance
-from hardmil.study.truth import instance_auc, share_of_look_alikes, truth_of_regions, verdicts_of_truth
 
 
 def _bag(name: str, label: int) -> Bag:

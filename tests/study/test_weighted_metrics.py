@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardmil.study.pooled import PooledRepeat
-from hardmil.study.statistics import pooled_metrics
-from hardmil.study.weighted_metrics import RESAMPLED, weighted_metrics
+from hardmil.statistics.pooled_predictions import PooledRepeat
+from hardmil.statistics.summary import pooled_metrics
+from hardmil.statistics.weighted_metrics import RESAMPLED, weighted_metrics
 
 # Few distinct scores, so that ties are common; .5 is among them.
 BAG = st.tuples(st.integers(0, 1), st.integers(0, 6).map(lambda k: k / 6), st.booleans(), st.integers(0, 3))

@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 from jaxtyping import Int64
 
-from hardmil.bags.file_parts import as_coords, attributes_of, check_inside, dataset_of, size_level0_px_of
-from hardmil.bags.h5 import open_h5, write_growing_h5, write_h5
-from hardmil.bags.made import UNKNOWN_MADE, Made, made_by_attributes
+from hardmil.bags.h5_fields import as_coords, attributes_of, check_inside, dataset_of, size_level0_px_of
+from hardmil.bags.provenance import UNKNOWN_MADE, Made, made_by_attributes
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError
+from hardmil.files.h5 import open_h5, write_growing_h5, write_h5
 
 # What TRIDENT's own readers look for on `coords`; a value that we do not know is "None", as it writes one.
 _COORDS_ATTRIBUTES = (

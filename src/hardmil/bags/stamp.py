@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from hardmil.bags.bag import Bag, as_instances
-from hardmil.bags.file_parts import attributes_of, dataset_of
-from hardmil.bags.made import UNKNOWN, Made
+from hardmil.bags.h5_fields import attributes_of, dataset_of
+from hardmil.bags.provenance import UNKNOWN, Made
 from hardmil.errors import FeatureFileError
 
 # STAMP 1 cut tiles of 256 um and kept their places as pixels of 224 to a tile.

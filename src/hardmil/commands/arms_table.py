@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hardmil.metrics import MeanSE
-from hardmil.study.intervals import Interval
-from hardmil.study.published import Published
-from hardmil.study.statistics import ArmSummary
+from hardmil.paper.datasets import Published
+from hardmil.statistics.intervals import Interval
+from hardmil.statistics.summary import ArmSummary
 
 HEADINGS = {
     "accuracy": "Accuracy",

@@ -4,10 +4,8 @@ from pathlib import Path
 
 from hardmil.commands.encode import encode
 from hardmil.commands.evaluate import evaluate
-from hardmil.commands.outcome import Outcome
-from hardmil.commands.over_slides import Over
 from hardmil.commands.patch import patch
-from hardmil.config import (
+from hardmil.config.study import (
     EvaluationConfig,
     MiningConfig,
     NetworkConfig,
@@ -16,10 +14,12 @@ from hardmil.config import (
     TissueConfig,
     TrainingConfig,
 )
-from hardmil.config_file import FILE_NAME, commented_yaml
-from hardmil.files import write_atomically
-from hardmil.jobs import progress
-from hardmil.slides.phantom import write_cohort
+from hardmil.config.study_file import FILE_NAME, commented_yaml
+from hardmil.files.atomic import write_atomically
+from hardmil.jobs.outcome import Outcome
+from hardmil.jobs.run import progress
+from hardmil.phantom.slide import write_cohort
+from hardmil.preprocessing.over_slides import Over
 
 N_TRAIN, N_TEST = 24, 16
 # Made-up slides have neither dust nor cracks; their small holes are fat and vessels.

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from hardmil.commands.doctor_encoders import encoders_here
-from hardmil.commands.outcome import Outcome
-from hardmil.commands.study_check import check_study
+from hardmil.checks.encoders import encoders_here
+from hardmil.checks.study import check_study
 from hardmil.errors import TrainingError
+from hardmil.jobs.outcome import Outcome
 from hardmil.mil.training import find_device
 
 PACKAGES = (

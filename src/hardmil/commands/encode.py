@@ -6,16 +6,16 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-from hardmil.bags.cutting import write_instances
-from hardmil.bags.encoder import PatchEncoder, encoder_notes, open_encoder
-from hardmil.bags.encoding import Files, encode_slides
-from hardmil.bags.manifest import SlideRow
-from hardmil.commands.outcome import Outcome
-from hardmil.commands.over_slides import Made, Over, Stage, over_slides, slides_outcome, unless_busy
-from hardmil.commands.study_folder import Study, count
-from hardmil.config import PIXELS, CutConfig, cut_config
-from hardmil.config_file import read_study
-from hardmil.jobs import JobResults
+from hardmil.bags.slide_table import SlideRow
+from hardmil.config.study import PIXELS, CutConfig, cut_config
+from hardmil.config.study_file import read_study
+from hardmil.encoders.encoder import PatchEncoder, encoder_notes, open_encoder
+from hardmil.jobs.outcome import Outcome
+from hardmil.jobs.run import JobResults
+from hardmil.preprocessing.encoding import Files, encode_slides
+from hardmil.preprocessing.instances import write_instances
+from hardmil.preprocessing.over_slides import Made, Over, Stage, over_slides, slides_outcome, unless_busy
+from hardmil.preprocessing.study_folder import Study, count
 
 USUAL = Over()
 

@@ -9,21 +9,21 @@ import numpy as np
 
 from hardmil.bags.folds import Fold, read_splits, repeated_folds
 from hardmil.commands.arms_table import arms_table, arms_values
-from hardmil.commands.cohort import study_cohort
-from hardmil.commands.outcome import Outcome
-from hardmil.commands.report_page import Page, exclusions_of, write_evaluation_report
-from hardmil.commands.statistics_tables import Statistics, comparison_lines, write_statistics
-from hardmil.commands.study_folder import Study, open_study, study_bags
-from hardmil.commands.tracking import Tracker, TrackWith, tracked
-from hardmil.engine import HERE, Engine
 from hardmil.errors import JobError
-from hardmil.files import write_run_record
-from hardmil.jobs import Failure, write_failures
+from hardmil.evaluation.arms import arm, with_controls
+from hardmil.evaluation.cohort import study_cohort
+from hardmil.evaluation.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
+from hardmil.evaluation.trial import Cohort, operating_of
+from hardmil.files.atomic import write_run_record
+from hardmil.jobs.outcome import Outcome
+from hardmil.jobs.pool import HERE, Engine
+from hardmil.jobs.run import Failure, write_failures
 from hardmil.mil.training import find_device
+from hardmil.preprocessing.study_folder import Study, open_study, study_bags
+from hardmil.report.assemble import Page, exclusions_of, write_evaluation_report
 from hardmil.report.page_data import Exclusion
-from hardmil.study.arms import arm, with_controls
-from hardmil.study.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
-from hardmil.study.trial import Cohort, operating_of
+from hardmil.statistics.tables import Statistics, comparison_lines, write_statistics
+from hardmil.tracking import Tracker, TrackWith, tracked
 
 
 def evaluate(

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from hardmil.commands.outcome import Outcome
-from hardmil.config import StudyConfig
-from hardmil.config_file import FILE_NAME, commented_yaml
+from hardmil.config.study import StudyConfig
+from hardmil.config.study_file import FILE_NAME, commented_yaml
 from hardmil.errors import StoreError
-from hardmil.files import write_atomically
+from hardmil.files.atomic import write_atomically
+from hardmil.jobs.outcome import Outcome
 
 TABLE = "slide_id,case_id,label,path,mpp\n"
 

@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from hardmil.bags.bag import Bag
-from hardmil.commands.outcome import Outcome
-from hardmil.commands.report_page import write_gallery
-from hardmil.commands.study_folder import Study, count, open_study, study_bags
-from hardmil.files import write_run_record
-from hardmil.geojson import Region, square, write_regions
-from hardmil.jobs import write_failures
-from hardmil.mil.bundle import Bundle, load_bundle
+from hardmil.bundles.bundle import Bundle, load_bundle
+from hardmil.evaluation.results import MINED, Row, hard_negative_rows, read_rows, write_rows
+from hardmil.files.atomic import write_run_record
+from hardmil.files.geojson import Region, square, write_regions
+from hardmil.jobs.outcome import Outcome
+from hardmil.jobs.run import write_failures
 from hardmil.mil.inference import score_bags
 from hardmil.mil.training import find_device
 from hardmil.mining.hard_instances import HardInstance, false_positive_bags, mine_instances
-from hardmil.study.results import MINED, Row, hard_negative_rows, read_rows, write_rows
+from hardmil.preprocessing.study_folder import Study, count, open_study, study_bags
+from hardmil.report.assemble import write_gallery
 
 
 def mine(

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hardmil.bags.cutting import notes_of, tissue_stem, write_places
-from hardmil.bags.manifest import SlideRow
-from hardmil.commands.outcome import Outcome
-from hardmil.commands.over_slides import (
+from hardmil.bags.slide_table import SlideRow
+from hardmil.jobs.outcome import Outcome
+from hardmil.preprocessing.instances import notes_of, tissue_stem, write_places
+from hardmil.preprocessing.over_slides import (
     Made,
     Over,
     SlidesDone,
@@ -17,7 +17,7 @@ from hardmil.commands.over_slides import (
     slides_outcome,
     unless_busy,
 )
-from hardmil.commands.study_folder import Study, count
+from hardmil.preprocessing.study_folder import Study, count
 from hardmil.report.contact_sheet import SheetSlide, write_contact_sheet
 
 USUAL = Over()

@@ -10,13 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.cutting import cut_bag
-from hardmil.bags.encoder import PatchEncoder, encoder_notes
-from hardmil.bags.formats import find_feature_file, note_placeless, read_features
-from hardmil.bags.manifest import SlideRow, read_manifest
-from hardmil.commands.encode import encoder_of
-from hardmil.commands.outcome import Outcome
-from hardmil.commands.predict_cases import (
+from hardmil.bags.feature_folder import find_feature_file, note_placeless, read_features
+from hardmil.bags.slide_table import SlideRow, read_manifest
+from hardmil.bundles.bundle import Bundle, load_bundle
+from hardmil.bundles.cases import (
     DIAGNOSTICS,
     Cases,
     CaseScore,
@@ -27,18 +24,21 @@ from hardmil.commands.predict_cases import (
     scored,
     slide_columns,
 )
-from hardmil.commands.predict_files import Pictures, write_slide_files
-from hardmil.commands.study_folder import count, slide_name
-from hardmil.config import CutConfig
+from hardmil.bundles.slide_files import Pictures, write_slide_files
+from hardmil.commands.encode import encoder_of
+from hardmil.config.study import CutConfig
+from hardmil.encoders.encoder import PatchEncoder, encoder_notes
 from hardmil.errors import ConfigError, TableError
-from hardmil.files import write_run_record
-from hardmil.jobs import run_jobs, write_failures
+from hardmil.evaluation.results import METRICS, write_rows
+from hardmil.files.atomic import write_run_record
+from hardmil.jobs.outcome import Outcome
+from hardmil.jobs.run import run_jobs, write_failures
 from hardmil.metrics import binary_metrics
-from hardmil.mil.bundle import Bundle, load_bundle
 from hardmil.mil.inference import score_bags
 from hardmil.mil.training import find_device
+from hardmil.preprocessing.instances import cut_bag
+from hardmil.preprocessing.study_folder import count, slide_name
 from hardmil.report.key_patches import MOST_BYTES, KeySlide, write_key_patches
-from hardmil.study.results import METRICS, write_rows
 
 MOST_WARNINGS = 5
 ATTENTION_BY_RANK = Pictures()

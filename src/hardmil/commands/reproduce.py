@@ -6,32 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.bags.bag import Bag, read_bag, write_bag
-from hardmil.bags.encoder import encoded
 from hardmil.bags.folds import repeated_folds
 from hardmil.commands.arms_table import arms_table, arms_values
 from hardmil.commands.encode import encoder_of
 from hardmil.commands.evaluate import check_any_done
-from hardmil.commands.outcome import Outcome
-from hardmil.commands.report_page import Page, write_evaluation_report
-from hardmil.commands.statistics_tables import comparison_lines, write_statistics
-from hardmil.config import PIXELS, StudyConfig, cut_config, model_config, resolve_config
-from hardmil.config_file import parse_study, put_overrides
-from hardmil.engine import HERE, Engine
+from hardmil.config.study import PIXELS, StudyConfig, cut_config, model_config, resolve_config
+from hardmil.config.study_file import parse_study, put_overrides
+from hardmil.encoders.encoder import encoded
 from hardmil.errors import ConfigError
-from hardmil.files import write_run_record
-from hardmil.jobs import Failure, progress, write_failures
+from hardmil.evaluation.arms import Arm, arm, with_controls
+from hardmil.evaluation.evaluation import Evaluation, evaluate_arms, patches_word, valid_rows
+from hardmil.evaluation.results import read_rows
+from hardmil.evaluation.trial import make_cohort, operating_of
+from hardmil.files.atomic import write_run_record
+from hardmil.jobs.outcome import Outcome
+from hardmil.jobs.pool import HERE, Engine
+from hardmil.jobs.run import Failure, progress, write_failures
 from hardmil.mil.training import find_device
-from hardmil.study.arms import Arm, arm, with_controls
-from hardmil.study.evaluation import Evaluation, evaluate_arms, patches_word, valid_rows
-from hardmil.study.published import (
-    PAPER,
-    PAPER_ARMS,
-    PublishedSet,
-    published_config,
-    read_published,
-)
-from hardmil.study.results import read_rows
-from hardmil.study.trial import make_cohort, operating_of
+from hardmil.paper.datasets import PAPER, PAPER_ARMS, PublishedSet, published_config, read_published
+from hardmil.report.assemble import Page, write_evaluation_report
+from hardmil.statistics.tables import comparison_lines, write_statistics
 
 FOLDS = {"colon": 10, "ucsb": 4}
 REPEATS = 5

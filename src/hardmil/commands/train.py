@@ -10,26 +10,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from hardmil.bags.folds import Fold
-from hardmil.bags.made import made_in_common
-from hardmil.commands.cohort import study_cohort
-from hardmil.commands.outcome import Outcome
-from hardmil.commands.study_folder import Study, count, open_study, study_bags
-from hardmil.commands.tracking import LossByEpoch, TrackWith, tracked
-from hardmil.config import cut_config, fingerprint, resolve_config
+from hardmil.bags.provenance import made_in_common
+from hardmil.bundles.bundle import Bundle, Card, load_bundle, save_bundle
+from hardmil.bundles.training_profile import familiar_with
+from hardmil.config.study import cut_config, fingerprint, resolve_config
 from hardmil.errors import BundleError
-from hardmil.files import write_run_record
-from hardmil.jobs import progress, write_failures
-from hardmil.mil.bundle import Bundle, Card, load_bundle, save_bundle
-from hardmil.mil.calibration import Calibration, fit_calibration
-from hardmil.mil.familiar import familiar_with
-from hardmil.mil.operating import OperatingPoint, set_operating_point
-from hardmil.mil.training import find_device
-from hardmil.mining.procedure import Mined, train_and_mine
-from hardmil.mining.verdicts import reviewer_digest
-from hardmil.study.arms import Arm, arm
-from hardmil.study.results import MINED, hard_negative_rows, write_rows
-from hardmil.study.trainer import CODE_VERSION, Trainer
-from hardmil.study.trial import (
+from hardmil.evaluation.arms import Arm, arm
+from hardmil.evaluation.cohort import study_cohort
+from hardmil.evaluation.results import MINED, hard_negative_rows, write_rows
+from hardmil.evaluation.trainer import CODE_VERSION, Trainer
+from hardmil.evaluation.trial import (
     Cohort,
     Operating,
     Trial,
@@ -37,6 +27,16 @@ from hardmil.study.trial import (
     operating_of,
     out_of_fold_scores,
 )
+from hardmil.files.atomic import write_run_record
+from hardmil.jobs.outcome import Outcome
+from hardmil.jobs.run import progress, write_failures
+from hardmil.mil.calibration import Calibration, fit_calibration
+from hardmil.mil.operating import OperatingPoint, set_operating_point
+from hardmil.mil.training import find_device
+from hardmil.mining.procedure import Mined, train_and_mine
+from hardmil.mining.verdicts import reviewer_digest
+from hardmil.preprocessing.study_folder import Study, count, open_study, study_bags
+from hardmil.tracking import LossByEpoch, TrackWith, tracked
 
 THRESHOLD = 0.5
 

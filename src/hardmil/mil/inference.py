@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.batches import PackedBatch
+from hardmil.mil.batches import PackedBatch
 from hardmil.mil.network import BagClassifier
 
 # Instances embedded at once: bounds memory, whatever the size of the bag.

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from hardmil.bags.batches import PackedBatch
-from hardmil.config import ModelConfig
+from hardmil.config.study import ModelConfig
+from hardmil.mil.batches import PackedBatch
 from hardmil.mil.network import BagOutput
 
 

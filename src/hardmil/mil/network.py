@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hardmil.bags.batches import PackedBatch
-from hardmil.config import ModelConfig
+from hardmil.config.study import ModelConfig
 from hardmil.errors import BagError
+from hardmil.mil.batches import PackedBatch
 from hardmil.mil.pooling import (
     ADDING_KINDS,
     ATTENTION_KINDS,

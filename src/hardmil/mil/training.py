@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hardmil.bags.augment import random_symmetries
 from hardmil.bags.bag import Bag
-from hardmil.bags.batches import PackedBatch, pack
 from hardmil.bags.folds import inner_folds
-from hardmil.config import ModelConfig, resolve_config
+from hardmil.config.study import ModelConfig, resolve_config
 from hardmil.errors import TrainingError
+from hardmil.mil.augment import random_symmetries
+from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.losses import training_loss
 from hardmil.mil.network import BagClassifier, BagOutput, FeatureNetwork
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hardmil.bags.bag import Bag
-from hardmil.config import MiningConfig, fingerprint
+from hardmil.config.study import MiningConfig, fingerprint
 from hardmil.mining.hard_instances import HardInstance
 
 ClusterWeights = Literal["size", "equal", "stratified"]

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from hardmil.bags.bag import Bag
-from hardmil.config import MiningConfig, fingerprint
+from hardmil.config.study import MiningConfig, fingerprint
 from hardmil.mining.hard_instances import HardInstance
 
 WANTED_LABEL = {"positive": 1, "negative": 0}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardmil.report.environment import page_environment, write_page
+from hardmil.report.templating import page_environment, write_page
 
 
 @dataclass(frozen=True)

@@ -1,162 +1,138 @@
-"""Curves as small SVG figures: ROC, precision-recall, reliability."""
+"""Rows of predictions.csv -> the curves on report.html."""
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-import matplotlib
 import numpy as np
-from jaxtyping import Float, Int
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-SIZE_IN = (4.4, 4.6)
-INK, SOFT, LINE = "#1f2428", "#566069", "#d5dadf"
-
-_Dashes = Literal["solid", "dashed", "dashdot", "dotted"]
-STYLES: tuple[tuple[str, _Dashes], ...] = (
-    ("#1f2428", "dashed"),
-    ("#0b6aa8", "solid"),
-    ("#b8500a", "dashdot"),
-    ("#7a3e8e", "dotted"),
+from hardmil.evaluation.arms import CONTROL
+from hardmil.evaluation.evaluation import Evaluation
+from hardmil.evaluation.results import Row
+from hardmil.pictures.curve_figures import (
+    STYLES,
+    CurveLine,
+    ReliabilityLine,
+    precision_figure,
+    reliability_figure,
+    roc_figure,
 )
-"""Colour and dashes of each curve in turn: told apart in grey and by colour-blind eyes. At most so many."""
+from hardmil.report.intervals import base_of
+from hardmil.report.page_data import Drawing
+from hardmil.statistics.curve_bands import GRID, N_BAND_RESAMPLES, Band, Reliability, arm_curves, reliability
+from hardmil.statistics.pooled_predictions import PooledRepeat, pool_predictions
+from hardmil.statistics.tables import Statistics
 
 
-@dataclass(frozen=True, eq=False)
-class CurveLine:
-    """One curve of a figure with its band; places and values from 0 to 1."""
+def curve_drawings(
+    predictions: Sequence[Row], *, arm: str, statistics: Statistics, evaluation: Evaluation
+) -> list[Drawing]:
+    """ROC and precision-recall of the study's arm, its base and its control, or of all arms if they are few.
 
-    name: str
-    places: Float[np.ndarray, " place"]
-    values: Float[np.ndarray, " place"]
-    low: Float[np.ndarray, " place"]
-    high: Float[np.ndarray, " place"]
-
-
-@dataclass(frozen=True, eq=False)
-class ReliabilityLine:
-    """Mean score, share of positive slides and number of predictions by bin; nan in an empty one."""
-
-    name: str
-    mean_score: Float[np.ndarray, " bin"]
-    share_positive: Float[np.ndarray, " bin"]
-    count: Int[np.ndarray, " bin"]
-
-
-def roc_figure(lines: Sequence[CurveLine]) -> str:
-    """SVG of sensitivity over false-positive rate, with the diagonal that a coin would draw."""
-    figure, axes = _square("False-positive rate", "Sensitivity")
-    axes.plot([0, 1], [0, 1], color="#98a2ab", linewidth=0.9, linestyle=(0, (1, 2)))
-    _draw(axes, lines, drawstyle="steps-post", step="post")
-    _legend(figure, axes)
-    return _svg(figure)
-
-
-def precision_figure(lines: Sequence[CurveLine], *, share_positive: float) -> str:
-    """SVG of precision over recall; the dotted line is a coin's, the share of positive slides."""
-    figure, axes = _square("Recall (sensitivity)", "Precision")
-    axes.plot([0, 1], [share_positive] * 2, color="#98a2ab", linewidth=0.9, linestyle=(0, (1, 2)))
-    _draw(axes, lines, drawstyle="steps-pre", step="pre")
-    _legend(figure, axes)
-    return _svg(figure)
-
-
-def reliability_figure(lines: Sequence[ReliabilityLine], *, positive: str) -> str:
-    """SVG of the share of positive slides over the score, and below it how many predictions lie where."""
-    figure = Figure(figsize=(4.4, 5.4), layout="constrained")
-    above, below = figure.subplots(2, 1, height_ratios=(4, 1.1), sharex=True)
-    _dress(above, "", f"Share that is {positive}")
-    above.plot([0, 1], [0, 1], color="#98a2ab", linewidth=0.9, linestyle=(0, (1, 2)))
-    _dress(below, "Score or probability", "Predictions")
-    below.set_ylim(auto=True)
-    width = 0.8 / len(lines[0].count) / len(lines)
-    for number, line in enumerate(lines):
-        # From the end, so that what is calibrated is solid and what is raw is dashed.
-        colour, dashes = STYLES[(1 - number) % 2]
-        there = line.count > 0
-        above.plot(
-            *(line.mean_score[there], line.share_positive[there]),
-            color=colour,
-            linestyle=dashes,
-            linewidth=1.6,
-            marker="os"[number % 2],
-            markersize=4,
-            label=line.name,
-        )
-        left = (np.arange(len(line.count)) + 0.1) / len(line.count) + number * width
-        below.bar(left, line.count, width, align="edge", color=colour, alpha=0.85)
-    below.yaxis.get_major_locator().set_params(nbins=2, integer=True)
-    _legend(figure, above)
-    return _svg(figure)
+    None without a slide of each class.
+    """
+    positive = evaluation.classes[1]
+    pooled = {key[0]: repeats for key, repeats in pool_predictions(predictions, positive=positive).items()}
+    names = arms_drawn(list(pooled), arm=arm)
+    found = {name: arm_curves(pooled[name], seed=evaluation.seed) for name in names}
+    found = {name: curves for name, curves in found.items() if not np.isnan(curves.roc.value).all()}
+    if not found:
+        return []
+    roc_words, precision_words = (
+        {name: _label(name, statistics, metric=metric, word=word) for name in found}
+        for metric, word in (("pooled_auc", "AUC"), ("average_precision", "AP"))
+    )
+    others = len(pooled) - len(found)
+    left_out = (
+        f" {others} more {'arm is' if others == 1 else 'arms are'} in the tables alone." if others else ""
+    )
+    bands = (
+        f"Bands: 95% by case, {N_BAND_RESAMPLES} draws, at each place by itself."
+        if len(set(_cases(pooled[arm]))) > 1
+        else "No bands: there is one case."
+    )
+    share = float(np.mean(np.concatenate([one.labels for one in pooled[names[0]]])))
+    return [
+        Drawing(
+            roc_figure([_line(roc_words[name], curves.roc) for name, curves in found.items()]),
+            "ROC curves, sensitivity over false-positive rate: " + "; ".join(roc_words.values()),
+            f"ROC. Up and to the left is better; dotted: a coin. {bands}{left_out}",
+        ),
+        Drawing(
+            precision_figure(
+                [_line(precision_words[name], curves.precision_recall) for name, curves in found.items()],
+                share_positive=share,
+            ),
+            "Precision-recall curves: " + "; ".join(precision_words.values()),
+            "Precision-recall, with its average precision (AP). Up is better; dotted: a coin, "
+            f"{share:.2f} of these slides being {positive}.",
+        ),
+    ]
 
 
-def _square(x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SIZE_IN, layout="constrained")
-    axes = figure.subplots()
-    axes.set_aspect("equal")
-    _dress(axes, x, y)
-    return figure, axes
+def arms_drawn(names: Sequence[str], *, arm: str) -> list[str]:
+    """Which arms one figure holds: all if they are few, else the base of `arm`, itself and its control."""
+    if len(names) <= len(STYLES):
+        return list(names)
+    return [name for name in dict.fromkeys((base_of(arm), arm, arm + CONTROL)) if name in names]
 
 
-def _dress(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.02)
-    axes.set_xlabel(x, color=INK)
-    axes.set_ylabel(_plain(y), color=INK)
-    axes.tick_params(colors=SOFT, labelsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#98a2ab")
-    axes.grid(color=LINE, linewidth=0.5)
+def calibration_drawing(predictions: Sequence[Row], *, arm: str, positive: str) -> Drawing | None:
+    """Reliability of the arm's probabilities beside its raw scores; of the scores alone where they are one.
 
-
-def _draw(
-    axes: Axes,
-    lines: Sequence[CurveLine],
-    *,
-    drawstyle: Literal["steps-post", "steps-pre"],
-    step: Literal["post", "pre"],
-) -> None:
-    for line, (colour, dashes) in zip(lines, STYLES, strict=False):
-        if not np.isnan(line.low).all():
-            axes.fill_between(
-                line.places, line.low, line.high, step=step, color=colour, alpha=0.13, linewidth=0
-            )
-        axes.plot(
-            *(line.places, line.values),
-            color=colour,
-            linestyle=dashes,
-            linewidth=1.7,
-            drawstyle=drawstyle,
-            label=_plain(line.name),
-        )
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        *(handles, labels),
-        loc="outside lower left",
-        ncols=1,
-        frameon=False,
-        fontsize=9.5,
-        labelcolor=INK,
-        handlelength=3.2,
+    None where the arm has no predictions.
+    """
+    rows = [row for row in predictions if row["arm"] == arm]
+    if not rows:
+        return None
+    column = f"prob_{positive}"
+    calibrated = any(abs(float(row[column]) - float(row["bag_score"])) > 1e-6 for row in rows)
+    columns = {"calibrated probability": column} if calibrated else {}
+    columns["raw bag score" if calibrated else "bag score"] = "bag_score"
+    found = {name: _reliability(rows, column=one, positive=positive) for name, one in columns.items()}
+    words = "; ".join(
+        f"{name}: calibration error {one.ece:.3f}, Brier score {one.brier:.3f}" for name, one in found.items()
+    )
+    lines = [
+        ReliabilityLine(name, one.mean_score, one.share_positive, one.count) for name, one in found.items()
+    ]
+    kept = "" if calibrated else " Nothing was calibrated: the score is shown as it is."
+    return Drawing(
+        reliability_figure(lines, positive=positive),
+        f"Reliability of {arm} in ten bins. {words}. {_bins_words(next(iter(found.values())))}",
+        f"Calibration of {arm}. {words[0].upper()}{words[1:]}; of both, 0 is best. "
+        f"On the dotted line, of the slides scored 0.7 seven in ten are "
+        f"{positive}; below, how many predictions of all repeats each bin has: with few, its point says "
+        f"little.{kept}",
     )
 
 
-def _plain(text: str) -> str:
-    """Text that matplotlib does not take for mathematics."""
-    return text.replace("$", r"\$")
+def _reliability(rows: Sequence[Row], *, column: str, positive: str) -> Reliability:
+    repeats = sorted({row["repeat"] for row in rows}, key=int)
+    by_repeat = [[row for row in rows if row["repeat"] == repeat] for repeat in repeats]
+    return reliability(
+        [np.array([int(row["label"] == positive) for row in here]) for here in by_repeat],
+        [np.array([float(row[column]) for row in here]) for here in by_repeat],
+    )
 
 
-def _svg(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    # Text stays text: smaller, and set in the reader's font. A fixed salt gives the same bytes every time.
-    fonts = ["Segoe UI", "Liberation Sans", "Arial", "DejaVu Sans", "sans-serif"]
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hardmil", "font.family": fonts}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue().decode()
+def _bins_words(one: Reliability) -> str:
+    """The bins that hold something, for whoever cannot see them."""
+    bins = zip(one.mean_score, one.share_positive, one.count, strict=True)
+    return "Mean score, share positive, predictions: " + "; ".join(
+        f"{mean:.2f}, {share:.2f}, {n}" for mean, share, n in bins if n
+    )
+
+
+def _label(name: str, statistics: Statistics, *, metric: str, word: str) -> str:
+    for one in statistics.intervals:
+        if (one.arm, one.metric) == (name, metric):
+            limits = "" if np.isnan(one.low) else f" ({one.low:.3f} to {one.high:.3f})"
+            return f"{name}, {word} {one.value:.3f}{limits}"
+    return name
+
+
+def _line(name: str, band: Band) -> CurveLine:
+    return CurveLine(name, GRID, band.value, band.low, band.high)
+
+
+def _cases(repeats: Sequence[PooledRepeat]) -> list[str]:
+    return [case for repeat in repeats for case in repeat.cases]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardmil.report.environment import page_environment, write_page
-from hardmil.report.slide_pictures import SlidePictures
+from hardmil.pictures.slide_pictures import SlidePictures
+from hardmil.report.templating import page_environment, write_page
 
 MOST_BYTES = 4_000_000
 """Of pictures; slides after that are counted, not shown: a page of hundreds of megabytes opens nowhere."""

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hardmil.jobs import Failure
+from hardmil.jobs.run import Failure
 from hardmil.metrics import MeanSE
-from hardmil.report.gallery import GalleryPicture
-from hardmil.report.slide_pictures import SlidePictures
+from hardmil.pictures.patch_pictures import GalleryPicture
+from hardmil.pictures.slide_pictures import SlidePictures
 
 COLUMNS = {
     "accuracy": "Accuracy",

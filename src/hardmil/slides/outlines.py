@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from hardmil.geojson import Region
+from hardmil.files.geojson import Region
 
 
 def outlines(is_inside: Bool[np.ndarray, "row column"], *, downsample: float, name: str) -> list[Region]:

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-from hardmil.config import PatchConfig
+from hardmil.config.study import PatchConfig
 from hardmil.errors import SlideError
 from hardmil.geometry import best_level
 from hardmil.slides.resolution import Scale, resolution_notes

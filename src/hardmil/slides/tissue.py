@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
-from hardmil.config import PatchConfig, TissueConfig
+from hardmil.config.study import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
-from hardmil.geojson import Region
+from hardmil.files.geojson import Region
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
 from hardmil.slides.outlines import inside
 from hardmil.slides.pieces import large_pieces

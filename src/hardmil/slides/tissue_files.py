@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from PIL import Image, PngImagePlugin
 
-from hardmil.files import write_atomically
-from hardmil.geojson import write_regions
+from hardmil.files.atomic import write_atomically
+from hardmil.files.geojson import write_regions
 from hardmil.slides.outlines import outlines
 from hardmil.slides.reader import SlideReader
 from hardmil.slides.tissue import TissueMask

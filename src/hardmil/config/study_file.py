@@ -1,0 +1,123 @@
+"""`study.yaml` <-> the knobs: reading with overrides, and a commented file to fill in."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from hardmil.config.study import StudyConfig
+from hardmil.errors import ConfigError
+
+FILE_NAME = "study.yaml"
+
+
+def read_study(path: Path, *, overrides: Sequence[str] = ()) -> tuple[StudyConfig, Path]:
+    """The knobs in a study.yaml (or in that of a folder), and the folder that its paths start from.
+
+    Args:
+        path: study.yaml or its folder.
+        overrides: "mining.n_clusters=8", each taking the place of a key of the file.
+
+    Raises:
+        ConfigError: If the file is missing or no YAML, or a key or a value is not known.
+    """
+    path = path / FILE_NAME if path.is_dir() else path
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: no such file; expected a study; make one with: hardmil init DIR"
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not readable as YAML ({reason}); correct it") from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path}: found {type(content).__name__}, expected keys and values; see hardmil init"
+        )
+    put_overrides(content, overrides)
+    return parse_study(content, source=str(path)), path.parent
+
+
+def parse_study(content: Mapping[str, object], *, source: str) -> StudyConfig:
+    """The knobs of a nested mapping.
+
+    Raises:
+        ConfigError: If a key or a value is not known; `source` and the nearest right key are named.
+    """
+    try:
+        return StudyConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, list(_keys(StudyConfig)), n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{source}: there is no key {key}{hint}") from error
+        # Of a knob that takes more than one type, pydantic names the type as well: mining.threshold.float.
+        while "." in key and key not in _keys(StudyConfig):
+            key = key.rpartition(".")[0]
+        raise ConfigError(f"{source}: {key}: found {first['input']!r}; {first['msg']}") from error
+
+
+def put_overrides(content: dict[str, object], overrides: Sequence[str]) -> None:
+    """Put "mining.n_clusters=8" and the like into a nested mapping.
+
+    Raises:
+        ConfigError: If one is not of that form.
+    """
+    for override in overrides:
+        _put(content, override)
+
+
+def _put(content: dict[str, object], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, such as mining.n_clusters=8")
+    *sections, name = key.strip().split(".")
+    place = content
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override}: {section} is no section; expected a key of study.yaml")
+        place = inner
+    try:
+        place[name] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: {value!r} is not readable as a YAML value") from error
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+
+
+def commented_yaml(config: StudyConfig) -> str:
+    """A study.yaml with every knob, and above each what it means."""
+    return "\n".join(["# A hardmil study. Paths start from this folder.", *_section(config, indent=""), ""])
+
+
+def _section(section: BaseModel, *, indent: str) -> list[str]:
+    """The knobs of a section, then the sections in it."""
+    plain: list[str] = []
+    inner: list[str] = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            about = (type(value).__doc__ or "").strip()
+            inner += ["", f"{indent}# {about}", f"{indent}{name}:", *_section(value, indent=indent + "  ")]
+        else:
+            plain += _entry(name, field.description, value, indent=indent)
+    return ["", *plain, *inner] if not indent else [*plain, *inner]
+
+
+def _entry(name: str, description: str | None, value: object, *, indent: str) -> list[str]:
+    plain = list(value) if isinstance(value, tuple) else value
+    # a bare scalar is dumped with YAML's end-of-document mark
+    dumped = yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+    comments = [f"{indent}# {line}" for line in (description or "").split("\n")]
+    return [*comments, f"{indent}{name}: {dumped}"]

@@ -1,0 +1,111 @@
+"""An encoder in an ONNX file, through onnxruntime; torch is not needed."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from jaxtyping import UInt8
+
+from hardmil.encoders.file_card import FileCard, file_name, read_card
+from hardmil.errors import BagError, ConfigError
+from hardmil.slides.reading import resize_patches
+
+BATCH = 32
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxEncoder:
+    """A `PatchEncoder` over an ONNX network from (patch, 3, h, w) to (patch, dim), its first output."""
+
+    name: str
+    run: Callable[[np.ndarray], np.ndarray]
+    card: FileCard
+    dtype: type[np.floating]
+    input_px: int | None
+    batch_size: int
+    fixed_batch: bool
+    trained_px: int | None
+    um_per_px: float | None
+
+    def embed(self, patches: UInt8[np.ndarray, "patch size size 3"]) -> np.ndarray:
+        """What the network gives for the patches, a batch at a time, as float32; one vector each is right."""
+        parts = [
+            self._batch(patches[i : i + self.batch_size]) for i in range(0, len(patches), self.batch_size)
+        ]
+        return np.concatenate(parts)
+
+    def _batch(self, patches: UInt8[np.ndarray, "patch size size 3"]) -> np.ndarray:
+        shown = resize_patches(patches, size_px=self.input_px)
+        if self.fixed_batch:
+            shown = np.concatenate([shown, np.repeat(shown[-1:], self.batch_size - len(shown), axis=0)])
+        mean, std = (np.asarray(one, np.float32) * 255 for one in (self.card.mean, self.card.std))
+        x = np.ascontiguousarray(((shown - mean) / std).transpose(0, 3, 1, 2).astype(self.dtype))
+        return self.run(x)[: len(patches)].astype(np.float32)
+
+
+def open_onnx(path: Path, *, device: str, input_px: int | None) -> OnnxEncoder:
+    """The network in an ONNX file; on a GPU where onnxruntime has one and `device` asks for it.
+
+    Raises:
+        ConfigError: If onnxruntime is not installed, or the file holds no network of patches.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            f"encode: {path} needs onnxruntime, which is not installed; run: pip install 'hardmil[onnx]'"
+        ) from error
+    card = read_card(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
+    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    providers = [one for one in wanted if one in onnxruntime.get_available_providers()]
+    refusals = _errors_of_onnxruntime()
+    try:
+        session = onnxruntime.InferenceSession(path, options, [*providers, "CPUExecutionProvider"])
+    except refusals as error:
+        raise ConfigError(
+            f"encode: {path}: cannot be opened ({str(error).splitlines()[0]}); expected an ONNX network; "
+            "export it again"
+        ) from error
+    taken = session.get_inputs()[0]
+    shape = list(taken.shape or [])
+    if len(session.get_inputs()) != 1 or len(shape) != 4 or shape[1] != 3 or taken.type not in _DTYPES:
+        raise ConfigError(
+            f"encode: {path}: its network takes {taken.type} {shape}; expected one input of floats, (patch, "
+            "3, height, width); export it again"
+        )
+
+    def run(x: np.ndarray) -> np.ndarray:
+        try:
+            return cast(np.ndarray, session.run(None, {taken.name: x})[0])
+        except refusals as error:
+            raise BagError(
+                f"encoder {path.name}: onnxruntime failed on {x.shape} ({str(error).splitlines()[0]}); "
+                "expected patches of the size it was exported for; set encode_px"
+            ) from error
+
+    fixed, edge = (size if isinstance(size, int) and size > 0 else None for size in (shape[0], shape[3]))
+    return OnnxEncoder(
+        file_name(path),
+        run,
+        card,
+        _DTYPES[taken.type],
+        input_px=input_px or card.input_px or edge,
+        batch_size=fixed or BATCH,
+        fixed_batch=fixed is not None,
+        trained_px=card.input_px or edge,
+        um_per_px=card.um_per_px,
+    )
+
+
+def _errors_of_onnxruntime() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises: classes of its own that share no base but Exception."""
+    state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+
+    return tuple(one for one in vars(state).values() if isinstance(one, type) and issubclass(one, Exception))

@@ -1,7 +1,0 @@
-"""One function over many items, in several processes here or on Ray; a worker that dies is replaced."""
-
-from hardmil.engine.pool import HERE as HERE
-from hardmil.engine.pool import Engine as Engine
-from hardmil.engine.pool import find_engine as find_engine
-from hardmil.engine.schedule import run_groups as run_groups
-from hardmil.engine.schedule import run_items as run_items

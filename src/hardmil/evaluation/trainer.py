@@ -1,0 +1,103 @@
+"""Trains networks, or takes those that were trained before from exactly the same."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from hardmil.bags.bag import Bag
+from hardmil.bundles.bundle import load_network, save_network
+from hardmil.config.study import FisherConfig, ModelConfig, fingerprint, resolve_config
+from hardmil.files.atomic import write_atomically
+from hardmil.mil.network import BagClassifier
+from hardmil.mil.training import Device, Extra, fit
+
+# Raised whenever the same config would give other numbers: no result of older code is taken for a new one.
+CODE_VERSION = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """Trains networks, or takes from the folder those trained before from exactly the same."""
+
+    folder: Path | None
+    cohort_digest: str
+    device: Device
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None
+
+    def train(
+        self,
+        bags: Sequence[Bag],
+        *,
+        config: ModelConfig,
+        seed: int,
+        extra: Extra | None = None,
+        start: BagClassifier | None = None,
+    ) -> BagClassifier:
+        """`fit`, remembered."""
+        config = resolve_config(config, kind=bags[0].kind)
+
+        def fresh() -> BagClassifier:
+            return fit(
+                bags,
+                config=config,
+                seed=seed,
+                device=self.device,
+                extra=extra,
+                start=start,
+                on_epoch=self.on_epoch,
+            )
+
+        if self.folder is None:
+            return fresh()
+        key = fingerprint(
+            [
+                CODE_VERSION,
+                config.model_dump(mode="json"),
+                seed,
+                [(bag.slide_id, known_digest(bag)) for bag in bags],
+                self.cohort_digest,
+                [self.device.bfloat16, self.device.name.partition(":")[0]],
+                extra.fingerprint() if extra else None,
+                weights_digest(start) if start else None,
+            ]
+        )
+        path = self.folder / key / "model.safetensors"
+        if not path.exists():
+            save_network(path, fresh())
+        return load_network(path, device=self.device.name)
+
+    def describe(self, bag: Bag, *, config: FisherConfig) -> Float[np.ndarray, "patch descriptor"]:
+        """`fisher.describe`, remembered."""
+        from hardmil.mil import fisher
+
+        if self.folder is None:
+            return fisher.describe(bag, config=config)
+        key = fingerprint([CODE_VERSION, self.cohort_digest, bag.slide_id, config.radii, config.step])
+        path = self.folder / "descriptors" / f"{key}.npy"
+        if not path.exists():
+            found = fisher.describe(bag, config=config)
+            with write_atomically(path) as draft:
+                np.save(draft, found)
+        return np.load(path)
+
+
+def weights_digest(network: BagClassifier) -> str:
+    """Digits that stand for a network's weights."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def known_digest(bag: Bag) -> str | None:
+    """Digits that stand for what is known of a bag's instances besides its label; None if nothing is."""
+    known = [bag.instance_labels, bag.instance_weights]
+    if all(values is None for values in known):
+        return None
+    kept = [b"" if values is None else values.tobytes() for values in known]
+    return hashlib.blake2b(b"|".join([bag.coords.tobytes(), *kept]), digest_size=8).hexdigest()

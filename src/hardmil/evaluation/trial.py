@@ -1,0 +1,289 @@
+"""One arm on one fold: base -> inner folds -> mine -> retrain -> operating point -> test."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.folds import Fold, fewest_cases, inner_folds
+from hardmil.config.study import (
+    BagKind,
+    CalibrationMethod,
+    EvaluationConfig,
+    FisherConfig,
+    fingerprint,
+    resolve_config,
+    wanted_operating_point,
+)
+from hardmil.errors import ConfigError
+from hardmil.evaluation.arms import Arm
+from hardmil.evaluation.leakage import Guard
+from hardmil.evaluation.trainer import CODE_VERSION, Trainer
+from hardmil.evaluation.truth import Truth, instance_auc, share_of_look_alikes, verdicts_of_truth
+from hardmil.metrics import BinaryMetrics, binary_metrics
+from hardmil.mil.calibration import Calibration, fit_calibration
+from hardmil.mil.inference import BagScore, score_bags
+from hardmil.mil.operating import choose_threshold
+from hardmil.mining.hard_instances import HardInstance
+from hardmil.mining.procedure import train_and_mine
+from hardmil.mining.verdicts import Reviewer, reviewer_digest
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """The bags that all trials of a study share, and the digits that stand for them.
+
+    By slide_id: `truth` is what is known of each instance, for measuring alone; `verdicts` what a person says
+    of it, for arms that ask.
+    """
+
+    bags: Sequence[Bag]
+    digest: str
+    truth: Mapping[str, Truth] = field(default_factory=dict)
+    verdicts: Reviewer = field(default_factory=dict)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """0 or 1, one a bag."""
+        return np.array([bag.label for bag in self.bags])
+
+    @property
+    def cases(self) -> list[str]:
+        """The case of each bag."""
+        return [bag.case_id for bag in self.bags]
+
+    def reviewer(self, arm: Arm, bags: Sequence[Bag]) -> Reviewer:
+        """What a person says of the patches of these bags.
+
+        Raises:
+            ConfigError: If nothing is known of them.
+        """
+        known = {bag.slide_id: self.verdicts[bag.slide_id] for bag in bags if bag.slide_id in self.verdicts}
+        if not known:
+            raise ConfigError(
+                f"arm {arm.name}: no verdict on any patch of the training slides; expected a table of them; "
+                "give it by mining.verdicts"
+            )
+        return known
+
+
+def make_cohort(
+    bags: Sequence[Bag], *, truth: Mapping[str, Truth] | None = None, verdicts: Reviewer | None = None
+) -> Cohort:
+    """A cohort whose digest changes with any id, label, coordinate or instance.
+
+    Where truth is known and no verdict is, the truth is the person who is asked.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for bag in bags:
+        digest.update(f"{bag.slide_id}\0{bag.case_id}\0{bag.label}\0{bag.instances.shape}\0".encode())
+        digest.update(np.ascontiguousarray(bag.coords).data)
+        digest.update(np.ascontiguousarray(bag.instances).data)
+    truth = truth or {}
+    return Cohort(bags, digest.hexdigest(), truth, verdicts or verdicts_of_truth(truth))
+
+
+@dataclass(frozen=True)
+class Operating:
+    """What an arm's threshold is for, and on how many folds of the training bags that is found out.
+
+    `calibration` is how the scores found there become probabilities.
+    """
+
+    asked: str
+    n_folds: int
+    calibration: CalibrationMethod = "temperature"
+
+    def key(self) -> list[object]:
+        """What a trial's digits take of it: as it was when sensitivity was all that could be asked."""
+        wanted = wanted_operating_point(self.asked)
+        asked = wanted.share if wanted.kind == "sensitivity" else self.asked
+        calibration = [] if self.calibration == "temperature" else [self.calibration]
+        return [asked, self.n_folds, *calibration]
+
+
+def operating_of(config: EvaluationConfig) -> Operating | None:
+    """What the knobs of an evaluation say; None where no operating point is wanted."""
+    if config.operating_folds == 0:
+        return None
+    return Operating(config.operating_point, max(config.operating_folds, 2), config.calibration)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One arm on one fold. `operating` is None where no operating point is wanted."""
+
+    arm: Arm
+    repeat: int
+    fold_number: int
+    fold: Fold
+    seed: int
+    operating: Operating | None = None
+
+    @property
+    def name(self) -> str:
+        """What a person reads of it, counted from 1."""
+        return f"{self.arm.name}, repeat {self.repeat + 1} fold {self.fold_number + 1}"
+
+    def config_hash(self, cohort: Cohort) -> str:
+        """Digits that change with anything the trial's numbers depend on."""
+        mines = self.arm.mining.use != "none" or self.arm.asks
+        mining = self.arm.mining.model_dump(mode="json") if mines else None
+        kind = cohort.bags[0].kind
+        model = resolve_config(self.arm.model, kind=kind).model_dump(mode="json")
+        sides = [self.fold.train.tolist(), self.fold.test.tolist()]
+        asked = reviewer_digest(cohort.verdicts) if self.arm.asks else None
+        operating = self.operating.key() if self.operating else None
+        whole = [CODE_VERSION, model, mining, sides, self.seed, cohort.digest, asked, operating]
+        of_fisher = [self.arm.fisher.model_dump(mode="json")] if self.arm.fisher else []
+        return fingerprint([*whole, *of_fisher])
+
+
+@dataclass(frozen=True, eq=False)
+class TrialResult:
+    """What a trial leaves behind."""
+
+    metrics: BinaryMetrics
+    test_scores: list[BagScore]
+    hard_negatives: tuple[HardInstance, ...]
+    n_false_positive_bags: int
+    seconds: float
+    op_threshold: float = math.nan
+    probabilities: np.ndarray | None = None
+    instance_auc: float = math.nan
+    mined_look_alikes: float = math.nan
+
+
+def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
+    """Train the arm on the training fold, set its operating point there, score the test fold once.
+
+    Raises:
+        FoldError: If anything is fitted with a case outside the training fold.
+    """
+    started = time.monotonic()
+    training = [cohort.bags[i] for i in trial.fold.train]
+    test = [cohort.bags[i] for i in trial.fold.test]
+    learned = _learn(training, trial=trial, seed=trial.seed, cohort=cohort, trainer=trainer)
+    decide = _decision(training, trial=trial, cohort=cohort, trainer=trainer)
+    scores = learned.score(test)
+    labels = np.array([bag.label for bag in test])
+    bag_scores = np.array([score.bag_score for score in scores])
+    return TrialResult(
+        metrics=binary_metrics(labels, bag_scores),
+        test_scores=scores,
+        hard_negatives=learned.pool,
+        n_false_positive_bags=learned.n_false_positive_bags,
+        seconds=time.monotonic() - started,
+        op_threshold=decide.threshold if decide else math.nan,
+        probabilities=decide.calibration.probabilities(bag_scores) if decide else None,
+        instance_auc=math.nan if trial.arm.fisher else instance_auc(test, scores=scores, truth=cohort.truth),
+        mined_look_alikes=share_of_look_alikes(learned.pool, bags=training, truth=cohort.truth),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Learned:
+    """An arm, trained: what scores bags, and what was mined on the way."""
+
+    score: Callable[[Sequence[Bag]], list[BagScore]]
+    pool: tuple[HardInstance, ...] = ()
+    n_false_positive_bags: int = 0
+
+
+def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trainer: Trainer) -> _Learned:
+    """The whole arm on these bags, and nothing else: every fit is watched."""
+    guard = Guard(
+        frozenset(bag.case_id for bag in bags), where=f"arm {trial.arm.name}, fold {trial.fold_number}"
+    )
+    if trial.arm.fisher is not None:
+        guard.check_bags(bags, what="the Fisher mixture")
+        return _learn_fisher(bags, config=trial.arm.fisher, seed=seed, trainer=trainer)
+    mined = train_and_mine(
+        bags,
+        config=trial.arm.model,
+        mining=trial.arm.mining,
+        seed=seed,
+        train=guard.watched(trainer.train),
+        reviewer=cohort.reviewer(trial.arm, bags) if trial.arm.asks else None,
+    )
+    guard.check_mined(mined.pool)
+    return _Learned(partial(score_bags, mined.model), mined.pool, mined.n_false_positive_bags)
+
+
+def _learn_fisher(bags: Sequence[Bag], *, config: FisherConfig, seed: int, trainer: Trainer) -> _Learned:
+    """SDR + SVM; of attention it has none, so every instance draws the same."""
+    from hardmil.mil.fisher import fit_fisher, score_fisher
+
+    model = fit_fisher(bags, config=config, seed=seed, describe=trainer.describe)
+
+    def score(bags: Sequence[Bag]) -> list[BagScore]:
+        scores = score_fisher(model, bags, describe=trainer.describe)
+        return [
+            BagScore(float(one), np.full(len(bag), 1 / len(bag), np.float32), np.zeros(len(bag), np.float32))
+            for bag, one in zip(bags, scores, strict=True)
+        ]
+
+    return _Learned(score)
+
+
+@dataclass(frozen=True, eq=False)
+class _Decision:
+    """What out-of-fold scores say of a score."""
+
+    threshold: float
+    calibration: Calibration
+
+
+def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer) -> _Decision | None:
+    """Threshold and calibration of the arm, set on the training bags; None where none is wanted or can be."""
+    scores = out_of_fold_scores(training, trial=trial, cohort=cohort, trainer=trainer)
+    if trial.operating is None or scores is None:
+        return None
+    labels = np.array([bag.label for bag in training])
+    wanted = wanted_operating_point(trial.operating.asked)
+    return _Decision(
+        choose_threshold(labels, scores, wanted=wanted),
+        fit_calibration(labels, scores, method=trial.operating.calibration),
+    )
+
+
+def out_of_fold_scores(
+    training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer
+) -> Float[np.ndarray, " bag"] | None:
+    """The score of each training bag by the whole arm, trained without the bag's case.
+
+    The whole arm is run anew in each inner fold, its mining included. Its seeds are those of out-of-fold
+    mining, so that equal numbers of folds share models. None where no operating point is wanted, or a class
+    has so few cases that an inner fold would train on one of it.
+    """
+    operating = trial.operating
+    labels = np.array([bag.label for bag in training])
+    cases = [bag.case_id for bag in training]
+    if operating is None or fewest_cases(labels, cases) < 2:
+        return None
+    scores = np.zeros(len(training))
+    folds = inner_folds(labels, cases, n_folds=operating.n_folds, seed=trial.seed)
+    if any(fewest_cases(labels[fold.train], [cases[i] for i in fold.train]) < 2 for fold in folds):
+        return None
+    for number, fold in enumerate(folds):
+        inside = [training[i] for i in fold.train]
+        learned = _learn(inside, trial=trial, seed=trial.seed + 1 + number, cohort=cohort, trainer=trainer)
+        found = learned.score([training[i] for i in fold.test])
+        scores[fold.test] = [score.bag_score for score in found]
+    return scores
+
+
+def longest_training(arm: Arm, *, kind: BagKind, n_operating_folds: int = 0) -> int:
+    """Epochs of an arm if nothing is shared and every round mines: the length of its progress bar."""
+    epochs = (resolve_config(arm.model, kind=kind).training.epochs or 0) * (1 + n_operating_folds)
+    epochs *= 2 if arm.asks else 1
+    if arm.mining.use == "none":
+        return epochs
+    inner = arm.mining.inner_folds if arm.mining.source == "out-of-fold" else 0
+    return epochs * (1 + arm.mining.rounds * (1 + inner))

@@ -1,0 +1,70 @@
+"""What is known of single patches, where anything is: to measure attention and mining, never to train."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float32, Int8
+
+from hardmil.bags.bag import Bag
+from hardmil.files.geojson import Region
+from hardmil.metrics import binary_metrics, mean_and_se
+from hardmil.mil.inference import BagScore
+from hardmil.mining.hard_instances import HardInstance
+
+# The axis has no name: bags differ in size, and a name would be held to one.
+Truth = Int8[np.ndarray, " _"]
+"""One code an instance: 1 lesion, 2 look-alike (no lesion, but easily taken for one), 0 anything else."""
+LESION, LOOK_ALIKE = 1, 2
+TRUTH_NAMES = {"look-alike": LOOK_ALIKE, "lesion": LESION}
+LEAST_SHARE = 0.25
+"""A patch is what a quarter of it is: a lesion before a look-alike."""
+
+
+def instance_auc(bags: Sequence[Bag], *, scores: Sequence[BagScore], truth: Mapping[str, Truth]) -> float:
+    """Mean over the positive bags of the chance that a lesion draws more attention than another instance.
+
+    Bags of which nothing is known, or that hold one kind alone, are left out; nan where none is left.
+    """
+    values = [
+        binary_metrics((truth[bag.slide_id] == LESION).astype(np.int64), score.attention).auc
+        for bag, score in zip(bags, scores, strict=True)
+        if bag.label == 1 and bag.slide_id in truth
+    ]
+    return mean_and_se(values).mean
+
+
+def share_of_look_alikes(
+    pool: Iterable[HardInstance], *, bags: Sequence[Bag], truth: Mapping[str, Truth]
+) -> float:
+    """Part of what was mined that really is a look-alike; nan where nothing was, or nothing is known."""
+    pool = [one for one in pool if one.slide_id in truth]
+    mined = {one.slide_id for one in pool}
+    places = {bag.slide_id: bag.places() for bag in bags if bag.slide_id in mined}
+    codes = [truth[one.slide_id][places[one.slide_id][one.x, one.y]] for one in pool]
+    return mean_and_se(float(code == LOOK_ALIKE) for code in codes).mean
+
+
+def verdicts_of_truth(truth: Mapping[str, Truth]) -> dict[str, Float32[np.ndarray, " _"]]:
+    """What a person who is never wrong would say: lesion 1, anything else normal 0."""
+    return {slide_id: (codes == LESION).astype(np.float32) for slide_id, codes in truth.items()}
+
+
+def truth_of_regions(bag: Bag, *, regions: Sequence[Region]) -> Truth:
+    """Codes of a bag's patches from outlined regions named "lesion" and "look-alike"."""
+    codes = np.zeros(len(bag), dtype=np.int8)
+    for name, code in TRUTH_NAMES.items():
+        outlines = [one.polygon for one in regions if one.name == name]
+        codes[_covered(bag, outlines=outlines) >= LEAST_SHARE] = code
+    return codes
+
+
+def _covered(bag: Bag, *, outlines: Sequence[np.ndarray]) -> np.ndarray:
+    """Part of each patch that lies inside one of the outlines."""
+    import cv2
+
+    width, height = (int(edge) for edge in bag.coords.max(axis=0) + bag.size_level0_px)
+    drawn = np.zeros((height, width), np.uint8)
+    if outlines:
+        cv2.fillPoly(drawn, [np.rint(outline).astype(np.int32) for outline in outlines], 1)
+    size = bag.size_level0_px
+    return np.array([drawn[y : y + size, x : x + size].mean() for x, y in bag.coords.tolist()])

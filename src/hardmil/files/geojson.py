@@ -1,0 +1,130 @@
+"""Level-0 polygons in QuPath's shape: write them, read them.
+
+A FeatureCollection of polygons, x to the right and y down, in level-0 px, which is what QuPath imports and
+exports for an image. Rings are closed in the file and open in memory.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from hardmil.errors import TableError
+from hardmil.files.atomic import write_atomically
+
+ObjectType = Literal["annotation", "tile"]
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A named polygon with numbers to it.
+
+    `polygon` is (x, y) in level-0 px, its first point not repeated; `holes` are like it, and not part of it.
+    """
+
+    polygon: Float[np.ndarray, "point 2"]
+    name: str
+    measurements: dict[str, float] = field(default_factory=dict)
+    holes: tuple[Float[np.ndarray, "_ 2"], ...] = ()
+
+
+def square(x: float | int, y: float | int, size: float | int) -> Float[np.ndarray, "4 2"]:
+    """The polygon of a patch with top-left corner (x, y), clockwise as seen on the slide."""
+    return np.array([[x, y], [x + size, y], [x + size, y + size], [x, y + size]], dtype=np.float64)
+
+
+def write_regions(path: Path, regions: Iterable[Region], *, object_type: ObjectType = "annotation") -> None:
+    """Write polygons as a file that QuPath opens; `tile` is its word for objects too many to edit.
+
+    Raises:
+        TableError: If a measurement is not a finite number, which JSON cannot hold.
+        StoreError: If the file cannot be written.
+    """
+    features = ", ".join(_feature(path, region, object_type=object_type) for region in regions)
+    with write_atomically(path) as draft:
+        draft.write_text(f'{{"type": "FeatureCollection", "features": [{features}]}}', encoding="utf-8")
+
+
+def _feature(path: Path, region: Region, *, object_type: ObjectType) -> str:
+    """As JSON, ring by ring: as lists, the 100,000 points of an outline would take 15 MB."""
+    for name, value in region.measurements.items():
+        if not math.isfinite(value):
+            raise TableError(f"{path}: measurement {name!r} of {region.name!r} is {value}; leave it out")
+    closed = (np.concatenate([ring, ring[:1]]).tolist() for ring in (region.polygon, *region.holes))
+    rings = ", ".join(map(json.dumps, closed))
+    properties = {
+        "objectType": object_type,
+        "isLocked": False,
+        "measurements": {name: float(value) for name, value in region.measurements.items()},
+        "classification": {"name": region.name},
+    }
+    return (
+        f'{{"type": "Feature", "geometry": {{"type": "Polygon", "coordinates": [{rings}]}}, '
+        f'"properties": {json.dumps(properties, ensure_ascii=False)}}}'
+    )
+
+
+def read_regions(path: Path) -> list[Region]:
+    """The polygons of a GeoJSON file, ours or QuPath's; a multipolygon gives one region a part.
+
+    Raises:
+        TableError: If the file is missing, is no GeoJSON, or holds something that is not a polygon.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        features = content["features"] if isinstance(content, dict) else content
+        return [region for feature in features for region in _regions(feature)]
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise TableError(
+            f"{path}: is no GeoJSON of polygons ({error}); expected a FeatureCollection, as QuPath exports it"
+        ) from error
+
+
+def regions_beside(slide: Path) -> list[Region] | None:
+    """The polygons of the GeoJSON file of a slide's name beside it; None if there is none to read."""
+    path = slide.with_suffix(".geojson")
+    try:
+        return read_regions(path) if path.exists() else None
+    except TableError:
+        return None
+
+
+def _regions(feature: Any) -> list[Region]:
+    properties = feature.get("properties") or {}
+    name = str((properties.get("classification") or {}).get("name", ""))
+    measurements = _measurements(properties.get("measurements") or {})
+    parts = ([_open_ring(ring) for ring in part] for part in _parts(feature["geometry"]))
+    return [Region(outline, name, measurements, tuple(holes)) for outline, *holes in parts]
+
+
+def _parts(geometry: Any) -> list[Any]:
+    match geometry["type"]:
+        case "Polygon":
+            return [geometry["coordinates"]]
+        case "MultiPolygon":
+            return list(geometry["coordinates"])
+        case kind:
+            raise ValueError(f"found a {kind}")
+
+
+def _open_ring(points: object) -> Float[np.ndarray, "point 2"]:
+    ring = np.asarray(points, dtype=np.float64)
+    if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 4 or (ring[0] != ring[-1]).any():
+        raise ValueError("found a ring that is not closed or has fewer than three corners")
+    return ring[:-1]
+
+
+def _measurements(found: object) -> dict[str, float]:
+    """QuPath wrote a list of name and value before 0.4, and writes a flat mapping since."""
+    if isinstance(found, list):
+        found = {item["name"]: item["value"] for item in found}
+    if not isinstance(found, dict):
+        raise TypeError(f"found measurements {found!r}")
+    return {str(name): float(value) for name, value in found.items()}

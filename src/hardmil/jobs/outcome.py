@@ -1,0 +1,17 @@
+"""What a command leaves for the person and for scripts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hardmil.jobs.run import Failure
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Lines to print, the object for --json, the items that failed, and where their tracebacks are."""
+
+    lines: Sequence[str]
+    values: Mapping[str, object] = field(default_factory=dict)
+    failures: Sequence[Failure] = ()
+    log: Path | None = None

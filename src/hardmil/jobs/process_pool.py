@@ -1,0 +1,128 @@
+"""Workers as processes of this machine, each replaced when it dies."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Generic
+
+from hardmil.jobs.pool import Died, Item, Job, Outcome, Result, work
+
+# What torch, MKL and OpenBLAS read, once, as they are imported.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True, eq=False)
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+
+    def end(self) -> str:
+        """End it, if it lives; how it ended."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+        code = self.process.exitcode or 0
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+class Processes(Generic[Item, Result]):
+    """A pool of spawned processes, started as items come; each is sent the job once.
+
+    Not concurrent.futures: there, one death ends every worker and does not say whose item it was.
+    """
+
+    def __init__(self, job: Job[Any, Item, Result], *, workers: int, threads: int):
+        self._job = pickle.dumps(job)
+        self._n_workers = workers
+        self._threads = threads
+        self._idle: list[_Worker] = []
+        self._busy: dict[Connection, tuple[_Worker, Item]] = {}
+        self._lost: list[tuple[Item, Died]] = []
+
+    def is_free(self) -> bool:
+        """Whether an item can be started now."""
+        return len(self._busy) + len(self._lost) < self._n_workers
+
+    def start(self, item: Item) -> None:
+        """Give an item to an idle worker, or to a new one."""
+        worker = self._idle.pop() if self._idle else None
+        try:
+            if worker is None:
+                worker = self._new()
+                worker.connection.send_bytes(self._job)
+            worker.connection.send(item)
+        except OSError:  # its end of the pipe is closed
+            self._lost.append((item, Died(worker.end() if worker else "could not be started")))
+        else:
+            self._busy[worker.connection] = (worker, item)
+
+    def wait(self) -> list[tuple[Item, Outcome[Result]]]:
+        """The items that have ended, at least one."""
+        ended: list[tuple[Item, Outcome[Result]]] = [*self._lost]
+        self._lost.clear()
+        for connection in wait(list(self._busy), timeout=0 if ended else None):
+            worker, item = self._busy.pop(connection)  # pyright: ignore[reportArgumentType]
+            try:
+                outcome: Outcome[Result] = worker.connection.recv()
+            except (EOFError, OSError):
+                outcome = Died(worker.end())
+            else:
+                self._idle.append(worker)
+            ended.append((item, outcome))
+        return ended
+
+    def close(self) -> None:
+        """End all workers at once, whatever they do."""
+        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
+            worker.end()
+
+    def _new(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        with _threads_of_a_worker(self._threads):
+            process.start()
+        # With ours alone open, the pipe breaks when the worker dies.
+        theirs.close()
+        return _Worker(process, ours)
+
+
+@contextmanager
+def _threads_of_a_worker(threads: int) -> Iterator[None]:
+    """The environment that a worker is to be born with."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(connection: Connection) -> None:
+    """A worker's life: take the job, then item after item until the pipe is closed."""
+    # Ctrl-C reaches the whole group of processes; the parent decides and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    with suppress(EOFError):
+        job = pickle.loads(connection.recv_bytes())
+        while True:
+            connection.send(work(job, connection.recv()))
+
+
+def _leave_with_parent() -> None:
+    """A study that was killed leaves no worker that trains on."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

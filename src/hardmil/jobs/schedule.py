@@ -1,0 +1,202 @@
+"""Which item next: the first of a group alone, the rest of it after; deaths retried, failures set aside."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic
+
+from hardmil.errors import HardmilError, StoreError
+from hardmil.jobs.pool import Died, Engine, Item, Job, Pool, Result, Shared
+from hardmil.jobs.run import Done, Failure, JobResults, progress, run_jobs
+
+MAX_DEATHS = 3
+
+
+def run_groups(
+    function: Callable[[Shared, Item], Result],
+    groups: Sequence[Sequence[Item]],
+    *,
+    shared: Shared,
+    engine: Engine,
+    name: Callable[[Item], str],
+    keep: Callable[[Item, Result], None],
+    label: str,
+    stops: tuple[type[HardmilError], ...] = (StoreError,),
+    quiet: bool = False,
+) -> list[Failure]:
+    """The items that could not be done; what came of the others was handed to `keep`, in this process.
+
+    The items of a group share work that the first of them leaves in a folder: it runs alone, and the others
+    once it is done. An item whose worker dies is tried again, three times in all.
+
+    Args:
+        function: Done once an item, in a worker; known by its module's name.
+        groups: Items, hashable; each group with its first item first.
+        shared: What all items need; shipped once a worker.
+        engine: Where the workers are.
+        name: What to call an item in a failure.
+        keep: Called with every item and its result as they come.
+        label: Shown beside the progress bar.
+        stops: Errors that end the run.
+        quiet: No progress bar.
+
+    Raises:
+        HardmilError: One of `stops`, or that the engine cannot be had.
+    """
+    queue = _Queue([_Group(list(group)) for group in groups if group])
+    job = Job(function, shared, name, stops)
+    return _run(queue, job, engine=engine, keep=keep, label=label, quiet=quiet)
+
+
+def run_items(
+    function: Callable[[Shared, Item], Result],
+    items: Sequence[Item],
+    *,
+    shared: Shared,
+    engine: Engine,
+    name: Callable[[Item], str],
+    label: str,
+    limit_s: float | None = None,
+    quiet: bool = False,
+) -> JobResults[Result]:
+    """What came of each item, in any order but listed in theirs; what fails is set aside.
+
+    Args:
+        function: Done once an item, in a worker; known by its module's name.
+        items: Hashable, each independent of the others.
+        shared: What all items need; shipped once a worker.
+        engine: Where the workers are; `is_here`: none, all is done in this process.
+        name: What to call an item in results and failures; unique.
+        label: Shown beside the progress bar.
+        limit_s: An item that takes longer is set aside.
+        quiet: No progress bar.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+        HardmilError: That the engine cannot be had.
+    """
+    if engine.is_here:
+        done_here = partial(function, shared)
+        return run_jobs(done_here, items, name=name, label=label, limit_s=limit_s, quiet=quiet)
+    job = Job(function, shared, name, (StoreError,), limit_s)
+    results: dict[str, Result] = {}
+
+    def keep(item: Item, result: Result) -> None:
+        results[name(item)] = result
+
+    queue = _Queue([_Group(list(items), is_open=True)])
+    failures = _run(queue, job, engine=engine, keep=keep, label=label, quiet=quiet)
+    order = {name(item): position for position, item in enumerate(items)}
+    failures.sort(key=lambda failure: order[failure.name])
+    return JobResults({one: results[one] for one in order if one in results}, failures)
+
+
+def _run(
+    queue: "_Queue[Item]",
+    job: Job[Any, Item, Result],
+    *,
+    engine: Engine,
+    keep: Callable[[Item, Result], None],
+    label: str,
+    quiet: bool,
+) -> list[Failure]:
+    """Empty the queue; the items that could not be done."""
+    failures: list[Failure] = []
+    total = queue.n_left
+    with _open_pool(job, engine=engine) as pool, progress(label, total=total, quiet=quiet) as step:
+        while queue.n_left:
+            while pool.is_free() and queue.start_next(pool):
+                pass
+            for item, outcome in pool.wait():
+                match outcome:
+                    case Done(result):
+                        keep(item, result)
+                    case Failure():
+                        failures.append(outcome)
+                    case Died(how):
+                        if queue.put_back(item):
+                            continue
+                        failures.append(_died(job.name(item), how))
+                    case HardmilError():
+                        raise outcome
+                queue.end(item, is_done=isinstance(outcome, Done))
+                step()
+    return failures
+
+
+@dataclass
+class _Group(Generic[Item]):
+    """Items that wait. It is open once one of it is done; till then one at a time runs."""
+
+    waiting: list[Item]
+    running: set[Item] = field(default_factory=set)
+    is_open: bool = False
+
+    def is_ready(self) -> bool:
+        return bool(self.waiting) and (self.is_open or not self.running)
+
+
+@dataclass
+class _Queue(Generic[Item]):
+    groups: list[_Group[Item]]
+    deaths: Counter[Item] = field(default_factory=Counter)
+
+    @property
+    def n_left(self) -> int:
+        return sum(len(group.waiting) + len(group.running) for group in self.groups)
+
+    def start_next(self, pool: Pool[Item, Any]) -> bool:
+        """Start the first item that is ready; whether there was one."""
+        for group in self.groups:
+            if group.is_ready():
+                item = group.waiting.pop(0)
+                group.running.add(item)
+                pool.start(item)
+                return True
+        return False
+
+    def put_back(self, item: Item) -> bool:
+        """Put an item whose worker died back to the front; False if that happened too often."""
+        self.deaths[item] += 1
+        if self.deaths[item] >= MAX_DEATHS:
+            return False
+        group = self._group(item)
+        group.running.remove(item)
+        group.waiting.insert(0, item)
+        return True
+
+    def end(self, item: Item, *, is_done: bool) -> None:
+        group = self._group(item)
+        group.running.remove(item)
+        group.is_open = group.is_open or is_done
+
+    def _group(self, item: Item) -> _Group[Item]:
+        return next(group for group in self.groups if item in group.running)
+
+
+def _died(name: str, how: str) -> Failure:
+    message = (
+        f"{name}: its worker died {MAX_DEATHS} times, last {how}; expected it to end; often memory ran out: "
+        "run again with fewer --workers"
+    )
+    return Failure(name=name, message=message, traceback=f"no traceback: {message}\n")
+
+
+@contextmanager
+def _open_pool(job: Job[Any, Item, Result], *, engine: Engine) -> Iterator[Pool[Item, Result]]:
+    """Workers of the engine, ended with the block; Ray is imported only if it is asked for."""
+    match engine.kind:
+        case "local":
+            from hardmil.jobs.process_pool import Processes
+
+            pool = Processes(job, workers=engine.workers, threads=engine.threads)
+        case "ray":
+            from hardmil.jobs.ray_pool import Cluster
+
+            pool = Cluster(job, engine=engine)
+    try:
+        yield pool
+    finally:
+        pool.close()

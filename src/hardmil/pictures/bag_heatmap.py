@@ -1,0 +1,84 @@
+"""A slide beside its heat map, as PNG and as OME-TIFF."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hardmil.bags.bag import Bag
+from hardmil.files.geojson import regions_beside
+from hardmil.geometry import first_known
+from hardmil.pictures.heatmap import Of, Scale, SlideAttention, attention_figure
+from hardmil.pictures.heatmap_tiff import write_heatmap_tiff
+from hardmil.slides.reader import SlideReader
+
+THUMBNAIL_PX = 1600
+
+
+def heatmap_of(
+    slide: SlideReader,
+    shown: SlideAttention,
+    *,
+    of: Of = "attention",
+    scale: Scale = "rank",
+    fallback_mpp: float | None = None,
+) -> bytes:
+    """The slide beside its heat map; truth outlined where a made-up slide has it beside it.
+
+    The table's mpp is believed before the file's, and `fallback_mpp` where neither says: as for patches.
+
+    Raises:
+        SlideError: If the slide cannot be read.
+        ConfigError: If contributions are asked of a model whose pooling has none.
+    """
+    thumbnail = slide.thumbnail(THUMBNAIL_PX)
+    known = replace(_measured(slide, shown, fallback_mpp), truth=regions_beside(slide.path) or [])
+    downsample = slide.width_px / thumbnail.shape[1]
+    return attention_figure(known, thumbnail=thumbnail, downsample=downsample, of=of, scale=scale)
+
+
+def write_tiff_of(
+    path: Path,
+    slide: SlideReader,
+    shown: SlideAttention,
+    *,
+    of: Of = "attention",
+    scale: Scale = "rank",
+    fallback_mpp: float | None = None,
+) -> None:
+    """The heat map alone, as a pyramid that lies over the slide.
+
+    Raises:
+        ConfigError: If contributions are asked of a model whose pooling has none.
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    known = _measured(slide, shown, fallback_mpp)
+    write_heatmap_tiff(path, known, width_px=slide.width_px, height_px=slide.height_px, of=of, scale=scale)
+
+
+def _measured(slide: SlideReader, shown: SlideAttention, fallback_mpp: float | None) -> SlideAttention:
+    return replace(shown, mpp=first_known(shown.mpp, slide.mpp, fallback_mpp))
+
+
+def shown_attention(
+    bag: Bag,
+    *,
+    attention: np.ndarray,
+    bag_score: float,
+    label: str | None,
+    mpp: float | None = None,
+    contribution: np.ndarray | None = None,
+    classes: tuple[str, str] = ("negative", "positive"),
+) -> SlideAttention:
+    """What a model said of a bag, to be drawn; `mpp` as the table says it."""
+    return SlideAttention(
+        slide_id=bag.slide_id,
+        label=label,
+        bag_score=bag_score,
+        coords=bag.coords,
+        size_level0_px=bag.size_level0_px,
+        attention=attention,
+        mpp=mpp,
+        contribution=contribution,
+        classes=classes,
+    )

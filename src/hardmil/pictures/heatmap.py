@@ -1,0 +1,260 @@
+"""Attention and contribution over the slide: where the model looked, and what that spoke for."""
+
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import matplotlib
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+
+from hardmil.errors import ConfigError
+from hardmil.files.geojson import Region
+from hardmil.pictures.drawing import length_text, scale_bar_um
+
+COLOUR_MAP = "viridis"
+"""Even to a colour-blind eye, and its green middle is no colour of H&E; that of cividis vanishes on pink."""
+
+SIGNED_COLOUR_MAP = "PuOr_r"
+"""Of contributions: violet against, orange for the positive class, told apart by a colour-blind eye."""
+
+OPACITY = 0.65
+"""Of a patch's colour over its tissue: nuclei stay visible below it."""
+
+Of = Literal["attention", "contribution"]
+Scale = Literal["rank", "raw"]
+
+_Outline = Literal["solid", "dashed", "dotted"]
+_OUTLINES: tuple[_Outline, ...] = ("solid", "dashed", "dotted")
+
+
+@dataclass(frozen=True, eq=False)
+class SlideAttention:
+    """What a model said of one slide, and where; places in level-0 px.
+
+    `contribution` is what each patch adds to the slide's logit, and `classes` the two it speaks for,
+    negative and positive.
+    """
+
+    slide_id: str
+    label: str | None
+    bag_score: float
+    coords: Int[np.ndarray, "instance 2"]
+    size_level0_px: int
+    attention: Float[np.ndarray, " instance"]
+    mpp: float | None = None
+    truth: Sequence[Region] = ()
+    contribution: Float[np.ndarray, " instance"] | None = None
+    classes: tuple[str, str] = ("negative", "positive")
+
+
+def attention_overlay(
+    thumbnail: UInt8[np.ndarray, "row column 3"],
+    *,
+    coords: Int[np.ndarray, "instance 2"],
+    size_level0_px: int,
+    attention: Float[np.ndarray, " instance"],
+    downsample: float | int,
+) -> UInt8[np.ndarray, "row column 3"]:
+    """The thumbnail with each patch of the bag coloured by the rank of its attention.
+
+    Ranks, as one patch often holds most of the attention and would leave the rest one colour. Tissue outside
+    the bag stays as it is. Where patches overlap, the higher attention is on top.
+
+    Args:
+        thumbnail: RGB of the whole slide.
+        coords: (x, y) of the patches' top-left corners, level-0 px.
+        size_level0_px: Edge of a patch, level-0 px.
+        attention: One value a patch.
+        downsample: Level-0 px per px of the thumbnail.
+    """
+    shades = attention_ranks(attention)
+    painted = painted_patches(
+        coords / downsample,
+        size_px=size_level0_px / downsample,
+        shades=shades,
+        colours=COLOUR_MAP,
+        shape=thumbnail.shape[:2],
+    )
+    return _blended(painted, thumbnail)
+
+
+def painted_patches(
+    corners_px: Float[np.ndarray, "instance 2"],
+    *,
+    size_px: float | int,
+    shades: Float[np.ndarray, " instance"],
+    colours: str,
+    shape: tuple[int, int],
+) -> UInt8[np.ndarray, "row column 4"]:
+    """A picture of RGBA with each patch in its colour, clear elsewhere; the strongest shade is on top.
+
+    Args:
+        corners_px: (x, y) of the patches' top-left corners, px of the picture.
+        size_px: Edge of a patch, px of the picture; smaller than one, it still gets one.
+        shades: From 0 to 1, a place on the colour map; of a signed one, 0.5 is none.
+        colours: Name of the colour map.
+        shape: Rows and columns of the picture.
+    """
+    colour = np.rint(matplotlib.colormaps[colours](shades) * 255).astype(np.uint8)
+    painted = np.zeros((*shape, 4), dtype=np.uint8)
+    corners = np.rint(np.hstack([corners_px, corners_px + size_px])).astype(np.int64)
+    first, last = np.maximum(corners[:, :2], 0), np.maximum(corners[:, 2:], corners[:, :2] + 1)
+    strength = np.abs(shades - 0.5) if colours == SIGNED_COLOUR_MAP else shades
+    for i in np.argsort(strength, kind="stable").tolist():
+        (left, top), (right, bottom) = first[i], last[i]
+        painted[top:bottom, left:right] = colour[i]
+    return painted
+
+
+def shades_of(slide: SlideAttention, *, of: Of, scale: Scale) -> Float[np.ndarray, " instance"]:
+    """Where each patch stands on the colour map, from 0 to 1; of contributions, 0.5 is none.
+
+    Raises:
+        ConfigError: If contributions are asked of a model whose pooling has none.
+    """
+    if of == "attention":
+        return attention_ranks(slide.attention) if scale == "rank" else _share_of_most(slide.attention)
+    if slide.contribution is None:
+        raise ConfigError(
+            f"slide {slide.slide_id}: the pooling is no sum over instances, so none has a contribution; "
+            "draw its attention, or train with an attention, mean or max pooling"
+        )
+    size = np.abs(slide.contribution)
+    share = attention_ranks(size) if scale == "rank" else _share_of_most(size)
+    return 0.5 + np.sign(slide.contribution) * share / 2
+
+
+def _share_of_most(values: Float[np.ndarray, " instance"]) -> Float[np.ndarray, " instance"]:
+    most = values.max()
+    return values / most if most > 0 else values
+
+
+def _blended(
+    painted: UInt8[np.ndarray, "row column 4"], thumbnail: UInt8[np.ndarray, "row column 3"]
+) -> UInt8[np.ndarray, "row column 3"]:
+    blended = cv2.addWeighted(painted[..., :3], OPACITY, thumbnail, 1 - OPACITY, 0)
+    return np.where(painted[..., 3:] > 0, blended, thumbnail).astype(np.uint8)
+
+
+def attention_ranks(attention: Float[np.ndarray, " instance"]) -> Float[np.ndarray, " instance"]:
+    """Share of the other patches with less attention, from 0 to 1; ties share their mean, alone it is 0.5."""
+    if len(attention) == 1:
+        return np.array([0.5])
+    ordered = np.sort(attention)
+    below = np.searchsorted(ordered, attention, side="left")
+    not_above = np.searchsorted(ordered, attention, side="right")
+    return (below + not_above - 1) / 2 / (len(attention) - 1)
+
+
+def attention_figure(
+    slide: SlideAttention,
+    *,
+    thumbnail: UInt8[np.ndarray, "row column 3"],
+    downsample: float | int,
+    of: Of = "attention",
+    scale: Scale = "rank",
+) -> bytes:
+    """PNG of the slide beside its heat map, with a scale bar where mpp is known, and truth outlined.
+
+    Args:
+        slide: What to show.
+        thumbnail: RGB of the whole slide.
+        downsample: Level-0 px per px of the thumbnail.
+        of: Attention, or the contribution of each patch to the logit.
+        scale: By rank within the slide, or raw: as shares of the largest value.
+
+    Raises:
+        ConfigError: If contributions are asked of a model whose pooling has none.
+    """
+    painted = painted_patches(
+        slide.coords / downsample,
+        size_px=slide.size_level0_px / downsample,
+        shades=shades_of(slide, of=of, scale=scale),
+        colours=colour_map(of),
+        shape=thumbnail.shape[:2],
+    )
+    overlay = _blended(painted, thumbnail)
+    rows, columns, size_in = _layout(thumbnail.shape[1] / thumbnail.shape[0])
+    figure = Figure(figsize=size_in, dpi=110, layout="constrained")
+    panels = list(figure.subplots(rows, columns))
+    for axes, image in zip(panels, (thumbnail, overlay), strict=True):
+        axes.imshow(image)
+        axes.set_axis_off()
+    _draw_truth(panels, slide.truth, downsample=downsample)
+    if slide.mpp is not None:
+        _draw_scale_bar(panels[0], thumbnail=thumbnail, um_per_px=slide.mpp * downsample)
+    figure.suptitle(_title(slide), fontsize=11)
+    _draw_colour_bar(panels, slide=slide, of=of, scale=scale)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _layout(aspect: float) -> tuple[int, int, tuple[float, float]]:
+    """Rows, columns and inches of two panels: side by side, or one above the other on a wide slide."""
+    if aspect > 1.8:
+        return 2, 1, (9.0, 2 * 7.9 / aspect + 0.9)
+    return 1, 2, (10.0, 4.4 / aspect + 0.7)
+
+
+def colour_map(of: Of) -> str:
+    """The name of matplotlib's colour map for it."""
+    return COLOUR_MAP if of == "attention" else SIGNED_COLOUR_MAP
+
+
+def _title(slide: SlideAttention) -> str:
+    label = "label not known" if slide.label is None else f"labelled {slide.label}"
+    return f"{slide.slide_id}   {label}   bag score {slide.bag_score:.3f}".replace("$", r"\$")
+
+
+def _draw_truth(panels: list[Axes], truth: Sequence[Region], *, downsample: float | int) -> None:
+    """Outline the regions in both panels, one line style a name, and say which is which."""
+    names = list(dict.fromkeys(region.name for region in truth))
+    outlines = itertools.cycle(_OUTLINES)
+    styles: dict[str, _Outline] = {name: next(outlines) for name in names}
+    for axes, region in itertools.product(panels, truth):
+        closed = np.vstack([region.polygon, region.polygon[:1]]) / downsample
+        axes.plot(*closed.T, color="white", linewidth=3.2)
+        axes.plot(*closed.T, color="black", linewidth=1.4, linestyle=styles[region.name])
+    lines = [Line2D([], [], color="black", linewidth=1.4, linestyle=styles[name]) for name in names]
+    if lines:
+        panels[0].figure.legend(lines, names, loc="outside lower center", ncols=len(names), frameon=False)
+
+
+def _draw_scale_bar(axes: Axes, *, thumbnail: np.ndarray, um_per_px: float) -> None:
+    height, width = thumbnail.shape[:2]
+    um = scale_bar_um(width * um_per_px)
+    left, y = 0.03 * width, 0.96 * height
+    halo: list[AbstractPathEffect] = [withStroke(linewidth=4, foreground="white")]
+    ends = [left, left + um / um_per_px]
+    axes.plot(ends, [y, y], color="black", linewidth=2.5, solid_capstyle="butt", path_effects=halo)
+    text = axes.text(left, y - 0.015 * height, length_text(um), fontsize=10, va="bottom")
+    text.set_path_effects(halo)
+
+
+def _draw_colour_bar(panels: list[Axes], *, slide: SlideAttention, of: Of, scale: Scale) -> None:
+    figure = panels[1].figure
+    bar = figure.colorbar(ScalarMappable(cmap=colour_map(of)), ax=panels, shrink=0.6, pad=0.01)
+    bar.set_ticks([0, 0.5, 1], labels=_ticks(slide, of=of, scale=scale))
+    how = "by rank in this slide" if scale == "rank" else "raw"
+    bar.set_label(f"{of}, {how}", fontsize=9)
+
+
+def _ticks(slide: SlideAttention, *, of: Of, scale: Scale) -> list[str]:
+    """What stands at the bottom, the middle and the top of the colour bar."""
+    if of == "attention":
+        most = float(slide.attention.max())
+        return ["least", "median", "most"] if scale == "rank" else ["0", f"{most / 2:.3g}", f"{most:.3g}"]
+    most = 0.0 if slide.contribution is None else float(np.abs(slide.contribution).max())
+    against, towards = (f"for {name}".replace("$", r"\$") for name in slide.classes)
+    ends = ("", "") if scale == "rank" else (f"\n\u2212{most:.3g}", f"\n+{most:.3g}")
+    return [against + ends[0], "none", towards + ends[1]]

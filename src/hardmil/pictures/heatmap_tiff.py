@@ -1,0 +1,77 @@
+"""A heat map as a pyramidal OME-TIFF that lies over its slide: of the same extent in micrometres."""
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from jaxtyping import UInt8
+
+from hardmil.files.atomic import write_atomically
+from hardmil.pictures.heatmap import Of, Scale, SlideAttention, colour_map, painted_patches, shades_of
+
+LONGEST_PX = 8192
+"""Of the picture: 25 MB a plane of colour at most, however large the slide."""
+PATCH_PX = 8
+"""Width of a patch in the picture where that leaves room for it."""
+SMALLEST_LEVEL_PX = 512
+TILE_PX = 256
+
+
+def write_heatmap_tiff(
+    path: Path,
+    slide: SlideAttention,
+    *,
+    width_px: int,
+    height_px: int,
+    of: Of = "attention",
+    scale: Scale = "rank",
+) -> None:
+    """Write the heat map alone, white where there is no patch.
+
+    A pixel covers the same whole number of level-0 px on both axes; with mpp known, its size in micrometres
+    is in the file, by which QuPath and others lay it over the slide.
+
+    Args:
+        path: Ends with `.ome.tiff`.
+        slide: What to show.
+        width_px: Of the slide, level-0 px.
+        height_px: Of the slide, level-0 px.
+        of: Attention, or the contribution of each patch to the logit.
+        scale: By rank within the slide, or raw: as shares of the largest value.
+
+    Raises:
+        ConfigError: If contributions are asked of a model whose pooling has none.
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    downsample = max(math.ceil(max(width_px, height_px) / LONGEST_PX), slide.size_level0_px // PATCH_PX, 1)
+    painted = painted_patches(
+        slide.coords / downsample,
+        size_px=slide.size_level0_px / downsample,
+        shades=shades_of(slide, of=of, scale=scale),
+        colours=colour_map(of),
+        shape=(math.ceil(height_px / downsample), math.ceil(width_px / downsample)),
+    )
+    picture = np.where(painted[..., 3:] > 0, painted[..., :3], 255).astype(np.uint8)
+    levels = _pyramid(picture)
+    metadata: dict[str, object] = {"axes": "YXS", "Name": f"{of} of {slide.slide_id}, by {scale}"}
+    if slide.mpp is not None:
+        for axis in "XY":
+            metadata[f"PhysicalSize{axis}"] = slide.mpp * downsample
+            metadata[f"PhysicalSize{axis}Unit"] = "µm"
+    options = {"photometric": "rgb", "tile": (TILE_PX, TILE_PX), "compression": "deflate"}
+    with write_atomically(path) as draft, tifffile.TiffWriter(draft, ome=True, bigtiff=True) as file:
+        file.write(levels[0], subifds=len(levels) - 1, metadata=metadata, **options)  # pyright: ignore[reportArgumentType]
+        for level in levels[1:]:
+            file.write(level, subfiletype=1, **options)  # pyright: ignore[reportArgumentType]
+
+
+def _pyramid(picture: UInt8[np.ndarray, "row column 3"]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """The picture and its halves, down to a small one; nearest, so that colours keep their meaning."""
+    levels = [picture]
+    while max(levels[-1].shape) > SMALLEST_LEVEL_PX:
+        height, width = levels[-1].shape[:2]
+        half = (max(width // 2, 1), max(height // 2, 1))
+        levels.append(np.asarray(cv2.resize(levels[-1], half, interpolation=cv2.INTER_NEAREST), np.uint8))
+    return levels

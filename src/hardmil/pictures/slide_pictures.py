@@ -1,0 +1,76 @@
+"""Small pictures of one slide: the whole of it, its attention, the patches that drew the most."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+
+from hardmil.pictures.drawing import resized, webp_bytes
+from hardmil.pictures.heatmap import SlideAttention, attention_overlay
+from hardmil.slides.reader import SlideReader
+
+THUMBNAIL_EDGE_PX = 360
+KEY_PATCHES = 4
+KEY_PATCH_EDGE_PX = 96
+
+
+@dataclass(frozen=True)
+class KeyPatch:
+    """A patch that drew much attention: its place in level-0 px, its share of the attention, its picture."""
+
+    x: int
+    y: int
+    attention: float
+    picture: bytes
+
+
+@dataclass(frozen=True)
+class SlidePictures:
+    """WebP of a slide and of its attention, each `width` x `height` px; `key_patches`, hottest first."""
+
+    thumbnail: bytes
+    overlay: bytes
+    width: int
+    height: int
+    key_patches: Sequence[KeyPatch]
+
+    @property
+    def n_bytes(self) -> int:
+        """What the pictures take."""
+        patches = sum(len(patch.picture) for patch in self.key_patches)
+        return len(self.thumbnail) + len(self.overlay) + patches
+
+
+def slide_pictures(slide: SlideReader, shown: SlideAttention) -> SlidePictures:
+    """The small pictures of an open slide; each of its regions is read once.
+
+    Raises:
+        SlideError: If its pixels cannot be read.
+    """
+    thumbnail = slide.thumbnail(THUMBNAIL_EDGE_PX)
+    overlay = attention_overlay(
+        thumbnail,
+        coords=shown.coords,
+        size_level0_px=shown.size_level0_px,
+        attention=shown.attention,
+        downsample=slide.width_px / thumbnail.shape[1],
+    )
+    hottest = np.argsort(-shown.attention, kind="stable")[:KEY_PATCHES]
+    return SlidePictures(
+        thumbnail=webp_bytes(thumbnail),
+        overlay=webp_bytes(overlay),
+        width=thumbnail.shape[1],
+        height=thumbnail.shape[0],
+        key_patches=[_key_patch(slide, shown, place=int(i)) for i in hottest],
+    )
+
+
+def _key_patch(slide: SlideReader, shown: SlideAttention, *, place: int) -> KeyPatch:
+    x, y = shown.coords[place].tolist()
+    size = shown.size_level0_px
+    return KeyPatch(x, y, float(shown.attention[place]), webp_bytes(_small(slide.read(x, y, size, size))))
+
+
+def _small(patch: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "edge edge 3"]:
+    return resized(patch, edge_px=KEY_PATCH_EDGE_PX)

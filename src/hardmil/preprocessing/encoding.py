@@ -1,0 +1,294 @@
+"""The embeddings of many slides, in full batches across them, read in one thread and encoded in another.
+
+A reader thread takes slide after slide and reads its patches in the order of the file. This thread fills the
+encoder's batches with them, whatever slides they are of, and puts each vector into its slide's file. What is
+in memory at once is a few blocks of pixels and one batch: it grows neither with a slide nor with their
+number.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hardmil.bags.bag import write_bag_in_parts
+from hardmil.bags.slide_table import SlideRow
+from hardmil.config.study import CutConfig
+from hardmil.encoders.encoder import PatchEncoder, as_stored, constant_error
+from hardmil.errors import BagError, BusyError
+from hardmil.files.claims import claim
+from hardmil.jobs.run import Done, Failure, JobResults, attempt, progress, read_ahead
+from hardmil.preprocessing.instances import READ_THREADS, Cut, finished_instances, open_row, start_cut
+from hardmil.slides.color import equalise
+from hardmil.slides.reading import read_blocks
+
+AHEAD = 3
+"""Blocks of pixels read before they are wanted, about 13 MB each whatever the slide."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the patches of a slide, and their embeddings, are written."""
+
+    places: Path
+    embeddings: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Some patches of a slide, equalised, and which they are, ascending."""
+
+    members: np.ndarray
+    patches: np.ndarray
+
+
+Outcome = Done[int | None] | Failure
+Event = Cut | Pixels | Outcome
+
+
+def encode_slides(
+    rows: Sequence[SlideRow],
+    *,
+    config: CutConfig,
+    encoder: PatchEncoder,
+    files: Callable[[SlideRow], Files],
+    label: str = "encoding",
+    limit_s: float | None = None,
+    quiet: bool = False,
+) -> JobResults[int | None]:
+    """Write the embeddings of every slide's patches; how many there are, by slide_id, in the order of `rows`.
+
+    None where another run works on the slide. A slide whose file was made under the same knobs, from the
+    same slide, by the same encoder, is skipped. One that fails is among the failures, and the others go on,
+    also those that shared a batch with it; so is one of which opening it, or reading a block of it, takes
+    longer than `limit_s`.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    done: dict[str, int | None] = {}
+    failures: list[Failure] = []
+    with progress(label, total=len(rows), quiet=quiet) as step:
+        for name, outcome in _outcomes(rows, config=config, encoder=encoder, files=files, limit_s=limit_s):
+            if isinstance(outcome, Failure):
+                failures.append(outcome)
+            else:
+                done[name] = outcome.result
+            step()
+    order = [row.slide_id for row in rows if row.slide_id in done]
+    return JobResults({name: done[name] for name in order}, failures)
+
+
+def _outcomes(
+    rows: Sequence[SlideRow],
+    *,
+    config: CutConfig,
+    encoder: PatchEncoder,
+    files: Callable[[SlideRow], Files],
+    limit_s: float | None,
+) -> Iterator[tuple[str, Outcome]]:
+    """What came of each slide, as soon as that is known."""
+    given_up: set[str] = set()
+    slides: dict[str, _Slide] = {}
+    waiting: deque[_Part] = deque()
+
+    def settle(name: str, outcome: Outcome) -> tuple[str, Outcome]:
+        slide = slides.pop(name, None)
+        if slide is not None and isinstance(outcome, Failure):
+            slide.drop()
+            given_up.add(name)
+            kept = [part for part in waiting if part.slide is not slide]
+            waiting.clear()
+            waiting.extend(kept)
+        return name, outcome
+
+    events = _events(rows, config=config, encoder=encoder, files=files, given_up=given_up, limit_s=limit_s)
+    try:
+        for name, event in read_ahead(events, depth=AHEAD):
+            if isinstance(event, Done | Failure):
+                yield settle(name, event)
+            elif isinstance(event, Cut):
+                begun = _Slide.begin(event, path=files(event.row).embeddings)
+                if begun is None:
+                    given_up.add(name)
+                    yield name, Done(None)
+                    continue
+                slides[name] = begun
+                if len(event.grid) == 0:
+                    yield settle(name, attempt(lambda slide: slide.finish(encoder), slides[name], name=name))
+            elif name in slides:
+                waiting.append(_Part(slides[name], event))
+            while sum(map(len, waiting)) >= encoder.batch_size:
+                for settled in _encode(_take(waiting, encoder.batch_size), encoder=encoder):
+                    yield settle(*settled)
+        while waiting:
+            for settled in _encode(_take(waiting, encoder.batch_size), encoder=encoder):
+                yield settle(*settled)
+    finally:
+        for slide in slides.values():
+            slide.drop()
+
+
+def _events(
+    rows: Sequence[SlideRow],
+    *,
+    config: CutConfig,
+    encoder: PatchEncoder,
+    files: Callable[[SlideRow], Files],
+    given_up: set[str],
+    limit_s: float | None,
+) -> Iterator[tuple[str, Event]]:
+    """Of each slide, that it is done, or where its patches are and then all of them; or why it failed."""
+    for row in rows:
+        pieces = _pieces(row, config=config, encoder=encoder, files=files(row))
+        while row.slide_id not in given_up:
+            found = attempt(_next, pieces, name=row.slide_id, limit_s=limit_s)
+            event = found if isinstance(found, Failure) else found.result
+            if event is not None:
+                yield row.slide_id, event
+            if event is None or isinstance(event, Failure):
+                break
+        # One that took too long still runs, in a thread that was left behind.
+        with suppress(ValueError):
+            pieces.close()
+
+
+def _next(pieces: Generator[Event, None, None]) -> Event | None:
+    return next(pieces, None)
+
+
+def _pieces(
+    row: SlideRow, *, config: CutConfig, encoder: PatchEncoder, files: Files
+) -> Generator[Event, None, None]:
+    n_done = finished_instances(files.embeddings, row=row, config=config, made_by=encoder.name)
+    if n_done is not None:
+        yield Done(n_done)
+        return
+    cut = start_cut(row, config=config, places=files.places, made_by=encoder.name)
+    yield cut
+    with open_row(row) as slide:
+        for members, patches in read_blocks(slide, cut.grid, icc=config.patches.icc, threads=READ_THREADS):
+            yield Pixels(members, equalise(patches, mode=config.patches.equalise))
+
+
+class _Slide:
+    """A slide's file that is being filled; it must be finished or dropped."""
+
+    def __init__(self, cut: Cut, put: Callable[[np.ndarray, np.ndarray], None], closing: ExitStack) -> None:
+        self.name = cut.row.slide_id
+        self.n_patches = self.n_left = len(cut.grid)
+        self.is_open = True
+        self._put, self._closing = put, closing
+        self._first: tuple[np.ndarray, np.ndarray] | None = None
+        self._patches_vary = self._vectors_vary = False
+
+    @classmethod
+    def begin(cls, cut: Cut, *, path: Path) -> "_Slide | None":
+        """The file, begun; None where another run works on it."""
+        closing = ExitStack()
+        try:
+            closing.enter_context(claim(path))
+        except BusyError:
+            return None
+        put = closing.enter_context(
+            write_bag_in_parts(
+                path,
+                cut.grid.coords,
+                slide_id=cut.row.slide_id,
+                size_level0_px=cut.grid.size_level0_px,
+                attributes=cut.attributes,
+            )
+        )
+        return cls(cut, put, closing)
+
+    def take(self, pixels: Pixels, vectors: np.ndarray) -> None:
+        """Put the vectors of some patches into the file."""
+        self._put(pixels.members, vectors)
+        self.n_left -= len(vectors)
+        first_patch, first_vector = self._first = self._first or (pixels.patches[:1], vectors[:1])
+        self._patches_vary = self._patches_vary or bool((pixels.patches != first_patch).any())
+        self._vectors_vary = self._vectors_vary or bool((vectors != first_vector).any())
+
+    def finish(self, encoder: PatchEncoder) -> int:
+        """The file takes its name; the number of its patches.
+
+        Raises:
+            BagError: If all vectors are the same though the patches are not.
+        """
+        if self._patches_vary and not self._vectors_vary:
+            raise constant_error(encoder, slide_id=self.name, n_patches=self.n_patches)
+        self._closing.close()
+        self.is_open = False
+        return self.n_patches
+
+    def drop(self) -> None:
+        """The file goes."""
+        self.is_open = False
+        self._closing.__exit__(BagError, BagError(f"slide {self.name} was given up"), None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some patches of a slide that wait for a batch."""
+
+    slide: _Slide
+    pixels: Pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels.members)
+
+    def split(self, n: int) -> tuple["_Part", "_Part"]:
+        """The first n patches, and the others."""
+        members, patches = self.pixels.members, self.pixels.patches
+        first, rest = Pixels(members[:n], patches[:n]), Pixels(members[n:], patches[n:])
+        return replace(self, pixels=first), replace(self, pixels=rest)
+
+
+def _take(waiting: deque[_Part], size: int) -> list[_Part]:
+    """The parts that fill a batch, taken off the front; the last one split."""
+    batch: list[_Part] = []
+    room = size
+    while waiting and room:
+        part = waiting.popleft()
+        if len(part) > room:
+            part, rest = part.split(room)
+            waiting.appendleft(rest)
+        batch.append(part)
+        room -= len(part)
+    return batch
+
+
+def _encode(batch: Sequence[_Part], *, encoder: PatchEncoder) -> Iterator[tuple[str, Outcome]]:
+    """Embed a batch and put its vectors into their files; the slides that are whole, or failed, with it."""
+    name = batch[0].slide.name
+    together = attempt(lambda parts: _embed(parts, encoder=encoder), batch, name=name)
+    if isinstance(together, Failure):
+        # One bad slide must not take those with it that share its batch: each part once more, alone.
+        for part in batch if len(batch) > 1 else ():
+            if part.slide.is_open:
+                yield from _encode([part], encoder=encoder)
+        if len(batch) == 1:
+            yield name, together
+        return
+    ends = np.cumsum([len(part) for part in batch])
+    for part, vectors in zip(batch, np.split(together.result, ends[:-1]), strict=True):
+        if part.slide.is_open:
+            yield from _put(part, vectors, encoder=encoder)
+
+
+def _put(part: _Part, vectors: np.ndarray, *, encoder: PatchEncoder) -> Iterator[tuple[str, Outcome]]:
+    slide = part.slide
+    taken = attempt(lambda one: slide.take(one.pixels, vectors), part, name=slide.name)
+    if isinstance(taken, Failure):
+        yield slide.name, taken
+    elif slide.n_left == 0:
+        yield slide.name, attempt(lambda one: one.finish(encoder), slide, name=slide.name)
+
+
+def _embed(batch: Sequence[_Part], *, encoder: PatchEncoder) -> np.ndarray:
+    patches = [part.pixels.patches for part in batch]
+    shown = np.concatenate(patches) if len(patches) > 1 else patches[0]
+    return as_stored(encoder.embed(shown), len(shown), encoder=encoder, slide_id=batch[0].slide.name)

@@ -1,0 +1,111 @@
+"""A study's folder: its knobs, its table of slides, where its files lie, its bags."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.feature_folder import FoundBags, notes_on, read_bags, read_feature_folder
+from hardmil.bags.slide_table import Manifest, SlideRow, read_manifest
+from hardmil.config.known_encoders import short_name
+from hardmil.config.study import StudyConfig, cut_config
+from hardmil.config.study_file import read_study
+from hardmil.errors import BagError
+from hardmil.jobs.run import Failure
+from hardmil.preprocessing.instances import read_instances
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A study, read and checked."""
+
+    config: StudyConfig
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def places_folder(self) -> Path:
+        """Where `patch` writes."""
+        return self.folder / "patches"
+
+    @property
+    def instances_folder(self) -> Path:
+        """Where `encode` writes."""
+        return self.folder / f"features_{short_name(self.config.encode)}"
+
+    def places(self, slide_id: str) -> Path:
+        """Where the patches of a slide are written by `patch`."""
+        return self.places_folder / f"{slide_id}_patches.h5"
+
+    def instances(self, slide_id: str) -> Path:
+        """Where its bag is written by `encode`."""
+        return self.instances_folder / f"{slide_id}.h5"
+
+
+@dataclass(frozen=True, eq=False)
+class StudyBags:
+    """The bags of a study in the order of its table, the slides that have none, and those of no patch."""
+
+    bags: Sequence[Bag]
+    failures: Sequence[Failure]
+    empty: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of them."""
+        return notes_on(self.bags, empty=self.empty)
+
+    @property
+    def left_out(self) -> set[str]:
+        """The slides of the table without a bag."""
+        return {failure.name for failure in self.failures} | set(self.empty)
+
+
+def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
+    """The study in a study.yaml or its folder.
+
+    Raises:
+        ConfigError: If a knob is not known or has no such value.
+        TableError: If the table of slides is not what it must be.
+    """
+    config, folder = read_study(path, overrides=overrides)
+    needs_paths = config.features is None
+    manifest = read_manifest(folder / config.slides, positive=config.positive, paths_required=needs_paths)
+    return Study(config, folder, manifest)
+
+
+def study_bags(study: Study, *, quiet: bool) -> StudyBags:
+    """The bags of all slides; a slide without one is among the failures.
+
+    Raises:
+        BagError: If no slide has a bag, or two differ in kind.
+    """
+    done = _read(study, quiet=quiet)
+    if not done.bags:
+        first = done.failures[0].message if done.failures else f"slide {done.empty[0]}: no patch in its bag"
+        raise BagError(f"{study.folder}: none of {len(study.manifest.rows)} slides has a bag; first: {first}")
+    return StudyBags(list(done.bags.values()), done.failures, done.empty)
+
+
+def _read(study: Study, *, quiet: bool) -> FoundBags:
+    if study.config.features is not None:
+        return read_feature_folder(study.folder / study.config.features, study.manifest, quiet=quiet)
+
+    config = cut_config(study.config)
+
+    def read(row: SlideRow) -> Bag:
+        label = study.manifest.class_index(row)
+        path = study.instances(row.slide_id)
+        return read_instances(row, config=config, path=path, label=label)
+
+    return read_bags(read, study.manifest.rows, label="reading bags", quiet=quiet)
+
+
+def slide_name(row: SlideRow) -> str:
+    """What to call a slide in a table of failures."""
+    return row.slide_id
+
+
+def count(n: int, thing: str) -> str:
+    """`1 slide`, `2 slides`."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"

@@ -1,0 +1,263 @@
+"""Rows, bags and slides -> what stands on report.html."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from hardmil.bags.bag import Bag
+from hardmil.config.study import BagKind, StudyConfig, model_config, resolve_config
+from hardmil.evaluation.evaluation import Evaluation, TrialRows
+from hardmil.evaluation.results import Row
+from hardmil.files.atomic import read_json
+from hardmil.jobs.run import Failure
+from hardmil.pictures.heatmap import SlideAttention
+from hardmil.pictures.patch_pictures import GalleryPicture
+from hardmil.preprocessing.study_folder import Study, StudyBags
+from hardmil.report.confusion import (
+    attention_of_arm,
+    confusion_of,
+    with_pictures,
+    wrong_slides,
+    wrong_wishes,
+)
+from hardmil.report.curves import calibration_drawing, curve_drawings
+from hardmil.report.diagnoses import diagnoses_of_arm
+from hardmil.report.hard_negatives import Shown, hard_negatives_shown
+from hardmil.report.intervals import report_intervals, report_rates
+from hardmil.report.page_data import (
+    AttentionPicture,
+    Confusion,
+    Exclusion,
+    LabelCount,
+    Report,
+    ReportArm,
+    ReportData,
+    ReportTable,
+)
+from hardmil.report.render import write_report
+from hardmil.report.slide_drawings import SlideDrawn, SlideWish, draw_slides
+from hardmil.statistics.summary import ArmSummary, hard_minus_random
+from hardmil.statistics.tables import Statistics
+
+NO_PATCH = "no patch: no tissue was found on it, or none that a patch fits into"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a report says besides its numbers. `paths` and `mpp` are by slide_id.
+
+    `failures` are of trials, `exclusions` the slides that are in no number. `interval_notes` stand with the
+    intervals: what makes them too narrow.
+    """
+
+    title: str
+    question: str
+    paths: Mapping[str, Path | None]
+    config: StudyConfig
+    failures: Sequence[Failure] = ()
+    notes: Sequence[str] = ()
+    interval_notes: Sequence[str] = ()
+    mpp: Mapping[str, float | None] | None = None
+    exclusions: Sequence[Exclusion] = ()
+
+
+def write_evaluation_report(
+    page: Page, *, evaluation: Evaluation, rows: TrialRows, statistics: Statistics
+) -> Path:
+    """Write report.html of an evaluation into its folder; its path."""
+    path = evaluation.folder / "report.html"
+    mined = [row for row in rows.hard_negatives if row["source"] != "random"]
+    bags, arm = evaluation.cohort.bags, study_arm(page, evaluation=evaluation)
+    shown = hard_negatives_shown(mined, arm=arm)
+    confusion, drawn, attention = _slides(page, evaluation=evaluation, rows=rows, arm=arm, shown=shown)
+    report = Report(
+        title=page.title,
+        question=page.question,
+        data=_data(bags, classes=evaluation.classes, exclusions=page.exclusions),
+        tables=_tables(statistics, page=page),
+        config=config_text(page.config, kind=bags[0].kind, evaluation=evaluation),
+        run=_record(evaluation.folder) | {"trial_seconds": _trial_seconds(rows)},
+        failures=page.failures,
+        curves=curve_drawings(rows.predictions, arm=arm, statistics=statistics, evaluation=evaluation),
+        calibration=calibration_drawing(rows.predictions, arm=arm, positive=evaluation.classes[1]),
+        confusion=confusion,
+        hard_negatives=_pictures(shown, drawn),
+        n_hard_negatives=len({(row["slide_id"], row["instance"]) for row in mined}),
+        n_by_cluster=shown.n_by_cluster,
+        clusters_of=shown.training,
+        attention=attention,
+        diagnoses=diagnoses_of_arm(evaluation, rows=rows, arm=arm),
+    )
+    write_report(path, report)
+    return path
+
+
+def study_arm(page: Page, *, evaluation: Evaluation) -> str:
+    """The arm that the page shows slide by slide: the study's, or the first where it was not run."""
+    names = [arm.name for arm in evaluation.arms]
+    return page.config.arm if page.config.arm in names else names[0]
+
+
+def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[Row]) -> Path:
+    """Write the page of a bundle's hard negatives; its path."""
+    shown = hard_negatives_shown(rows)
+    paths = {row.slide_id: row.path for row in study.manifest.rows}
+    drawn = draw_slides(_gallery_wishes(shown, {}), paths=paths)
+    report = Report(
+        title=f"Hard negatives of {study.folder.resolve().name}",
+        question="Which patches of negative slides fooled the model, and are they what their label says?",
+        data=_data(found.bags, classes=study.manifest.classes, exclusions=exclusions_of(found)),
+        tables=(),
+        config=config_text(study.config, kind=found.bags[0].kind),
+        run=_record(path.parent),
+        hard_negatives=_pictures(shown, drawn),
+        n_hard_negatives=len(rows),
+        n_by_cluster=shown.n_by_cluster,
+    )
+    write_report(path, report)
+    return path
+
+
+def exclusions_of(found: StudyBags) -> list[Exclusion]:
+    """The slides of a study's table that have no bag, and why."""
+    failed = [Exclusion(failure.name, failure.message) for failure in found.failures]
+    return failed + [Exclusion(slide_id, NO_PATCH) for slide_id in found.empty]
+
+
+def _slides(
+    page: Page, *, evaluation: Evaluation, rows: TrialRows, arm: str, shown: Shown
+) -> tuple[Confusion | None, dict[str, SlideDrawn], list[AttentionPicture]]:
+    """The confusion with its pictures, all that was drawn, and the large heat maps; each slide read once."""
+    confusion = confusion_of(rows, arm=arm, classes=evaluation.classes)
+    if confusion is None:
+        return None, draw_slides(_gallery_wishes(shown, {}), paths=page.paths), []
+    wrong = wrong_slides(confusion, classes=evaluation.classes)
+    highest = _highest(confusion, classes=evaluation.classes)
+    found = attention_of_arm(
+        evaluation,
+        rows=rows,
+        arm=arm,
+        slide_ids={one.slide_id for one in wrong} | set(highest),
+        paths=page.paths,
+        mpp=page.mpp or {},
+    )
+    attention = {name: one for name, one in found.items() if isinstance(one, SlideAttention)}
+    wishes = {wish.slide_id: wish for wish in wrong_wishes(wrong, shown=attention, rows=rows)}
+    for slide_id in highest:
+        wishes.setdefault(slide_id, SlideWish(slide_id, attention.get(slide_id))).large = True
+    drawn = draw_slides(_gallery_wishes(shown, wishes), paths=page.paths)
+    pictures = [
+        AttentionPicture(large, _attention_words(attention[slide_id], arm=arm))
+        for slide_id in highest
+        if (large := drawn[slide_id].large) is not None
+    ]
+    return with_pictures(confusion, drawn=drawn, wrong=wrong, shown=found), drawn, pictures
+
+
+def _gallery_wishes(shown: Shown, wishes: dict[str, SlideWish]) -> list[SlideWish]:
+    """These wishes, and those for the gallery's patches."""
+    for item in shown.items:
+        wishes.setdefault(item.slide_id, SlideWish(item.slide_id)).items.append(item)
+    return list(wishes.values())
+
+
+def _pictures(shown: Shown, drawn: Mapping[str, SlideDrawn]) -> list[GalleryPicture]:
+    return [drawn[item.slide_id].items[item] for item in shown.items]
+
+
+def _highest(confusion: Confusion, *, classes: Sequence[str]) -> list[str]:
+    """The positive and the negative slide that scored highest."""
+    found: list[str] = []
+    for label in reversed(classes):
+        of_label = [one for one in confusion.slides if one.label == label]
+        found += [max(of_label, key=lambda one: one.bag_score).slide_id] if of_label else []
+    return found
+
+
+def _attention_words(shown: SlideAttention, *, arm: str) -> str:
+    return (
+        f"Slide {shown.slide_id}, labelled {shown.label}, scored {shown.bag_score:.3f} by {arm}: the "
+        f"highest-scored {shown.label} slide of those held out"
+    )
+
+
+def _data(bags: Sequence[Bag], *, classes: Sequence[str], exclusions: Sequence[Exclusion]) -> ReportData:
+    labels: list[LabelCount] = []
+    for index, name in enumerate(classes):
+        here = [bag for bag in bags if bag.label == index]
+        n_patches = sum(len(bag) for bag in here)
+        labels.append(LabelCount(name, len({bag.case_id for bag in here}), len(here), n_patches))
+    return ReportData(
+        n_cases=len({bag.case_id for bag in bags}),
+        n_slides=len(bags),
+        positive=classes[1],
+        negative=classes[0],
+        labels=labels,
+        exclusions=exclusions,
+    )
+
+
+def _tables(statistics: Statistics, *, page: Page) -> list[ReportTable]:
+    """One table a way of splitting and of cutting patches."""
+    summary = statistics.summary
+    keys = dict.fromkeys((one.split, one.patches) for one in summary)
+    single = (
+        ["one repeat, so no standard error is known"] if all(one.n_repeats == 1 for one in summary) else []
+    )
+    title = "; ".join(["Arms on the same held-out slides", *single, *page.notes])
+    return [
+        ReportTable(
+            title=f"{title} (split by {split}, patches {patches})",
+            arms=[_arm(one, summary) for one in summary if (one.split, one.patches) == (split, patches)],
+            intervals=report_intervals(statistics, split=split, patches=patches, notes=page.interval_notes),
+            rates=report_rates(statistics, split=split, patches=patches),
+        )
+        for split, patches in keys
+    ]
+
+
+def _arm(one: ArmSummary, summary: Sequence[ArmSummary]) -> ReportArm:
+    return ReportArm(
+        name=one.arm,
+        values=one.values,
+        n_trials=one.n_trials,
+        mines=one.mines,
+        n_false_positive_bags=one.n_false_positive_bags,
+        n_hard=one.n_hard,
+        hard_minus_random=hard_minus_random(one, summary=summary),
+    )
+
+
+def config_text(config: StudyConfig, *, kind: BagKind, evaluation: Evaluation | None = None) -> str:
+    """Every knob as YAML, those left open with the value they took, and what each arm changes."""
+    content = config.model_dump(mode="json")
+    content |= resolve_config(model_config(config), kind=kind).model_dump(mode="json")
+    for arm in evaluation.arms if evaluation else ():
+        model = resolve_config(arm.model, kind=kind).model_dump(mode="json")
+        whole = {**model, "mining": arm.mining.model_dump(mode="json")}
+        content.setdefault("arms", {})[arm.name] = _difference(whole, content)
+    return yaml.safe_dump(content, sort_keys=False, width=100)
+
+
+def _difference(changed: Mapping[str, object], content: Mapping[str, object]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in changed.items():
+        known = content[key]
+        if isinstance(value, dict) and isinstance(known, dict):
+            inner = _difference(value, known)
+            found |= {key: inner} if inner else {}
+        elif value != known:
+            found[key] = value
+    return found
+
+
+def _trial_seconds(rows: TrialRows) -> float:
+    """What all trials took: a run that finds them done takes a second."""
+    return sum(float(row.get("seconds") or 0) for row in rows.results)
+
+
+def _record(folder: Path) -> dict[str, object]:
+    content = read_json(folder / "run.json")
+    return content if isinstance(content, dict) else {}

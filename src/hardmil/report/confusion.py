@@ -1,0 +1,155 @@
+"""What each held-out slide was called, and what of the slides called wrongly a report shows."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, zip_longest
+from pathlib import Path
+
+from hardmil.evaluation.evaluation import Evaluation, TrialRows
+from hardmil.evaluation.results import Row, read_attention, trial_name
+from hardmil.pictures.bag_heatmap import shown_attention
+from hardmil.pictures.heatmap import SlideAttention
+from hardmil.report.hard_negatives import item_of
+from hardmil.report.held_out import first_repeat, with_attention_file
+from hardmil.report.page_data import CalledSlide, Confusion
+from hardmil.report.slide_drawings import NO_PATH, NO_ROOM, SlideDrawn, SlideWish
+
+MOST_SLIDES = 40
+"""Slides called wrongly that have pictures; the rest are named."""
+
+MOST_MINED = 3
+"""Pictures of what was mined from a false positive."""
+
+NO_PLACES = "the feature files do not say where patches lie"
+NO_ATTENTION = "its attention is not kept: the study's trials folder was thrown away"
+
+
+def confusion_of(rows: TrialRows, *, arm: str, classes: Sequence[str]) -> Confusion | None:
+    """What the arm called each slide in its first repeat; None where it has no predictions.
+
+    A call is that at the operating point, or at 0.5 where none was set.
+    """
+    predictions = first_repeat(rows, arm=arm)
+    if not predictions:
+        return None
+    results = {trial_name(row): row for row in rows.results}
+    at_op = all(row.get("op_prediction") for row in predictions)
+    mined = _mined_by_slide(rows.hard_negatives)
+    slides = [
+        CalledSlide(
+            slide_id=row["slide_id"],
+            label=row["label"],
+            called=row["op_prediction"] if at_op else row["prediction"],
+            bag_score=float(row["bag_score"]),
+            threshold=float(results[trial_name(row)]["op_threshold"]) if at_op else 0.5,
+            mined=_mined_words(mined.get(row["slide_id"], [])) if row["label"] == classes[0] else "",
+        )
+        for row in predictions
+    ]
+    words = "the operating point, set inside each training fold" if at_op else "0.5"
+    n_repeats = len({row["repeat"] for row in rows.predictions if row["arm"] == arm})
+    return Confusion(arm, words, n_repeats, slides)
+
+
+def wrong_slides(confusion: Confusion, *, classes: Sequence[str]) -> list[CalledSlide]:
+    """The slides called wrongly, the furthest off first, false positives and false negatives in turn."""
+    negative, positive = classes
+    both = [confusion.cell(negative, positive), confusion.cell(positive, negative)]
+    for one in both:
+        one.sort(key=lambda slide: -abs(slide.bag_score - slide.threshold))
+    return [slide for slide in chain.from_iterable(zip_longest(*both)) if slide is not None]
+
+
+def wrong_wishes(
+    wrong: Sequence[CalledSlide], *, shown: Mapping[str, SlideAttention], rows: TrialRows
+) -> list[SlideWish]:
+    """What is wanted of the first MOST_SLIDES of them."""
+    mined = _mined_by_slide(rows.hard_negatives)
+    wishes: list[SlideWish] = []
+    for slide in wrong[:MOST_SLIDES]:
+        items = {
+            (row["x"], row["y"]): item_of(row)
+            for row in mined.get(slide.slide_id, [])
+            if int(row["size_level0"]) > 0 and slide.mined
+        }
+        hardest = sorted(items.values(), key=lambda item: -item.attention)[:MOST_MINED]
+        attention = shown.get(slide.slide_id)
+        wishes.append(SlideWish(slide.slide_id, attention, small=True, mined=hardest))
+    return wishes
+
+
+def with_pictures(
+    confusion: Confusion,
+    *,
+    drawn: Mapping[str, SlideDrawn],
+    wrong: Sequence[CalledSlide],
+    shown: Mapping[str, SlideAttention | str],
+) -> Confusion:
+    """The same with the pictures of the slides called wrongly, or why there are none."""
+    names = {slide.slide_id for slide in wrong}
+
+    def pictured(slide: CalledSlide) -> CalledSlide:
+        if slide.slide_id not in names:
+            return slide
+        found = drawn.get(slide.slide_id, SlideDrawn(why_not=NO_ROOM))
+        attention = shown.get(slide.slide_id)
+        why = attention if isinstance(attention, str) else found.why_not
+        return replace(slide, pictures=found.small, why_not=why, mined_pictures=found.mined)
+
+    return replace(confusion, slides=[pictured(slide) for slide in confusion.slides])
+
+
+def attention_of_arm(
+    evaluation: Evaluation,
+    *,
+    rows: TrialRows,
+    arm: str,
+    slide_ids: Collection[str],
+    paths: Mapping[str, Path | None],
+    mpp: Mapping[str, float | None],
+) -> dict[str, SlideAttention | str]:
+    """What the arm's first repeat attended to on these held-out slides, or why it cannot be shown."""
+    bags = {bag.slide_id: bag for bag in evaluation.cohort.bags}
+    found: dict[str, SlideAttention | str] = {}
+    for row, stored in with_attention_file(evaluation, rows=rows, arm=arm):
+        if row["slide_id"] not in slide_ids:
+            continue
+        bag = bags[row["slide_id"]]
+        if paths.get(bag.slide_id) is None:
+            found[bag.slide_id] = NO_PATH
+        elif bag.size_level0_px == 0:
+            found[bag.slide_id] = NO_PLACES
+        elif not stored.exists():
+            found[bag.slide_id] = NO_ATTENTION
+        else:
+            attention, _ = read_attention(stored, slide_id=bag.slide_id)
+            found[bag.slide_id] = shown_attention(
+                bag,
+                attention=attention,
+                bag_score=float(row["bag_score"]),
+                label=row["label"],
+                mpp=mpp.get(bag.slide_id),
+            )
+    return found
+
+
+def _mined_by_slide(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["source"] != "random":
+            found.setdefault(row["slide_id"], []).append(row)
+    return found
+
+
+def _mined_words(rows: Sequence[Row]) -> str:
+    """How many patches were mined from a slide while it was trained on, by which arms, in which rounds."""
+    if not rows:
+        return "Nothing was mined from it: where other folds trained on it, no model called it positive."
+    n = len({row["instance"] for row in rows})
+    arms = ", ".join(dict.fromkeys(row["arm"] for row in rows))
+    rounds = sorted({int(row["round"]) for row in rows})
+    words = f"round {rounds[0]}" if len(rounds) == 1 else f"rounds {rounds[0]} to {rounds[-1]}"
+    return (
+        f"Where other folds trained on it, {n} of its patches {'was' if n == 1 else 'were'} mined "
+        f"({arms}; {words})."
+    )

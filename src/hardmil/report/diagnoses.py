@@ -1,0 +1,25 @@
+"""What is wrong with the attention of an arm on the slides held out, for the report."""
+
+from hardmil.evaluation.evaluation import Evaluation, TrialRows
+from hardmil.evaluation.results import read_score
+from hardmil.evaluation.truth import verdicts_of_truth
+from hardmil.mil.diagnosis import diagnose
+from hardmil.report.held_out import with_attention_file
+from hardmil.report.page_data import Diagnosis
+
+
+def diagnoses_of_arm(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> list[Diagnosis]:
+    """Of the arm's first repeat, slide by slide, by label; none where trials/ was thrown away."""
+    truth = verdicts_of_truth(evaluation.cohort.truth)
+    found: list[Diagnosis] = []
+    for row, stored in with_attention_file(evaluation, rows=rows, arm=arm):
+        if not stored.exists():
+            continue
+        slide_id = row["slide_id"]
+        score = read_score(stored, slide_id=slide_id)
+        is_positive = row["label"] == evaluation.classes[1]
+        found += [
+            Diagnosis(slide_id, one.finding, one.meaning, one.remedy)
+            for one in diagnose(score, is_positive=is_positive, truth=truth.get(slide_id))
+        ]
+    return found

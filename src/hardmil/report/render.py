@@ -1,0 +1,162 @@
+"""One self-contained page a study: the comparison, what fooled the model, and how it was run."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from hardmil.metrics import MeanSE
+from hardmil.pictures.patch_pictures import GalleryPicture
+from hardmil.report.page_data import (
+    COLUMNS,
+    DIFFERENCE_GROUPS,
+    INTERVAL_GROUPS,
+    RATES,
+    Estimate,
+    Report,
+    ReportRates,
+)
+from hardmil.report.templating import page_environment, write_page
+
+TIMES = {"seconds": "run time", "trial_seconds": "time in trials, summed"}
+"""Keys of a run record that are seconds, and what they are called."""
+
+MOST_DIAGNOSES = 20
+"""Slides of one finding that are listed with their figures; the others by name."""
+RUN_WORDS = {"cpus": "CPU cores", "git dirty": "git, changes not committed"}
+"""What stands for a key of a run record that is no word."""
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page; it loads nothing from anywhere.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    write_page(path, render_report(report))
+
+
+def render_report(report: Report) -> str:
+    """The page as text."""
+    template = page_environment().get_template("report.html.jinja")
+    return template.render(
+        report=report,
+        sections=_sections(report),
+        columns=COLUMNS,
+        rates=RATES,
+        charts=[_chart(table.rates) for table in report.tables if table.rates],
+        interval_groups=INTERVAL_GROUPS,
+        difference_groups=DIFFERENCE_GROUPS,
+        most_diagnoses=MOST_DIAGNOSES,
+        undefined=MeanSE(math.nan, math.nan, 0, 0),
+        groups=_by_cluster(report.hard_negatives, counts=report.n_by_cluster),
+        run=list(_flat(report.run)),
+    )
+
+
+def _sections(report: Report) -> list[tuple[str, str]]:
+    """Anchor and name of each section that is there, in their order on the page."""
+    sections = [
+        ("data", "Data", True),
+        ("rates", "False positives", any(table.rates for table in report.tables)),
+        ("arms", "Comparison", report.tables),
+        ("curves", "Curves and calibration", report.curves or report.calibration),
+        ("confusion", "Slides behind the numbers", report.confusion),
+        ("hard", "Hard negatives", True),
+        ("attention", "Attention", report.attention),
+        ("diagnoses", "Attention that looks wrong", report.diagnoses),
+        ("limits", "Limits", True),
+        ("run", "How it was run", True),
+    ]
+    return [(place, name) for place, name, is_there in sections if is_there]
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A rate on an axis: places are shares of its length; without an interval `low` is `high` is `place`."""
+
+    place: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """Marks by arm and rate on one axis from 0 to `top`; `before` is where the unmined base of a row lies."""
+
+    top: float
+    marks: Mapping[tuple[str, str], _Mark]
+    before: Mapping[tuple[str, str], float]
+
+
+def _chart(rates: ReportRates) -> _Chart:
+    cells = {(row.name, key): row.values[key] for row in rates.rows for key in RATES if key in row.values}
+    defined = {place: one for place, one in cells.items() if not math.isnan(one.value)}
+    highest = max((_reach(one) for one in defined.values()), default=1.0)
+    top = next((top for top in (0.1, 0.2, 0.4, 0.6) if highest <= top), 1.0)
+    marks = {place: _mark(one, top=top) for place, one in defined.items()}
+    bases = {
+        (name, key): marks[base, key].place
+        for name, key in marks
+        if (base := name.partition("@")[0].partition("+")[0]) != name and (base, key) in marks
+    }
+    return _Chart(top, marks, bases)
+
+
+def _mark(one: Estimate, *, top: float) -> _Mark:
+    low, high = (one.value if math.isnan(limit) else limit for limit in (one.low, one.high))
+    return _Mark(one.value / top, low / top, high / top)
+
+
+def _reach(one: Estimate) -> float:
+    return one.value if math.isnan(one.high) else max(one.value, one.high)
+
+
+def _by_cluster(
+    pictures: Iterable[GalleryPicture], *, counts: Mapping[int, int]
+) -> list[tuple[str, Sequence[GalleryPicture]]]:
+    """Heading and pictures of each cluster, those of none last; one group without a heading if none has."""
+    # -1 sorts first, and what was not clustered is read last.
+    ordered = sorted(pictures, key=lambda one: (one.item.cluster < 0, one.item.cluster))
+    if all(one.item.cluster < 0 for one in ordered):
+        return [("", ordered)] if ordered else []
+    groups: list[tuple[str, Sequence[GalleryPicture]]] = []
+    for cluster, members in groupby(ordered, key=lambda one: one.item.cluster):
+        here = list(members)
+        n = counts.get(cluster, len(here))
+        name = "Not clustered" if cluster < 0 else f"Cluster {cluster}"
+        shown = "" if n == len(here) else f", {len(here)} shown"
+        groups.append((f"{name}: {n} patch{'' if n == 1 else 'es'}{shown}", here))
+    return groups
+
+
+def _flat(record: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    """A record's leaves, nested names joined by a space; the config has its own place on the page."""
+    rows: list[tuple[str, str]] = []
+    for key, value in record.items():
+        name = prefix + key
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{name} ") if key != "config" else []
+        elif name in TIMES and isinstance(value, int | float):
+            rows.append((TIMES[name], duration_text(value)))
+        else:
+            rows.append((RUN_WORDS.get(name, name), _cell(value)))
+    return rows
+
+
+def duration_text(seconds: float | int) -> str:
+    """A time as a person says it: "8.2 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value == []:
+        return "none"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

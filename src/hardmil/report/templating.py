@@ -1,0 +1,71 @@
+"""What the pages share: where templates lie, the style, and how numbers and pictures are written."""
+
+import base64
+import math
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from hardmil.files.atomic import write_atomically
+from hardmil.pictures.drawing import compact_picture
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def page_environment() -> jinja2.Environment:
+    """The report templates with the filters they use; `style` is the style sheet of every page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "signed": signed,
+        "share": _percent,
+        "picture": picture_uri,
+        "drawing": drawing_uri,
+        "url": quote,
+    }
+    environment.globals["style"] = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    return environment
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page; it appears whole or not at all.
+
+    Raises:
+        StoreError: If the disk is full, or the folder may not be written.
+    """
+    with write_atomically(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def number(value: float) -> str:
+    """Three digits after the point; an en dash where it is undefined."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """The same with its sign."""
+    # U+2212: a hyphen is no minus, and lines break after it.
+    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "\u2212")
+
+
+def picture_uri(picture: bytes) -> str:
+    """A picture file as a data URI, made small."""
+    kind, content = compact_picture(picture)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def drawing_uri(svg: str) -> str:
+    """An SVG drawing as a data URI."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"

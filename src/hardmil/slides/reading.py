@@ -1,0 +1,242 @@
+"""Where the patches of a slide are, and their pixels."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float, Int, Int64, Num, UInt8
+from numpy.lib.stride_tricks import as_strided
+
+from hardmil.config.study import PatchConfig
+from hardmil.errors import ConfigError
+from hardmil.geometry import best_level, grid_starts, interpolate_rows, reflect, size_level0_px
+from hardmil.slides.icc import to_srgb
+from hardmil.slides.protocol import SlideReader
+from hardmil.slides.resolution import needed_mpp
+from hardmil.slides.tissue import TissueMask, segment_tissue
+from hardmil.slides.windows import Cells, Window
+
+COLUMN_PX = 8192
+"""Width of what is read from top to bottom before the next column, in px of the level. A slide no wider has
+each of its tiles decoded once; of a wider one, those between two columns, one in thirty, twice."""
+
+BAND_PX = 1024
+"""Height of what is in memory of it, beside one patch: 40 MB, whatever the slide."""
+
+BLOCK_BYTES = 16 << 20
+"""Of patches given out at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class PatchGrid:
+    """Square patches of one slide, row by row from the top.
+
+    `coords` are (x, y) of the top-left corner in level-0 px; a patch covers `size_level0_px` of those and is
+    `size_px` pixels when read. `tissue_share` is the part of each patch that is tissue, 0 to 1.
+    """
+
+    coords: Int64[np.ndarray, "patch 2"]
+    size_px: int
+    size_level0_px: int
+    tissue_share: Float[np.ndarray, " patch"]
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+
+def place_patches(
+    slide: SlideReader,
+    config: PatchConfig,
+    *,
+    mpp: float | None = None,
+    tissue: TissueMask | None = None,
+) -> PatchGrid:
+    """The patches of a slide that hold enough tissue: squares in rows, the rest dropped.
+
+    Args:
+        slide: An open slide.
+        config: Size, resolution and tissue rule; `mode` must be grid.
+        mpp: Micrometres per level-0 px from the table of slides; who comes next, `find_resolution` says.
+        tissue: Of this slide, where it was segmented before.
+
+    Raises:
+        SlideError: If a resolution is wanted and the slide's is unknown, not square or a slip; or the slide
+            cannot be read.
+        ConfigError: If `config.mode` is not grid.
+    """
+    if config.mode != "grid":
+        raise ConfigError(
+            f"{slide.path}: patches.mode is {config.mode}, but a slide has no annotated nuclei; use grid"
+        )
+    size = patch_size_level0_px(slide, config, mpp=mpp)
+    step = max(1, round(size * (config.size_px - config.overlap_px) / config.size_px))
+    x_starts = grid_starts(slide.width_px, size_px=size, step_px=step)
+    y_starts = grid_starts(slide.height_px, size_px=size, step_px=step)
+    tissue = tissue or segment_tissue(slide, config, mpp=mpp)
+    share = _tissue_shares(tissue, x_starts=x_starts, y_starts=y_starts, size_px=size)
+    row, column = np.nonzero(share >= config.min_tissue)
+    coords = np.stack([x_starts[column], y_starts[row]], axis=1)
+    return PatchGrid(coords, config.size_px, size, share[row, column])
+
+
+def patch_size_level0_px(slide: SlideReader, config: PatchConfig, *, mpp: float | None = None) -> int:
+    """Edge of a patch in level-0 px of this slide.
+
+    Args:
+        slide: An open slide.
+        config: Size and resolution.
+        mpp: Micrometres per level-0 px from the table of slides; who comes next, `find_resolution` says.
+
+    Raises:
+        SlideError: If a resolution is wanted and the slide's is unknown, not square or a slip.
+    """
+    known = needed_mpp(slide.scale, path=slide.path, table=mpp, config=config)
+    return size_level0_px(config.size_px, um_per_px=config.um_per_px, mpp=known)
+
+
+def _tissue_shares(
+    tissue: TissueMask,
+    *,
+    x_starts: Int[np.ndarray, " column"],
+    y_starts: Int[np.ndarray, " row"],
+    size_px: int,
+) -> Float[np.ndarray, "row column"]:
+    """Part of each square of `size_px` (level-0 px) from these corners that is tissue, by an integral image.
+
+    Corners may fall inside a pixel of the mask: the integral is linear there, so interpolating it is exact.
+    """
+    import cv2
+
+    counts = cv2.integral(tissue.is_tissue.view(np.uint8))
+    in_rows = _between(counts, y_starts / tissue.downsample, size=size_px / tissue.downsample)
+    inside = _between(
+        np.ascontiguousarray(in_rows.T), x_starts / tissue.downsample, size=size_px / tissue.downsample
+    ).T
+    # Rounded, so that a patch of nothing but tissue has 1 and not a little less.
+    return np.clip(np.round(inside / (size_px / tissue.downsample) ** 2, 9), 0, 1)
+
+
+def _between(
+    counts: Num[np.ndarray, "line other"], starts: Float[np.ndarray, " start"], *, size: float
+) -> Float[np.ndarray, "start other"]:
+    return interpolate_rows(counts, starts + size) - interpolate_rows(counts, starts)
+
+
+def reading_level(slide: SlideReader, grid: PatchGrid) -> tuple[int, int]:
+    """The level that patches are read at, the coarsest that is fine enough; a patch's edge in px of it."""
+    wanted = grid.size_level0_px / grid.size_px
+    index = best_level([level.downsample for level in slide.levels], wanted=wanted)
+    return index, max(1, round(grid.size_level0_px / slide.levels[index].downsample))
+
+
+def read_patches(
+    slide: SlideReader, grid: PatchGrid, *, icc: bool = False, threads: int = 1
+) -> UInt8[np.ndarray, "patch size size 3"]:
+    """RGB of the patches, in the order of `grid.coords`, all at once; see `read_blocks`.
+
+    Raises:
+        SlideError: If the slide is damaged at one of them, or its colour profile cannot be applied.
+    """
+    patches = np.empty((len(grid), grid.size_px, grid.size_px, 3), np.uint8)
+    for members, block in read_blocks(slide, grid, icc=icc, threads=threads):
+        patches[members] = block
+    return patches
+
+
+def read_blocks(
+    slide: SlideReader, grid: PatchGrid, *, icc: bool = False, threads: int = 1
+) -> Iterator[tuple[Int64[np.ndarray, " member"], UInt8[np.ndarray, "member size size 3"]]]:
+    """Indices into `grid.coords` and the RGB of those patches, block by block in the order of the file.
+
+    Each of the file's tiles is decoded once, however many patches touch it, and those that none touches are
+    left; memory does not grow with the slide. Patches are read at `reading_level` and averaged by area.
+
+    Args:
+        slide: An open slide.
+        grid: Where the patches are.
+        icc: Whether the colour profile in the file is applied.
+        threads: That read and decode; the decoders release Python's lock.
+
+    Raises:
+        SlideError: If the slide is damaged at a patch, or its colour profile cannot be applied.
+    """
+    if len(grid) == 0:
+        return
+    correct = to_srgb(slide) if icc else None
+    index, size = reading_level(slide, grid)
+    cells = Cells.of(slide, level=index)
+    corners = np.rint(grid.coords / cells.downsample).astype(np.int64)
+    n_rows = max(1, BAND_PX // cells.height_px)
+    with ThreadPoolExecutor(threads) as pool:
+        each = map if threads == 1 else pool.map
+        for column in _groups(corners[:, 0] // (max(1, COLUMN_PX // cells.width_px) * cells.width_px)):
+            # A window at a time: it goes with the call.
+            window = partial(
+                Window, slide, cells=cells, corners=corners[column], size_px=size, n_rows=n_rows, each=each
+            )
+            for some, patches in _read_column(window, corners[column], height_px=n_rows * cells.height_px):
+                resized = _resize(patches, size_px=grid.size_px)
+                yield column[some], resized if correct is None else correct(resized)
+
+
+def _read_column(
+    window: Callable[[], Window], corners: Int64[np.ndarray, "patch 2"], *, height_px: int
+) -> Iterator[tuple[Int64[np.ndarray, " member"], UInt8[np.ndarray, "member size size 3"]]]:
+    """The patches of a column, band by band from the top, no more than fit into `BLOCK_BYTES` at once."""
+    shown = window()
+    most = max(1, BLOCK_BYTES // (3 * shown.size_px**2))
+    for band in _groups(corners[:, 1] // height_px):
+        pixels, origin = shown.show(corners[band])
+        for start in range(0, len(band), most):
+            some = band[start : start + most]
+            yield some, _squares(pixels, corners[some] - origin, size_px=shown.size_px)
+
+
+def _groups(keys: Int64[np.ndarray, " item"]) -> Iterator[Int64[np.ndarray, " member"]]:
+    """Indices of the items of each key, the lowest key first."""
+    order = np.argsort(keys, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(keys[order])) + 1)
+
+
+def _squares(
+    rgb: UInt8[np.ndarray, "height width 3"], corners: Int64[np.ndarray, "patch 2"], *, size_px: int
+) -> UInt8[np.ndarray, "patch {size_px} {size_px} 3"]:
+    """A copy of each square with these top-left corners (x, y), which lie inside."""
+    height, width = (edge - size_px + 1 for edge in rgb.shape[:2])
+    everywhere = as_strided(rgb, (height, width, size_px, size_px, 3), rgb.strides[:2] + rgb.strides)
+    return everywhere[corners[:, 1], corners[:, 0]]
+
+
+def _resize(
+    patches: UInt8[np.ndarray, "patch read read 3"], *, size_px: int
+) -> UInt8[np.ndarray, "patch size size 3"]:
+    """Averaged by area; enlarged only where the slide is coarser than what is asked."""
+    import cv2
+
+    if patches.shape[1] == size_px:
+        return patches
+    return np.stack([cv2.resize(one, (size_px, size_px), interpolation=cv2.INTER_AREA) for one in patches])
+
+
+def resize_patches(
+    patches: UInt8[np.ndarray, "patch size size 3"], *, size_px: int | None
+) -> UInt8[np.ndarray, "patch resized resized 3"]:
+    """The patches with this edge, averaged by area or enlarged by cubic splines; as they are where None."""
+    import cv2
+
+    if size_px is None or patches.shape[1] == size_px:
+        return patches
+    how = cv2.INTER_AREA if size_px < patches.shape[1] else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(one, (size_px, size_px), interpolation=how) for one in patches])
+
+
+def cut_patches(
+    rgb: UInt8[np.ndarray, "height width 3"], coords: Int[np.ndarray, "patch 2"], *, size_px: int
+) -> UInt8[np.ndarray, "patch {size_px} {size_px} 3"]:
+    """Squares of an image with top-left corners `coords` (x, y); outside the image, it is mirrored."""
+    steps = np.arange(size_px)
+    columns = reflect(coords[:, :1] + steps, length=rgb.shape[1])
+    rows = reflect(coords[:, 1:] + steps, length=rgb.shape[0])
+    return rgb[rows[:, :, None], columns[:, None, :]]

@@ -1,0 +1,159 @@
+"""Any two arms compared on the same draws of cases: difference, 95% interval, p, Holm's correction."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from hardmil.evaluation.arms import CONTROL
+from hardmil.statistics.intervals import ResampledArm, mean_of_defined, percentile_limits
+from hardmil.statistics.weighted_metrics import RESAMPLED
+
+REFERENCE = "ours"
+"""The base that the other bases are compared with, where it is among the arms."""
+
+COMPARISONS = ("arm", "other", "split", "patches", "metric", "difference", "low", "high", "p", "p_holm")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arm minus other in one metric; a row of comparisons.csv."""
+
+    arm: str
+    other: str
+    split: str
+    patches: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+
+    @property
+    def is_hard_minus_random(self) -> bool:
+        """Whether the other is the arm's own random control."""
+        return self.other == self.arm + CONTROL
+
+
+def compare_arms(arms: Sequence[ResampledArm]) -> list[Comparison]:
+    """The comparisons every study makes, of those arms that were run on the same slides and repeats.
+
+    They are: every arm minus its base, every other base minus `ours`, and every mining arm minus its random
+    control. Holm's correction is over the comparisons that ask the same: the same metric, split and patches,
+    and the same reference. All random controls are one reference here, or it would never correct over them.
+    """
+    pairs = [pair for pair in _pairs(arms) if can_compare(*pair)]
+    return holm_corrected(comparison for one, other in pairs for comparison in compare(one, other))
+
+
+def not_comparable(arms: Sequence[ResampledArm]) -> list[tuple[str, str]]:
+    """(arm, other) of the usual comparisons that were not run on the same slides, folds and repeats."""
+    return [(one.key[0], other.key[0]) for one, other in _pairs(arms) if not can_compare(one, other)]
+
+
+def _pairs(arms: Sequence[ResampledArm]) -> list[tuple[ResampledArm, ResampledArm]]:
+    """The usual pairs within each split and way of cutting patches."""
+    by_setting: dict[tuple[str, ...], dict[str, ResampledArm]] = {}
+    for one in arms:
+        arm, *setting = one.key
+        by_setting.setdefault(tuple(setting), {})[arm] = one
+    return [(here[arm], here[other]) for here in by_setting.values() for arm, other in usual_pairs(here)]
+
+
+def usual_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
+    """(arm, other) of every comparison with a base or a control, both of which are among the names."""
+    names = list(dict.fromkeys(names))
+    pairs: list[tuple[str, str]] = []
+    for name in names:
+        base = name.partition("@")[0].partition("+")[0]
+        reference = base if name != base else REFERENCE
+        pairs += [(name, other) for other in (reference, name + CONTROL) if other in names and other != name]
+    return pairs
+
+
+def can_compare(one: ResampledArm, other: ResampledArm) -> bool:
+    """Whether both were run on the same slides in the same folds and repeats, cut the same way."""
+    return one.key[1:] == other.key[1:] and one.bags == other.bags
+
+
+def compare(one: ResampledArm, other: ResampledArm) -> list[Comparison]:
+    """One arm minus another in each metric, with `p_holm` as yet that of a single comparison.
+
+    Differences are taken repeat by repeat on the same draws of cases, then averaged over the repeats in which
+    both are defined. p is two-sided: twice the smaller share of resamples in which the difference is not
+    above, or not below, 0, counting the observed sample as one of them, and at most 1. Interval and p cover
+    what `intervals` says, no more: two arms may differ by p < 0.05 for no reason but their seeds.
+
+    Raises:
+        ValueError: If they were not run on the same slides and repeats.
+    """
+    if not can_compare(one, other):
+        raise ValueError(f"{one.key} and {other.key}: other slides or repeats, so there are no pairs")
+    values = mean_of_defined(one.observed - other.observed)
+    drawn = mean_of_defined(one.resampled - other.resampled, axis=1)
+    arm, split, patches = one.key
+    found: list[Comparison] = []
+    for i, metric in enumerate(RESAMPLED):
+        (low, high), p = percentile_limits(drawn[i]), bootstrap_p(drawn[i])
+        difference = float(values[i])
+        found.append(Comparison(arm, other.key[0], split, patches, metric, difference, low, high, p, p))
+    return found
+
+
+def bootstrap_p(differences: Float[np.ndarray, " resample"]) -> float:
+    """Two-sided p of "no difference" from resampled differences; nan if none is defined.
+
+    It is the interval turned round: below 0.05 where the 95% interval leaves out 0, up to the +1.
+
+    Source: Davison and Hinkley 1997, chapter 4: (1 + number as extreme) / (1 + resamples), never 0.
+    """
+    defined = differences[~np.isnan(differences)]
+    if len(defined) == 0:
+        return math.nan
+    # .1 + .2 - .3 is 5.6e-17: without rounding a tie over repeats would count for one side only.
+    defined = np.round(defined, 12)
+    smaller = min(int(np.sum(defined <= 0)), int(np.sum(defined >= 0)))
+    return min(1.0, 2 * (smaller + 1) / (len(defined) + 1))
+
+
+def by_pair(comparisons: Iterable[Comparison]) -> dict[tuple[str, ...], dict[str, Comparison]]:
+    """The comparisons by (arm, other, split, patches), then by metric."""
+    found: dict[tuple[str, ...], dict[str, Comparison]] = {}
+    for one in comparisons:
+        found.setdefault((one.arm, one.other, one.split, one.patches), {})[one.metric] = one
+    return found
+
+
+def holm_corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """The same with `p_holm`; an undefined p is none of the comparisons corrected for."""
+    found = list(comparisons)
+    families: dict[tuple[str, ...], list[int]] = {}
+    for i, one in enumerate(found):
+        if not math.isnan(one.p):
+            reference = CONTROL if one.is_hard_minus_random else one.other
+            families.setdefault((reference, one.split, one.patches, one.metric), []).append(i)
+    for members in families.values():
+        for i, p in zip(members, holm([found[i].p for i in members]), strict=True):
+            found[i] = replace(found[i], p_holm=p)
+    return found
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction, in the order given.
+
+    Source: Holm 1979: the k-th smallest of m is multiplied by m - k + 1; none below the one before it.
+    """
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected
+
+
+def comparison_rows(found: Iterable[Comparison]) -> list[dict[str, object]]:
+    """Rows of comparisons.csv."""
+    return [asdict(one) for one in found]

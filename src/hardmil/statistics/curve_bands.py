@@ -1,0 +1,125 @@
+"""ROC and precision-recall of an arm with bands by case, and how far its scores are probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hardmil.metrics import brier_score, expected_calibration_error
+from hardmil.statistics.intervals import LEVEL, cases_and_classes, draw_cases, mean_of_defined
+from hardmil.statistics.pooled_predictions import PooledRepeat
+from hardmil.statistics.weighted_metrics import counts_at
+
+N_BAND_RESAMPLES = 300
+"""Enough for a band that is looked at; intervals that are read have 2,000."""
+
+GRID = np.linspace(0, 1, 101)
+"""Where curves are taken: FPR of the ROC curve, recall of the other."""
+
+N_BINS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A curve over GRID, the mean over repeats, and its pointwise 95% limits; nan where there is none."""
+
+    value: Float[np.ndarray, " place"]
+    low: Float[np.ndarray, " place"]
+    high: Float[np.ndarray, " place"]
+
+
+@dataclass(frozen=True, eq=False)
+class ArmCurves:
+    """The two curves of one arm."""
+
+    roc: Band
+    precision_recall: Band
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Predictions by bins of equal width: their mean score, the share that is positive, how many they are.
+
+    Bins as in `expected_calibration_error`; an empty one has nan. `ece` and `brier` are means over repeats.
+    """
+
+    mean_score: Float[np.ndarray, " bin"]
+    share_positive: Float[np.ndarray, " bin"]
+    count: Int[np.ndarray, " bin"]
+    ece: float
+    brier: float
+
+
+def arm_curves(
+    repeats: Sequence[PooledRepeat], *, seed: int, n_resamples: int = N_BAND_RESAMPLES
+) -> ArmCurves:
+    """Curves of an arm's repeats, averaged at each place of GRID, with bands by resampling cases.
+
+    A resample draws cases as `resample_arms` does, all predictions of a case in all repeats together. The
+    band is pointwise, percentiles at each place, and widened to hold the curve where they would leave it
+    out, as they may with few cases.
+
+    Args:
+        repeats: Predictions of one arm.
+        seed: Of the draws: the same seed and slides give the same draws, whatever the arm.
+        n_resamples: How many.
+    """
+    cases, holds = cases_and_classes(repeats)
+    draws = draw_cases(holds, seed=seed, n_resamples=n_resamples)
+    place = {case: i for i, case in enumerate(cases)}
+    # The first weighting takes every case once: the curve itself.
+    weights = np.vstack([np.ones((1, len(cases)), dtype=np.int64), draws])
+    both = [
+        _curves(repeat, weights=weights[:, [place[case] for case in repeat.cases]].astype(np.float64))
+        for repeat in repeats
+    ]
+    roc, precision = (mean_of_defined(np.stack(one), axis=0) for one in zip(*both, strict=True))
+    return ArmCurves(_band(roc), _band(precision))
+
+
+def reliability(
+    labels: Sequence[Int[np.ndarray, " bag"]], scores: Sequence[Float[np.ndarray, " bag"]]
+) -> Reliability:
+    """How the scores of several repeats agree with the share of positive slides among them.
+
+    Raises:
+        BagError: If a score is no probability.
+    """
+    pairs = list(zip(labels, scores, strict=True))
+    every, score = np.concatenate(list(labels)), np.concatenate(list(scores))
+    bins = np.minimum((score * N_BINS).astype(np.int64), N_BINS - 1)
+    count = np.bincount(bins, minlength=N_BINS)
+    empty = np.full(N_BINS, np.nan)
+    return Reliability(
+        mean_score=np.divide(np.bincount(bins, score, N_BINS), count, out=empty.copy(), where=count > 0),
+        share_positive=np.divide(np.bincount(bins, every, N_BINS), count, out=empty, where=count > 0),
+        count=count,
+        ece=float(np.mean([expected_calibration_error(*pair) for pair in pairs])),
+        brier=float(np.mean([brier_score(*pair) for pair in pairs])),
+    )
+
+
+def _curves(
+    repeat: PooledRepeat, *, weights: Float[np.ndarray, "weighting bag"]
+) -> tuple[Float[np.ndarray, "weighting place"], Float[np.ndarray, "weighting place"]]:
+    """Sensitivity at each FPR of GRID and precision at each recall of it; steps, nothing between two."""
+    at_positive, at_negative = counts_at(weights, repeat.scores, positive=repeat.labels == 1)
+    found = np.cumsum(at_positive, axis=1), np.cumsum(at_negative, axis=1)
+    roc, precision = (np.full((len(weights), len(GRID)), np.nan) for _ in range(2))
+    for row, (positives, negatives) in enumerate(zip(*found, strict=True)):
+        if positives[-1] and negatives[-1]:
+            # 0.07 is no whole number of hundredths in floating point: the margin keeps a step on its place.
+            last = np.searchsorted(negatives / negatives[-1], GRID + 1e-9, side="right")
+            roc[row] = np.concatenate([[0.0], positives / positives[-1]])[last]
+            first = np.searchsorted(positives / positives[-1], np.maximum(GRID, 1e-6) - 1e-9)
+            precision[row] = positives[first] / (positives[first] + negatives[first])
+    return roc, precision
+
+
+def _band(drawn: Float[np.ndarray, "weighting place"]) -> Band:
+    value = drawn[0]
+    if len(drawn) == 1 or np.isnan(value).all():
+        return Band(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
+    low, high = np.nanquantile(drawn[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return Band(value, np.minimum(low, value), np.maximum(high, value))

@@ -1,0 +1,170 @@
+"""95% intervals of an arm's metrics, by resampling cases."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hardmil.statistics.pooled_predictions import ArmKey, PooledRepeat
+from hardmil.statistics.weighted_metrics import RESAMPLED, weighted_metrics
+
+N_RESAMPLES = 2000
+LEVEL = 0.95
+CHUNK = 200_000
+"""Weights held at once, resamples times bags: 1.6 MB an array, whatever the number of slides."""
+
+INTERVALS = ("arm", "split", "patches", "metric", "value", "low", "high", "n_cases", "n_repeats")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric's mean over repeats and its 95% interval by case; a row of intervals.csv.
+
+    `n_repeats` are those in which the metric is defined.
+    """
+
+    arm: str
+    split: str
+    patches: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n_cases: int
+    n_repeats: int
+
+
+@dataclass(frozen=True, eq=False)
+class ResampledArm:
+    """An arm's metrics (those of RESAMPLED), repeat by repeat: as they are, and on each resample of cases.
+
+    Arms with the same `bags` were resampled by the same draws.
+    """
+
+    key: ArmKey
+    bags: frozenset[tuple[str, str, str]]
+    n_cases: int
+    observed: Float[np.ndarray, "metric repeat"]
+    resampled: Float[np.ndarray, "metric repeat resample"]
+
+
+def resample_arms(
+    pooled: Mapping[ArmKey, Sequence[PooledRepeat]], *, seed: int, n_resamples: int = N_RESAMPLES
+) -> list[ResampledArm]:
+    """Each arm's metrics on resamples of its cases; arms on the same slides share the draws.
+
+    A resample draws as many cases as there are, with replacement, and takes all predictions of a drawn case
+    in all repeats, as often as it was drawn. One without a positive or without a negative slide is drawn
+    again. There is nothing to draw, and no resample, where there are fewer than two cases or one class only.
+
+    Args:
+        pooled: Predictions of each arm.
+        seed: The study's; the same seed and slides give the same draws, whatever the arms.
+        n_resamples: How many.
+    """
+    drawn: dict[tuple[object, ...], Int[np.ndarray, "resample case"]] = {}
+    found: list[ResampledArm] = []
+    for key, repeats in pooled.items():
+        cases, holds = cases_and_classes(repeats)
+        same = (tuple(cases), holds.tobytes())
+        if same not in drawn:
+            drawn[same] = draw_cases(holds, seed=seed, n_resamples=n_resamples)
+        found.append(_resample(key, repeats, cases=cases, draws=drawn[same]))
+    return found
+
+
+def draw_cases(
+    holds: np.ndarray, *, seed: int, n_resamples: int = N_RESAMPLES
+) -> Int[np.ndarray, "resample case"]:
+    """How often each case is drawn in each resample; each holds a slide of both classes.
+
+    Args:
+        holds: [case, class], whether a case has a slide of the negative and of the positive class.
+        seed: Of the draws.
+        n_resamples: How many; none where two classes cannot be drawn, or there are fewer than two cases.
+    """
+    n_cases = len(holds)
+    if n_cases < 2 or not holds.any(axis=0).all():
+        return np.zeros((0, n_cases), dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    draws = np.zeros((n_resamples, n_cases), dtype=np.int64)
+    left = np.arange(n_resamples)
+    while len(left):
+        draws[left] = rng.multinomial(n_cases, np.full(n_cases, 1 / n_cases), size=len(left))
+        left = left[(draws[left] @ holds == 0).any(axis=1)]
+    return draws
+
+
+def intervals(arms: Iterable[ResampledArm]) -> list[Interval]:
+    """Value and 95% interval of each arm's metrics: percentiles of the mean over repeats on each resample.
+
+    What it covers: how far the number would move with other cases like these, given the models that were
+    trained. What it does not: training anew on other cases or from another seed, scanners and stains that
+    are not here, and cases that are not independent. A rate of 0 or 1 gets an interval of no width, for no
+    resample holds another case: 0 of n still allows about 3 / n.
+
+    A repeat in which a metric is undefined is left out of its mean; limits are nan where nothing could be
+    resampled.
+    """
+    found: list[Interval] = []
+    for one in arms:
+        values, means = mean_of_defined(one.observed), mean_of_defined(one.resampled, axis=1)
+        for i, metric in enumerate(RESAMPLED):
+            low, high = percentile_limits(means[i])
+            n_repeats = int(np.sum(~np.isnan(one.observed[i])))
+            found.append(Interval(*one.key, metric, float(values[i]), low, high, one.n_cases, n_repeats))
+    return found
+
+
+def interval_rows(found: Iterable[Interval]) -> list[dict[str, object]]:
+    """Rows of intervals.csv."""
+    return [asdict(one) for one in found]
+
+
+def percentile_limits(values: Float[np.ndarray, " resample"]) -> tuple[float, float]:
+    """The 2.5th and the 97.5th percentile of the values that are defined; nan if none is."""
+    defined = values[~np.isnan(values)]
+    if len(defined) == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def mean_of_defined(values: np.ndarray, *, axis: int = -1) -> np.ndarray:
+    """Mean along an axis of what is not nan; nan where nothing is."""
+    defined = ~np.isnan(values)
+    total, count = np.where(defined, values, 0.0).sum(axis=axis), defined.sum(axis=axis)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def cases_and_classes(repeats: Sequence[PooledRepeat]) -> tuple[list[str], np.ndarray]:
+    """The cases of all repeats, sorted, and whether each has a negative and a positive slide."""
+    cases = sorted({case for repeat in repeats for case in repeat.cases})
+    place = {case: i for i, case in enumerate(cases)}
+    holds = np.zeros((len(cases), 2), dtype=np.int64)
+    for repeat in repeats:
+        holds[[place[case] for case in repeat.cases], repeat.labels] = 1
+    return cases, holds
+
+
+def _resample(
+    key: ArmKey,
+    repeats: Sequence[PooledRepeat],
+    *,
+    cases: Sequence[str],
+    draws: Int[np.ndarray, "resample case"],
+) -> ResampledArm:
+    place = {case: i for i, case in enumerate(cases)}
+    observed = np.zeros((len(RESAMPLED), len(repeats)))
+    resampled = np.zeros((len(RESAMPLED), len(repeats), len(draws)))
+    for number, repeat in enumerate(repeats):
+        case_of_bag = np.array([place[case] for case in repeat.cases])
+        once = np.ones((1, len(case_of_bag)), dtype=np.int64)
+        observed[:, number] = weighted_metrics(repeat, weights=once)[:, 0]
+        step = max(1, CHUNK // len(case_of_bag))
+        for start in range(0, len(draws), step):
+            chunk = slice(start, start + step)
+            resampled[:, number, chunk] = weighted_metrics(repeat, weights=draws[chunk][:, case_of_bag])
+    bags = frozenset((repeat.repeat, *bag) for repeat in repeats for bag in repeat.bags)
+    return ResampledArm(key, bags, len(cases), observed, resampled)
