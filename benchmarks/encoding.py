@@ -21,12 +21,12 @@ import torch
 from memory import own_peak_mb
 
 from hardmil.bags.slide_table import SlideRow
-from hardmil.commands.encode import encoder_of
 from hardmil.config.study import CutConfig, PatchConfig
+from hardmil.encoders.open_encoder import encoder_of
 from hardmil.encoders.torch_network import TorchEncoder
 from hardmil.phantom.slide import draw_phantom, write_phantom
 from hardmil.preprocessing.encoding import Files, encode_slides
-from hardmil.preprocessing.instances import write_places
+from hardmil.preprocessing.places import write_places
 
 TILE_PX = 1120
 CONFIG = CutConfig(

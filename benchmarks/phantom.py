@@ -16,12 +16,12 @@ import numpy as np
 from hardmil.commands.demo import demo_config
 from hardmil.commands.encode import encode
 from hardmil.commands.evaluate import evaluate
-from hardmil.config.study import EvaluationConfig
+from hardmil.config.evaluation import EvaluationConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml
-from hardmil.evaluation.results import Row, read_rows, write_rows
+from hardmil.files.csv_table import Row, read_rows, write_rows
 from hardmil.files.geojson import Region, read_regions
 from hardmil.metrics import MeanSE, mean_and_se
-from hardmil.phantom.slide import write_cohort
+from hardmil.phantom.cohort import write_cohort
 
 ARMS = ("ours", "ours+fmb", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance")
 SEEDS = range(5)
@@ -91,7 +91,7 @@ def share_in_look_alikes(folder: Path, mined: list[Row]) -> float:
 
 def chance(folder: Path) -> float:
     """Part of all patches of negative training slides that lie in look-alikes: what chance finds."""
-    from hardmil.bags.bag import read_coords
+    from hardmil.bags.bag_file import read_coords
 
     labels = {row["slide_id"]: row["label"] for row in read_rows(folder / "slides.csv")}
     training = {row["train"] for row in read_rows(folder / "splits_0.csv")} - {""}

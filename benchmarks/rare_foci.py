@@ -15,21 +15,24 @@ from pathlib import Path
 import numpy as np
 
 from hardmil.bags.bag import Bag
+from hardmil.commands.arms_table import difference_cell
 from hardmil.commands.demo import AS_DRAWN
 from hardmil.commands.encode import encode
 from hardmil.commands.evaluate import evaluate
-from hardmil.config.study import EvaluationConfig, PatchConfig, StudyConfig, TrainingConfig
+from hardmil.config.evaluation import EvaluationConfig
+from hardmil.config.model import TrainingConfig
+from hardmil.config.study import PatchConfig, StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml
-from hardmil.evaluation.results import Row, read_rows, write_rows
-from hardmil.evaluation.trial import Cohort
+from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.truth import LESION, LOOK_ALIKE
+from hardmil.files.csv_table import Row, read_rows, write_rows
 from hardmil.metrics import MeanSE, mean_and_se
-from hardmil.phantom.slide import Foci, write_cohort
+from hardmil.phantom.cohort import write_cohort
+from hardmil.phantom.slide import Foci
 from hardmil.preprocessing.study_folder import open_study, study_bags, study_cohort
 from hardmil.statistics.comparisons import Comparison, compare, holm_corrected
 from hardmil.statistics.intervals import resample_arms
 from hardmil.statistics.pooled_predictions import pool_predictions
-from hardmil.statistics.tables import difference_cell
 
 BASE, INSTANCE = "ours", "ours+instance"
 ARMS = (

@@ -16,11 +16,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardmil.commands.arms_table import HEADINGS, cell, mined_cell, short
+from hardmil.commands.arms_table import HEADINGS, SHOWN, cell, difference_cell, mined_cell, short
 from hardmil.commands.reproduce import FOLDS, Reproduction, reproduce
-from hardmil.evaluation.results import RESULTS, TRIAL, Row, read_rows, trial_name, write_rows
+from hardmil.evaluation.results import RESULTS, TRIAL, trial_name
+from hardmil.files.csv_table import Row, read_rows, write_rows
 from hardmil.metrics import MeanSE
-from hardmil.paper.datasets import PAPER, Published
+from hardmil.paper.tables import PAPER, Published
 from hardmil.statistics.comparisons import (
     Comparison,
     by_pair,
@@ -32,7 +33,6 @@ from hardmil.statistics.comparisons import (
 from hardmil.statistics.intervals import Interval, intervals, resample_arms
 from hardmil.statistics.pooled_predictions import pool_predictions
 from hardmil.statistics.summary import ArmSummary, summarise
-from hardmil.statistics.tables import SHOWN, difference_cell
 
 KEPT = Path(__file__).parents[1] / "docs" / "reproduction"
 DOCUMENT = KEPT.with_suffix(".md")

@@ -25,9 +25,10 @@ from memory import own_peak_mb
 
 from hardmil.bags.slide_table import SlideRow
 from hardmil.config.study import PatchConfig
-from hardmil.preprocessing.instances import write_places
+from hardmil.preprocessing.places import write_places
+from hardmil.slides.grid import PatchGrid
 from hardmil.slides.reader import open_slide
-from hardmil.slides.reading import PatchGrid, read_blocks
+from hardmil.slides.reading import read_blocks
 
 WIDTH_PX, HEIGHT_PX = 20_000, 15_000
 TILE_PX = 256

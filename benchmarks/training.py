@@ -18,8 +18,10 @@ import torch
 from torch import nn
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import ModelConfig, NetworkConfig, PatchConfig, TrainingConfig
-from hardmil.mil.training import find_device, fit
+from hardmil.config.model import ModelConfig, NetworkConfig, TrainingConfig
+from hardmil.config.study import PatchConfig
+from hardmil.device import find_device
+from hardmil.mil.training import fit
 
 COLON_BAGS, COLON_PATCHES, COLON_PX = 100, 228, 27
 

@@ -5,6 +5,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from tests.support.reports import sample as sample
+from tests.support.studies import feature_study as feature_study
+from tests.support.studies import hardmil as hardmil
+from tests.support.studies import study as study
+from tests.support.trainings import n_fits as n_fits
 
 from hardmil.phantom.slide import draw_phantom, write_phantom
 
@@ -22,7 +27,7 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def phantom_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made-up slide with lesions and look-alikes: 960 x 700 px, two levels, 0.5 um/px."""
+    """A synthetic slide with lesions and look-alikes: 960 x 700 px, two levels, 0.5 um/px."""
     path = tmp_path_factory.mktemp("phantom") / "phantom.tif"
     write_phantom(path, draw_phantom(7, lesion=True, look_alikes=True, width_px=960, height_px=700))
     return path

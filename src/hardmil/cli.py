@@ -350,7 +350,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
 
 def _finish(outcome: "Outcome", *, as_json: bool) -> None:
     """Print what a command says, its failures before; exit 1 if there are any."""
-    from hardmil.jobs.run import print_failures
+    from hardmil.jobs.failures import print_failures
 
     print_failures(list(outcome.failures), log=outcome.log)
     for line in outcome.lines:

@@ -9,14 +9,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.feature_folder import check_same_instances
+from hardmil.bags.collection import check_same_instances
 from hardmil.config.study import PatchConfig, StudyConfig, model_config
 from hardmil.config.study_file import parse_study
+from hardmil.device import find_device
 from hardmil.errors import BagError
 from hardmil.evaluation.trainer import Trainer
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import find_device
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.preprocessing.instances import equalised

@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from hardmil.bags.bag import Bag, read_bag, read_coords, write_bag, write_bag_in_parts, write_coords
+from hardmil.bags.bag import Bag
+from hardmil.bags.bag_file import read_bag, read_coords, write_bag, write_bag_in_parts, write_coords
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError
 
 COORDS = np.array([[0, 32], [64, 32], [96, 128]], dtype=np.int64)
@@ -150,7 +151,8 @@ def test_a_disk_that_takes_no_more_raises_instead_of_killing_the_process(tmp_pat
     code = f"""
 import resource, numpy as np
 from pathlib import Path
-from hardmil.bags.bag import Bag, write_bag
+from hardmil.bags.bag import Bag
+from hardmil.bags.bag_file import write_bag
 features, coords = np.ones((90, 30), np.float32), np.zeros((90, 2), np.int64)
 bag = Bag("s1", "c1", 0, features, coords, 32)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -172,7 +174,7 @@ def test_a_disk_that_fills_up_while_a_bag_grows_stops_it_at_once(tmp_path: Path)
     code = f"""
 import resource, numpy as np
 from pathlib import Path
-from hardmil.bags.bag import write_bag_in_parts
+from hardmil.bags.bag_file import write_bag_in_parts
 resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))
 coords = np.zeros((3000, 2), np.int64)
 with write_bag_in_parts(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardmil.bags.folds import Fold, check_folds, inner_folds, read_splits, repeated_folds
+from hardmil.bags.folds import Fold, check_folds, inner_folds, repeated_folds
+from hardmil.bags.split_files import read_splits
 from hardmil.errors import FoldError, TableError
 
 # A case of one to three slides, each with a label; two cases of each class at least.

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
-from hardmil.bags.bag import Bag, Coords, read_bag, read_coords
+from hardmil.bags.bag import Bag
+from hardmil.bags.bag_file import Coords, read_bag, read_coords
 from hardmil.bags.feature_folder import read_features
 from hardmil.bags.slide_table import Manifest, SlideRow, read_manifest
 from hardmil.errors import HardmilError

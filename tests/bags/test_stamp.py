@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.feature_folder import notes_on, read_feature_folder, read_features
+from hardmil.bags.collection import notes_on
+from hardmil.bags.feature_folder import read_feature_folder, read_features
 from hardmil.bags.slide_table import Manifest, SlideRow
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError
 

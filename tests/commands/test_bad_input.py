@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
-from tests.commands.conftest import Hardmil, quick, read_table, slide_rows, write_table
+from tests.support.studies import Hardmil, quick, read_table, slide_rows, write_table
 
 from hardmil.bundles.bundle import read_card
 

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from tests.commands.conftest import Hardmil, read_table, write_table
+from tests.support.studies import Hardmil, read_table, write_table
 
 from hardmil.checks import encoders as doctor_encoders
+from hardmil.checks import installation
 from hardmil.checks.study import AlikePair, leaking_groups
-from hardmil.commands import doctor as doctor_module
-from hardmil.paper.datasets import colon_nuclei
+from hardmil.paper.colon import colon_nuclei
 
 
 def checked(run_out: str) -> dict[str, object]:
@@ -190,7 +190,7 @@ def test_extras_that_are_missing_say_what_needs_them(
             raise PackageNotFoundError(name)
         return "1.2"
 
-    monkeypatch.setattr(doctor_module, "version", none_but)
+    monkeypatch.setattr(installation, "version", none_but)
     run = hardmil("doctor", "--json")
     assert run.code == 0
     assert "--engine ray needs it: pip install 'hardmil[ray]'" in run.out

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from tests.commands.conftest import Hardmil, quick, read_table
+from tests.support.studies import Hardmil, quick, read_table
 from torch import nn
 
 

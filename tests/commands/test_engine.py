@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.commands.conftest import Hardmil, quick, read_table
+from tests.support.studies import Hardmil, quick, read_table
 
 
 def _results(folder: Path) -> list[dict[str, str]]:

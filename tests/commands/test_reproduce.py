@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.commands.conftest import Hardmil, read_table
+from tests.support.studies import Hardmil, read_table
 
 SHORT = ("--folds", "2", "--repeats", "1", "--epochs", "1", "--only-folds", "0")
 

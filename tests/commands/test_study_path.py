@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from tests.commands.conftest import Hardmil, draw_slide, quick, read_table, write_table
+from tests.support.studies import Hardmil, draw_slide, quick, read_table, write_table
 
-from hardmil.bags.bag import read_bag
+from hardmil.bags.bag_file import read_bag
 from hardmil.bundles.bundle import load_bundle, read_card
 from hardmil.config.study import StudyConfig
 from hardmil.mil.inference import score_bags

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import ModelConfig, resolve_config
+from hardmil.config.model import ModelConfig, resolve_config
 from hardmil.mil import inference
 from hardmil.mil.batches import pack
 from hardmil.mil.inference import embed_instances, score_bags

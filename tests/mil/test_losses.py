@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardmil.config.study import InstanceLossConfig, ModelConfig, VerdictLossConfig
+from hardmil.config.model import InstanceLossConfig, ModelConfig, VerdictLossConfig
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.losses import instance_loss, training_loss, verdict_loss
 from hardmil.mil.network import BagOutput

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import ModelConfig, PoolingKind, resolve_config
+from hardmil.config.model import ModelConfig, PoolingKind, resolve_config
 from hardmil.errors import BagError
 from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.network import BagClassifier, PatchNetwork

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardmil.config.study import wanted_operating_point
+from hardmil.config.evaluation import wanted_operating_point
 from hardmil.errors import BagError
 from hardmil.metrics import binary_metrics
 from hardmil.mil.operating import choose_threshold, set_operating_point

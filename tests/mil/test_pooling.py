@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardmil.config.study import PoolingConfig
+from hardmil.config.model import PoolingConfig
 from hardmil.mil.pooling import (
     AttentionLayer,
     LogitPooling,

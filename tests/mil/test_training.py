@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import ModelConfig
+from hardmil.config.model import ModelConfig
+from hardmil.device import Device, find_device
 from hardmil.errors import FoldError, TrainingError
 from hardmil.mil import training
 from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier, FeatureNetwork
-from hardmil.mil.training import Device, find_device, fit
+from hardmil.mil.training import fit
 
 CPU = Device("cpu", bfloat16=False)
 

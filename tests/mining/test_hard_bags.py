@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import MiningConfig
+from hardmil.config.mining import MiningConfig
 from hardmil.mining import hard_bags
 from hardmil.mining.hard_bags import (
     HardBag,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import MiningConfig
+from hardmil.config.mining import MiningConfig
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.injection import Distractors, weighed
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import MiningConfig, ModelConfig, resolve_config
+from hardmil.config.mining import MiningConfig
+from hardmil.config.model import ModelConfig, resolve_config
 from hardmil.errors import ConfigError
 from hardmil.mil import training
 from hardmil.mil.inference import BagScore, score_bags

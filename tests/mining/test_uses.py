@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import MiningConfig, ModelConfig
+from hardmil.config.mining import MiningConfig
+from hardmil.config.model import ModelConfig
+from hardmil.device import Device
 from hardmil.errors import ConfigError
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import Device, Extra, fit
+from hardmil.mil.training import Extra, fit
 from hardmil.mining.injection import Distractors
 from hardmil.mining.procedure import Mined, train_and_mine
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import MiningConfig
+from hardmil.config.mining import MiningConfig
 from hardmil.errors import EmptyBagError, TableError
 from hardmil.mil.inference import BagScore
 from hardmil.mining.verdicts import chosen_verdicts, judged_bags, read_verdicts, reviewer_digest

@@ -6,11 +6,12 @@ from PIL import Image, ImageCms
 
 from hardmil.config.study import PatchConfig
 from hardmil.errors import SlideError
+from hardmil.slides.grid import place_patches
 from hardmil.slides.icc import to_srgb
 from hardmil.slides.picture_slide import PictureSlide
 from hardmil.slides.pictures import Picture
 from hardmil.slides.reader import open_slide
-from hardmil.slides.reading import place_patches, read_patches
+from hardmil.slides.reading import read_patches
 
 RGB = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 

@@ -1,15 +1,12 @@
 """Folds: by label, never splitting a case; and the check that no fold leaks."""
 
-import csv
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
-from hardmil.errors import FoldError, TableError
+from hardmil.errors import FoldError
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,66 +85,6 @@ def check_folds(folds: Sequence[Fold], cases: Sequence[str]) -> None:
                 seen[case] = side
 
 
-def read_splits(path: Path, slide_ids: Sequence[str], *, failed: Collection[str] = ()) -> list[Fold]:
-    """The folds in a folder of CLAM's splits, or in columns fold_0, fold_1, ... of a table, by number.
-
-    Slides in no column of a file, or with an empty cell, are left out of that fold. Cases are not looked at:
-    see `check_folds`.
-
-    Args:
-        path: A folder with `splits_0.csv`, ... (columns train, val, test), or a CSV of columns slide_id and
-            fold_0, ... that say train, val or test.
-        slide_ids: Of the bags; a fold's positions point into it.
-        failed: Slides of the table without a bag; the folds go on without them.
-
-    Raises:
-        TableError: If there is no such file, a column is missing, or a slide is not in the table.
-    """
-    if path.is_file():
-        return _read_fold_columns(path, slide_ids, failed)
-    return _read_split_files(path, slide_ids, failed)
-
-
-def _read_fold_columns(path: Path, slide_ids: Sequence[str], failed: Collection[str]) -> list[Fold]:
-    rows = _read_csv(path)
-    names = {
-        int(found.group(1)): name
-        for name in (rows[0] if rows else ())
-        if (found := re.fullmatch(r"fold_(\d+)", name or ""))
-    }
-    if not names or "slide_id" not in rows[0]:
-        raise TableError(f"{path}: no columns slide_id and fold_0, fold_1, ...; expected one a fold")
-    positions = {slide_id: position for position, slide_id in enumerate(slide_ids)}
-    return [_fold_of_column(path, names[n], rows, positions, failed) for n in sorted(names)]
-
-
-def _fold_of_column(
-    path: Path, name: str, rows: list[dict[str, str]], positions: dict[str, int], failed: Collection[str]
-) -> Fold:
-    sides: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    for number, row in enumerate(rows, start=2):
-        side, slide_id = (row[name] or "").strip().lower(), (row["slide_id"] or "").strip()
-        if side and side not in sides:
-            raise TableError(f"{path}, line {number}: {name} is {side!r}; expected train, val or test")
-        if side and slide_id not in failed:
-            sides[side].append(slide_id)
-    return _fold(path, {side: _positions(path, name, ids, positions) for side, ids in sides.items()})
-
-
-def _read_split_files(folder: Path, slide_ids: Sequence[str], failed: Collection[str]) -> list[Fold]:
-    numbered = {
-        int(found.group(1)): path
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if (found := re.fullmatch(r"splits_(\d+)\.csv", path.name))
-    }
-    if not numbered:
-        raise TableError(
-            f"{folder}: no splits_0.csv; expected CLAM's splits, one file a fold, or a table with fold_0"
-        )
-    positions = {slide_id: position for position, slide_id in enumerate(slide_ids)}
-    return [_read_split(path, positions, failed) for _, path in sorted(numbered.items())]
-
-
 def _rarest_class(labels: np.ndarray, cases: Sequence[str]) -> tuple[int, int]:
     """Of classes 0 and 1, the one that the fewest cases have a slide of, and how many have."""
     n_cases = {
@@ -171,39 +108,3 @@ def _draw(labels: np.ndarray, cases: Sequence[str], *, n_folds: int, seed: int) 
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
         drawn = splitter.split(blank, labels, groups=np.array(cases, dtype=object))
     return [Fold(train=np.sort(train), test=np.sort(test)) for train, test in drawn]
-
-
-def _read_split(path: Path, positions: dict[str, int], failed: Collection[str]) -> Fold:
-    rows = _read_csv(path)
-    ids = {side: _ids(rows, side, failed) for side in ("train", "val", "test")}
-    return _fold(path, {side: _positions(path, side, ids[side], positions) for side in ids})
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path}: no CSV in UTF-8 ({error}); save it as such") from error
-
-
-def _fold(path: Path, sides: Mapping[str, np.ndarray]) -> Fold:
-    for side in ("train", "test"):
-        if len(sides[side]) == 0:
-            raise TableError(f"{path}: no slide in {side} of a fold; expected some in train and in test")
-    return Fold(sides["train"], sides["test"], sides["val"] if len(sides["val"]) else None)
-
-
-def _ids(rows: list[dict[str, str]], side: str, failed: Collection[str]) -> list[str]:
-    cells = [(row.get(side) or "").strip() for row in rows]
-    return [slide_id for slide_id in cells if slide_id and slide_id not in failed]
-
-
-def _positions(path: Path, side: str, ids: list[str], positions: dict[str, int]) -> np.ndarray:
-    unknown = [slide_id for slide_id in ids if slide_id not in positions]
-    if unknown:
-        raise TableError(
-            f"{path}, column {side}: {len(unknown)} slides are not in the table, first {unknown[0]}; "
-            "expected its slide_ids; correct one of the two"
-        )
-    return np.unique(np.array([positions[slide_id] for slide_id in ids], dtype=np.int64))

@@ -6,7 +6,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from hardmil.bags.bag import Bag, as_instances
+from hardmil.bags.bag import Bag
+from hardmil.bags.bag_file import as_instances
 from hardmil.bags.h5_fields import attributes_of, dataset_of
 from hardmil.bags.provenance import UNKNOWN, Made
 from hardmil.errors import FeatureFileError

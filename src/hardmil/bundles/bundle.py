@@ -3,24 +3,23 @@
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.provenance import Made
 from hardmil.bundles.training_profile import Familiar
-from hardmil.config.study import PIXELS, BagKind, CutConfig, ModelConfig, PatchConfig
+from hardmil.config.model import BagKind
+from hardmil.config.study import PIXELS, CutConfig, PatchConfig
 from hardmil.errors import BagError, BundleError, TableError
-from hardmil.files.atomic import read_json, write_atomically, write_json
+from hardmil.files.atomic import read_json, write_json
 from hardmil.mil.calibration import Calibration
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.operating import OperatingPoint
+from hardmil.mil.weights import load_network, save_network
 
 FORMAT = 1
 
@@ -136,36 +135,3 @@ def load_bundle(folder: Path, *, device: str = "cpu") -> Bundle:
         BundleError: If it is not whole, or of another version.
     """
     return Bundle(card=read_card(folder), network=load_network(folder / "model.safetensors", device=device))
-
-
-def save_network(path: Path, network: BagClassifier) -> None:
-    """Write weights, config and instance shape; appears whole or not at all."""
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    metadata = {
-        "config": network.config.model_dump_json(),
-        "instance_shape": json.dumps(network.instance_shape),
-    }
-    with write_atomically(path) as draft:
-        save_file(state, draft, metadata=metadata)
-
-
-def load_network(path: Path, *, device: str = "cpu") -> BagClassifier:
-    """The network of `save_network`, ready to predict.
-
-    Raises:
-        BundleError: If the file is missing, damaged, or of another network.
-    """
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        config = ModelConfig.model_validate_json(metadata["config"])
-        shape = tuple(int(n) for n in json.loads(metadata["instance_shape"]))
-        network = BagClassifier(config, instance_shape=shape)
-        network.load_state_dict(state)
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BundleError(
-            f"{path}: not the weights of a hardmil network ({reason}); train it again"
-        ) from error
-    return network.to(device).eval()

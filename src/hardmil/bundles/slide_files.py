@@ -7,7 +7,7 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.slide_table import SlideRow
-from hardmil.evaluation.results import write_attention
+from hardmil.evaluation.attention_file import write_attention
 from hardmil.files.atomic import write_atomically
 from hardmil.files.geojson import Region, square, write_regions
 from hardmil.mil.inference import BagScore

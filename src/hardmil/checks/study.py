@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from hardmil.bags.folds import check_folds, read_splits, repeated_folds
+from hardmil.bags.folds import check_folds, repeated_folds
 from hardmil.bags.slide_table import SlideRow
+from hardmil.bags.split_files import read_splits
 from hardmil.checks.duplicates import Likeness, Signature, alike_pairs, sign_slide
 from hardmil.errors import HardmilError, SlideError
-from hardmil.jobs.outcome import Outcome
-from hardmil.jobs.run import Failure, run_jobs
-from hardmil.preprocessing.study_folder import Study, count, open_study, slide_name
-from hardmil.slides.protocol import slide_notes
+from hardmil.jobs.failures import Failure
+from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.run import run_jobs
+from hardmil.preprocessing.study_folder import Study, open_study, slide_name
+from hardmil.slides.grid import patch_size_level0_px
+from hardmil.slides.notes import slide_notes
 from hardmil.slides.reader import open_slide
-from hardmil.slides.reading import patch_size_level0_px
 
 MOST_LINES = 100
 """Pairs printed; --json has them all."""

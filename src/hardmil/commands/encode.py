@@ -1,21 +1,21 @@
 """`hardmil encode STUDY`: pixels or embeddings of every patch, one bag file a slide."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import PIXELS, CutConfig, cut_config
+from hardmil.config.study import CutConfig, cut_config
 from hardmil.config.study_file import read_study
-from hardmil.encoders.encoder import PatchEncoder, encoder_notes, open_encoder
-from hardmil.jobs.outcome import Outcome
+from hardmil.encoders.encoder import PatchEncoder, encoder_notes
+from hardmil.encoders.open_encoder import encoder_of
+from hardmil.jobs.outcome import Outcome, count
 from hardmil.jobs.run import JobResults
 from hardmil.preprocessing.encoding import Files, encode_slides
 from hardmil.preprocessing.instances import write_instances
 from hardmil.preprocessing.over_slides import Made, Over, Stage, over_slides, slides_outcome, unless_busy
-from hardmil.preprocessing.study_folder import Study, count
+from hardmil.preprocessing.study_folder import Study
 
 USUAL = Over()
 
@@ -89,37 +89,3 @@ def _encoder(
     """The study's encoder, opened once a worker."""
     config = CutConfig(encode=encode, encode_px=encode_px)
     return encoder_of(config, device=device, precision=precision, folders=(folder, Path()))
-
-
-def encoder_of(
-    config: CutConfig, *, device: str, precision: str = "auto", folders: tuple[Path, ...] = ()
-) -> PatchEncoder | None:
-    """The encoder that a study or a bundle names; None for pixels. A download is told of on stderr.
-
-    Args:
-        config: Of the study or bundle.
-        device: Where it runs.
-        precision: auto: half where the device is fast at it; float32; bfloat16.
-        folders: Where a relative path to its file may start.
-
-    Raises:
-        ConfigError: If there is no such encoder, or what it needs is not installed.
-        TrainingError: If there is no such device here.
-    """
-    if config.encode == PIXELS:
-        return None
-    from hardmil.mil.training import find_device
-
-    where = find_device(device, precision=precision)
-    half = "bfloat16" if where.bfloat16 else None
-    if half is None and precision == "auto" and where.name.startswith("cuda"):
-        # A GPU without bfloat16 is fast at float16 all the same.
-        half = "float16"
-    return open_encoder(
-        config.encode,
-        device=where.name,
-        half=half,
-        input_px=config.encode_px,
-        folders=folders,
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
-    )

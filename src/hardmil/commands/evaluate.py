@@ -2,27 +2,24 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from hardmil.bags.folds import Fold, read_splits, repeated_folds
-from hardmil.commands.arms_table import arms_table, arms_values
+from hardmil.commands.arms_table import arms_table, arms_values, comparison_lines
+from hardmil.device import find_device
 from hardmil.errors import JobError
 from hardmil.evaluation.arms import arm, with_controls
 from hardmil.evaluation.cohort import study_cohort
 from hardmil.evaluation.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
-from hardmil.evaluation.trial import Cohort, operating_of
-from hardmil.files.atomic import write_run_record
+from hardmil.evaluation.study_folds import study_folds
+from hardmil.evaluation.trial import operating_of
+from hardmil.files.run_record import write_run_record
+from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.outcome import Outcome
 from hardmil.jobs.pool import HERE, Engine
-from hardmil.jobs.run import Failure, write_failures
-from hardmil.mil.training import find_device
 from hardmil.preprocessing.study_folder import Study, open_study, study_bags
 from hardmil.report.assemble import Page, exclusions_of, write_evaluation_report
 from hardmil.report.page_data import Exclusion
-from hardmil.statistics.tables import Statistics, comparison_lines, write_statistics
+from hardmil.statistics.tables import Statistics, write_statistics
 from hardmil.tracking import Tracker, TrackWith, tracked
 
 
@@ -114,31 +111,6 @@ def check_any_done(rows: TrialRows, *, failed: Sequence[Failure], log: Path | No
             f"none of {len(failed)} trials could be done; first: {failed[0].name}: {failed[0].message}; "
             f"tracebacks of all in {log}"
         )
-
-
-def study_folds(study: Study, *, cohort: Cohort, left_out: set[str]) -> list[list[Fold]]:
-    """[repeat][fold] as the study says: from its splits files, or drawn by case.
-
-    Of a splits file, train and val together are trained on: hardmil holds out its own validation cases there.
-    """
-    config = study.config.evaluation
-    if config.splits is None:
-        return repeated_folds(
-            cohort.labels,
-            cohort.cases,
-            n_folds=config.folds,
-            n_repeats=config.repeats,
-            seed=study.config.seed,
-        )
-    slide_ids = [bag.slide_id for bag in cohort.bags]
-    folds = read_splits(study.folder / config.splits, slide_ids, failed=left_out)
-    return [[_with_validation_in_train(fold) for fold in folds]]
-
-
-def _with_validation_in_train(fold: Fold) -> Fold:
-    if fold.validation is None:
-        return fold
-    return replace(fold, train=np.sort(np.concatenate([fold.train, fold.validation])), validation=None)
 
 
 def _page(study: Study, *, failures: Sequence[Failure], exclusions: Sequence[Exclusion]) -> Page:

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle, load_bundle
-from hardmil.evaluation.results import MINED, Row, hard_negative_rows, read_rows, write_rows
-from hardmil.files.atomic import write_run_record
+from hardmil.device import find_device
+from hardmil.evaluation.results import MINED, hard_negative_rows
+from hardmil.files.csv_table import Row, read_rows, write_rows
 from hardmil.files.geojson import Region, square, write_regions
-from hardmil.jobs.outcome import Outcome
-from hardmil.jobs.run import write_failures
+from hardmil.files.run_record import write_run_record
+from hardmil.jobs.failures import write_failures
+from hardmil.jobs.outcome import Outcome, count
 from hardmil.mil.inference import score_bags
-from hardmil.mil.training import find_device
 from hardmil.mining.hard_instances import HardInstance, false_positive_bags, mine_instances
-from hardmil.preprocessing.study_folder import Study, count, open_study, study_bags
+from hardmil.preprocessing.study_folder import Study, open_study, study_bags
 from hardmil.report.assemble import write_gallery
 
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hardmil.bags.slide_table import SlideRow
-from hardmil.jobs.outcome import Outcome
-from hardmil.preprocessing.instances import notes_of, tissue_stem, write_places
+from hardmil.jobs.outcome import Outcome, count
 from hardmil.preprocessing.over_slides import (
     Made,
     Over,
@@ -17,7 +16,8 @@ from hardmil.preprocessing.over_slides import (
     slides_outcome,
     unless_busy,
 )
-from hardmil.preprocessing.study_folder import Study, count
+from hardmil.preprocessing.places import notes_of, tissue_stem, write_places
+from hardmil.preprocessing.study_folder import Study
 from hardmil.report.contact_sheet import SheetSlide, write_contact_sheet
 
 USUAL = Over()

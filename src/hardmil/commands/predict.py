@@ -4,14 +4,13 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from hardmil.bags.bag import Bag
-from hardmil.bags.feature_folder import find_feature_file, note_placeless, read_features
-from hardmil.bags.slide_table import SlideRow, read_manifest
+from hardmil.bags.collection import note_placeless
+from hardmil.bags.slide_table import SlideRow
 from hardmil.bundles.bundle import Bundle, load_bundle
 from hardmil.bundles.cases import (
     DIAGNOSTICS,
@@ -24,35 +23,23 @@ from hardmil.bundles.cases import (
     scored,
     slide_columns,
 )
+from hardmil.bundles.prediction import bundle_encoder, prediction_bag, prediction_request
 from hardmil.bundles.slide_files import Pictures, write_slide_files
-from hardmil.commands.encode import encoder_of
-from hardmil.config.study import CutConfig
-from hardmil.encoders.encoder import PatchEncoder, encoder_notes
-from hardmil.errors import ConfigError, TableError
-from hardmil.evaluation.results import METRICS, write_rows
-from hardmil.files.atomic import write_run_record
-from hardmil.jobs.outcome import Outcome
-from hardmil.jobs.run import run_jobs, write_failures
+from hardmil.device import find_device
+from hardmil.encoders.encoder import encoder_notes
+from hardmil.evaluation.results import METRICS
+from hardmil.files.csv_table import write_rows
+from hardmil.files.run_record import write_run_record
+from hardmil.jobs.failures import write_failures
+from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.run import run_jobs
 from hardmil.metrics import binary_metrics
 from hardmil.mil.inference import score_bags
-from hardmil.mil.training import find_device
-from hardmil.preprocessing.instances import cut_bag
-from hardmil.preprocessing.study_folder import count, slide_name
+from hardmil.preprocessing.study_folder import slide_name
 from hardmil.report.key_patches import MOST_BYTES, KeySlide, write_key_patches
 
 MOST_WARNINGS = 5
 ATTENTION_BY_RANK = Pictures()
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """What is to be predicted."""
-
-    rows: tuple[SlideRow, ...]
-    labels: dict[str, int]
-    features: Path | None
-    mpp: float | None
-    encoder: PatchEncoder | None = None
 
 
 def predict(
@@ -76,14 +63,16 @@ def predict(
     """
     started = time.time()
     bundle = load_bundle(bundle_folder, device=find_device(device or "auto").name)
-    asked = _asked(bundle, slides=slides, table=table, features=features, mpp=mpp)
+    asked = prediction_request(bundle, slides=slides, table=table, features=features, mpp=mpp)
     if bundle.cut is not None:
-        asked = replace(asked, encoder=_encoder(bundle, bundle.cut, bundle_folder, device=device or "auto"))
+        asked = replace(
+            asked, encoder=bundle_encoder(bundle, bundle.cut, bundle_folder, device=device or "auto")
+        )
     cases = Cases(bundle, how=case_score)
     key_slides: list[KeySlide] = []
 
     def score(row: SlideRow) -> Scored:
-        bag = bundle.check(_bag(row, bundle=bundle, asked=asked))
+        bag = bundle.check(prediction_bag(row, bundle=bundle, asked=asked))
         found = score_bags(bundle.network, [bag])[0]
         small = write_slide_files(
             output,
@@ -120,79 +109,6 @@ def predict(
     if bundle.cut is not None and asked.encoder is not None:
         lines += encoder_notes(bundle.cut, asked.encoder)
     return Outcome(lines, values, done.failures, log)
-
-
-def _asked(
-    bundle: Bundle,
-    *,
-    slides: Sequence[Path],
-    table: Path | None,
-    features: Path | None,
-    mpp: float | None,
-) -> Asked:
-    if bundle.cut is None and features is None:
-        raise ConfigError(
-            "this bundle was trained on features of an encoder; give the folder of the new slides' features: "
-            "--features DIR, with --slides table.csv or slide ids"
-        )
-    if bundle.cut is not None and features is not None:
-        raise ConfigError(
-            f"this bundle makes its instances of slides ({bundle.cut.encode}); give slides instead of "
-            "--features"
-        )
-    if bool(slides) == (table is not None):
-        raise ConfigError("expected either slides or --slides table.csv; give one of the two")
-    if mpp is not None and mpp <= 0:
-        raise ConfigError(f"--mpp {mpp}: expected micrometres per pixel, above 0, such as 0.5")
-    if table is None:
-        return Asked(_rows_of(slides, are_ids=features is not None), {}, features, mpp)
-    positive = bundle.card.classes[1]
-    manifest = read_manifest(table, positive=None, labels_required=False, paths_required=features is None)
-    labels = {row.slide_id: int(row.label == positive) for row in manifest.rows if row.label is not None}
-    unknown = {row.label for row in manifest.rows} - {None, *bundle.card.classes}
-    if unknown:
-        raise TableError(
-            f"{table}: label {sorted(map(str, unknown))[0]!r}; the bundle knows "
-            f"{bundle.card.classes[0]!r} and {positive!r}; correct the table, or leave its labels empty"
-        )
-    return Asked(manifest.rows, labels, features, mpp)
-
-
-def _encoder(bundle: Bundle, cut: CutConfig, folder: Path, *, device: str) -> PatchEncoder | None:
-    """The encoder of a bundle, whose file may lie in the bundle, beside it, or in the working folder.
-
-    Raises:
-        ConfigError: If it is not to be had, or has other weights than the one the bundle was trained on.
-    """
-    precision = bundle.network.config.training.precision
-    folders = (folder, folder.parent, Path())
-    encoder = encoder_of(cut, device=device, precision=precision, folders=folders)
-    wanted = bundle.card.encoder
-    if encoder is not None and wanted is not None and encoder.name != wanted:
-        raise ConfigError(
-            f"{folder}: was trained on embeddings of {wanted}, but {cut.encode} is {encoder.name} here; "
-            "expected the same weights; bring that file or version, or train the bundle again"
-        )
-    return encoder
-
-
-def _rows_of(slides: Sequence[Path], *, are_ids: bool) -> tuple[SlideRow, ...]:
-    """A row a file; its name without suffix is its id. With features they are ids, and dots stay."""
-    stems = [path.name if are_ids else path.stem for path in slides]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if twice:
-        raise ConfigError(f"two slides are named {twice[0]}; give them ids in a table: --slides table.csv")
-    return tuple(SlideRow(stem, stem, None, path, None) for stem, path in zip(stems, slides, strict=True))
-
-
-def _bag(row: SlideRow, *, bundle: Bundle, asked: Asked) -> Bag:
-    label = asked.labels.get(row.slide_id, -1)
-    if asked.features is not None:
-        path = find_feature_file(asked.features, slide_id=row.slide_id)
-        return read_features(path, row, label=label)
-    if bundle.card.patches is None:
-        raise ConfigError("this bundle does not say how patches are cut; train it again")
-    return cut_bag(row, config=bundle.card.patches, label=label, mpp=asked.mpp, encoder=asked.encoder)
 
 
 def _summary(done: Sequence[Scored], *, bundle: Bundle, output: Path) -> tuple[list[str], dict[str, object]]:

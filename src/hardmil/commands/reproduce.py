@@ -5,27 +5,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardmil.bags.bag import Bag, read_bag, write_bag
+from hardmil.bags.bag import Bag
+from hardmil.bags.bag_file import read_bag, write_bag
 from hardmil.bags.folds import repeated_folds
-from hardmil.commands.arms_table import arms_table, arms_values
-from hardmil.commands.encode import encoder_of
+from hardmil.commands.arms_table import arms_table, arms_values, comparison_lines
 from hardmil.commands.evaluate import check_any_done
-from hardmil.config.study import PIXELS, StudyConfig, cut_config, model_config, resolve_config
+from hardmil.config.model import resolve_config
+from hardmil.config.study import PIXELS, StudyConfig, cut_config, model_config
 from hardmil.config.study_file import parse_study, put_overrides
-from hardmil.encoders.encoder import encoded
+from hardmil.device import find_device
+from hardmil.encoders.open_encoder import encoder_of
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import Arm, arm, with_controls
+from hardmil.evaluation.cohort import make_cohort
 from hardmil.evaluation.evaluation import Evaluation, evaluate_arms, patches_word, valid_rows
-from hardmil.evaluation.results import read_rows
-from hardmil.evaluation.trial import make_cohort, operating_of
-from hardmil.files.atomic import write_run_record
+from hardmil.evaluation.trial import operating_of
+from hardmil.files.csv_table import read_rows
+from hardmil.files.run_record import write_run_record
+from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.outcome import Outcome
 from hardmil.jobs.pool import HERE, Engine
-from hardmil.jobs.run import Failure, progress, write_failures
-from hardmil.mil.training import find_device
-from hardmil.paper.datasets import PAPER, PAPER_ARMS, PublishedSet, published_config, read_published
+from hardmil.jobs.progress import progress
+from hardmil.paper.datasets import published_config, read_published
+from hardmil.paper.images import PublishedSet
+from hardmil.paper.tables import PAPER, PAPER_ARMS
+from hardmil.preprocessing.instances import encoded
 from hardmil.report.assemble import Page, write_evaluation_report
-from hardmil.statistics.tables import comparison_lines, write_statistics
+from hardmil.statistics.tables import write_statistics
 
 FOLDS = {"colon": 10, "ucsb": 4}
 REPEATS = 5

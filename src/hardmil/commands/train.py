@@ -2,43 +2,34 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
-from hardmil.bags.folds import Fold
-from hardmil.bags.provenance import made_in_common
-from hardmil.bundles.bundle import Bundle, Card, load_bundle, save_bundle
-from hardmil.bundles.training_profile import familiar_with
-from hardmil.config.study import cut_config, fingerprint, resolve_config
-from hardmil.errors import BundleError
-from hardmil.evaluation.arms import Arm, arm
-from hardmil.evaluation.cohort import study_cohort
-from hardmil.evaluation.results import MINED, hard_negative_rows, write_rows
-from hardmil.evaluation.trainer import CODE_VERSION, Trainer
-from hardmil.evaluation.trial import (
-    Cohort,
-    Operating,
-    Trial,
-    longest_training,
-    operating_of,
-    out_of_fold_scores,
+from hardmil.bundles.bundle import Bundle, save_bundle
+from hardmil.bundles.bundle_training import (
+    THRESHOLD,
+    Decision,
+    bundle_card,
+    bundle_decision,
+    is_trained,
+    training_fingerprint,
 )
-from hardmil.files.atomic import write_run_record
-from hardmil.jobs.outcome import Outcome
-from hardmil.jobs.run import progress, write_failures
-from hardmil.mil.calibration import Calibration, fit_calibration
-from hardmil.mil.operating import OperatingPoint, set_operating_point
-from hardmil.mil.training import find_device
+from hardmil.config.model import resolve_config
+from hardmil.device import find_device
+from hardmil.evaluation.arms import Arm, arm
+from hardmil.evaluation.cohort import Cohort, study_cohort
+from hardmil.evaluation.results import MINED, hard_negative_rows
+from hardmil.evaluation.trainer import Trainer
+from hardmil.evaluation.trial import longest_training, operating_of
+from hardmil.files.csv_table import write_rows
+from hardmil.files.run_record import write_run_record
+from hardmil.jobs.failures import write_failures
+from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.progress import progress
 from hardmil.mining.procedure import Mined, train_and_mine
-from hardmil.mining.verdicts import reviewer_digest
-from hardmil.preprocessing.study_folder import Study, count, open_study, study_bags
+from hardmil.preprocessing.study_folder import open_study, study_bags
 from hardmil.tracking import LossByEpoch, TrackWith, tracked
-
-THRESHOLD = 0.5
 
 
 def train(
@@ -59,9 +50,9 @@ def train(
     chosen = arm(study.config.arm, study=study.config)
     found = study_bags(study, quiet=quiet)
     cohort = study_cohort(study, bags=found.bags)
-    stands_for = _stands_for(chosen, study=study, cohort=cohort)
+    stands_for = training_fingerprint(chosen, study=study, cohort=cohort)
     folder = study.folder / "bundle"
-    if _is_trained(folder, stands_for):
+    if is_trained(folder, stands_for):
         line = f"{folder} was trained under these knobs before; nothing to do"
         return Outcome([line], {"bundle": str(folder)}, found.failures)
     where = find_device(device or study.config.device, precision=chosen.model.training.precision)
@@ -93,91 +84,14 @@ def train(
             train=trainer.train,
             reviewer=cohort.reviewer(chosen, found.bags) if chosen.asks else None,
         )
-        decision = _decision(chosen, operating=operating, study=study, cohort=cohort, trainer=trainer)
-    card = _card(study, chosen, cohort=cohort, mined=mined, stands_for=stands_for, decision=decision)
+        decision = bundle_decision(chosen, operating=operating, study=study, cohort=cohort, trainer=trainer)
+    card = bundle_card(study, chosen, cohort=cohort, mined=mined, stands_for=stands_for, decision=decision)
     write_rows(folder / "hard_negatives.csv", hard_negative_rows(mined.pool), columns=MINED)
     save_bundle(folder, Bundle(mined.model, card))
     log = write_failures(folder, list(found.failures))
     write_run_record(folder, "hardmil train", config=config, seed=study.config.seed, started=started)
     outcome = _outcome(folder, chosen=chosen, cohort=cohort, mined=mined, decision=decision)
     return replace(outcome, lines=[*found.notes, *outcome.lines], failures=found.failures, log=log)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """How the bundle's score is to be used."""
-
-    operating: OperatingPoint
-    calibration: Calibration
-
-
-def _decision(
-    chosen: Arm, *, operating: Operating | None, study: Study, cohort: Cohort, trainer: Trainer
-) -> Decision | None:
-    """Set on scores of each slide by the arm trained without its case; None where cases are too few."""
-    everything = Fold(np.arange(len(cohort.bags)), np.zeros(0, dtype=np.int64))
-    trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
-    scores = out_of_fold_scores(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
-    if operating is None or scores is None:
-        return None
-    labels = cohort.labels
-    return Decision(
-        set_operating_point(
-            labels, scores, cases=cohort.cases, asked=operating.asked, seed=study.config.seed
-        ),
-        fit_calibration(labels, scores, method=operating.calibration),
-    )
-
-
-def _stands_for(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
-    model = resolve_config(chosen.model, kind=cohort.bags[0].kind).model_dump(mode="json")
-    mining = chosen.mining.model_dump(mode="json")
-    cut = cut_config(study.config).model_dump(mode="json")
-    classes = study.manifest.classes
-    asked = reviewer_digest(cohort.verdicts) if chosen.asks else None
-    seed = study.config.seed
-    operating = operating_of(study.config.evaluation)
-    decided = operating.key() if operating else None
-    return fingerprint([CODE_VERSION, model, mining, cut, classes, seed, cohort.digest, asked, decided])
-
-
-def _is_trained(folder: Path, stands_for: str) -> bool:
-    try:
-        return load_bundle(folder).card.fingerprint == stands_for
-    except BundleError:
-        return False
-
-
-def _card(
-    study: Study,
-    chosen: Arm,
-    *,
-    cohort: Cohort,
-    mined: Mined,
-    stands_for: str,
-    decision: Decision | None,
-) -> Card:
-    negative, positive = study.manifest.classes
-    made = made_in_common(bag.made for bag in cohort.bags)
-    return Card(
-        hardmil=version("hardmil"),
-        fingerprint=stands_for,
-        arm=chosen.name,
-        classes=(negative, positive),
-        threshold=decision.operating.threshold.value if decision else THRESHOLD,
-        operating=decision.operating if decision else None,
-        calibration=decision.calibration if decision else None,
-        familiar=familiar_with(cohort.bags),
-        instances=cohort.bags[0].kind,
-        patches=study.config.patches if study.config.features is None else None,
-        encode=study.config.encode,
-        encode_px=study.config.encode_px,
-        encoder=made.encoder,
-        patch=made.patch,
-        training_slides=tuple(bag.slide_id for bag in cohort.bags),
-        n_false_positive_bags=mined.n_false_positive_bags,
-        n_hard=len(mined.pool),
-    )
 
 
 def _outcome(

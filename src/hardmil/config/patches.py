@@ -3,27 +3,11 @@
 The first of the knobs, in a file of their own; `config.py` has the others.
 """
 
-import hashlib
-import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Section(BaseModel):
-    """A group of knobs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    def fingerprint(self) -> str:
-        """Twelve hex digits that change with any knob."""
-        return fingerprint(self.model_dump(mode="json"))
-
-
-def fingerprint(value: object) -> str:
-    """Twelve hex digits of any JSON-able value; equal values, equal digits."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+from hardmil.config.section import Section
 
 
 class TissueConfig(Section):

@@ -4,7 +4,10 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hardmil.config.study import FisherConfig, MiningConfig, ModelConfig, Section, StudyConfig, model_config
+from hardmil.config.evaluation import FisherConfig
+from hardmil.config.mining import MiningConfig
+from hardmil.config.model import ModelConfig
+from hardmil.config.study import Section, StudyConfig, model_config
 from hardmil.errors import ConfigError
 from hardmil.mining.procedure import check_mining
 
@@ -181,3 +184,8 @@ def _unknown(name: str, *, part: str, known: list[str]) -> ConfigError:
     near = difflib.get_close_matches(part, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return ConfigError(f"arm {name}: {part!r} is not known, expected one of {', '.join(known)}{hint}")
+
+
+def base_of(arm: str) -> str:
+    """The base of an arm: what it is without mining or anything else added."""
+    return arm.partition("@")[0].partition("+")[0]

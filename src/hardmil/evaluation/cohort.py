@@ -1,13 +1,77 @@
 """The bags of a study as trials share them, with what is known of their patches."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from hardmil.bags.bag import Bag
-from hardmil.evaluation.trial import Cohort, make_cohort
-from hardmil.evaluation.truth import TRUTH_NAMES, Truth, truth_of_regions
+from hardmil.errors import ConfigError
+from hardmil.evaluation.arms import Arm
+from hardmil.evaluation.truth import (
+    TRUTH_NAMES,
+    Truth,
+    truth_of_regions,
+    verdicts_of_truth,
+)
 from hardmil.files.geojson import regions_beside
-from hardmil.mining.verdicts import read_verdicts
+from hardmil.mining.verdicts import Reviewer, read_verdicts
 from hardmil.preprocessing.study_folder import Study
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """The bags that all trials of a study share, and the digits that stand for them.
+
+    By slide_id: `truth` is what is known of each instance, for measuring alone; `verdicts` what a person says
+    of it, for arms that ask.
+    """
+
+    bags: Sequence[Bag]
+    digest: str
+    truth: Mapping[str, Truth] = field(default_factory=dict)
+    verdicts: Reviewer = field(default_factory=dict)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """0 or 1, one a bag."""
+        return np.array([bag.label for bag in self.bags])
+
+    @property
+    def cases(self) -> list[str]:
+        """The case of each bag."""
+        return [bag.case_id for bag in self.bags]
+
+    def reviewer(self, arm: Arm, bags: Sequence[Bag]) -> Reviewer:
+        """What a person says of the patches of these bags.
+
+        Raises:
+            ConfigError: If nothing is known of them.
+        """
+        known = {bag.slide_id: self.verdicts[bag.slide_id] for bag in bags if bag.slide_id in self.verdicts}
+        if not known:
+            raise ConfigError(
+                f"arm {arm.name}: no verdict on any patch of the training slides; expected a table of them; "
+                "give it by mining.verdicts"
+            )
+        return known
+
+
+def make_cohort(
+    bags: Sequence[Bag], *, truth: Mapping[str, Truth] | None = None, verdicts: Reviewer | None = None
+) -> Cohort:
+    """A cohort whose digest changes with any id, label, coordinate or instance.
+
+    Where truth is known and no verdict is, the truth is the person who is asked.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for bag in bags:
+        digest.update(f"{bag.slide_id}\0{bag.case_id}\0{bag.label}\0{bag.instances.shape}\0".encode())
+        digest.update(np.ascontiguousarray(bag.coords).data)
+        digest.update(np.ascontiguousarray(bag.instances).data)
+    truth = truth or {}
+    return Cohort(bags, digest.hexdigest(), truth, verdicts or verdicts_of_truth(truth))
 
 
 def study_cohort(study: Study, *, bags: Sequence[Bag]) -> Cohort:

@@ -8,28 +8,29 @@ from pathlib import Path
 
 from hardmil.bags.folds import Fold, check_folds
 from hardmil.config.study import PIXELS, StudyConfig
+from hardmil.device import Device
 from hardmil.errors import ConfigError, FoldError, StoreError
 from hardmil.evaluation.arms import Arm
+from hardmil.evaluation.attention_file import write_attention
+from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.results import (
     HARD_NEGATIVES,
     RESULTS,
-    Row,
     hard_negative_rows,
     prediction_columns,
     prediction_row,
-    read_rows,
     replace_rows,
     trial_name,
-    write_attention,
-    write_rows,
 )
 from hardmil.evaluation.sharing import groups_of, trial_length
 from hardmil.evaluation.trainer import Trainer
-from hardmil.evaluation.trial import Cohort, Operating, Trial, TrialResult, run_trial
+from hardmil.evaluation.trial import Operating, Trial, TrialResult, run_trial
+from hardmil.files.csv_table import Row, read_rows, write_rows
+from hardmil.jobs.failures import Failure
 from hardmil.jobs.pool import HERE, Engine
-from hardmil.jobs.run import Failure, attempt, progress
+from hardmil.jobs.progress import progress
+from hardmil.jobs.run import attempt
 from hardmil.jobs.schedule import run_groups
-from hardmil.mil.training import Device
 
 # A leak, an arm that cannot be run as written, a full disk: no failure of one trial alone.
 STOPS = (FoldError, ConfigError, StoreError)

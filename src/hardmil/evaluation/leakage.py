@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import ModelConfig
+from hardmil.config.model import ModelConfig
 from hardmil.errors import FoldError
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import Extra

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from hardmil.config.study import BagKind, fingerprint, resolve_config
+from hardmil.config.model import BagKind, resolve_config
+from hardmil.config.study import fingerprint
 from hardmil.evaluation.trial import Trial, longest_training
 
 

@@ -9,11 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 from hardmil.bags.bag import Bag
-from hardmil.bundles.bundle import load_network, save_network
-from hardmil.config.study import FisherConfig, ModelConfig, fingerprint, resolve_config
+from hardmil.config.evaluation import FisherConfig
+from hardmil.config.model import ModelConfig, resolve_config
+from hardmil.config.study import fingerprint
+from hardmil.device import Device
 from hardmil.files.atomic import write_atomically
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import Device, Extra, fit
+from hardmil.mil.training import Extra, fit
+from hardmil.mil.weights import load_network, save_network
 
 # Raised whenever the same config would give other numbers: no result of older code is taken for a new one.
 CODE_VERSION = 3

@@ -1,10 +1,9 @@
 """One arm on one fold: base -> inner folds -> mine -> retrain -> operating point -> test."""
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -12,81 +11,26 @@ from jaxtyping import Float
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold, fewest_cases, inner_folds
-from hardmil.config.study import (
-    BagKind,
+from hardmil.config.evaluation import (
     CalibrationMethod,
     EvaluationConfig,
     FisherConfig,
-    fingerprint,
-    resolve_config,
     wanted_operating_point,
 )
-from hardmil.errors import ConfigError
+from hardmil.config.model import BagKind, resolve_config
+from hardmil.config.study import fingerprint
 from hardmil.evaluation.arms import Arm
+from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.leakage import Guard
 from hardmil.evaluation.trainer import CODE_VERSION, Trainer
-from hardmil.evaluation.truth import Truth, instance_auc, share_of_look_alikes, verdicts_of_truth
+from hardmil.evaluation.truth import instance_auc, share_of_look_alikes
 from hardmil.metrics import BinaryMetrics, binary_metrics
 from hardmil.mil.calibration import Calibration, fit_calibration
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.operating import choose_threshold
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
-from hardmil.mining.verdicts import Reviewer, reviewer_digest
-
-
-@dataclass(frozen=True, eq=False)
-class Cohort:
-    """The bags that all trials of a study share, and the digits that stand for them.
-
-    By slide_id: `truth` is what is known of each instance, for measuring alone; `verdicts` what a person says
-    of it, for arms that ask.
-    """
-
-    bags: Sequence[Bag]
-    digest: str
-    truth: Mapping[str, Truth] = field(default_factory=dict)
-    verdicts: Reviewer = field(default_factory=dict)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """0 or 1, one a bag."""
-        return np.array([bag.label for bag in self.bags])
-
-    @property
-    def cases(self) -> list[str]:
-        """The case of each bag."""
-        return [bag.case_id for bag in self.bags]
-
-    def reviewer(self, arm: Arm, bags: Sequence[Bag]) -> Reviewer:
-        """What a person says of the patches of these bags.
-
-        Raises:
-            ConfigError: If nothing is known of them.
-        """
-        known = {bag.slide_id: self.verdicts[bag.slide_id] for bag in bags if bag.slide_id in self.verdicts}
-        if not known:
-            raise ConfigError(
-                f"arm {arm.name}: no verdict on any patch of the training slides; expected a table of them; "
-                "give it by mining.verdicts"
-            )
-        return known
-
-
-def make_cohort(
-    bags: Sequence[Bag], *, truth: Mapping[str, Truth] | None = None, verdicts: Reviewer | None = None
-) -> Cohort:
-    """A cohort whose digest changes with any id, label, coordinate or instance.
-
-    Where truth is known and no verdict is, the truth is the person who is asked.
-    """
-    digest = hashlib.blake2b(digest_size=8)
-    for bag in bags:
-        digest.update(f"{bag.slide_id}\0{bag.case_id}\0{bag.label}\0{bag.instances.shape}\0".encode())
-        digest.update(np.ascontiguousarray(bag.coords).data)
-        digest.update(np.ascontiguousarray(bag.instances).data)
-    truth = truth or {}
-    return Cohort(bags, digest.hexdigest(), truth, verdicts or verdicts_of_truth(truth))
+from hardmil.mining.verdicts import reviewer_digest
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hardmil.jobs.run import Failure
+from hardmil.jobs.failures import Failure
 
 
 @dataclass(frozen=True)
@@ -15,3 +15,8 @@ class Outcome:
     values: Mapping[str, object] = field(default_factory=dict)
     failures: Sequence[Failure] = ()
     log: Path | None = None
+
+
+def count(n: int, thing: str) -> str:
+    """`1 slide`, `2 slides`."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"

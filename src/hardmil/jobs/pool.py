@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from hardmil.errors import ConfigError, HardmilError
-from hardmil.jobs.run import Done, Failure, attempt
+from hardmil.jobs.failures import Failure
+from hardmil.jobs.run import Done, attempt
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")

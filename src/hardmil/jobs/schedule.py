@@ -8,8 +8,10 @@ from functools import partial
 from typing import Any, Generic
 
 from hardmil.errors import HardmilError, StoreError
+from hardmil.jobs.failures import Failure
 from hardmil.jobs.pool import Died, Engine, Item, Job, Pool, Result, Shared
-from hardmil.jobs.run import Done, Failure, JobResults, progress, run_jobs
+from hardmil.jobs.progress import progress
+from hardmil.jobs.run import Done, JobResults, run_jobs
 
 MAX_DEATHS = 3
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 from scipy.optimize import minimize_scalar
 
-from hardmil.config.study import CalibrationMethod
+from hardmil.config.evaluation import CalibrationMethod
 from hardmil.errors import BagError
 
 SMALLEST = 1e-12

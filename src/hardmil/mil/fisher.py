@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import FisherConfig
+from hardmil.config.evaluation import FisherConfig
 from hardmil.errors import BagError, ConfigError
 
 RINGS, HISTOGRAMS, ORIENTATIONS = 2, 8, 8

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from hardmil.config.study import ModelConfig
+from hardmil.config.model import ModelConfig
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.network import BagOutput
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hardmil.config.study import ModelConfig
+from hardmil.config.model import ModelConfig
 from hardmil.errors import BagError
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.pooling import (

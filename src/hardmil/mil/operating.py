@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 
-from hardmil.config.study import Wanted, wanted_operating_point
+from hardmil.config.evaluation import Wanted, wanted_operating_point
 from hardmil.errors import BagError
 from hardmil.metrics import binary_metrics, predict_threshold_at_sensitivity
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hardmil.config.study import PoolingConfig
+from hardmil.config.model import PoolingConfig
 
 # n * w is 1 for every instance of a flat bag; rounding must not make half of them pseudo-negative.
 FLAT_TOLERANCE = 1e-6

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import MiningConfig, fingerprint
+from hardmil.config.mining import MiningConfig
+from hardmil.config.study import fingerprint
 from hardmil.mining.hard_instances import HardInstance
 
 ClusterWeights = Literal["size", "equal", "stratified"]

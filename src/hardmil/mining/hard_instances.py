@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import Threshold, wanted_sensitivity
+from hardmil.config.mining import Threshold, wanted_sensitivity
 from hardmil.errors import EmptyBagError
 from hardmil.metrics import threshold_at_sensitivity
 from hardmil.mil.inference import BagScore

@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import MiningConfig, fingerprint
+from hardmil.config.mining import MiningConfig
+from hardmil.config.study import fingerprint
 from hardmil.mining.hard_instances import HardInstance
 
 WANTED_LABEL = {"positive": 1, "negative": 0}

@@ -9,8 +9,9 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import inner_folds
-from hardmil.config.study import MiningConfig, ModelConfig, wanted_sensitivity
-from hardmil.encoders.encoder import open_encoder
+from hardmil.config.mining import MiningConfig, wanted_sensitivity
+from hardmil.config.model import ModelConfig
+from hardmil.encoders.open_encoder import open_encoder
 from hardmil.errors import ConfigError
 from hardmil.metrics import binary_metrics
 from hardmil.mil.inference import BagScore, embed_instances, score_bags

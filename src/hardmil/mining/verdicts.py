@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import MiningConfig
+from hardmil.config.mining import MiningConfig
 from hardmil.errors import EmptyBagError, TableError
 from hardmil.mil.inference import BagScore
 from hardmil.mining.hard_bags import cluster_instances

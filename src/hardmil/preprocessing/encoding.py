@@ -14,14 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from hardmil.bags.bag import write_bag_in_parts
+from hardmil.bags.bag_file import write_bag_in_parts
 from hardmil.bags.slide_table import SlideRow
 from hardmil.config.study import CutConfig
-from hardmil.encoders.encoder import PatchEncoder, as_stored, constant_error
+from hardmil.encoders.checked import as_stored, constant_error
+from hardmil.encoders.encoder import PatchEncoder
 from hardmil.errors import BagError, BusyError
 from hardmil.files.claims import claim
-from hardmil.jobs.run import Done, Failure, JobResults, attempt, progress, read_ahead
-from hardmil.preprocessing.instances import READ_THREADS, Cut, finished_instances, open_row, start_cut
+from hardmil.jobs.failures import Failure
+from hardmil.jobs.progress import progress
+from hardmil.jobs.run import Done, JobResults, attempt, read_ahead
+from hardmil.preprocessing.fingerprints import finished_instances
+from hardmil.preprocessing.instances import READ_THREADS, Cut, start_cut
+from hardmil.preprocessing.places import open_row
 from hardmil.slides.color import equalise
 from hardmil.slides.reading import read_blocks
 

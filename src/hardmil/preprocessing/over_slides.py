@@ -7,13 +7,15 @@ from pathlib import Path
 
 from hardmil.bags.slide_table import SlideRow
 from hardmil.errors import BusyError, ConfigError
-from hardmil.files.atomic import write_run_record
 from hardmil.files.claims import claim
-from hardmil.jobs.outcome import Outcome
+from hardmil.files.run_record import write_run_record
+from hardmil.jobs.failures import Failure, write_failures
+from hardmil.jobs.outcome import Outcome, count
 from hardmil.jobs.pool import HERE, Engine
-from hardmil.jobs.run import Failure, JobResults, rate, write_failures
+from hardmil.jobs.progress import rate
+from hardmil.jobs.run import JobResults
 from hardmil.jobs.schedule import run_items
-from hardmil.preprocessing.study_folder import Study, count, open_study, slide_name
+from hardmil.preprocessing.study_folder import Study, open_study, slide_name
 
 POLL_S = 2.0
 """How long to wait before a slide that another run works on is looked at again."""

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.feature_folder import FoundBags, notes_on, read_bags, read_feature_folder
+from hardmil.bags.collection import FoundBags, notes_on, read_bags
+from hardmil.bags.feature_folder import read_feature_folder
 from hardmil.bags.slide_table import Manifest, SlideRow, read_manifest
 from hardmil.config.known_encoders import short_name
 from hardmil.config.study import StudyConfig, cut_config
 from hardmil.config.study_file import read_study
 from hardmil.errors import BagError
-from hardmil.jobs.run import Failure
+from hardmil.jobs.failures import Failure
 from hardmil.preprocessing.instances import read_instances
 
 
@@ -104,8 +105,3 @@ def _read(study: Study, *, quiet: bool) -> FoundBags:
 def slide_name(row: SlideRow) -> str:
     """What to call a slide in a table of failures."""
     return row.slide_id
-
-
-def count(n: int, thing: str) -> str:
-    """`1 slide`, `2 slides`."""
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"

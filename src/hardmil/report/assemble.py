@@ -7,11 +7,12 @@ from pathlib import Path
 import yaml
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import BagKind, StudyConfig, model_config, resolve_config
+from hardmil.config.model import BagKind, resolve_config
+from hardmil.config.study import StudyConfig, model_config
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import Row
 from hardmil.files.atomic import read_json
-from hardmil.jobs.run import Failure
+from hardmil.files.csv_table import Row
+from hardmil.jobs.failures import Failure
 from hardmil.pictures.heatmap import SlideAttention
 from hardmil.pictures.patch_pictures import GalleryPicture
 from hardmil.preprocessing.study_folder import Study, StudyBags

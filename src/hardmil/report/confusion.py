@@ -5,8 +5,10 @@ from dataclasses import replace
 from itertools import chain, zip_longest
 from pathlib import Path
 
+from hardmil.evaluation.attention_file import read_attention
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import Row, read_attention, trial_name
+from hardmil.evaluation.results import trial_name
+from hardmil.files.csv_table import Row
 from hardmil.pictures.bag_heatmap import shown_attention
 from hardmil.pictures.heatmap import SlideAttention
 from hardmil.report.hard_negatives import item_of

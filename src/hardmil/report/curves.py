@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hardmil.evaluation.arms import CONTROL
+from hardmil.evaluation.arms import CONTROL, base_of
 from hardmil.evaluation.evaluation import Evaluation
-from hardmil.evaluation.results import Row
+from hardmil.files.csv_table import Row
 from hardmil.pictures.curve_figures import (
     STYLES,
     CurveLine,
@@ -15,7 +15,6 @@ from hardmil.pictures.curve_figures import (
     reliability_figure,
     roc_figure,
 )
-from hardmil.report.intervals import base_of
 from hardmil.report.page_data import Drawing
 from hardmil.statistics.curve_bands import GRID, N_BAND_RESAMPLES, Band, Reliability, arm_curves, reliability
 from hardmil.statistics.pooled_predictions import PooledRepeat, pool_predictions

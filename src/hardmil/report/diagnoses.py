@@ -1,7 +1,7 @@
 """What is wrong with the attention of an arm on the slides held out, for the report."""
 
+from hardmil.evaluation.attention_file import read_score
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import read_score
 from hardmil.evaluation.truth import verdicts_of_truth
 from hardmil.mil.diagnosis import diagnose
 from hardmil.report.held_out import with_attention_file

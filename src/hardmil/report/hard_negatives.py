@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from hardmil.evaluation.results import Row
+from hardmil.files.csv_table import Row
 from hardmil.pictures.patch_pictures import GalleryItem
 
 MOST_HARD_NEGATIVES = 24

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import Row, trial_name
+from hardmil.evaluation.results import trial_name
+from hardmil.files.csv_table import Row
 
 
 def first_repeat(rows: TrialRows, *, arm: str) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from hardmil.evaluation.arms import CONTROL, mines
+from hardmil.evaluation.arms import CONTROL, base_of, mines
 from hardmil.report.page_data import RATES, Estimate, EstimateRow, RateRow, ReportIntervals, ReportRates
 from hardmil.report.templating import signed
 from hardmil.statistics.comparisons import Comparison, by_pair
@@ -47,11 +47,6 @@ def report_rates(found: Statistics, *, split: str, patches: str) -> ReportRates 
     here = [one for one in found.comparisons if (one.split, one.patches) == setting]
     findings = [_finding(name, here) for name in names if mines(name) and CONTROL not in name]
     return ReportRates(rows, [finding for finding in findings if finding], any(map(mines, names)))
-
-
-def base_of(arm: str) -> str:
-    """The base of an arm: what it is without mining or anything else added."""
-    return arm.partition("@")[0].partition("+")[0]
 
 
 def _role(name: str) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hardmil.jobs.run import Failure
+from hardmil.jobs.failures import Failure
 from hardmil.metrics import MeanSE
 from hardmil.pictures.patch_pictures import GalleryPicture
 from hardmil.pictures.slide_pictures import SlidePictures

@@ -1,10 +1,10 @@
 """A slide file -> where the patches are, and their pixels."""
 
+from hardmil.slides.grid import PatchGrid as PatchGrid
+from hardmil.slides.grid import place_patches as place_patches
 from hardmil.slides.reader import Level as Level
 from hardmil.slides.reader import SlideReader as SlideReader
 from hardmil.slides.reader import open_slide as open_slide
-from hardmil.slides.reading import PatchGrid as PatchGrid
-from hardmil.slides.reading import place_patches as place_patches
 from hardmil.slides.reading import read_patches as read_patches
 from hardmil.slides.tissue import TissueMask as TissueMask
 from hardmil.slides.tissue import segment_tissue as segment_tissue

@@ -10,17 +10,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-from hardmil.config.study import PatchConfig
 from hardmil.errors import SlideError
 from hardmil.geometry import best_level
-from hardmil.slides.resolution import Scale, resolution_notes
+from hardmil.slides.resolution import Scale
 
 STRIP_PX = 4_000_000
 """Pixels read at once for a thumbnail, so that a slide of one huge level does not fill the memory."""
-
-
-LARGE_PX = 100_000_000
-"""A slide of more pixels should have coarser levels, too."""
 
 
 @dataclass(frozen=True)
@@ -119,29 +114,6 @@ def read_strips(slide: SlideReader, *, max_edge_px: int) -> Iterator[UInt8[np.nd
                 cv2.resize(strip, (width, bottom - top), interpolation=cv2.INTER_AREA), np.uint8
             )
         yield strip
-
-
-def slide_notes(slide: SlideReader, *, mpp: float | None, config: PatchConfig) -> list[str]:
-    """What a person should know of a slide though it can be used: in words, maybe none.
-
-    Args:
-        slide: An open slide.
-        mpp: Micrometres per level-0 px from the table of slides.
-        config: How its patches are cut.
-    """
-    large = pyramid_note(slide)
-    return [*resolution_notes(slide.scale, table=mpp, config=config), *([large] if large else [])]
-
-
-def pyramid_note(slide: SlideReader) -> str | None:
-    """What a person should know of a large slide of one level, in words; None where there is nothing."""
-    n_px = slide.width_px * slide.height_px
-    if len(slide.levels) > 1 or n_px <= LARGE_PX:
-        return None
-    return (
-        f"it has one level of {slide.width_px} x {slide.height_px} px: finding its tissue decodes all of it, "
-        "slowly; make it a pyramid: vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg"
-    )
 
 
 def damaged(path: Path, what: str, *, reason: object) -> SlideError:

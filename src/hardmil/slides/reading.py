@@ -2,20 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float, Int, Int64, Num, UInt8
+from jaxtyping import Int, Int64, UInt8
 from numpy.lib.stride_tricks import as_strided
 
-from hardmil.config.study import PatchConfig
-from hardmil.errors import ConfigError
-from hardmil.geometry import best_level, grid_starts, interpolate_rows, reflect, size_level0_px
+from hardmil.geometry import best_level, reflect
+from hardmil.slides.grid import PatchGrid
 from hardmil.slides.icc import to_srgb
 from hardmil.slides.protocol import SlideReader
-from hardmil.slides.resolution import needed_mpp
-from hardmil.slides.tissue import TissueMask, segment_tissue
 from hardmil.slides.windows import Cells, Window
 
 COLUMN_PX = 8192
@@ -27,101 +23,6 @@ BAND_PX = 1024
 
 BLOCK_BYTES = 16 << 20
 """Of patches given out at once."""
-
-
-@dataclass(frozen=True, eq=False)
-class PatchGrid:
-    """Square patches of one slide, row by row from the top.
-
-    `coords` are (x, y) of the top-left corner in level-0 px; a patch covers `size_level0_px` of those and is
-    `size_px` pixels when read. `tissue_share` is the part of each patch that is tissue, 0 to 1.
-    """
-
-    coords: Int64[np.ndarray, "patch 2"]
-    size_px: int
-    size_level0_px: int
-    tissue_share: Float[np.ndarray, " patch"]
-
-    def __len__(self) -> int:
-        return len(self.coords)
-
-
-def place_patches(
-    slide: SlideReader,
-    config: PatchConfig,
-    *,
-    mpp: float | None = None,
-    tissue: TissueMask | None = None,
-) -> PatchGrid:
-    """The patches of a slide that hold enough tissue: squares in rows, the rest dropped.
-
-    Args:
-        slide: An open slide.
-        config: Size, resolution and tissue rule; `mode` must be grid.
-        mpp: Micrometres per level-0 px from the table of slides; who comes next, `find_resolution` says.
-        tissue: Of this slide, where it was segmented before.
-
-    Raises:
-        SlideError: If a resolution is wanted and the slide's is unknown, not square or a slip; or the slide
-            cannot be read.
-        ConfigError: If `config.mode` is not grid.
-    """
-    if config.mode != "grid":
-        raise ConfigError(
-            f"{slide.path}: patches.mode is {config.mode}, but a slide has no annotated nuclei; use grid"
-        )
-    size = patch_size_level0_px(slide, config, mpp=mpp)
-    step = max(1, round(size * (config.size_px - config.overlap_px) / config.size_px))
-    x_starts = grid_starts(slide.width_px, size_px=size, step_px=step)
-    y_starts = grid_starts(slide.height_px, size_px=size, step_px=step)
-    tissue = tissue or segment_tissue(slide, config, mpp=mpp)
-    share = _tissue_shares(tissue, x_starts=x_starts, y_starts=y_starts, size_px=size)
-    row, column = np.nonzero(share >= config.min_tissue)
-    coords = np.stack([x_starts[column], y_starts[row]], axis=1)
-    return PatchGrid(coords, config.size_px, size, share[row, column])
-
-
-def patch_size_level0_px(slide: SlideReader, config: PatchConfig, *, mpp: float | None = None) -> int:
-    """Edge of a patch in level-0 px of this slide.
-
-    Args:
-        slide: An open slide.
-        config: Size and resolution.
-        mpp: Micrometres per level-0 px from the table of slides; who comes next, `find_resolution` says.
-
-    Raises:
-        SlideError: If a resolution is wanted and the slide's is unknown, not square or a slip.
-    """
-    known = needed_mpp(slide.scale, path=slide.path, table=mpp, config=config)
-    return size_level0_px(config.size_px, um_per_px=config.um_per_px, mpp=known)
-
-
-def _tissue_shares(
-    tissue: TissueMask,
-    *,
-    x_starts: Int[np.ndarray, " column"],
-    y_starts: Int[np.ndarray, " row"],
-    size_px: int,
-) -> Float[np.ndarray, "row column"]:
-    """Part of each square of `size_px` (level-0 px) from these corners that is tissue, by an integral image.
-
-    Corners may fall inside a pixel of the mask: the integral is linear there, so interpolating it is exact.
-    """
-    import cv2
-
-    counts = cv2.integral(tissue.is_tissue.view(np.uint8))
-    in_rows = _between(counts, y_starts / tissue.downsample, size=size_px / tissue.downsample)
-    inside = _between(
-        np.ascontiguousarray(in_rows.T), x_starts / tissue.downsample, size=size_px / tissue.downsample
-    ).T
-    # Rounded, so that a patch of nothing but tissue has 1 and not a little less.
-    return np.clip(np.round(inside / (size_px / tissue.downsample) ** 2, 9), 0, 1)
-
-
-def _between(
-    counts: Num[np.ndarray, "line other"], starts: Float[np.ndarray, " start"], *, size: float
-) -> Float[np.ndarray, "start other"]:
-    return interpolate_rows(counts, starts + size) - interpolate_rows(counts, starts)
 
 
 def reading_level(slide: SlideReader, grid: PatchGrid) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from hardmil.evaluation.results import Row
+from hardmil.files.csv_table import Row
 
 ArmKey = tuple[str, str, str]
 """Arm, split and patches: rows under one key are of one arm on the same folds."""

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from hardmil.evaluation.arms import CONTROL, mines
-from hardmil.evaluation.results import METRICS, Row
+from hardmil.evaluation.results import METRICS
+from hardmil.files.csv_table import Row
 from hardmil.metrics import (
     MeanSE,
     average_precision,

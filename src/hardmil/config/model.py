@@ -1,0 +1,113 @@
+"""Settings of the network, its pooling, its losses and its training."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from hardmil.config.patches import PatchConfig as PatchConfig
+from hardmil.config.patches import TissueConfig as TissueConfig
+from hardmil.config.section import Section as Section
+from hardmil.config.section import fingerprint as fingerprint
+
+BagKind = Literal["pixels", "features"]
+
+PoolingKind = Literal[
+    "adaptive-attention", "attention", "gated-attention", "mean", "max", "noisy-and", "quantile"
+]
+
+_BY_KIND: dict[BagKind, dict[str, dict[str, float]]] = {
+    "pixels": {
+        "network": {"embedding_dim": 512, "dropout": 0.5},
+        "pooling": {"attention_dim": 128},
+        "training": {"epochs": 120, "lr": 5e-5, "weight_decay": 5e-4},
+    },
+    "features": {
+        "network": {"embedding_dim": 128, "dropout": 0.25},
+        "pooling": {"attention_dim": 64},
+        "training": {"epochs": 30, "lr": 3e-4, "weight_decay": 1e-3},
+    },
+}
+
+
+class PoolingConfig(Section):
+    """From the instances of a bag to one vector."""
+
+    kind: PoolingKind = "adaptive-attention"
+    """adaptive-attention: paper, Eq. 1, 2; attention, gated-attention: Ilse et al. 2018; mean, max: of the
+    instance logits; noisy-and: Kraus et al. 2016; quantile: Couture et al. 2018. An arm's base sets it."""
+    lam: float = Field(default=2.0, ge=0)
+    """Weight of the pseudo-negative instances in Eq. 2 (lambda); 1 turns Eq. 2 off. Paper: 2."""
+    adaptive_at_prediction: bool = True
+    """Whether Eq. 2 is also used when predicting. The paper does not say; off, training and use differ."""
+    attention_dim: int | None = Field(default=None, ge=1)
+    """Width of the attention layer (L). null: 128 for pixels (Ilse et al. 2018), 64 for features."""
+
+
+class NetworkConfig(Section):
+    """From an instance to its embedding."""
+
+    embedding_dim: int | None = Field(default=None, ge=1)
+    """Length of an instance's embedding (M). null: 512 for pixels (Ilse et al. 2018), 128 for features."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the embedding dropped in training. null: 0.5 for pixels, 0.25 for features."""
+
+
+class TrainingConfig(Section):
+    """The loop."""
+
+    epochs: int | None = Field(default=None, ge=1)
+    """Passes over the training bags. null: 120 for pixels (paper, colon), 30 for features."""
+    lr: float | None = Field(default=None, gt=0)
+    """Adam's step. null: 5e-5 for pixels (paper, colon), 3e-4 for features."""
+    weight_decay: float | None = Field(default=None, ge=0)
+    """L2 in Adam (not AdamW). null: 5e-4 for pixels (paper, colon), 1e-3 for features."""
+    bags_per_step: int = Field(default=1, ge=1)
+    """Bags of one gradient step."""
+    select: Literal["train-loss", "validation", "last"] = "train-loss"
+    """The epoch kept: lowest training loss (paper: "lowest loss"), lowest on held-out cases, or last."""
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the training cases held out when select is validation."""
+    balance: Literal["none", "loss", "sampler"] = "none"
+    """Against unequal classes: weigh the loss, draw the rarer class more often, or nothing."""
+    max_instances: int = Field(default=10_000, ge=1)
+    """Largest bag in a training step; a larger one gives a random subset. Prediction uses all."""
+    augment: bool = True
+    """Random flips and quarter turns of each patch (paper). Pixels only."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the patch network; auto: bfloat16 where the device is fast at it. Attention is float32."""
+
+
+class InstanceLossConfig(Section):
+    """Every instance of a negative bag is negative: beta * mean softplus(instance_logit). Ours."""
+
+    beta: float = Field(default=0.0, ge=0)
+    """Weight of the term; 0 turns it off, `+instance` in an arm's name sets 0.5."""
+    hardest: float = Field(default=1.0, gt=0, le=1)
+    """Share of a negative bag that enters: its instances of highest instance logit."""
+
+
+class VerdictLossConfig(Section):
+    """A patch that a person judged is what they said: rho * mean BCE(instance_logit, verdict). Ours."""
+
+    rho: float = Field(default=1.0, ge=0)
+    """Weight of the term; without verdicts it is nothing."""
+
+
+class ModelConfig(Section):
+    """What a training run depends on, besides its bags and its seed."""
+
+    network: NetworkConfig = NetworkConfig()
+    pooling: PoolingConfig = PoolingConfig()
+    training: TrainingConfig = TrainingConfig()
+    instance_loss: InstanceLossConfig = InstanceLossConfig()
+    verdict_loss: VerdictLossConfig = VerdictLossConfig()
+
+
+def resolve_config(config: ModelConfig, *, kind: BagKind) -> ModelConfig:
+    """The same config with the defaults of this kind of bag where a knob is None."""
+    changed: dict[str, object] = {}
+    for section_name, defaults in _BY_KIND[kind].items():
+        section = getattr(config, section_name)
+        missing = {name: value for name, value in defaults.items() if getattr(section, name) is None}
+        changed[section_name] = section.model_copy(update=missing)
+    return config.model_copy(update=changed)

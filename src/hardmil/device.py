@@ -1,0 +1,47 @@
+"""Where a network runs, and in which precision."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from hardmil.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a network runs, and in which arithmetic its instances are embedded."""
+
+    name: str
+    bfloat16: bool
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bfloat16 where it was chosen, else nothing."""
+        kind = torch.device(self.name).type
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.bfloat16)
+
+
+def find_device(name: str, *, precision: str = "auto") -> Device:
+    """The device of this name; `auto` is the fastest at hand.
+
+    Raises:
+        TrainingError: If there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(
+            f"device {name}: not usable here ({str(error).splitlines()[0]}); expected auto, cpu, cuda or "
+            "mps; run with --device cpu"
+        ) from error
+    return Device(name, precision == "bfloat16" or (precision == "auto" and _is_fast_at_bfloat16(name)))
+
+
+def _is_fast_at_bfloat16(name: str) -> bool:
+    if torch.device(name).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    probe: Callable[[], bool] | None = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return torch.device(name).type == "cpu" and probe is not None and probe()

@@ -1,0 +1,48 @@
+"""What both published sets share: a set of images, and their grid patches."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hardmil.bags.bag import Bag
+from hardmil.config.study import PatchConfig
+from hardmil.errors import TableError
+from hardmil.evaluation.truth import Truth
+from hardmil.slides.grid import place_patches
+from hardmil.slides.reader import SlideReader
+from hardmil.slides.reading import read_patches
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedSet:
+    """Bags of a published set, and what had to be decided to make them; `truth` where nuclei are known."""
+
+    bags: Sequence[Bag]
+    classes: tuple[str, str]
+    notes: tuple[str, ...]
+    paths: Mapping[str, Path]
+    mpp: float | None
+    truth: Mapping[str, Truth] = field(default_factory=dict)
+
+
+def grid_patches(slide: SlideReader, *, config: PatchConfig) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Patches on tissue; all patches of an image where none is, which is said."""
+    grid, notes = place_patches(slide, config), []
+    if len(grid) == 0:
+        grid = place_patches(slide, config.model_copy(update={"min_tissue": 0.0}))
+        notes = [
+            f"{slide.path.stem}: no patch holds {config.min_tissue:.0%} tissue; it keeps all {len(grid)}"
+        ]
+    return read_patches(slide, grid), grid.coords, notes
+
+
+def find_set_folder(folder: Path, pattern: str, *, what: str) -> Path:
+    """The folder, or the one folder just below it, that holds the pattern."""
+    if not folder.is_dir():
+        raise TableError(f"{folder}: no such folder; expected {what}; give its place by --data")
+    for candidate in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
+        if any(candidate.glob(pattern)):
+            return candidate
+    raise TableError(f"{folder}: no {pattern} in it; expected {what} in its original layout; check --data")

@@ -1,0 +1,106 @@
+"""A synthetic cohort: slides, table and splits in one folder."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from hardmil.files.atomic import write_atomically
+from hardmil.phantom.slide import (
+    USUAL_FOCI,
+    Foci,
+    draw_phantom,
+    write_phantom,
+)
+
+BOTH_SHARE = 0.5
+"""Share of the positive slides of a cohort that hold look-alikes too."""
+
+
+@dataclass(frozen=True)
+class _Case:
+    case_id: str
+    part: str
+    is_positive: bool
+    look_alikes: bool
+    seed: int
+
+
+def write_cohort(
+    folder: Path,
+    *,
+    n_train: int = 24,
+    n_test: int = 16,
+    seed: int = 0,
+    size_px: tuple[int, int] = (1200, 900),
+    foci: Foci = USUAL_FOCI,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Write slides, their truth, slides.csv and CLAM's splits_0.csv into a folder; the path of slides.csv.
+
+    Half of each part is positive; half of its negative slides hold look-alikes. One slide a case.
+
+    Args:
+        folder: Made where it is not there; slides of the same name are replaced.
+        n_train: Slides to learn from.
+        n_test: Slides to test on.
+        seed: Same seed, same slides.
+        size_px: Width and height of a slide.
+        foci: Lesions and look-alikes of a slide that holds any; few, small ones on a large slide are rare.
+        progress: Called with the id of each slide once it is written.
+
+    Raises:
+        StoreError: If the folder cannot be written.
+    """
+    rng = np.random.default_rng(seed)
+    parts = _plan(rng, n=n_train, part="train") + _plan(rng, n=n_test, part="test")
+    cases = [replace(case, case_id=f"case-{i:02d}") for i, case in enumerate(parts, start=1)]
+    for case in cases:
+        phantom = draw_phantom(
+            case.seed,
+            lesion=case.is_positive,
+            look_alikes=case.look_alikes,
+            width_px=size_px[0],
+            height_px=size_px[1],
+            foci=foci,
+        )
+        write_phantom(folder / "slides" / f"{case.case_id}.tif", phantom)
+        if progress is not None:
+            progress(case.case_id)
+    _write_splits(folder / "splits_0.csv", cases=cases)
+    table = folder / "slides.csv"
+    _write_csv(
+        table, header=["slide_id", "case_id", "label", "path", "mpp"], rows=[_row(case) for case in cases]
+    )
+    return table
+
+
+def _plan(rng: np.random.Generator, *, n: int, part: str) -> list[_Case]:
+    """Cases of one part in random order, half of them positive."""
+    cases: list[_Case] = []
+    for index in range(n):
+        is_positive, of_its_label = index % 2 == 0, index // 2
+        share = BOTH_SHARE if is_positive else 0.5
+        look_alikes = int((of_its_label + 1) * share) > int(of_its_label * share)
+        cases.append(_Case("", part, is_positive, look_alikes, int(rng.integers(2**31))))
+    return [cases[index] for index in rng.permutation(n)]
+
+
+def _row(case: _Case) -> list[object]:
+    label = "positive" if case.is_positive else "negative"
+    return [case.case_id, case.case_id, label, f"slides/{case.case_id}.tif", 0.5]
+
+
+def _write_splits(path: Path, *, cases: list[_Case]) -> None:
+    """CLAM's layout: a column for each part, as long as it is; the first column counts."""
+    train, test = ([case.case_id for case in cases if case.part == part] for part in ("train", "test"))
+    rows = [[i, a or "", "", b or ""] for i, (a, b) in enumerate(zip_longest(train, test))]
+    _write_csv(path, header=["", "train", "val", "test"], rows=rows)
+
+
+def _write_csv(path: Path, *, header: list[str], rows: list[list[object]]) -> None:
+    with write_atomically(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])

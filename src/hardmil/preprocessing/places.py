@@ -1,0 +1,95 @@
+"""Where the patches of a slide are: found once, written next to its tissue mask."""
+
+import json
+from pathlib import Path
+
+from hardmil.bags.bag_file import Coords, read_coords, write_coords
+from hardmil.bags.slide_table import SlideRow
+from hardmil.config.study import PatchConfig
+from hardmil.errors import SlideError
+from hardmil.files.geojson import Region, read_regions
+from hardmil.preprocessing.fingerprints import made_of, places_made_of
+from hardmil.slides.grid import PatchGrid, place_patches
+from hardmil.slides.notes import slide_notes
+from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.slides.reading import reading_level
+from hardmil.slides.resolution import UM_PER_PX_AT_1X, find_resolution
+from hardmil.slides.tissue import segment_tissue
+from hardmil.slides.tissue_files import draw_tissue, write_tissue
+
+NOTES = "hardmil_notes"
+"""On `coords`: what a person should know of the slide, a JSON list."""
+
+
+def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> Coords:
+    """Find a slide's patches and write where they are; what was written. There may be none.
+
+    In `tissue/` beside the file go the slide's mask, its outline and a picture of both. Skips a slide whose
+    file was made under the same knobs, from the same slide.
+
+    Raises:
+        SlideError: If the slide cannot be read.
+        TableError: If its annotations cannot.
+    """
+    wanted = made_of(row, config=config)
+    places = places_made_of(path, wanted)
+    if places is None:
+        with open_row(row) as slide:
+            tissue = segment_tissue(slide, config, mpp=row.mpp, regions=tissue_regions(row))
+            grid = place_patches(slide, config, mpp=row.mpp, tissue=tissue)
+            attributes = _attributes(slide, grid, config=config, row=row) | wanted
+            attributes[NOTES] = json.dumps(slide_notes(slide, mpp=row.mpp, config=config))
+            size = grid.size_level0_px
+            picture = draw_tissue(slide, tissue, coords=grid.coords, size_level0_px=size)
+            # Before the places: where those are, these are too.
+            write_tissue(tissue_stem(path, slide_id=row.slide_id), slide, tissue, picture=picture)
+        write_coords(path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=attributes)
+        places = read_coords(path)
+    return places
+
+
+def notes_of(places: Coords) -> list[str]:
+    """What a person should know of the slide, as `write_places` noted it."""
+    return json.loads(str(places.attributes.get(NOTES, "[]")))
+
+
+def tissue_stem(places: Path, *, slide_id: str) -> Path:
+    """Where a slide's mask, outline and picture lie, less .png, .geojson and .jpg."""
+    return places.parent / "tissue" / slide_id
+
+
+def open_row(row: SlideRow) -> SlideReader:
+    """The slide of a row of the table.
+
+    Raises:
+        SlideError: If the row names no file, or it cannot be opened.
+    """
+    if row.path is None:
+        raise SlideError(f"slide {row.slide_id}: no path in the table; fill its path column")
+    return open_slide(row.path)
+
+
+def tissue_regions(row: SlideRow) -> list[Region] | None:
+    return None if row.annotations is None else read_regions(row.annotations)
+
+
+def _attributes(
+    slide: SlideReader, grid: PatchGrid, *, config: PatchConfig, row: SlideRow
+) -> dict[str, object]:
+    """TRIDENT's attributes of `coords`, as far as they are known, and how the pixels are read."""
+    found = find_resolution(slide.scale, table=row.mpp, config=config)
+    level, size_read = reading_level(slide, grid)
+    known: dict[str, object] = {
+        "patch_size": grid.size_px,
+        "overlap": config.overlap_px,
+        "level0_width": slide.width_px,
+        "level0_height": slide.height_px,
+        "read_level": level,
+        "patch_size_read": size_read,
+    }
+    if found.mpp is not None:
+        known |= {"mpp": found.mpp, "mpp_from": found.source}
+        magnification = UM_PER_PX_AT_1X / found.mpp
+        known["level0_magnification"] = round(magnification)
+        known["target_magnification"] = round(magnification * grid.size_px / grid.size_level0_px)
+    return known

@@ -1,0 +1,170 @@
+from typing import Any
+
+import pytest
+
+from hardmil.config.mining import MiningConfig
+from hardmil.config.model import PoolingConfig, TrainingConfig
+from hardmil.config.study import StudyConfig, model_config
+from hardmil.errors import ConfigError
+from hardmil.evaluation.arms import arm, with_controls
+
+PLAIN: dict[str, Any] = {"kind": "adaptive-attention", "beta": 0.0, "hardest": 1.0, "use": "none"}
+OOF = {"source": "out-of-fold"}
+TABLE: dict[str, dict[str, Any]] = {
+    "ours": {},
+    "abmil": {"kind": "attention"},
+    "gated": {"kind": "gated-attention"},
+    "ours+sb": {"use": "sb"},
+    "ours+mb": {"use": "mb"},
+    "ours+fmb": {"use": "fmb"},
+    "ours+sb-oof": {"use": "sb"} | OOF,
+    "ours+fmb-oof": {"use": "fmb"} | OOF,
+    "ours+fmb-equal": {"use": "fmb", "cluster_weights": "equal"},
+    "ours+fmb-stratified-oof": {"use": "fmb", "cluster_weights": "stratified"} | OOF,
+    "ours+fmb-oof-stratified": {"use": "fmb", "cluster_weights": "stratified"} | OOF,
+    "ours+mb-rounds": {"use": "mb", "rounds": 3},
+    "ours+fmb-oof-continue": {"use": "fmb", "retrain": "continue"} | OOF,
+    "mean": {"kind": "mean"},
+    "max": {"kind": "max"},
+    "noisy-and": {"kind": "noisy-and"},
+    "quantile+fmb-oof": {"kind": "quantile", "use": "fmb"} | OOF,
+    "ours+inject": {"use": "inject"},
+    "ours+inject-positive-oof": {"use": "inject", "inject_into": "positive"} | OOF,
+    "ours+inject-negative-replace@random": {
+        "use": "inject",
+        "inject_into": "negative",
+        "inject_how": "replace",
+        "draw": "random",
+    },
+    "ours+weigh-oof": {"use": "weigh", "beta": 0.5} | OOF,
+    "ours+instance-hardest+weigh": {"use": "weigh", "beta": 0.5, "hardest": 0.1},
+    "ours+instance": {"beta": 0.5},
+    "ours+instance-hardest": {"beta": 0.5, "hardest": 0.1},
+    "ours+instance+fmb-oof": {"beta": 0.5, "use": "fmb"} | OOF,
+    "abmil+fmb-oof+instance": {"kind": "attention", "beta": 0.5, "use": "fmb"} | OOF,
+    "ours+fmb@random": {"use": "fmb", "draw": "random"},
+    "gated+instance+mb-oof-rounds@random": {
+        "kind": "gated-attention",
+        "beta": 0.5,
+        "use": "mb",
+        "rounds": 3,
+        "draw": "random",
+    }
+    | OOF,
+}
+
+
+@pytest.mark.parametrize(("name", "differs"), TABLE.items(), ids=TABLE)
+def test_names_and_what_they_change(name: str, differs: dict[str, Any]):
+    study = StudyConfig()
+    found = arm(name, study=study)
+    assert found.name == name
+    expected = PLAIN | differs
+    model, mining = model_config(study), MiningConfig()
+    pooling = model.pooling.model_copy(update={"kind": expected.pop("kind")})
+    terms = {"beta": expected.pop("beta"), "hardest": expected.pop("hardest")}
+    instance_loss = model.instance_loss.model_copy(update=terms)
+    assert found.model == model.model_copy(update={"pooling": pooling, "instance_loss": instance_loss})
+    assert found.mining == mining.model_copy(update=expected)
+
+
+def test_an_arm_that_mines_brings_its_control():
+    names = ("ours", "ours+fmb-oof", "ours+instance", "ours+sb@random", "ours+sb", "ours+instance+weigh-oof")
+    assert with_controls(names) == (
+        *("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance", "ours+sb@random", "ours+sb"),
+        *("ours+instance+weigh-oof", "ours+instance+weigh-oof@random"),
+    )
+    assert with_controls(("noisy-and", "ours+verdicts-10", "ours")) == (
+        "noisy-and",
+        "ours+verdicts-10",
+        "ours",
+    )
+
+
+def test_the_arm_that_is_no_network():
+    study = StudyConfig.model_validate({"fisher": {"n_modes": 5}, "mining": {"use": "fmb"}})
+    found = arm("sdr-svm", study=study)
+    assert found.fisher == study.fisher
+    assert found.mining.use == "none"
+    assert arm("ours", study=study).fisher is None
+    with pytest.raises(ConfigError, match=r"arm sdr-svm\+fmb: sdr-svm has no instances to mine or to judge"):
+        arm("sdr-svm+fmb", study=study)
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "choice"),
+    [
+        ("ours+verdicts", None, "attention"),
+        ("ours+verdicts-10", 10, "attention"),
+        ("ours+instance+verdicts-5-random", 5, "random"),
+        ("ours+verdicts-spread-20", 20, "spread"),
+        ("ours+verdicts-uncertainty", None, "uncertainty"),
+    ],
+)
+def test_arms_that_ask(name: str, budget: int | None, choice: str):
+    found = arm(name, study=StudyConfig())
+    assert found.asks
+    assert (found.mining.use, found.mining.verdict_budget, found.mining.verdict_choice) == (
+        "none",
+        budget,
+        choice,
+    )
+    assert not arm("ours+instance", study=StudyConfig()).asks
+
+
+def test_what_a_name_does_not_say_is_as_in_the_study():
+    study = StudyConfig(
+        pooling=PoolingConfig(kind="attention", lam=3.0),
+        training=TrainingConfig(epochs=7),
+        mining=MiningConfig(use="sb", draw="random", source="out-of-fold", n_clusters=9, rounds=5),
+    )
+    found = arm("ours+fmb-rounds", study=study)
+    assert found.model.pooling == PoolingConfig(kind="adaptive-attention", lam=3.0)
+    assert found.model.training.epochs == 7
+    assert found.mining == MiningConfig(use="fmb", source="out-of-fold", n_clusters=9, rounds=5)
+    assert arm("ours", study=study).mining.use == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("our", r"arm our: 'our' is not known, expected one of ours, abmil, gated, .*; did you mean ours\?"),
+        ("", "arm : '' is not known, expected one of ours"),
+        ("ours+fmbb", r"'fmbb' is not known, expected one of sb, mb, fmb, inject, .* did you mean fmb\?"),
+        ("ours+instances", r"'instances' is not known, .* did you mean instance\?"),
+        (
+            "ours+fmb-of",
+            r"'of' is not known, expected one of oof, rounds, continue, equal, .*; did you mean oof\?",
+        ),
+        ("ours+mb-equal", r"'equal' is not known, expected one of oof, rounds, continue$"),
+        ("ours+inject-equal", r"'equal' is not known, .* positive, negative, both, replace$"),
+        ("ours+inject-positive-both", "'both' contradicts an option before it"),
+        ("ours+verdicts-0", r"'0' is not known, expected one of a number of patches such as 10, attention"),
+        ("ours+verdicts-5-10", "'10' contradicts an option before it"),
+        ("ours+verdicts@random", "@random is the control of an arm that mines"),
+        ("ours+instance-oof", "'oof' is not known, expected one of hardest"),
+        ("ours+fmb-", "'' is not known, expected one of oof"),
+        ("ours+", "'' is not known, expected one of sb"),
+        ("ours+fmb+mb", r"mines twice \(fmb and mb\), expected one of sb, mb, fmb"),
+        ("ours+fmb@rand", r"'rand' is not known, expected one of random; did you mean random\?"),
+        ("ours+fmb@", "'' is not known, expected one of random"),
+        ("ours@random", r"@random is the control of an arm that mines, .* add one of \+sb, \+mb, \+fmb"),
+        ("ours+instance@random", "@random is the control of an arm that mines"),
+    ],
+)
+def test_names_that_are_none(name: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        arm(name, study=StudyConfig())
+
+
+def test_options_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'stratified' contradicts an option before it"):
+        arm("ours+fmb-equal-stratified", study=StudyConfig())
+
+
+def test_a_sensitivity_threshold_is_refused_before_anything_is_trained() -> None:
+    study = StudyConfig(mining=MiningConfig(threshold="sensitivity=0.95"))
+    assert arm("ours", study=study).mining.use == "none"
+    assert arm("ours+fmb-oof", study=study).mining.threshold == "sensitivity=0.95"
+    with pytest.raises(ConfigError, match=r"set mining\.source to out-of-fold"):
+        arm("ours+fmb", study=study)

@@ -1,0 +1,282 @@
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.trainings import small_bags
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.folds import Fold, inner_folds
+from hardmil.config.evaluation import EvaluationConfig
+from hardmil.config.study import StudyConfig
+from hardmil.device import Device
+from hardmil.errors import ConfigError
+from hardmil.evaluation import trainer as trainer_module
+from hardmil.evaluation.arms import arm
+from hardmil.evaluation.cohort import Cohort, make_cohort
+from hardmil.evaluation.trainer import Trainer
+from hardmil.evaluation.trial import (
+    Operating,
+    Trial,
+    longest_training,
+    operating_of,
+    out_of_fold_scores,
+    run_trial,
+)
+from hardmil.metrics import binary_metrics
+from hardmil.mil import fisher as fisher_module
+from hardmil.mil.calibration import fit_calibration
+from hardmil.mil.fisher import fit_fisher
+from hardmil.mil.inference import score_bags
+from hardmil.mil.network import BagClassifier
+from hardmil.mil.training import fit
+from hardmil.mining.procedure import train_and_mine
+
+CPU = Device("cpu", bfloat16=False)
+STUDY = StudyConfig.model_validate(
+    {
+        "network": {"embedding_dim": 4, "dropout": 0.1},
+        "pooling": {"attention_dim": 3},
+        "training": {"epochs": 2, "lr": 0.02},
+        "mining": {"threshold": 0.0, "n_clusters": 2, "inner_folds": 2},
+    }
+)
+
+
+def _trial(name: str = "ours+fmb", *, study: StudyConfig = STUDY, seed: int = 3) -> Trial:
+    fold = Fold(train=np.arange(8), test=np.arange(8, 12))
+    return Trial(arm(name, study=study), repeat=0, fold_number=1, fold=fold, seed=seed)
+
+
+def _trainer(folder: Path | None, cohort: Cohort) -> Trainer:
+    return Trainer(folder, cohort.digest, CPU)
+
+
+def _changed(bag: Bag, **changes: Any) -> list[Bag]:
+    return [replace(bag, **changes), *small_bags()[1:]]
+
+
+def test_the_digest_changes_with_anything_in_the_bags():
+    first = small_bags()[0]
+    features, coords = first.instances.copy(), first.coords.copy()
+    features[4, 2] += 1
+    coords[0, 1] += 1
+    cohorts = [
+        small_bags(),
+        small_bags()[::-1],
+        small_bags()[1:],
+        _changed(first, slide_id="t0"),
+        _changed(first, case_id="d0"),
+        _changed(first, label=1),
+        _changed(first, instances=features),
+        _changed(first, coords=coords),
+    ]
+    digests = [make_cohort(bags).digest for bags in cohorts]
+    assert len(set(digests)) == len(cohorts)
+    assert make_cohort(small_bags()).digest == digests[0]
+
+
+def test_a_cohort_knows_labels_and_cases():
+    cohort = make_cohort(small_bags(3))
+    assert cohort.labels.tolist() == [0, 1, 0]
+    assert cohort.cases == ["c0", "c1", "c2"]
+
+
+def test_the_hash_changes_with_anything_the_numbers_depend_on():
+    cohort, first = make_cohort(small_bags()), _trial()
+    study = STUDY.model_copy(update={"mining": STUDY.mining.model_copy(update={"n_clusters": 3})})
+    longer = STUDY.model_copy(update={"training": STUDY.training.model_copy(update={"epochs": 3})})
+    other_fold = replace(first, fold=Fold(np.arange(9), np.arange(9, 12)))
+    hashes = [
+        first.config_hash(cohort),
+        first.config_hash(make_cohort(small_bags()[::-1])),
+        _trial(seed=4).config_hash(cohort),
+        _trial("ours+mb").config_hash(cohort),
+        _trial("ours+fmb@random").config_hash(cohort),
+        _trial("abmil+fmb").config_hash(cohort),
+        _trial(study=study).config_hash(cohort),
+        _trial(study=longer).config_hash(cohort),
+        other_fold.config_hash(cohort),
+    ]
+    assert len(set(hashes)) == len(hashes)
+    assert _trial().config_hash(cohort) == hashes[0]
+
+
+def test_the_hash_of_an_arm_that_does_not_mine_does_not_mind_the_mining_knobs():
+    cohort = make_cohort(small_bags())
+    study = STUDY.model_copy(update={"mining": STUDY.mining.model_copy(update={"n_clusters": 3})})
+    assert _trial("ours").config_hash(cohort) == _trial("ours", study=study).config_hash(cohort)
+
+
+def test_a_trial_trains_on_its_training_fold_and_scores_its_test_fold(
+    tmp_path: Path, n_fits: list[list[str]]
+):
+    cohort = make_cohort(small_bags())
+    result = run_trial(_trial("ours+fmb-oof"), cohort=cohort, trainer=_trainer(tmp_path, cohort))
+    train = {f"s{i}" for i in range(8)}
+    assert [len(slides) for slides in n_fits] == [8, 4, 4, 8]
+    assert all(set(slides) <= train for slides in n_fits)
+    assert result.hard_negatives
+    assert {one.slide_id for one in result.hard_negatives} <= {f"s{i}" for i in range(0, 8, 2)}
+    assert result.n_false_positive_bags == 4
+    values = np.array([score.bag_score for score in result.test_scores])
+    np.testing.assert_equal(asdict(result.metrics), asdict(binary_metrics(np.array([0, 1, 0, 1]), values)))
+    assert result.seconds > 0
+
+
+@pytest.mark.parametrize("name", ["ours+sb", "ours+mb", "ours+fmb", "ours+fmb@random", "ours+fmb-equal"])
+def test_arms_share_one_base(name: str, tmp_path: Path, n_fits: list[list[str]]):
+    cohort = make_cohort(small_bags())
+    trainer = _trainer(tmp_path, cohort)
+    run_trial(_trial("ours"), cohort=cohort, trainer=trainer)
+    assert len(n_fits) == 1
+    run_trial(_trial(name), cohort=cohort, trainer=trainer)
+    assert len(n_fits) == 2
+
+
+OPERATING = Operating("sensitivity=0.75", n_folds=2)
+
+
+def _scores_of(trial: Trial, cohort: Cohort, *, inside: list[int], seed: int, of: list[int]) -> list[float]:
+    """The whole arm, written out: trained on some bags, what it says of others."""
+    mined = train_and_mine(
+        [cohort.bags[i] for i in inside],
+        config=trial.arm.model,
+        mining=trial.arm.mining,
+        seed=seed,
+        train=partial(fit, device=CPU),
+    )
+    return [score.bag_score for score in score_bags(mined.model, [cohort.bags[i] for i in of])]
+
+
+@pytest.mark.parametrize("name", ["ours", "ours+fmb-oof", "ours+inject-oof", "ours+weigh-oof@random"])
+def test_the_operating_point_keeps_the_wanted_share_of_scores_out_of_fold_of_the_whole_arm(name: str):
+    cohort = make_cohort(small_bags())
+    trial = replace(_trial(name), operating=OPERATING)
+    result = run_trial(trial, cohort=cohort, trainer=_trainer(None, cohort))
+    labels, cases = cohort.labels[:8], cohort.cases[:8]
+    scores = np.zeros(8)
+    for number, fold in enumerate(inner_folds(labels, cases, n_folds=2, seed=trial.seed)):
+        inside, outside = fold.train.tolist(), fold.test.tolist()
+        scores[outside] = _scores_of(trial, cohort, inside=inside, seed=trial.seed + 1 + number, of=outside)
+    assert np.mean(scores[labels == 1] > result.op_threshold) == 0.75
+    assert result.op_threshold == np.nextafter(np.sort(scores[labels == 1])[1], -np.inf)
+
+
+def test_the_operating_point_shares_the_models_of_out_of_fold_mining(tmp_path: Path, n_fits: list[list[str]]):
+    cohort = make_cohort(small_bags())
+    trainer = _trainer(tmp_path, cohort)
+    run_trial(replace(_trial("ours"), operating=OPERATING), cohort=cohort, trainer=trainer)
+    assert [len(slides) for slides in n_fits] == [8, 4, 4]
+    run_trial(_trial("ours+fmb-oof"), cohort=cohort, trainer=trainer)
+    assert [len(slides) for slides in n_fits[3:]] == [8]
+
+
+def test_no_operating_point_where_none_is_wanted_or_cases_are_too_few():
+    cohort = make_cohort(small_bags())
+    trainer = _trainer(None, cohort)
+    assert np.isnan(run_trial(_trial("ours"), cohort=cohort, trainer=trainer).op_threshold)
+    few = replace(_trial("ours"), fold=Fold(np.arange(4), np.arange(4, 12)), operating=OPERATING)
+    assert np.isnan(run_trial(few, cohort=cohort, trainer=trainer).op_threshold)
+    assert operating_of(EvaluationConfig(operating_folds=0)) is None
+    asked = EvaluationConfig(operating_point="fpr=0.1", operating_folds=3, calibration="isotonic")
+    assert operating_of(asked) == Operating("fpr=0.1", 3, "isotonic")
+
+
+def test_digits_of_a_trial_change_with_what_is_asked_and_are_those_of_before_where_it_is_a_sensitivity():
+    cohort = make_cohort(small_bags())
+    asked = ["sensitivity=0.75", "sensitivity=0.8", "fpr=0.75", "youden"]
+    trials = [replace(_trial("ours"), operating=Operating(one, 2)) for one in asked]
+    isotonic = replace(_trial("ours"), operating=Operating("sensitivity=0.75", 2, "isotonic"))
+    assert len({trial.config_hash(cohort) for trial in [*trials, isotonic]}) == 5
+    assert Operating("sensitivity=0.9", 4).key() == [0.9, 4]
+
+
+def test_probabilities_are_those_of_the_scores_out_of_fold():
+    cohort = make_cohort(small_bags())
+    trial = replace(_trial("ours"), operating=OPERATING)
+    trainer = _trainer(None, cohort)
+    result = run_trial(trial, cohort=cohort, trainer=trainer)
+    training = [cohort.bags[i] for i in trial.fold.train]
+    scores = out_of_fold_scores(training, trial=trial, cohort=cohort, trainer=trainer)
+    assert scores is not None
+    calibration = fit_calibration(cohort.labels[trial.fold.train], scores, method="temperature")
+    test_scores = np.array([score.bag_score for score in result.test_scores])
+    assert result.probabilities is not None
+    np.testing.assert_array_equal(result.probabilities, calibration.probabilities(test_scores))
+    assert (np.argsort(result.probabilities) == np.argsort(test_scores)).all()
+
+
+def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(monkeypatch: pytest.MonkeyPatch):
+    truth = {bag.slide_id: np.array([bag.label, 0, 2, 0, 0], np.int8) for bag in small_bags()}
+    cohort = make_cohort(small_bags(), truth=truth)
+    trained: list[list[Bag]] = []
+
+    def seen(bags: Any, **rest: Any) -> BagClassifier:
+        trained.append(list(bags))
+        return fit(bags, **rest)
+
+    monkeypatch.setattr(trainer_module, "fit", seen)
+    result = run_trial(_trial("ours+verdicts-2-random"), cohort=cohort, trainer=_trainer(None, cohort))
+    base, judged = trained
+    assert all(bag.instance_labels is None for bag in base)
+    for bag in judged:
+        labels = bag.instance_labels
+        if bag.label == 0:
+            assert labels is None
+            continue
+        assert labels is not None
+        known = ~np.isnan(labels)
+        assert known.sum() == 2
+        np.testing.assert_array_equal(labels[known], (truth[bag.slide_id] == 1)[known])
+    assert {bag.slide_id for bag in judged} == {f"s{i}" for i in range(8)}
+    assert 0 <= result.instance_auc <= 1
+    plain = make_cohort(small_bags())
+    with pytest.raises(ConfigError, match=r"arm ours\+verdicts: no verdict on any patch of the training"):
+        run_trial(_trial("ours+verdicts"), cohort=plain, trainer=_trainer(None, plain))
+
+
+def test_the_hash_of_an_arm_that_asks_changes_with_the_verdicts():
+    truth = {"s1": np.array([1, 0, 0, 0, 0], np.int8)}
+    other = {"s1": np.array([0, 1, 0, 0, 0], np.int8)}
+    cohorts = [make_cohort(small_bags(), truth=known) for known in (truth, other)]
+    assert len({_trial("ours+verdicts").config_hash(cohort) for cohort in cohorts}) == 2
+    assert len({_trial("ours").config_hash(cohort) for cohort in cohorts}) == 1
+    wanted = replace(_trial("ours"), operating=OPERATING).config_hash(cohorts[0])
+    assert wanted != _trial("ours").config_hash(cohorts[0])
+
+
+def test_sdr_svm_is_fitted_on_the_training_fold_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cohort = make_cohort(
+        small_bags(), truth={bag.slide_id: np.array([1, 0, 0, 0, 0], np.int8) for bag in small_bags()}
+    )
+    fitted: list[set[str]] = []
+
+    def seen(bags: Any, **rest: Any) -> Any:
+        fitted.append({bag.slide_id for bag in bags})
+        return fit_fisher(bags, **rest)
+
+    monkeypatch.setattr(fisher_module, "fit_fisher", seen)
+    trial = replace(_trial("sdr-svm"), operating=OPERATING)
+    result = run_trial(trial, cohort=cohort, trainer=_trainer(tmp_path, cohort))
+    assert [len(slides) for slides in fitted] == [8, 4, 4]
+    assert set.union(*fitted) == {f"s{i}" for i in range(8)}
+    assert np.isnan(result.instance_auc)
+    assert not np.isnan(result.op_threshold)
+    for score in result.test_scores:
+        assert 0 < score.bag_score < 1
+        np.testing.assert_allclose(score.attention, 0.2)
+    assert len(list((tmp_path / "descriptors").glob("*.npy"))) == 12
+    again = run_trial(trial, cohort=cohort, trainer=_trainer(tmp_path, cohort))
+    assert [s.bag_score for s in again.test_scores] == [s.bag_score for s in result.test_scores]
+
+
+def test_a_progress_bar_is_as_long_as_the_longest_training():
+    lengths = {
+        name: longest_training(arm(name, study=STUDY), kind="features")
+        for name in ("ours", "ours+fmb", "ours+fmb-oof", "ours+fmb-oof-rounds")
+    }
+    assert lengths == {"ours": 2, "ours+fmb": 4, "ours+fmb-oof": 8, "ours+fmb-oof-rounds": 20}
+    assert longest_training(arm("ours", study=StudyConfig()), kind="pixels") == 120

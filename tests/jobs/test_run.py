@@ -1,0 +1,185 @@
+import errno
+import io
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hardmil.errors import SlideError, StoreError
+from hardmil.jobs.failures import Failure, print_failures, write_failures
+from hardmil.jobs.progress import progress, rate
+from hardmil.jobs.run import read_ahead, run_jobs
+
+
+def _half(number: int) -> float:
+    if number == 2:
+        raise SlideError("slide 2: no tissue found")
+    if number == 3:
+        raise ZeroDivisionError("a bug")
+    return number / 2
+
+
+def test_failures_are_set_aside_and_the_rest_goes_on():
+    done = run_jobs(_half, [4, 2, 3, 8], name=str, label="halving", quiet=True)
+    assert done.results == {"4": 2.0, "8": 4.0}
+    assert list(done.results) == ["4", "8"]
+    assert [(f.name, f.message) for f in done.failures] == [
+        ("2", "slide 2: no tissue found"),
+        ("3", "ZeroDivisionError: a bug"),
+    ]
+    assert "in _half" in done.failures[1].traceback
+
+
+def test_results_of_one_call_do_not_enter_the_next():
+    assert run_jobs(_half, [4], name=str, label="a").results == {"4": 2.0}
+    assert run_jobs(_half, [8], name=str, label="a").results == {"8": 4.0}
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("a.h5: the disk is full"), OSError(errno.ENOSPC, "No space left")]
+)
+def test_full_disk_stops_the_batch_and_says_so(error: Exception):
+    seen: list[int] = []
+
+    def work(number: int) -> None:
+        seen.append(number)
+        if number == 1:
+            raise error
+
+    with pytest.raises(StoreError, match=r"(?s)(disk is full|No space).*at 1, 4 of 5 not done"):
+        run_jobs(work, range(5), name=str, label="cutting")
+    assert seen == [0, 1]
+
+
+def test_keyboard_interrupt_passes():
+    def work(number: int) -> None:
+        raise KeyboardInterrupt(f"at {number}")
+
+    with pytest.raises(KeyboardInterrupt, match="at 1"):
+        run_jobs(work, [1, 2], name=str, label="cutting")
+
+
+def test_table_of_failures_goes_to_stderr(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    failures = [Failure("s[1]", "slide s[1]: [bold]no tissue[/bold]", "...")]
+    print_failures(failures, log=Path("runs/failures.log"))
+    out, err = capsys.readouterr()
+    assert out == ""
+    for text in ("1 failed", "which", "why", "s[1]", "[bold]no tissue[/bold]", "failures.log"):
+        assert text in err
+    print_failures([])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_written_failures_keep_tracebacks_and_vanish_with_the_failures(tmp_path: Path):
+    done = run_jobs(_half, [2, 3], name=str, label="halving")
+    log = write_failures(tmp_path, done.failures)
+    assert log == tmp_path / "failures.log"
+    assert "ZeroDivisionError: a bug" in log.read_text()
+    lines = (tmp_path / "failures.csv").read_text().splitlines()
+    assert lines == ["name,message", "2,slide 2: no tissue found", "3,ZeroDivisionError: a bug"]
+    assert write_failures(tmp_path, []) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bar_shows_on_a_terminal_and_counts(monkeypatch: pytest.MonkeyPatch):
+    terminal = _Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", terminal)
+    with progress("base training", total=3) as step:
+        for _ in range(3):
+            step()
+    assert "base training" in terminal.getvalue()
+    assert "3/3" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_no_bar_when_quiet_or_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], quiet: bool
+):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    stream = _Terminal() if quiet else io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    with progress("base training", total=1, quiet=quiet) as step:
+        step()
+    assert stream.getvalue() == ""
+
+
+def test_bar_goes_when_the_block_fails(monkeypatch: pytest.MonkeyPatch):
+    terminal = _Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", terminal)
+    with pytest.raises(ValueError, match="stop"), progress("a", total=2):
+        raise ValueError("stop")
+    assert terminal.getvalue().endswith(("\x1b[?25h", "\n"))  # the cursor is back
+
+
+def test_what_takes_too_long_is_set_aside_and_the_rest_goes_on():
+    never = threading.Event()
+
+    def wait(name: str) -> str:
+        if name == "slow":
+            never.wait()
+        if name == "broken":
+            raise SlideError("slide broken: no tissue found")
+        return name.upper()
+
+    done = run_jobs(wait, ["a", "slow", "broken", "b"], name=str, label="waiting", limit_s=0.2, quiet=True)
+    assert done.results == {"a": "A", "b": "B"}
+    assert [failure.name for failure in done.failures] == ["slow", "broken"]
+    assert "not done after 0.00333333 minutes, so it was set aside" in done.failures[0].message
+    assert "in wait" in done.failures[1].traceback
+    never.set()
+
+
+def test_full_disk_stops_the_batch_under_a_limit_too():
+    def full(name: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left")
+
+    with pytest.raises(StoreError, match="Stopped writing at a, 2 of 2 not done"):
+        run_jobs(full, ["a", "b"], name=str, label="writing", limit_s=60.0, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("per_s", "text"),
+    [(None, ""), (0.0, ""), (12.34, "12.3/s"), (1.0, "1.0/s"), (0.5, "30.0/min"), (0.01, "36.0/h")],
+)
+def test_rate_in_the_unit_that_makes_a_number(per_s: float | None, text: str):
+    assert rate(per_s) == text
+
+
+def test_read_ahead_keeps_the_order_and_makes_no_more_than_it_may():
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(6):
+            made.append(number)
+            yield number
+
+    taken = read_ahead(numbers(), depth=2)
+    assert next(taken) == 0
+    time.sleep(0.1)
+    assert made == [0, 1, 2]
+    assert list(taken) == [1, 2, 3, 4, 5]
+
+
+def test_read_ahead_raises_where_the_item_is_asked_for_and_ends_its_thread():
+    def numbers() -> Iterator[int]:
+        yield 1
+        raise ValueError("no second")
+
+    taken = read_ahead(numbers(), depth=3)
+    assert next(taken) == 1
+    with pytest.raises(ValueError, match="no second"):
+        next(taken)
+    n_threads = threading.active_count()
+    endless = read_ahead(iter(int, 1), depth=2)
+    assert next(endless) == 0
+    endless.close()
+    assert threading.active_count() == n_threads

@@ -1,0 +1,299 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hardmil.config.study import PatchConfig
+from hardmil.errors import ConfigError, SlideError
+from hardmil.slides import reading as patches_module
+from hardmil.slides.color import equalise
+from hardmil.slides.grid import PatchGrid, place_patches
+from hardmil.slides.picture_slide import PictureSlide
+from hardmil.slides.pictures import Picture
+from hardmil.slides.protocol import Level
+from hardmil.slides.reader import open_slide
+from hardmil.slides.reading import cut_patches, read_blocks, read_patches
+from hardmil.slides.tissue import segment_tissue
+
+PINK = (220, 140, 185)
+
+
+def picture(width_px: int, height_px: int, *, tissue: np.ndarray | None = None) -> PictureSlide:
+    """A slide in memory: pink where there is tissue, white elsewhere."""
+    rgb = np.full((height_px, width_px, 3), 255, np.uint8)
+    rgb[slice(None) if tissue is None else tissue] = PINK
+    return PictureSlide(Path("picture.png"), picture=Picture(rgb, None))
+
+
+def shares_by_hand(is_tissue: np.ndarray, *, size: int) -> dict[tuple[int, int], float]:
+    """Part of each cell of the grid that is tissue, counted pixel by pixel, row by row."""
+    height, width = is_tissue.shape
+    return {
+        (x, y): is_tissue[y : y + size, x : x + size].sum() / size**2
+        for y in range(0, height - size + 1, size)
+        for x in range(0, width - size + 1, size)
+    }
+
+
+@settings(deadline=None)
+@given(
+    width=st.integers(8, 90),
+    height=st.integers(8, 70),
+    size=st.integers(8, 30),
+    min_tissue=st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_grid_keeps_the_cells_with_enough_tissue(width, height, size, min_tissue, seed):
+    rng = np.random.default_rng(seed)
+    tissue = cv2.resize(rng.integers(0, 2, (5, 7), np.uint8), (width, height)) > 0
+    slide = picture(width, height, tissue=tissue)
+    grid = place_patches(slide, PatchConfig(size_px=size, um_per_px=None, min_tissue=min_tissue))
+    shares = shares_by_hand(segment_tissue(slide).is_tissue, size=size)
+    expected = {corner: share for corner, share in shares.items() if share >= min_tissue}
+    assert [tuple(corner) for corner in grid.coords.tolist()] == list(expected)
+    np.testing.assert_allclose(grid.tissue_share, list(expected.values()), atol=1e-9)
+    assert (grid.size_px, grid.size_level0_px, len(grid)) == (size, size, len(expected))
+
+
+@settings(deadline=None)
+@given(
+    width=st.integers(1, 300),
+    height=st.integers(1, 200),
+    size=st.integers(8, 60),
+    mpp=st.sampled_from([0.25, 0.3, 0.5, 1.0]),
+    um_per_px=st.sampled_from([0.5, 1.0]),
+)
+def test_patches_lie_inside_apart_and_cover_all_but_the_remainder(width, height, size, mpp, um_per_px):
+    config = PatchConfig(size_px=size, um_per_px=um_per_px, min_tissue=0)
+    grid = place_patches(picture(width, height), config, mpp=mpp)
+    edge = grid.size_level0_px
+    assert abs(edge * mpp - size * um_per_px) <= mpp / 2 + 1e-9
+    covered = np.zeros((height, width), np.int64)
+    for x, y in grid.coords.tolist():
+        assert 0 <= x <= width - edge
+        assert 0 <= y <= height - edge
+        covered[y : y + edge, x : x + edge] += 1
+    assert (covered[: height - height % edge, : width - width % edge] == 1).all()
+    assert covered.sum() == len(grid) * edge**2
+
+
+@settings(deadline=None)
+@given(
+    width=st.integers(8, 120),
+    height=st.integers(8, 90),
+    size=st.integers(8, 24),
+    share=st.floats(0, 0.9),
+)
+def test_patches_that_overlap_step_evenly_and_stay_inside(width, height, size, share):
+    overlap = int(share * size)
+    config = PatchConfig(size_px=size, overlap_px=overlap, um_per_px=None, min_tissue=0)
+    grid = place_patches(picture(width, height), config)
+    step = size - overlap
+    places = [(x, y) for y in range(0, height - size + 1, step) for x in range(0, width - size + 1, step)]
+    assert [tuple(corner) for corner in grid.coords.tolist()] == places
+
+
+def test_patches_that_overlap_keep_their_own_tissue():
+    tissue = np.zeros((20, 40), bool)
+    tissue[:, 20:] = True
+    config = PatchConfig(size_px=20, overlap_px=10, um_per_px=None, min_tissue=0.5)
+    grid = place_patches(picture(40, 20, tissue=tissue), config)
+    assert grid.coords.tolist() == [[10, 0], [20, 0]]
+    np.testing.assert_allclose(grid.tissue_share, [0.5, 1.0])
+
+
+def test_an_overlap_as_large_as_the_patch_is_refused():
+    with pytest.raises(ValueError, match="an overlap of 32 px is no less than a patch of 32 px"):
+        PatchConfig(overlap_px=32)
+
+
+def test_share_on_a_thumbnail_is_exact_between_its_pixels(monkeypatch: pytest.MonkeyPatch):
+    """Patches of 27 px on a mask of 8 level-0 px a pixel: cells cut through the mask's pixels."""
+    monkeypatch.setattr("hardmil.slides.tissue.MAX_EDGE_PX", 50)
+    tissue = np.zeros((240, 400), bool)
+    tissue[80:160, 120:304] = True
+    slide = picture(400, 240, tissue=tissue)
+    assert segment_tissue(slide).downsample == 8
+    grid = place_patches(slide, PatchConfig(size_px=27, um_per_px=None, min_tissue=0))
+    expected = shares_by_hand(tissue, size=27)
+    np.testing.assert_allclose(grid.tissue_share, list(expected.values()), atol=1e-6)
+
+
+def test_mpp_of_the_table_overrides_the_files(phantom_slide: Path):
+    with open_slide(phantom_slide) as slide:
+        assert place_patches(slide, PatchConfig(um_per_px=1.0)).size_level0_px == 64
+        assert place_patches(slide, PatchConfig(um_per_px=1.0), mpp=0.25).size_level0_px == 128
+        assert place_patches(slide, PatchConfig(um_per_px=None), mpp=0.25).size_level0_px == 32
+
+
+def test_slide_without_resolution_says_both_ways_out():
+    with pytest.raises(
+        SlideError,
+        match=r"picture\.png: .*fill the mpp column in slides\.csv, .* or set patches\.um_per_px: null",
+    ):
+        place_patches(picture(90, 70), PatchConfig(um_per_px=0.5))
+
+
+def test_nuclei_are_not_placed_on_a_slide():
+    with pytest.raises(ConfigError, match=r"patches\.mode is nuclei, but a slide has no annotated nuclei"):
+        place_patches(picture(90, 70), PatchConfig(mode="nuclei", um_per_px=None))
+
+
+def test_blank_slide_and_slide_smaller_than_a_patch_give_an_empty_grid():
+    blank = picture(90, 70, tissue=np.zeros((70, 90), bool))
+    for slide in (blank, picture(20, 90)):
+        grid = place_patches(slide, PatchConfig(um_per_px=None))
+        assert len(grid) == 0
+        assert grid.coords.dtype == np.int64
+        assert read_patches(slide, grid).shape == (0, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("column_px", "band_px", "block_bytes"), [(1, 1, 1), (300, 8192, 9000), (8192, 300, 1 << 25)]
+)
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("um_per_px", "level"), [(0.5, 0), (1.0, 1)])
+def test_patches_are_the_pixels_of_one_read_each(
+    phantom_slide: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    um_per_px: float,
+    level: int,
+    threads: int,
+    column_px: int,
+    band_px: int,
+    block_bytes: int,
+):
+    monkeypatch.setattr(patches_module, "COLUMN_PX", column_px)
+    monkeypatch.setattr(patches_module, "BAND_PX", band_px)
+    monkeypatch.setattr(patches_module, "BLOCK_BYTES", block_bytes)
+    with open_slide(phantom_slide) as slide:
+        grid = place_patches(slide, PatchConfig(um_per_px=um_per_px))
+        one_by_one = [slide.read(x, y, 32, 32, level) for x, y in grid.coords.tolist()]
+        np.testing.assert_array_equal(read_patches(slide, grid, threads=threads), one_by_one)
+    assert len(grid) > 50
+
+
+def test_patches_between_levels_are_averaged_by_area(phantom_slide: Path):
+    """8 level-0 px a pixel; the coarsest level has 2, so each pixel is the mean of 4 x 4 of it."""
+    with open_slide(phantom_slide) as slide:
+        grid = place_patches(slide, PatchConfig(size_px=16, um_per_px=4.0))
+        found = read_patches(slide, grid)
+        for patch, (x, y) in zip(found, grid.coords.tolist(), strict=True):
+            fine = slide.read(x, y, 64, 64, 1).reshape(16, 4, 16, 4, 3)
+            assert np.abs(patch - fine.mean(axis=(1, 3))).max() <= 0.5
+    assert len(grid) > 10
+
+
+def test_order_of_coords_is_the_order_of_patches(phantom_slide: Path):
+    with open_slide(phantom_slide) as slide:
+        grid = place_patches(slide, PatchConfig(um_per_px=1.0))
+        order = np.random.default_rng(0).permutation(len(grid))
+        shuffled = PatchGrid(grid.coords[order], 32, 64, grid.tissue_share[order])
+        np.testing.assert_array_equal(read_patches(slide, shuffled), read_patches(slide, grid)[order])
+
+
+def cells_read(slide: PictureSlide, grid: PatchGrid, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """How often each pixel of a slide is read for the patches."""
+    times = np.zeros((slide.height_px, slide.width_px), np.int64)
+
+    def watched(x: int, y: int, width: int, height: int, level: int = 0) -> np.ndarray:
+        times[y : y + height, x : x + width] += 1
+        return PictureSlide.read(slide, x, y, width, height, level)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slide, "read", watched)
+        assert (read_patches(slide, grid) == PINK).all()
+    return times
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    corners=st.lists(st.tuples(st.integers(0, 960), st.integers(0, 560)), min_size=1, max_size=30),
+    band_px=st.sampled_from([1, 300, 1024]),
+)
+def test_what_patches_touch_is_read_once_and_nothing_else(monkeypatch, corners, band_px):
+    """In whole tiles of 128 px, however much the patches overlap."""
+    monkeypatch.setattr(patches_module, "BAND_PX", band_px)
+    slide = picture(1000, 600)
+    slide.levels = (Level(1000, 600, 1.0, (64, 128)),)
+    times = cells_read(slide, PatchGrid(np.array(corners), 40, 40, np.ones(len(corners))), monkeypatch)
+    touched = np.zeros((600, 1000), np.int64)
+    for x, y in corners:
+        touched[y // 128 * 128 : -(-(y + 40) // 128) * 128, x // 128 * 128 : -(-(x + 40) // 128) * 128] = 1
+    np.testing.assert_array_equal(times, touched)
+
+
+def test_memory_does_not_grow_with_the_slide(monkeypatch: pytest.MonkeyPatch):
+    """Eight times as wide and high, and the window is the same."""
+    windows: list[int] = []
+    made = np.empty
+
+    def watched(shape, dtype=np.float64, **rest):
+        windows.append(int(np.prod(shape)))
+        return made(shape, dtype, **rest)
+
+    monkeypatch.setattr(patches_module, "COLUMN_PX", 1024)
+    largest = []
+    for times in (1, 8):
+        slide = picture(2200 * times, 1500 * times)
+        grid = place_patches(slide, PatchConfig(um_per_px=None, min_tissue=0))
+        with monkeypatch.context() as patch:
+            patch.setattr("hardmil.slides.windows.np.empty", watched)
+            blocks = [len(members) for members, _ in read_blocks(slide, grid)]
+        assert sum(blocks) == len(grid)
+        largest.append(max(windows))
+        windows.clear()
+    assert largest[0] == largest[1]
+
+
+@given(
+    data=st.data(),
+    width=st.integers(1, 20),
+    height=st.integers(1, 15),
+    size=st.integers(1, 12),
+)
+def test_cut_patches_mirrors_at_the_border(data, width: int, height: int, size: int):
+    rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    corner = st.tuples(st.integers(-30, 30), st.integers(-30, 30))
+    coords = np.array(data.draw(st.lists(corner, min_size=1, max_size=4)))
+    padded = np.pad(rgb, ((80, 80), (80, 80), (0, 0)), mode="reflect")
+    expected = [padded[y + 80 : y + 80 + size, x + 80 : x + 80 + size] for x, y in coords]
+    np.testing.assert_array_equal(cut_patches(rgb, coords, size_px=size), expected)
+
+
+def test_colon_keeps_228_cuts_a_bag_and_one_bag_is_empty(data_dir: Path):
+    """The rule and share that docs and defaults rest on."""
+    colon = data_dir / "CRCHistoPhenotypes_2016_04_28" / "Classification"
+    config = PatchConfig(size_px=27, um_per_px=None)
+    n_patches: dict[str, int] = {}
+    for image in sorted(colon.glob("img*/img*.bmp")):
+        with open_slide(image) as slide:
+            n_patches[image.stem] = len(place_patches(slide, config))
+            everything = place_patches(slide, config.model_copy(update={"min_tissue": 0.0}))
+            assert len(everything) == 18 * 18
+    assert len(n_patches) == 100
+    assert np.mean(list(n_patches.values())) == pytest.approx(228, abs=1)
+    assert [name for name, n in n_patches.items() if n == 0] == ["img76"]
+
+
+def test_aperio_slide_gives_stained_patches(data_dir: Path):
+    with open_slide(data_dir / "slides" / "CMU-1-Small-Region.svs") as slide:
+        grid = place_patches(slide, PatchConfig(size_px=64, um_per_px=1.0))
+        found = equalise(read_patches(slide, grid), mode="none")
+    assert grid.size_level0_px == 128
+    assert 100 < len(grid) < 17 * 23
+    assert found[..., 1].mean() < found[..., 0].mean() - 20
+
+
+def test_ucsb_images_are_read(data_dir: Path, tmp_path: Path):
+    image = data_dir / "ucsb_breast" / "ytma10_010704_malignant1_ccd.tif"
+    with open_slide(image) as slide:
+        assert (slide.width_px, slide.height_px, slide.mpp) == (896, 768, None)
+        grid = place_patches(slide, PatchConfig(um_per_px=None))
+        found = read_patches(slide, grid)
+    whole = np.asarray(Image.open(image))
+    np.testing.assert_array_equal(found, cut_patches(whole, grid.coords, size_px=32))

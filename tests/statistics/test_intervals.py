@@ -1,0 +1,158 @@
+"""Resampling of cases against a plain loop that duplicates the rows of every case drawn."""
+
+import math
+
+import numpy as np
+import pytest
+from tests.support.predictions import pooled_arms, prediction_rows
+
+from hardmil.files.csv_table import Row
+from hardmil.statistics.intervals import (
+    INTERVALS,
+    draw_cases,
+    interval_rows,
+    intervals,
+    mean_of_defined,
+    percentile_limits,
+    resample_arms,
+)
+from hardmil.statistics.pooled_predictions import pool_predictions
+from hardmil.statistics.summary import pooled_metrics
+from hardmil.statistics.weighted_metrics import RESAMPLED
+
+OURS = ("ours", "case", "grid")
+
+
+def _plain_values(rows: list[Row], counts: dict[str, int]) -> dict[str, float]:
+    """Mean over repeats of each metric, after really writing every drawn case's rows as often as drawn."""
+    copies = [row for row in rows for _ in range(counts[row["case_id"]])]
+    (repeats,) = pool_predictions(copies, positive="tumour").values()
+    measured = [pooled_metrics(repeat) for repeat in repeats]
+    return {name: sum(one[name] for one in measured) / len(measured) for name in RESAMPLED}
+
+
+def _holds(rows: list[Row]) -> np.ndarray:
+    cases = sorted({row["case_id"] for row in rows})
+    found = np.zeros((len(cases), 2), dtype=np.int64)
+    for row in rows:
+        found[cases.index(row["case_id"]), int(row["label"] == "tumour")] = 1
+    return found
+
+
+def test_resamples_are_those_of_a_plain_loop_over_duplicated_rows():
+    rows = prediction_rows()
+    (one,) = resample_arms(pooled_arms(rows), seed=3, n_resamples=60)
+    draws = draw_cases(_holds(rows), seed=3, n_resamples=60)
+    means = mean_of_defined(one.resampled, axis=1)
+    for number, draw in enumerate(draws):
+        counts = {f"c{case}": int(n) for case, n in enumerate(draw)}
+        expected = _plain_values(rows, counts)
+        for i, name in enumerate(RESAMPLED):
+            assert means[i, number] == pytest.approx(expected[name]), name
+
+
+def test_value_and_limits_of_each_metric():
+    rows = prediction_rows()
+    arms = resample_arms(pooled_arms(rows), seed=3, n_resamples=200)
+    found = intervals(arms)
+    assert [one.metric for one in found] == list(RESAMPLED)
+    once = _plain_values(rows, {f"c{case}": 1 for case in range(9)})
+    means = mean_of_defined(arms[0].resampled, axis=1)
+    for i, one in enumerate(found):
+        assert (one.arm, one.split, one.patches, one.n_cases, one.n_repeats) == (*OURS, 9, 2)
+        assert one.value == pytest.approx(once[one.metric])
+        ordered = sorted(means[i])  # 200 values: 2.5% is place 4.975 from 0
+        assert one.low == pytest.approx(ordered[4] + 0.975 * (ordered[5] - ordered[4]))
+        assert one.low <= one.value <= one.high
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch):
+    rows = prediction_rows()
+    (whole,) = resample_arms(pooled_arms(rows), seed=1, n_resamples=50)
+    monkeypatch.setattr("hardmil.statistics.intervals.CHUNK", 40)
+    (chunked,) = resample_arms(pooled_arms(rows), seed=1, n_resamples=50)
+    np.testing.assert_allclose(whole.resampled, chunked.resampled, rtol=1e-12)
+
+
+def test_same_seed_same_numbers_whatever_the_other_arms_and_the_order_of_rows():
+    rows, other = prediction_rows(), prediction_rows("abmil", seed=5)
+    (alone,) = resample_arms(pooled_arms(rows), seed=1, n_resamples=30)
+    abmil, ours = resample_arms(pooled_arms(other, rows[::-1]), seed=1, n_resamples=30)
+    assert (abmil.key[0], ours.key) == ("abmil", OURS)
+    np.testing.assert_array_equal(alone.resampled, ours.resampled)
+    (reseeded,) = resample_arms(pooled_arms(rows), seed=2, n_resamples=30)
+    assert not np.array_equal(alone.resampled, reseeded.resampled)
+
+
+def test_a_case_is_drawn_whole_not_slide_by_slide():
+    """Slides of a case that always agree add nothing: the interval is that of one slide a case."""
+    single = [row for row in prediction_rows(n_cases=12, repeats=1) if row["slide_id"].endswith("-0")]
+    tripled = [{**row, "slide_id": row["slide_id"] + copy} for row in single for copy in "abc"]
+    one, three = (intervals(resample_arms(pooled_arms(rows), seed=0)) for rows in (single, tripled))
+    assert [a.low for a in one] == pytest.approx([b.low for b in three])
+    assert [a.high for a in one] == pytest.approx([b.high for b in three])
+
+
+def test_interval_of_a_share_is_that_of_the_binomial():
+    """40 independent negative cases, 10 called positive: resampled FPR is near Binomial(40, .25) / 40."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {**dict(zip(("arm", "split", "patches"), OURS, strict=True)), "repeat": "0", "fold": "0",
+         "slide_id": f"s{i}", "case_id": f"c{i}", "label": "tumour" if i >= 40 else "normal",
+         "bag_score": str(0.9 if i < 10 or i >= 40 else rng.uniform(0, 0.4))}
+        for i in range(80)
+    ]  # fmt: skip
+    found = {one.metric: one for one in intervals(resample_arms(pooled_arms(rows), seed=0, n_resamples=4000))}
+    fpr, spread = found["pooled_fpr"], math.sqrt(0.25 * 0.75 / 40)
+    assert fpr.value == 0.25
+    assert fpr.low == pytest.approx(0.25 - 1.96 * spread, abs=0.02)
+    assert fpr.high == pytest.approx(0.25 + 1.96 * spread, abs=0.02)
+    assert (found["pooled_recall"].low, found["pooled_recall"].high) == (1, 1)
+
+
+def test_every_resample_holds_both_classes():
+    holds = np.array([[0, 1], *[[1, 0]] * 6])  # one positive case: it is missing from a third of plain draws
+    draws = draw_cases(holds, seed=0, n_resamples=500)
+    assert (draws[:, 0] > 0).all()
+    assert (draws[:, 1:].sum(axis=1) > 0).all()
+    assert (draws.sum(axis=1) == 7).all()
+    rows = [row for row in prediction_rows(n_cases=4) if row["slide_id"].endswith("-0")]
+    (one,) = resample_arms(pooled_arms(rows), seed=0, n_resamples=100)
+    assert not np.isnan(one.resampled).any()
+
+
+@pytest.mark.parametrize("keep", [lambda row: row["label"] == "normal", lambda row: row["case_id"] == "c2"])
+def test_without_two_classes_or_two_cases_there_is_no_interval(keep):
+    rows = [row for row in prediction_rows() if keep(row)]
+    found = {one.metric: one for one in intervals(resample_arms(pooled_arms(rows), seed=0))}
+    assert math.isnan(found["pooled_accuracy"].low)
+    assert 0 <= found["pooled_accuracy"].value <= 1
+
+
+def test_a_repeat_without_calls_at_the_operating_point_is_left_out():
+    rows = prediction_rows()
+    for row in rows:
+        row["op_prediction"] = row["op_prediction"] if row["repeat"] == "1" else ""
+    found = {one.metric: one for one in intervals(resample_arms(pooled_arms(rows), seed=0, n_resamples=50))}
+    (second,) = pooled_arms([row for row in rows if row["repeat"] == "1"]).values()
+    assert found["fpr_op"].value == pytest.approx(pooled_metrics(second[0])["fpr_op"])
+    assert found["fpr_op"].n_repeats == 1
+    assert found["pooled_fpr"].n_repeats == 2
+    assert found["fpr_op"].low <= found["fpr_op"].value
+    bare = [{**row, "op_prediction": ""} for row in rows]
+    found = {one.metric: one for one in intervals(resample_arms(pooled_arms(bare), seed=0, n_resamples=50))}
+    assert all(math.isnan(x) for x in (found["sens_op"].value, found["sens_op"].low, found["sens_op"].high))
+    assert found["sens_op"].n_repeats == 0
+
+
+def test_rows_of_the_table():
+    rows = interval_rows(intervals(resample_arms(pooled_arms(prediction_rows()), seed=0, n_resamples=5)))
+    assert len(rows) == len(RESAMPLED)
+    assert all(tuple(row) == INTERVALS for row in rows)
+
+
+def test_percentiles_and_means_of_what_is_defined():
+    assert percentile_limits(np.array([*range(41), math.nan])) == pytest.approx((1, 39))
+    assert all(map(math.isnan, percentile_limits(np.array([math.nan]))))
+    means = mean_of_defined(np.array([[1.0, math.nan, 3.0], [math.nan] * 3]))
+    np.testing.assert_array_equal(means, [2.0, math.nan])
