@@ -1,6 +1,7 @@
-"""`hardmil patch` over an archive: cut, killed half-way, taken up again, and once more when all is finished.
+"""Time and memory of `hardmil patch` on an archive: killed half-way, resumed, and run again when finished.
 
-Slides are links to a few made-up ones; every 500th is broken. Time, processor time and the parent's peak.
+Slides are hard links to a few synthetic ones; every 500th is broken. Prints wall time, CPU time and the peak
+memory of the parent process.
 """
 
 import argparse
@@ -19,7 +20,7 @@ BROKEN_EVERY = 500
 
 
 def write_study(folder: Path, *, n_slides: int) -> None:
-    """A study of n_slides links, every BROKEN_EVERY-th cut in half."""
+    """Write a study of n_slides links; every BROKEN_EVERY-th is a truncated file."""
     folder.mkdir(parents=True)
     drawn = [folder / f"drawn-{seed}.tif" for seed in range(N_DRAWN)]
     for seed, path in enumerate(drawn):
@@ -38,7 +39,7 @@ def write_study(folder: Path, *, n_slides: int) -> None:
 
 
 def run(folder: Path, *, workers: int, kill_after_s: float | None = None) -> str:
-    """One `hardmil patch`, in words."""
+    """Run `hardmil patch` once; a Markdown row of the result."""
     command = [
         sys.executable,
         "-m",
@@ -65,7 +66,7 @@ def run(folder: Path, *, workers: int, kill_after_s: float | None = None) -> str
 
 
 def _peak_mb(pid: int) -> float:
-    """0 once the process is gone."""
+    """Peak memory of a process; 0 if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
@@ -75,18 +76,18 @@ def _peak_mb(pid: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="Folder of the study; must not exist.")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the study; must not exist")
     parser.add_argument("--slides", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kill-after-s", type=float, default=60.0)
     asked = parser.parse_args()
     write_study(asked.output, n_slides=asked.slides)
-    print("| workers | s | processor s | slides done | parent's peak MB | exit |\n|---|---|---|---|---|---|")
+    print("| workers | s | CPU s | slides done | peak MB of parent | exit |\n|---|---|---|---|---|---|")
     print(run(asked.output, workers=asked.workers, kill_after_s=asked.kill_after_s), flush=True)
     for workers in (asked.workers, asked.workers, 1):
         print(run(asked.output, workers=workers), flush=True)
     locks = len(list((asked.output / "patches").rglob("*.lock")))
-    print(f"\nlocks left: {locks}")
+    print(f"\nlock files left: {locks}")
 
 
 if __name__ == "__main__":

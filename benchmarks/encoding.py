@@ -1,10 +1,10 @@
-"""`hardmil encode` beside its bare network on random input: patches/s of both in one run, and peak memory.
+"""Speed of `hardmil encode` compared with its bare network on random input, and peak memory.
 
 python benchmarks/encoding.py [--slide FILE] [--rounds 3] [--megapixels 20] [--device cpu] [--precision auto]
 
-Each round times the network alone on as many random patches as the slide has, already normalised, and then
-`encode_slides` on the slide: reading, normalising, encoding, writing. Memory is the peak of a process of its
-own that encodes a slide of so many megapixels, and one of about four times as many.
+Each round times `encode_slides` on the slide (reading, normalising, encoding, writing) and the network alone
+on the same number of random, normalised patches. Peak memory is measured in a separate process, for a slide
+of the given megapixels and for one of about four times as many.
 """
 
 import argparse
@@ -34,8 +34,8 @@ CONFIG = CutConfig(
 )
 
 
-def made_up_slide(path: Path, *, megapixels: float) -> float:
-    """A made-up slide, the same tissue again and again, 4 wide for 3 high; its megapixels."""
+def synthetic_slide(path: Path, *, megapixels: float) -> float:
+    """Write a synthetic slide, the same tissue repeated, with aspect ratio 4:3; its megapixels."""
     unit = draw_phantom(7, lesion=True, look_alikes=True, width_px=TILE_PX, height_px=TILE_PX)
     columns = max(1, round((megapixels * 1e6 * 4 / 3) ** 0.5 / TILE_PX))
     rows = max(1, round(columns * 3 / 4))
@@ -44,7 +44,7 @@ def made_up_slide(path: Path, *, megapixels: float) -> float:
 
 
 def encode_once(slide: Path, encoder: TorchEncoder) -> tuple[int, float]:
-    """The number of patches, and seconds, places found beforehand."""
+    """The number of patches, and seconds without finding their coordinates."""
     with tempfile.TemporaryDirectory() as folder:
         places = Path(folder) / "places.h5"
         row = SlideRow("s", "s", None, slide, None)
@@ -64,7 +64,7 @@ def encode_once(slide: Path, encoder: TorchEncoder) -> tuple[int, float]:
 
 @torch.inference_mode()
 def bare(encoder: TorchEncoder, n_patches: int) -> float:
-    """Seconds of the network alone, in the encoder's arithmetic and batches."""
+    """Seconds of the network alone, with the precision and batch size of the encoder."""
     x = torch.randn(encoder.batch_size, 3, 224, 224, device=encoder.device)
     x = x.to(memory_format=torch.channels_last)
     kind = torch.device(encoder.device).type
@@ -95,7 +95,7 @@ def peak_mb(slide: Path, device: str, precision: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--slide", type=Path, help="a real slide; else a made-up one")
+    parser.add_argument("--slide", type=Path, help="a real slide; default: a synthetic one")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--megapixels", type=float, default=20)
     parser.add_argument("--device", default="cpu")
@@ -103,11 +103,11 @@ def main() -> None:
     asked = parser.parse_args()
     encoder = encoder_of(CONFIG, device=asked.device, precision=asked.precision)
     assert isinstance(encoder, TorchEncoder)
-    print(f"{asked.device}, {encoder.half or 'float32'}, {torch.get_num_threads()} threads of torch")
+    print(f"{asked.device}, {encoder.half or 'float32'}, {torch.get_num_threads()} torch threads")
     with tempfile.TemporaryDirectory() as folder:
-        slide = asked.slide or Path(folder) / "made-up.tif"
+        slide = asked.slide or Path(folder) / "synthetic.tif"
         if asked.slide is None:
-            made_up_slide(slide, megapixels=asked.megapixels)
+            synthetic_slide(slide, megapixels=asked.megapixels)
         bare(encoder, encoder.batch_size)
         ratios: list[float] = []
         for _ in range(asked.rounds):
@@ -122,11 +122,11 @@ def main() -> None:
         print(f"median ratio {statistics.median(ratios):.3f}")
         if asked.slide is None:
             larger = Path(folder) / "larger.tif"
-            area = made_up_slide(larger, megapixels=4 * asked.megapixels)
+            area = synthetic_slide(larger, megapixels=4 * asked.megapixels)
             small, large = (peak_mb(one, asked.device, asked.precision) for one in (slide, larger))
-            print(f"peak memory: {small:.0f} MB, of a slide of {area:.0f} MP {large:.0f} MB")
+            print(f"peak memory: {small:.0f} MB; for a slide of {area:.0f} MP: {large:.0f} MB")
         else:
-            print(f"peak memory of all this: {own_peak_mb():.0f} MB")
+            print(f"peak memory of this process: {own_peak_mb():.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Heat maps of a bag of 100,000 patches: seconds of each kind, and peak memory of the process."""
+"""Heat maps of a bag of 100,000 patches: seconds for each kind, and peak memory of the process."""
 
 import tempfile
 import time
@@ -14,7 +14,7 @@ COLUMNS, ROWS, PATCH_PX = 400, 250, 256
 
 
 def main() -> None:
-    """Draw each kind once, after one that warms matplotlib."""
+    """Draw each kind once, after a warm-up of matplotlib."""
     rng = np.random.default_rng(0)
     coords = np.stack(np.meshgrid(np.arange(COLUMNS), np.arange(ROWS)), axis=-1).reshape(-1, 2) * PATCH_PX
     attention, contribution = rng.random(len(coords)), rng.normal(size=len(coords))

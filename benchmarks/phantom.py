@@ -1,10 +1,10 @@
-"""What mining does on the made-up cohort: five seeds of 40 + 40 cases, every arm on the same slides.
+"""Mining on the synthetic cohort: five seeds of 40 + 40 cases, every arm on the same slides.
 
-    python benchmarks/phantom.py --output DIR          # resumable; minutes a seed
-    python benchmarks/phantom.py --output DIR --table  # the table from the rows in docs/phantom/
+    python benchmarks/phantom.py --output DIR  # resumable; minutes per seed
+    python benchmarks/phantom.py --table       # print the table of the rows in docs/phantom/
 
-Writes `docs/phantom/results.csv` (a row a seed and arm) and prints the table as Markdown. The slides and
-the knobs are those of `hardmil demo`.
+Writes `docs/phantom/results.csv` (a row per seed and arm) and prints the table as Markdown. Slides and
+settings are those of `hardmil demo`.
 """
 
 import argparse
@@ -32,13 +32,13 @@ COLUMNS = (
     "seed", "arm", *NUMBERS, "n_false_positive_bags", "n_hard", "in_look_alikes", "chance_in_look_alikes",
     "fpr_with_look_alikes", "fpr_without_look_alikes",
 )  # fmt: skip
-# A patch lies in a look-alike if a quarter of it does.
+# A patch counts as look-alike if at least a quarter of its area is.
 LEAST_SHARE = 0.25
 WIDTH_PX, HEIGHT_PX = 1200, 900
 
 
 def run_seed(folder: Path, *, seed: int) -> list[dict[str, object]]:
-    """Draw, cut, evaluate one cohort; its rows."""
+    """Generate one cohort, extract its patches and evaluate the arms; its rows."""
     if not (folder / "slides.csv").exists():
         write_cohort(folder, n_train=N_TRAIN, n_test=N_TEST, seed=seed)
     study = demo_config(seed).model_copy(update={"evaluation": EvaluationConfig(arms=ARMS, splits=".")})
@@ -51,7 +51,7 @@ def run_seed(folder: Path, *, seed: int) -> list[dict[str, object]]:
 
 
 def rows_of(folder: Path, *, seed: int, run: str) -> list[dict[str, object]]:
-    """A row an arm of a run; arms of another run than main are called after it."""
+    """A row per arm of a run; arms of a run other than main have its name added."""
     mined = read_rows(folder / "runs" / run / "hard_negatives.csv")
     return [
         {
@@ -70,7 +70,7 @@ def rows_of(folder: Path, *, seed: int, run: str) -> list[dict[str, object]]:
 
 
 def called_positive(folder: Path, *, run: str, arm: str, look_alikes: bool) -> float:
-    """FPR at 0.5 among the negative test slides that hold look-alikes, or among those that do not."""
+    """FPR at 0.5 on the negative test slides with look-alikes, or on those without."""
     rows = read_rows(folder / "runs" / run / "predictions.csv")
     calls = [
         row["prediction"] == "positive"
@@ -82,7 +82,7 @@ def called_positive(folder: Path, *, run: str, arm: str, look_alikes: bool) -> f
 
 
 def share_in_look_alikes(folder: Path, mined: list[Row]) -> float:
-    """Part of the mined instances that lie in look-alikes; nan where nothing was mined."""
+    """Share of the mined instances that are in look-alikes; nan if nothing was mined."""
     if not mined:
         return float("nan")
     places = [(row["slide_id"], int(row["x"]), int(row["y"]), int(row["size_level0"])) for row in mined]
@@ -90,7 +90,7 @@ def share_in_look_alikes(folder: Path, mined: list[Row]) -> float:
 
 
 def chance(folder: Path) -> float:
-    """Part of all patches of negative training slides that lie in look-alikes: what chance finds."""
+    """Share of look-alikes among all patches of negative training slides, as random mining would find."""
     from hardmil.bags.bag_file import read_coords
 
     labels = {row["slide_id"]: row["label"] for row in read_rows(folder / "slides.csv")}
@@ -104,7 +104,7 @@ def chance(folder: Path) -> float:
 
 
 def mask(folder: Path, slide_id: str) -> np.ndarray:
-    """1 where a look-alike was drawn."""
+    """1 inside a look-alike, else 0."""
     drawn = np.zeros((HEIGHT_PX, WIDTH_PX), np.uint8)
     regions: list[Region] = read_regions(folder / "slides" / f"{slide_id}.geojson")
     polygons = [np.rint(one.polygon).astype(np.int32) for one in regions if one.name == "look-alike"]
@@ -120,7 +120,7 @@ def lies_in(drawn: np.ndarray, x: int, y: int, size: int) -> bool:
 def table(rows: list[Row]) -> list[str]:
     """Markdown: mean ± SE over seeds, then hard minus random, paired by seed."""
     heads = ("AUC", "sensitivity at 0.5", "FPR at 0.5", "FPR at 0.90 sens.", "FPR at 0.95 sens.")
-    lines = ["| arm | " + " | ".join((*heads, "mined a seed", "mined in look-alikes")) + " |"]
+    lines = ["| arm | " + " | ".join((*heads, "mined per seed", "share in look-alikes")) + " |"]
     lines.append("|---" * (len(heads) + 3) + "|")
     for arm in dict.fromkeys(row["arm"] for row in rows):
         mine = [row for row in rows if row["arm"] == arm]
@@ -132,7 +132,7 @@ def table(rows: list[Row]) -> list[str]:
 
 
 def hard_minus_random(rows: list[Row], *, run: str = "") -> str:
-    """`ours+fmb-oof` of a run minus its control, paired by seed."""
+    """Row of `ours+fmb-oof` of a run minus its control, paired by seed."""
     arm, of_control = f"ours+fmb-oof{run}", f"ours+fmb-oof@random{run}"
     hard, control = ({r["seed"]: r for r in rows if r["arm"] == name} for name in (arm, of_control))
     cells = [
@@ -151,14 +151,14 @@ def shown(value: MeanSE, *, signed: bool = False) -> str:
 
 
 def notes(rows: list[Row]) -> list[str]:
-    """What chance finds, and whether look-alikes fool the base arm."""
+    """The share of look-alikes by chance, and whether look-alikes fool the base arm."""
     base = [row for row in rows if row["arm"] == "ours"]
     held, plain, by_chance = (
         float(np.mean([float(row[name]) for row in base]))
         for name in ("fpr_with_look_alikes", "fpr_without_look_alikes", "chance_in_look_alikes")
     )
     return [
-        f"By chance, {by_chance:.3f} of the patches of negative slides lie in look-alikes. FPR of `ours`: "
+        f"By chance, {by_chance:.3f} of the patches of negative slides are in look-alikes. FPR of `ours`: "
         f"{held:.3f} on negative slides with look-alikes, {plain:.3f} on those without."
     ]
 
@@ -166,7 +166,7 @@ def notes(rows: list[Row]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("phantom-study"), help="folder of the studies")
-    parser.add_argument("--table", action="store_true", help="only print the table of the rows there are")
+    parser.add_argument("--table", action="store_true", help="only print the table of the existing rows")
     asked = parser.parse_args()
     if not asked.table:
         rows: list[dict[str, object]] = []

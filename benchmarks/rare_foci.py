@@ -1,11 +1,11 @@
-"""What mining does where lesions are rare and small: bags of 1,000 patches, one in fifty of them a lesion's.
+"""Mining where lesions are rare and small: bags of 1,000 patches, one in fifty of them in a lesion.
 
-    python benchmarks/rare_foci.py --output DIR --check   # the base arm alone, on a seed of its own
-    python benchmarks/rare_foci.py --output DIR           # every arm; goes on after the last whole seed
-    python benchmarks/rare_foci.py --table                # the tables from the rows in docs/rare-foci/
+    python benchmarks/rare_foci.py --output DIR --check   # the base arm alone, on a separate seed
+    python benchmarks/rare_foci.py --output DIR           # every arm; resumes after the last complete seed
+    python benchmarks/rare_foci.py --table                # print the tables of the rows in docs/rare-foci/
 
-A seed is a cohort of its own: drawn, cut, encoded, and every arm run on the same folds of it. After each seed
-`docs/rare-foci/results.csv` has a row an arm more, `predictions.csv` a row an arm and slide.
+Each seed is a separate cohort; every arm runs on the same folds of it. After each seed, a row per arm is
+added to `docs/rare-foci/results.csv`, and a row per arm and slide to `predictions.csv`.
 """
 
 import argparse
@@ -50,7 +50,7 @@ SIZE_PX = (2150, 1540)
 FOCI = Foci(n=(3, 5), radius_px=(42.0, 62.0))
 POSITIVE = "positive"
 KEPT = Path(__file__).parents[1] / "docs" / "rare-foci"
-# Name here: name in summary.csv. All of predictions pooled over the folds of a cohort.
+# Name here: name in summary.csv. All from predictions pooled over the folds of a cohort.
 NUMBERS = {
     "auc": "pooled_auc",
     "recall": "pooled_recall",
@@ -69,9 +69,10 @@ SAID = ("seed", "arm", "fold", "slide_id", "label", "bag_score")
 
 
 def rare_config(seed: int) -> StudyConfig:
-    """Patches of 32 um, a quarter of an edge over the next, through a frozen encoder.
+    """Patches of 32 um that overlap by a quarter of their edge, and a frozen encoder.
 
-    A step sees 128 patches of a bag: on whole bags 60 slides are learned by heart. Prediction uses all.
+    A training step uses 128 patches of a bag: with whole bags, the network memorises 60 slides. Prediction
+    uses all patches.
     """
     return StudyConfig(
         seed=seed,
@@ -84,7 +85,7 @@ def rare_config(seed: int) -> StudyConfig:
 
 
 def run_seed(folder: Path, *, seed: int, arms: Sequence[str]) -> None:
-    """Draw, cut, encode, evaluate one cohort."""
+    """Generate one cohort, extract and encode its patches, and evaluate the arms."""
     if not (folder / "slides.csv").exists():
         write_cohort(folder, n_train=N_SLIDES, n_test=0, seed=seed, size_px=SIZE_PX, foci=FOCI)
     (folder / FILE_NAME).write_text(commented_yaml(rare_config(seed)), encoding="utf-8")
@@ -93,7 +94,7 @@ def run_seed(folder: Path, *, seed: int, arms: Sequence[str]) -> None:
 
 
 def rows_of(folder: Path, *, seed: int) -> list[dict[str, object]]:
-    """A row an arm of the cohort."""
+    """A row per arm of the cohort."""
     study = open_study(folder)
     cohort = study_cohort(study, bags=study_bags(study, quiet=True).bags)
     facts = cohort_facts(cohort)
@@ -124,15 +125,15 @@ def _mean(rows: Iterable[Row], name: str) -> float:
 
 
 def _called(said: Sequence[Row], *, cohort: Cohort, look_alikes: bool) -> float:
-    """Share called positive of the slides that hold look-alikes, or of those that do not."""
+    """Share called positive among the slides with look-alikes, or among those without."""
     asked = [row for row in said if (cohort.truth[row["slide_id"]] == LOOK_ALIKE).any() == look_alikes]
     return float(np.mean([row["prediction"] == POSITIVE for row in asked]))
 
 
 def cohort_facts(cohort: Cohort) -> dict[str, float]:
-    """Patches of a slide; share in lesions on positive slides, in look-alikes on negative ones with any.
+    """Patches per slide; share in lesions (positive slides) and in look-alikes (negative ones that have any).
 
-    And the share of look-alikes among all patches of negative slides: what mining at random finds.
+    Also the share of look-alikes among all patches of negative slides, as random mining would find.
     """
     lesions = [_share(bag, cohort, LESION) for bag in cohort.bags if bag.label == 1]
     alike = [_share(bag, cohort, LOOK_ALIKE) for bag in cohort.bags if bag.label == 0]
@@ -149,7 +150,7 @@ def _share(bag: Bag, cohort: Cohort, code: int) -> float:
 
 
 def run_all(output: Path) -> None:
-    """Every seed that has not all its rows yet, one after the other."""
+    """Run every seed whose rows are not complete, one after the other."""
     for seed in SEEDS:
         folder = output / f"seed-{seed}"
         known = {row["arm"] for row in read_rows(KEPT / "results.csv") if row["seed"] == str(seed)}
@@ -163,14 +164,14 @@ def run_all(output: Path) -> None:
 
 
 def keep(name: str, new: Sequence[Mapping[str, object]], *, seed: int, columns: Sequence[str]) -> None:
-    """Put a seed's rows into a kept table, in the place of any it had there."""
+    """Write the rows of a seed to a kept table; they replace earlier rows of the seed."""
     path = KEPT / f"{name}.csv"
     others = [row for row in read_rows(path) if row["seed"] != str(seed)]
     write_rows(path, [*others, *new], columns=columns)
 
 
 def check(output: Path) -> None:
-    """Whether the cohort asks something, by the base arm alone and on a seed that no row comes from."""
+    """Print the base arm on a seed without kept rows: is the cohort neither too easy nor too hard?"""
     for seed in CHECK_SEEDS:
         folder = output / f"seed-{seed}"
         run_seed(folder, seed=seed, arms=(BASE,))
@@ -180,7 +181,7 @@ def check(output: Path) -> None:
 
 def table(rows: list[Row]) -> list[str]:
     """Markdown: mean ± SE over seeds of each arm."""
-    lines = _head("arm", *HEADS, "mined a seed", "mined in look-alikes")
+    lines = _head("arm", *HEADS, "mined per seed", "share in look-alikes")
     for arm, found in by_arm(rows).items():
         cells = [shown(_over_seeds(found.values(), name)) for name in NUMBERS]
         mined = shown(MeanSE(_mean(found.values(), "n_hard"), np.nan, len(found), 0), digits=0)
@@ -190,13 +191,13 @@ def table(rows: list[Row]) -> list[str]:
 
 
 def by_arm(rows: list[Row]) -> dict[str, dict[str, Row]]:
-    """Rows by arm and seed, arms in their order."""
+    """Rows by arm and seed, in the order of ARMS."""
     found = {arm: {row["seed"]: row for row in rows if row["arm"] == arm} for arm in ARMS}
     return {arm: of_arm for arm, of_arm in found.items() if of_arm}
 
 
 def differences(rows: list[Row], predictions: list[Row]) -> list[str]:
-    """Markdown: each pair's difference, paired by seed; and that of FPR with its interval by slide."""
+    """Markdown: the difference of each pair, paired by seed; for one FPR also the interval by slide."""
     found = by_arm(rows)
     lines = _head("difference", *HEADS, "FPR at 0.90 sens., by slide")
     for one in compared(predictions):
@@ -207,7 +208,7 @@ def differences(rows: list[Row], predictions: list[Row]) -> list[str]:
 
 
 def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """(arm, other): with the base, with what uses the instance loss alone, and with the random control."""
+    """(arm, other): other is the base, the instance loss alone, or the random control."""
     found: list[tuple[str, str]] = []
     for arm in arms:
         others = [BASE, f"{arm}@random"]
@@ -223,7 +224,7 @@ def _paired(one: dict[str, Row], other: dict[str, Row], *, name: str) -> MeanSE:
 
 
 def compared(predictions: list[Row]) -> list[Comparison]:
-    """FPR at 0.90 sensitivity of each pair, with its interval by slide; a cohort is a repeat with its own."""
+    """FPR at 0.90 sensitivity of each pair with its interval by slide; each cohort counts as one repeat."""
     rows = [
         row | {
             "repeat": row["seed"], "split": "case", "patches": "grid",
@@ -242,7 +243,7 @@ def _over_seeds(rows: Iterable[Row], name: str) -> MeanSE:
 
 
 def shown(value: MeanSE, *, sign: str = "", digits: int = 3) -> str:
-    """Mean ± SE; nothing where there is nothing."""
+    """Mean ± SE; empty if there is no value."""
     if np.isnan(value.mean):
         return ""
     spread = "" if np.isnan(value.se) else f" ± {value.se:.{digits}f}"
@@ -258,25 +259,25 @@ def _line(*cells: str) -> str:
 
 
 def notes(rows: list[Row]) -> list[str]:
-    """What the cohorts hold, whether look-alikes fool the base arm, and the time."""
+    """Facts about the cohorts, whether look-alikes fool the base arm, and the time."""
     base = [row for row in rows if row["arm"] == BASE]
     patches, lesions, alike, chance, held, plain = (
         _mean(base, name) for name in (*FACTS, "fpr_with_look_alikes", "fpr_without_look_alikes")
     )
     minutes = sum(float(row["seconds"]) for row in rows) / 60 / len(base)
     return [
-        f"{len(base)} seed(s). {patches:.0f} patches a slide; {lesions:.1%} of a positive slide's lie in",
-        f"lesions, {alike:.1%} of a negative one with look-alikes in these. By chance {chance:.3f} of",
-        f"what is mined lies in look-alikes. FPR of `{BASE}` at 0.5: {held:.3f} on negative slides with",
-        f"look-alikes, {plain:.3f} on those without. {minutes:.0f} minutes of training a seed.",
+        f"{len(base)} seed(s), {patches:.0f} patches per slide, {minutes:.0f} minutes of training per seed.",
+        f"Patches in lesions: {lesions:.1%} of a positive slide. Patches in look-alikes: {alike:.1%} of a",
+        f"negative slide that has any; by chance, {chance:.3f} of the mined patches. FPR of `{BASE}` at 0.5:",
+        f"{held:.3f} on negative slides with look-alikes, {plain:.3f} on those without.",
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("rare-foci-study"), help="folder of the studies")
-    parser.add_argument("--check", action="store_true", help="the base arm alone, on a seed of its own")
-    parser.add_argument("--table", action="store_true", help="only print the tables of the rows there are")
+    parser.add_argument("--check", action="store_true", help="the base arm alone, on a separate seed")
+    parser.add_argument("--table", action="store_true", help="only print the tables of the existing rows")
     asked = parser.parse_args()
     if asked.check:
         return check(asked.output)

@@ -1,12 +1,13 @@
-"""The recorded runs behind docs/reproduction.md: made, kept as rows, and turned into its tables.
+"""Run the experiments behind docs/reproduction.md, keep their rows, and write the tables.
 
-    python benchmarks/reproduction.py --data DIR --output DIR --sitting frozen # resumable; hours
-    python benchmarks/reproduction.py --output DIR --collect                   # rows -> docs/reproduction/
-    python benchmarks/reproduction.py --table                                  # rows -> docs/reproduction.md
+    python benchmarks/reproduction.py --data DIR --output DIR --run frozen  # resumable; takes hours
+    python benchmarks/reproduction.py --output DIR --collect                # add rows of DIR to the kept rows
+    python benchmarks/reproduction.py --table                               # write tables of the kept rows
 
-A sitting begins from the rows that are there already: those of an equal config hash are not run again. One
-repeat after the other, so that what is cut short has whole repeats. `--data` holds the colon set and the
-UCSB set, each in a folder of its own in its original layout.
+Rows are kept in docs/reproduction/{colon,ucsb}/, tables in docs/reproduction/{colon,ucsb}.md. A run starts
+from the kept rows: trials with the same config hash are not run again. Repeats run one after the other, so
+an interrupted run still has complete repeats. `--data` holds the colon set and the UCSB set, each in its own
+folder in its original layout.
 """
 
 import argparse
@@ -35,8 +36,8 @@ from hardmil.statistics.pooled_predictions import pool_predictions
 from hardmil.statistics.summary import ArmSummary, summarise
 
 KEPT = Path(__file__).parents[1] / "docs" / "reproduction"
-DOCUMENT = KEPT.with_suffix(".md")
-BEGIN, END = "<!-- tables: made by benchmarks/reproduction.py --table -->", "<!-- end of tables -->"
+COMMAND = "python benchmarks/reproduction.py --table"
+TITLES = {"colon": "Colon (CRCHistoPhenotypes)", "ucsb": "UCSB breast"}
 KEPT_PREDICTIONS = (*TRIAL, "slide_id", "case_id", "label", "bag_score", "op_prediction")
 POSITIVE = {"colon": "epithelial", "ucsb": "malignant"}
 LITE0 = "efficientnet-lite0"
@@ -57,12 +58,12 @@ WITHOUT_VERDICTS = "ours+instance"
 RATES = {"fpr_at_sens_90": "FPR@90", "fpr_at_sens_95": "FPR@95"}
 CNN = ("abmil", "ours", "ours+fmb-oof", "ours+fmb-oof@random")
 NO_OPERATING_POINT = ("evaluation.operating_folds=0",)
-CNN_KNOBS = ("training.lr=1.5e-4", *NO_OPERATING_POINT)
+CNN_SETTINGS = ("training.lr=1.5e-4", *NO_OPERATING_POINT)
 
 
 @dataclass(frozen=True)
-class Run:
-    """One setting of `hardmil reproduce`, its arms, and how often."""
+class Experiment:
+    """One call of `hardmil reproduce`: data set, split, arms and number of repeats."""
 
     data: str
     split: str
@@ -74,53 +75,53 @@ class Run:
     overrides: Sequence[str] = ()
 
 
-SITTINGS = {
-    "frozen": [Run(data, split, FIRST) for split in ("group", "image") for data in ("ucsb", "colon")],
-    # One repeat and no operating point from here on: that would be four times the work.
+RUNS = {
+    "frozen": [Experiment(data, split, FIRST) for split in ("group", "image") for data in ("ucsb", "colon")],
+    # From here on: one repeat and no operating point, which would take four times as long.
     "frozen-more": [
-        Run(data, split, SECOND, repeats=1, overrides=NO_OPERATING_POINT)
+        Experiment(data, split, SECOND, repeats=1, overrides=NO_OPERATING_POINT)
         for split in ("group", "image")
         for data in ("colon", "ucsb")
     ],
     "nuclei": [
-        Run("colon", split, FIRST, repeats=1, patches="nuclei", overrides=NO_OPERATING_POINT)
+        Experiment("colon", split, FIRST, repeats=1, patches="nuclei", overrides=NO_OPERATING_POINT)
         for split in ("group", "image")
     ],
-    "verdicts": [Run("colon", "group", VERDICTS, repeats=1, overrides=NO_OPERATING_POINT)],
-    "sdr-svm": [Run("ucsb", split, ("sdr-svm",), encoder=None) for split in ("group", "image")],
-    # Reduced: the paper has 5 repeats of 120 epochs at 5e-5.
-    "cnn": [Run("colon", "group", CNN, repeats=1, encoder=None, epochs=40, overrides=CNN_KNOBS)],
+    "verdicts": [Experiment("colon", "group", VERDICTS, repeats=1, overrides=NO_OPERATING_POINT)],
+    "sdr-svm": [Experiment("ucsb", split, ("sdr-svm",), encoder=None) for split in ("group", "image")],
+    # Reduced: the paper uses 5 repeats of 120 epochs at 5e-5.
+    "cnn": [Experiment("colon", "group", CNN, repeats=1, encoder=None, epochs=40, overrides=CNN_SETTINGS)],
 }
 
 
-def sit(runs: Sequence[Run], *, data: Path, output: Path) -> None:
-    """Run what is not there yet, repeat by repeat, and keep the rows after each."""
-    for repeats in range(1, max(run.repeats for run in runs) + 1):
-        for run in (run for run in runs if run.repeats >= repeats):
-            folder = output / run.data
+def run_missing(experiments: Sequence[Experiment], *, data: Path, output: Path) -> None:
+    """Run the missing trials, repeat by repeat, and keep the rows after each repeat."""
+    for repeats in range(1, max(one.repeats for one in experiments) + 1):
+        for one in (one for one in experiments if one.repeats >= repeats):
+            folder = output / one.data
             for name in ("results", "predictions"):
-                _begin_from(KEPT / run.data / f"{name}.csv", folder / f"{name}.csv")
+                _start_from(KEPT / one.data / f"{name}.csv", folder / f"{name}.csv")
             asked = Reproduction(
                 repeats=repeats,
-                epochs=run.epochs,
-                arms=tuple(run.arms),
-                split=run.split,
-                patches=run.patches,
-                encoder=run.encoder,
+                epochs=one.epochs,
+                arms=tuple(one.arms),
+                split=one.split,
+                patches=one.patches,
+                encoder=one.encoder,
             )
-            place = data / ("ucsb_breast" if run.data == "ucsb" else "CRCHistoPhenotypes_2016_04_28")
-            reproduce(run.data, data=place, output=folder, asked=asked, overrides=run.overrides)
-            collect(folder, to=KEPT / run.data)
+            place = data / ("ucsb_breast" if one.data == "ucsb" else "CRCHistoPhenotypes_2016_04_28")
+            reproduce(one.data, data=place, output=folder, asked=asked, overrides=one.overrides)
+            collect(folder, to=KEPT / one.data)
 
 
-def _begin_from(kept: Path, path: Path) -> None:
+def _start_from(kept: Path, path: Path) -> None:
     if kept.exists() and not path.exists():
         rows = read_rows(kept)
         write_rows(path, rows, columns=tuple(rows[0]))
 
 
 def collect(folder: Path, *, to: Path) -> None:
-    """Put the rows of a folder into the place of any that are kept of the same trials."""
+    """Add the rows of a folder to the kept rows; they replace kept rows of the same trials."""
     for name, columns in (("results", RESULTS), ("predictions", KEPT_PREDICTIONS)):
         new = [_shortened(row) for row in read_rows(folder / f"{name}.csv")]
         known = {trial_name(row) for row in new}
@@ -134,13 +135,13 @@ def _place(row: Row) -> tuple[str, int, int]:
 
 
 def _shortened(row: Row) -> Row:
-    """A row whose score has seven digits: enough to order bags, and half of the file."""
+    """The row with its score rounded to seven digits: enough to rank bags, at half the file size."""
     return row | {"bag_score": f"{float(row['bag_score']):.7g}"} if "bag_score" in row else row
 
 
 @dataclass(frozen=True)
 class Setting:
-    """All rows of a set under one split and one way of making instances, summed up."""
+    """Summary of all rows of one data set, one split and one way of making instances."""
 
     data: str
     split: str
@@ -153,7 +154,7 @@ class Setting:
 
 
 def settings() -> list[Setting]:
-    """What the kept rows say, setting by setting."""
+    """Summaries of the kept rows, one for each setting."""
     found: list[Setting] = []
     for data in ("colon", "ucsb"):
         results, predictions = (read_rows(KEPT / data / f"{n}.csv") for n in ("results", "predictions"))
@@ -162,7 +163,7 @@ def settings() -> list[Setting]:
             here = [row for row in here if "+verdicts" not in row["arm"]]
             n_rows, here = len(here), _whole_repeats(here, n_folds=FOLDS[data])
             if not here:
-                print(f"{data}, {split}, {patches}: {n_rows} trials, no whole repeat yet: not shown")
+                print(f"{data}, {split}, {patches}: {n_rows} trials, no complete repeat yet, not shown")
             for part, rows in _parts(here).items():
                 names = {trial_name(row) for row in rows}
                 said = [row for row in predictions if trial_name(row) in names]
@@ -171,9 +172,9 @@ def settings() -> list[Setting]:
 
 
 def _parts(results: list[Row]) -> dict[str, list[Row]]:
-    """The arms that were run most often; then, where others were not, all arms on the first repeat.
+    """Arms with the most repeats; then, if other arms have fewer, all arms on the first repeat.
 
-    Only arms on the same repeats can be compared.
+    Only arms with the same repeats can be compared.
     """
     n_rows = Counter(row["arm"] for row in results)
     often = {arm for arm, n in n_rows.items() if n == max(n_rows.values())}
@@ -184,13 +185,13 @@ def _parts(results: list[Row]) -> dict[str, list[Row]]:
 
 
 def _whole_repeats(results: list[Row], *, n_folds: int) -> list[Row]:
-    """The rows of repeats that an arm has all folds of."""
+    """The rows of complete repeats: those for which the arm has all folds."""
     counts = Counter((row["arm"], row["repeat"]) for row in results)
     return [row for row in results if counts[row["arm"], row["repeat"]] == n_folds]
 
 
 def verdict_curve() -> list[str]:
-    """What verdicts on patches of positive images are worth, on the one repeat that they were run on."""
+    """Table of the verdict arms against `ours+instance`, on the one repeat they were run on."""
     results, predictions = (read_rows(KEPT / "colon" / f"{n}.csv") for n in ("results", "predictions"))
     results = [row for row in results if _is_curve(row)]
     names = [
@@ -232,7 +233,7 @@ def _setting(data: str, part: str, *, results: list[Row], predictions: list[Row]
     resampled = resample_arms(pool_predictions(predictions, positive=POSITIVE[data]), seed=0)
     split, patches = results[0]["split"], results[0]["patches"]
     for arm, other in not_comparable(resampled):
-        print(f"{data}, {split}, {patches}: {arm} and {other} rest on other repeats: not compared")
+        print(f"{data}, {split}, {patches}: {arm} and {other} have different repeats, not compared")
     return Setting(
         data,
         split,
@@ -246,7 +247,7 @@ def _setting(data: str, part: str, *, results: list[Row], predictions: list[Row]
 
 
 def markdown(setting: Setting) -> list[str]:
-    """The tables of one setting: arms beside the paper's, then differences."""
+    """The tables of one setting: our arms with the published rows, then differences."""
     n_trials = max(one.n_trials for one in setting.arms)
     title = [setting.data, f"split by {setting.split}", setting.patches, *filter(None, [setting.part])]
     lines = [
@@ -262,11 +263,18 @@ def markdown(setting: Setting) -> list[str]:
     return [*lines, ""]
 
 
-def write_tables(lines: Sequence[str]) -> None:
-    """Put the tables between their marks in the document."""
-    before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    DOCUMENT.write_text(before + "\n".join([BEGIN, "", *lines, END]) + after, encoding="utf-8")
+def write_tables(data: str, lines: Sequence[str]) -> None:
+    """Write the tables of one data set to docs/reproduction/<data>.md."""
+    head = [
+        f"<!-- Generated by `{COMMAND}`; do not edit. -->",
+        "",
+        f"# {TITLES[data]}: all tables",
+        "",
+        f"Generated by `{COMMAND}` from the rows in [{data}/]({data}/).",
+        "What the columns mean, and the findings: [reproduction.md](../reproduction.md).",
+        "",
+    ]
+    (KEPT / f"{data}.md").write_text("\n".join([*head, *lines]), encoding="utf-8")
 
 
 def _arm_rows(setting: Setting) -> list[list[str]]:
@@ -284,7 +292,7 @@ def _arm_rows(setting: Setting) -> list[list[str]]:
 
 
 def _limits(interval: Interval | None) -> str:
-    """Intervals of the rates that the claim is about; elsewhere they would only crowd the table."""
+    """Intervals of the two rates of interest only; more would make the table hard to read."""
     if interval is None or interval.metric not in ("fpr_op", "fpr_at_sens_90") or math.isnan(interval.low):
         return ""
     return f" [{short(interval.low)}, {short(interval.high)}]"
@@ -307,25 +315,30 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, help="folder of the two sets")
-    parser.add_argument("--output", type=Path, default=Path("reproduction"), help="folder to work in")
-    parser.add_argument("--sitting", choices=SITTINGS, help="what to run")
-    parser.add_argument("--split", help="only the runs of this split, group or image")
-    parser.add_argument("--collect", action="store_true", help="keep the rows of --output")
-    parser.add_argument("--table", action="store_true", help="put the tables into the document")
+    parser.add_argument("--data", type=Path, help="folder that holds both data sets")
+    parser.add_argument("--output", type=Path, default=Path("reproduction"), help="working folder")
+    parser.add_argument("--run", "--sitting", choices=RUNS, help="which experiments to run")
+    parser.add_argument("--split", choices=("group", "image"), help="only experiments with this split")
+    parser.add_argument("--collect", action="store_true", help="add the rows in --output to the kept rows")
+    parser.add_argument("--table", action="store_true", help="write docs/reproduction/colon.md and ucsb.md")
     asked = parser.parse_args()
-    if asked.sitting:
+    if asked.run:
         if asked.data is None:
-            parser.error("--sitting needs --data")
-        runs = [run for run in SITTINGS[asked.sitting] if asked.split in (None, run.split)]
-        if not runs:
-            parser.error(f"--split {asked.split}: sitting {asked.sitting} has no run of it")
-        sit(runs, data=asked.data, output=asked.output)
+            parser.error("--run needs --data")
+        experiments = [one for one in RUNS[asked.run] if asked.split in (None, one.split)]
+        if not experiments:
+            parser.error(f"--run {asked.run} has no experiment with --split {asked.split}")
+        run_missing(experiments, data=asked.data, output=asked.output)
     if asked.collect:
         for folder in (path for path in asked.output.iterdir() if (path / "results.csv").exists()):
             collect(folder, to=KEPT / folder.name)
     if asked.table:
-        write_tables([*(line for setting in settings() for line in markdown(setting)), *verdict_curve()])
+        tables: dict[str, list[str]] = {data: [] for data in TITLES}
+        for setting in settings():
+            tables[setting.data] += markdown(setting)
+        tables["colon"] += verdict_curve()
+        for data, lines in tables.items():
+            write_tables(data, lines)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How fast the pixels of all patches of a slide are read, and in how much memory.
+"""Speed and memory of reading the pixels of all patches of a slide.
 
     python benchmarks/slides.py --output DIR [--slide FILE.svs]
 
-Makes a JPEG-tiled pyramid of 20,000 x 15,000 px in DIR, reads every patch of it (and of FILE), and prints
-MP/s beside two others: every tile decoded once and nothing else (the limit), and one OpenSlide read_region a
-patch. Then the peak memory of reading 40 MP and 4,000 MP. Compare numbers within one run only.
+Writes a JPEG-tiled pyramid of 20,000 x 15,000 px to DIR and reads every patch of it (and of FILE). Prints
+MP/s next to two others: only decoding every tile once (the limit), and one OpenSlide read_region per patch.
+Then prints the peak memory for slides of 40 MP and 4,000 MP. Compare numbers within one run only.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SIZES_PX = {"40 MP": (8_000, 5_000), "4,000 MP": (80_000, 50_000)}
 
 
 def textures(*, detail: float) -> list[bytes]:
-    """Tiles that look stained, as JPEG: blobs of nuclei on eosin, and the noise of a camera."""
+    """JPEG tiles that look like stained tissue: nuclei on eosin, with camera noise."""
     rng = np.random.default_rng(0)
     tiles: list[bytes] = []
     for _ in range(N_TEXTURES):
@@ -51,7 +51,7 @@ def textures(*, detail: float) -> list[bytes]:
 
 
 def write_pyramid(path: Path, *, width: int, height: int, n_levels: int, detail: float = 1.0) -> None:
-    """A tiled TIFF, level by level, tile by tile."""
+    """Write a tiled TIFF, level by level, tile by tile."""
     tiles = textures(detail=detail)
 
     def drawn(count: int) -> Iterator[bytes]:
@@ -75,14 +75,14 @@ def write_pyramid(path: Path, *, width: int, height: int, n_levels: int, detail:
 
 
 def grid_of(width: int, height: int, *, offset_px: int) -> PatchGrid:
-    """All patches side by side from an offset."""
+    """All patches of a grid without overlap, starting at an offset."""
     x, y = (np.arange(offset_px, edge - PATCH_PX + 1, PATCH_PX) for edge in (width, height))
     coords = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.int64)
     return PatchGrid(coords, PATCH_PX, PATCH_PX, np.ones(len(coords)))
 
 
 def decode_all(path: Path, *, threads: int) -> float:
-    """MP/s of decoding every tile once, in the order of the file."""
+    """MP/s of decoding every tile once, in file order."""
     with tifffile.TiffFile(path) as tiff, ThreadPoolExecutor(threads) as pool:
         page, handle = tiff.pages.first, tiff.filehandle
 
@@ -110,7 +110,7 @@ def read_ours(path: Path, *, threads: int) -> float:
 
 
 def read_regions(path: Path, *, threads: int) -> float:
-    """MP/s of one read_region a patch, of a share of them, row by row."""
+    """MP/s of one read_region per patch, for the first 1,500 patches."""
     with openslide.OpenSlide(path) as slide, ThreadPoolExecutor(threads) as pool:
         coords = grid_of(*slide.dimensions, offset_px=100).coords[:1500].tolist()
 
@@ -123,7 +123,7 @@ def read_regions(path: Path, *, threads: int) -> float:
 
 
 def speed_rows(path: Path, *, repeats: int) -> Iterator[str]:
-    """Markdown rows: the best of several turns of each, taken in turn."""
+    """Markdown rows: the best of several alternating repeats of each."""
     ways: list[Callable[..., float]] = [decode_all, read_ours, read_regions]
     for threads in (1, 2):
         turns = [[way(path, threads=threads) for way in ways] for _ in range(repeats)]
@@ -135,14 +135,14 @@ def speed_rows(path: Path, *, repeats: int) -> Iterator[str]:
 
 
 def place(path: Path) -> None:
-    """What `hardmil patch` does with a slide, at 0.25 um/px."""
+    """Find the patch coordinates of a slide like `hardmil patch`, at 0.25 um/px."""
     row = SlideRow("slide", "case", None, path, 0.25)
     with TemporaryDirectory() as folder:
         write_places(row, config=PatchConfig(size_px=PATCH_PX), path=Path(folder) / "places.h5")
 
 
 def peak_mb(path: Path, *, of: str) -> float:
-    """Peak memory of a process that reads every patch of a slide and keeps none, or that finds them."""
+    """Peak memory of a process that reads every patch of a slide, or that finds their coordinates."""
     call = [sys.executable, __file__, "--peak", str(path), "--of", of]
     return float(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
 
@@ -151,8 +151,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, help="Folder of the made-up slides.")
-    parser.add_argument("--slide", type=Path, help="A real slide, tiled TIFF or SVS.")
+    parser.add_argument("--output", type=Path, help="folder for the synthetic slides")
+    parser.add_argument("--slide", type=Path, help="a real slide, tiled TIFF or SVS")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--of", default="reading", help=argparse.SUPPRESS)
@@ -168,12 +168,12 @@ def main() -> None:
     made = asked.output / "pyramid.tif"
     if not made.exists():
         write_pyramid(made, width=WIDTH_PX, height=HEIGHT_PX, n_levels=3)
-    print("| slide | threads | decode alone MP/s | ours | read_region | of the limit | of read_region |")
+    print("| slide | threads | decoding MP/s | hardmil | read_region | of decoding | of read_region |")
     print("|---|---|---|---|---|---|---|")
     for path in filter(None, (made, asked.slide)):
         for row in speed_rows(path, repeats=asked.repeats):
             print(row, flush=True)
-    print("\n| slide | reading all patches, peak MB | placing them, peak MB |\n|---|---|---|")
+    print("\n| slide | reading all patches, peak MB | finding their coordinates, peak MB |\n|---|---|---|")
     for name, (width, height) in SIZES_PX.items():
         path = asked.output / f"{width}x{height}.tif"
         if not path.exists():

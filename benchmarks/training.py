@@ -1,11 +1,11 @@
-"""Training speed of the patch network, end to end, on the CPU: hardmil's loop beside a plain one.
+"""Training speed of the patch network, end to end, on the CPU: hardmil compared with a plain loop.
 
     python benchmarks/training.py --data DIR   # the colon set; without it, bags of noise of the same shape
     python benchmarks/training.py --rounds 3
 
-The plain loop is what a reader of the paper would write first: float32, NCHW, one bag a step, ReLU before
-pooling, plain Adam, flips and turns patch by patch. Both train the same bags in the same run, in turns, so
-that the ratio holds on a noisy machine; the figures are the medians over the rounds.
+The plain loop is what a reader of the paper would write first: float32, NCHW, one bag per step, ReLU before
+pooling, plain Adam, flips and rotations patch by patch. Both train on the same bags in the same run, in
+alternation, so that the ratio is reliable on a busy computer. The results are medians over the rounds.
 """
 
 import argparse
@@ -27,7 +27,7 @@ COLON_BAGS, COLON_PATCHES, COLON_PX = 100, 228, 27
 
 
 class PlainNetwork(nn.Module):
-    """The network of Ilse et al. 2018 with the paper's pooling, as one would write it down."""
+    """The network of Ilse et al. 2018 with the paper's pooling, written in the plain way."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class PlainNetwork(nn.Module):
         self.o = nn.Linear(512, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The bag logit of one bag's patches."""
+        """The logit of one bag."""
         g = self.features(x)
         w = torch.softmax(self.v(nn.functional.softsign(self.u(g))).squeeze(1), 0)
         w = torch.where(w < w.mean(), 2 * w, w)
@@ -82,15 +82,15 @@ def colon_bags(data: Path | None) -> list[Bag]:
     ]
 
 
-def seconds(function: object, *arguments: object, **knobs: object) -> float:
+def seconds(function: object, *arguments: object, **options: object) -> float:
     started = time.perf_counter()
-    function(*arguments, **knobs)  # type: ignore[operator]
+    function(*arguments, **options)  # type: ignore[operator]
     return time.perf_counter() - started
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, help="the colon set in its layout")
+    parser.add_argument("--data", type=Path, help="the colon set in its original layout")
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     bags = colon_bags(asked.data)
@@ -107,10 +107,10 @@ def main() -> None:
         times["hardmil"].append(seconds(fit, bags, config=config, device=device))
     rates = {name: patches / statistics.median(found) for name, found in times.items()}
     ratio = statistics.median(p / h for p, h in zip(times["plain"], times["hardmil"], strict=True))
-    where = "colon set" if asked.data else "noise of the colon set's shape"
+    where = "colon set" if asked.data else "noise in the shape of the colon set"
     arithmetic = "bfloat16" if device.bfloat16 else "float32"
     print(
-        f"{where}: {len(bags)} bags, {patches} patches an epoch, {asked.rounds} rounds, "
+        f"{where}: {len(bags)} bags, {patches} patches per epoch, {asked.rounds} rounds, "
         f"{torch.get_num_threads()} threads"
     )
     print(f"plain loop  {rates['plain']:8.0f} patches/s (float32)")
