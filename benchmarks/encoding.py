@@ -21,15 +21,15 @@ import torch
 from memory import own_peak_mb
 
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import CutConfig, PatchConfig
+from hardmil.config.study import InstanceConfig, PatchConfig
 from hardmil.encoders.open_encoder import encoder_of
 from hardmil.encoders.torch_network import TorchEncoder
 from hardmil.phantom.slide import draw_phantom, write_phantom
 from hardmil.preprocessing.encoding import Files, encode_slides
-from hardmil.preprocessing.places import write_places
+from hardmil.preprocessing.patch_coords import write_patch_coords
 
 TILE_PX = 1120
-CONFIG = CutConfig(
+CONFIG = InstanceConfig(
     patches=PatchConfig(size_px=224, min_tissue=0.0, equalise="none"), encode="efficientnet-lite0"
 )
 
@@ -48,7 +48,7 @@ def encode_once(slide: Path, encoder: TorchEncoder) -> tuple[int, float]:
     with tempfile.TemporaryDirectory() as folder:
         places = Path(folder) / "places.h5"
         row = SlideRow("s", "s", None, slide, None)
-        write_places(row, config=CONFIG.patches, path=places)
+        write_patch_coords(row, config=CONFIG.patches, path=places)
         started = time.perf_counter()
         done = encode_slides(
             [row],

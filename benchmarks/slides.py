@@ -25,7 +25,7 @@ from memory import own_peak_mb
 
 from hardmil.bags.slide_table import SlideRow
 from hardmil.config.study import PatchConfig
-from hardmil.preprocessing.places import write_places
+from hardmil.preprocessing.patch_coords import write_patch_coords
 from hardmil.slides.grid import PatchGrid
 from hardmil.slides.reader import open_slide
 from hardmil.slides.reading import read_blocks
@@ -138,7 +138,7 @@ def place(path: Path) -> None:
     """Find the patch coordinates of a slide like `hardmil patch`, at 0.25 um/px."""
     row = SlideRow("slide", "case", None, path, 0.25)
     with TemporaryDirectory() as folder:
-        write_places(row, config=PatchConfig(size_px=PATCH_PX), path=Path(folder) / "places.h5")
+        write_patch_coords(row, config=PatchConfig(size_px=PATCH_PX), path=Path(folder) / "places.h5")
 
 
 def peak_mb(path: Path, *, of: str) -> float:

@@ -31,9 +31,9 @@ def pixel_bags(n: int = 8, *, seed: int = 0) -> tuple[list[np.ndarray], np.ndarr
     return bags, labels
 
 
-def fitted(**knobs: object) -> MILClassifier:
+def fitted(**settings: object) -> MILClassifier:
     bags, labels = feature_bags()
-    return MILClassifier(**{"epochs": 12, "lr": 3e-3, "device": "cpu", **knobs}).fit(bags, labels)
+    return MILClassifier(**{"epochs": 12, "lr": 3e-3, "device": "cpu", **settings}).fit(bags, labels)
 
 
 def test_learns_feature_bags_and_attends_to_the_planted_instances() -> None:
@@ -118,9 +118,9 @@ def test_works_in_scikit_learns_cross_validation() -> None:
         ({"lr": -1.0}, r"training\.lr: found -1\.0"),
     ],
 )
-def test_wrong_parameters_are_named(knobs: dict[str, object], message: str) -> None:
+def test_wrong_parameters_are_named(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        fitted(**knobs)
+        fitted(**settings)
 
 
 def test_wrong_bags_are_named() -> None:

@@ -117,11 +117,11 @@ def patch(
     """Tissue and patch places of every slide, and a contact sheet."""
     from hardmil.commands.patch import patch as run
     from hardmil.jobs.pool import find_engine
-    from hardmil.preprocessing.over_slides import Over
+    from hardmil.preprocessing.process_slides import RunOptions
 
-    knobs = _knobs(overrides, mpp=mpp, icc=icc)
-    over = Over(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
-    _finish(run(study, overrides=knobs, over=over), as_json=as_json)
+    settings = _settings(overrides, mpp=mpp, icc=icc)
+    options = RunOptions(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
+    _finish(run(study, overrides=settings, options=options), as_json=as_json)
 
 
 @app.command()
@@ -141,11 +141,11 @@ def encode(
     """Pixels or embeddings of every patch, one bag file a slide."""
     from hardmil.commands.encode import encode as run
     from hardmil.jobs.pool import find_engine
-    from hardmil.preprocessing.over_slides import Over
+    from hardmil.preprocessing.process_slides import RunOptions
 
-    knobs = _knobs(overrides, mpp=mpp, icc=icc)
-    over = Over(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
-    _finish(run(study, overrides=knobs, device=device, over=over), as_json=as_json)
+    settings = _settings(overrides, mpp=mpp, icc=icc)
+    options = RunOptions(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
+    _finish(run(study, overrides=settings, device=device, options=options), as_json=as_json)
 
 
 @app.command()
@@ -161,8 +161,8 @@ def train(
     """One deployable bundle from all slides: base, mine, retrain."""
     from hardmil.commands.train import train as run
 
-    knobs = _knobs(overrides, operating_point=operating_point)
-    _finish(run(study, overrides=knobs, device=device, track=track, quiet=quiet), as_json=as_json)
+    settings = _settings(overrides, operating_point=operating_point)
+    _finish(run(study, overrides=settings, device=device, track=track, quiet=quiet), as_json=as_json)
 
 
 @app.command()
@@ -186,7 +186,7 @@ def evaluate(
 
     outcome = run(
         study,
-        overrides=_knobs(overrides, operating_point=operating_point),
+        overrides=_settings(overrides, operating_point=operating_point),
         name=name,
         only_folds=_numbers(only_folds),
         device=device,
@@ -233,7 +233,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Scores, heat maps and GeoJSON of new slides; with labels in the table, the metrics too."""
-    from hardmil.bundles.slide_files import Pictures
+    from hardmil.bundles.slide_files import HeatmapOptions
     from hardmil.commands.predict import predict as run
 
     outcome = run(
@@ -244,7 +244,7 @@ def predict(
         output=output,
         mpp=mpp,
         case_score=case_score,
-        pictures=Pictures(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff),
+        pictures=HeatmapOptions(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff),
         device=device,
         quiet=quiet,
     )
@@ -324,7 +324,7 @@ def doctor(
     _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
 
 
-def _knobs(
+def _settings(
     overrides: list[str] | None,
     *,
     mpp: float | None = None,

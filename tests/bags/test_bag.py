@@ -202,7 +202,7 @@ def test_a_bag_written_in_parts_is_the_bag(tmp_path: Path):
     found = read_bag(tmp_path / "s1.h5", case_id="c", label=0)
     np.testing.assert_array_equal(found.instances, bag.instances)
     np.testing.assert_array_equal(found.coords, bag.coords)
-    assert found.made.encoder == "e"
+    assert found.provenance.encoder == "e"
     with write_bag_in_parts(tmp_path / "s2.h5", bag.coords[:0], **at):
         pass
     with pytest.raises(EmptyBagError, match="slide s1: no patch"):

@@ -11,7 +11,7 @@ import torch
 from hardmil.bags.bag import Bag
 from hardmil.bags.collection import check_same_instances
 from hardmil.bags.feature_folder import find_feature_file, grid_step, read_feature_folder, read_features
-from hardmil.bags.slide_table import Manifest, SlideRow
+from hardmil.bags.slide_table import SlideRow, SlideTable
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError
 
 FEATURES = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
@@ -175,9 +175,9 @@ def test_an_h5_is_found_before_a_pt(tmp_path: Path):
         find_feature_file(tmp_path, slide_id="a")
 
 
-def _manifest(*slide_ids: str) -> Manifest:
+def _manifest(*slide_ids: str) -> SlideTable:
     rows = [SlideRow(s, f"case-{s}", "01"[i % 2], None, None) for i, s in enumerate(slide_ids)]
-    return Manifest(rows=tuple(rows), classes=("0", "1"))
+    return SlideTable(rows=tuple(rows), classes=("0", "1"))
 
 
 def test_folder_goes_on_past_a_bad_file(tmp_path: Path):
@@ -244,7 +244,7 @@ def test_what_is_not_known_differs_from_nothing(tmp_path: Path):
     torch.save(torch.from_numpy(FEATURES), tmp_path / "c.pt")
     found = read_feature_folder(tmp_path, _manifest("a", "b", "c"), quiet=True)
     assert len(found.bags) == 3
-    assert [bag.made.patch for bag in found.bags.values()] == [None, "256 px at 20x", None]
+    assert [bag.provenance.patch for bag in found.bags.values()] == [None, "256 px at 20x", None]
 
 
 def test_coords_outside_the_slide_name_both(tmp_path: Path):

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as of_numpy
 from hardmil.bags.bag import Bag
 from hardmil.bags.bag_file import Coords, read_bag, read_coords
 from hardmil.bags.feature_folder import read_features
-from hardmil.bags.slide_table import Manifest, SlideRow, read_manifest
+from hardmil.bags.slide_table import SlideRow, SlideTable, read_slide_table
 from hardmil.errors import HardmilError
 
 Result = TypeVar("Result")
@@ -81,7 +81,7 @@ def check_coords(found: Coords | None) -> None:
         assert found.size_level0_px >= 0
 
 
-def check_table(found: Manifest | None, *, required: bool) -> None:
+def check_table(found: SlideTable | None, *, required: bool) -> None:
     if found is None:
         return
     names = [row.slide_id for row in found.rows]
@@ -189,5 +189,5 @@ def test_slide_tables_of_anything(content: bytes, required: bool):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slides.csv"
         path.write_bytes(content)
-        read = partial(read_manifest, path, labels_required=required, paths_required=required)
+        read = partial(read_slide_table, path, labels_required=required, paths_required=required)
         check_table(outcome_of(read, naming=path), required=required)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hardmil.bags.slide_table import Manifest, SlideRow, read_manifest
+from hardmil.bags.slide_table import SlideRow, SlideTable, read_slide_table
 from hardmil.errors import TableError
 
 
@@ -19,7 +19,7 @@ def test_a_plain_table(tmp_path: Path):
         "tumour,007,0012,sub/a.svs,0.25,x\n"
         "normal, a b ,0012,/data/b.svs,,\n",
     )
-    assert read_manifest(path) == Manifest(
+    assert read_slide_table(path) == SlideTable(
         rows=(
             SlideRow("007", "0012", "tumour", tmp_path / "sub/a.svs", 0.25),
             SlideRow("a b", "0012", "normal", Path("/data/b.svs"), None),
@@ -42,12 +42,12 @@ def test_a_plain_table(tmp_path: Path):
 @pytest.mark.parametrize("case", ["case_id", "case", "patient", "PATIENT"])
 def test_aliases(tmp_path: Path, header: str, cell: str, slide_id: str, case: str):
     path = _write(tmp_path, f"{header},{case},label\n{cell},c1,0\ny,c2,1\n")
-    row = read_manifest(path, paths_required=False).rows[0]
+    row = read_slide_table(path, paths_required=False).rows[0]
     assert (row.slide_id, row.case_id, row.path) == (slide_id, "c1", None)
 
 
 def test_without_cases_each_slide_is_its_own(tmp_path: Path):
-    found = read_manifest(_write(tmp_path, "slide_id,label\na,0\nb,1\n"), paths_required=False)
+    found = read_slide_table(_write(tmp_path, "slide_id,label\na,0\nb,1\n"), paths_required=False)
     assert [row.case_id for row in found.rows] == ["a", "b"]
 
 
@@ -57,7 +57,7 @@ def test_without_cases_each_slide_is_its_own(tmp_path: Path):
 def test_tables_as_spreadsheets_save_them(tmp_path: Path, separator: str, encoding: str, newline: str):
     lines = ("slide_id,label,path", 'ä,normal,"a,b.svs"', "b,tumour,b.svs", ",,", "")
     text = newline.join(line.replace(",", separator) for line in lines)
-    found = read_manifest(_write(tmp_path, text, encoding))
+    found = read_slide_table(_write(tmp_path, text, encoding))
     assert [row.slide_id for row in found.rows] == ["ä", "b"]
     assert found.rows[0].path == tmp_path / f"a{separator}b.svs"
 
@@ -65,26 +65,26 @@ def test_tables_as_spreadsheets_save_them(tmp_path: Path, separator: str, encodi
 def test_quoted_line_break_keeps_line_numbers(tmp_path: Path):
     path = _write(tmp_path, 'slide_id,label,note\na,0,"one\ntwo"\nb,1,\nb,1,\n')
     with pytest.raises(TableError, match="line 5: slide b is listed twice, first in line 4"):
-        read_manifest(path, paths_required=False)
+        read_slide_table(path, paths_required=False)
 
 
 def test_positive_is_the_last_label_or_the_named_one(tmp_path: Path):
     path = _write(tmp_path, "slide_id,label\na,benign\nb,malignant\n")
-    found = read_manifest(path, paths_required=False)
+    found = read_slide_table(path, paths_required=False)
     assert [found.class_index(row) for row in found.rows] == [0, 1]
-    turned = read_manifest(path, positive="benign", paths_required=False)
+    turned = read_slide_table(path, positive="benign", paths_required=False)
     assert turned.classes == ("malignant", "benign")
     assert [turned.class_index(row) for row in turned.rows] == [1, 0]
 
 
 def test_a_case_may_hold_both_labels(tmp_path: Path):
     path = _write(tmp_path, "slide_id,case_id,label\na,c,0\nb,c,1\n")
-    assert read_manifest(path, paths_required=False).classes == ("0", "1")
+    assert read_slide_table(path, paths_required=False).classes == ("0", "1")
 
 
 def test_labels_may_be_left_out_where_they_are_not_required(tmp_path: Path):
     path = _write(tmp_path, "slide_id,path\na,a.svs\n")
-    found = read_manifest(path, labels_required=False)
+    found = read_slide_table(path, labels_required=False)
     assert found.classes == ()
     assert found.class_index(found.rows[0]) == -1
 
@@ -92,8 +92,8 @@ def test_labels_may_be_left_out_where_they_are_not_required(tmp_path: Path):
 def test_one_label_and_not_required(tmp_path: Path):
     path = _write(tmp_path, "slide_id,label\na,normal\nb,\n")
 
-    def read(positive: str | None) -> Manifest:
-        return read_manifest(path, positive=positive, labels_required=False, paths_required=False)
+    def read(positive: str | None) -> SlideTable:
+        return read_slide_table(path, positive=positive, labels_required=False, paths_required=False)
 
     named = read("tumour")
     assert named.classes == ("normal", "tumour")
@@ -133,28 +133,28 @@ def test_one_label_and_not_required(tmp_path: Path):
 )
 def test_errors_name_the_file_what_was_found_and_the_remedy(tmp_path: Path, text: str, message: str):
     with pytest.raises(TableError, match=rf"slides\.csv.*{message}"):
-        read_manifest(_write(tmp_path, text), paths_required=False)
+        read_slide_table(_write(tmp_path, text), paths_required=False)
 
 
 def test_paths_where_required(tmp_path: Path):
     with pytest.raises(TableError, match="no column path"):
-        read_manifest(_write(tmp_path, "slide_id,label\na,0\nb,1\n"))
+        read_slide_table(_write(tmp_path, "slide_id,label\na,0\nb,1\n"))
     with pytest.raises(TableError, match="line 3: slide b has no path"):
-        read_manifest(_write(tmp_path, "slide_id,label,path\na,0,a.svs\nb,1,\n"))
+        read_slide_table(_write(tmp_path, "slide_id,label,path\na,0,a.svs\nb,1,\n"))
 
 
 def test_positive_that_is_no_label(tmp_path: Path):
     path = _write(tmp_path, "slide_id,label\na,benign\nb,malignant\n")
     with pytest.raises(TableError, match=r'positive is "tumor", but the labels are benign, malignant; name'):
-        read_manifest(path, positive="tumor", paths_required=False)
+        read_slide_table(path, positive="tumor", paths_required=False)
 
 
 def test_files_that_are_no_table(tmp_path: Path):
     with pytest.raises(TableError, match=r"none\.csv: no such file"):
-        read_manifest(tmp_path / "none.csv")
+        read_slide_table(tmp_path / "none.csv")
     with pytest.raises(TableError, match=r"cannot be read"):
-        read_manifest(tmp_path)
+        read_slide_table(tmp_path)
     with pytest.raises(TableError, match=r"line 2: not UTF-8; save it as CSV UTF-8"):
-        read_manifest(_write(tmp_path, "slide_id,label\nä,0\n", "latin-1"))
+        read_slide_table(_write(tmp_path, "slide_id,label\nä,0\n", "latin-1"))
     with pytest.raises(TableError, match=r"line 2: not CSV"):
-        read_manifest(_write(tmp_path, "slide_id,label\n" + "a" * 200_000 + ",0\n"))
+        read_slide_table(_write(tmp_path, "slide_id,label\n" + "a" * 200_000 + ",0\n"))

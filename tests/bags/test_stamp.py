@@ -10,7 +10,7 @@ from PIL import Image
 from hardmil.bags.bag import Bag
 from hardmil.bags.collection import notes_on
 from hardmil.bags.feature_folder import read_feature_folder, read_features
-from hardmil.bags.slide_table import Manifest, SlideRow
+from hardmil.bags.slide_table import SlideRow, SlideTable
 from hardmil.errors import BagError, EmptyBagError, FeatureFileError
 
 FEATURES = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float16)
@@ -71,10 +71,10 @@ def test_micrometres_become_level_0_pixels(tmp_path: Path, write: object):
 
 
 def test_a_file_says_which_extractor_and_which_tiles(tmp_path: Path):
-    assert read(stamp_2_5(tmp_path / "a.h5")).made.encoder == "uni2"
-    assert read(stamp_2_5(tmp_path / "a.h5")).made.patch == "224 px of 256 um"
-    assert read(stamp_2_0(tmp_path / "b.h5")).made.patch == "256 um"
-    assert "ctranspath" in str(read(stamp_1(tmp_path / "c.h5")).made.encoder)
+    assert read(stamp_2_5(tmp_path / "a.h5")).provenance.encoder == "uni2"
+    assert read(stamp_2_5(tmp_path / "a.h5")).provenance.patch == "224 px of 256 um"
+    assert read(stamp_2_0(tmp_path / "b.h5")).provenance.patch == "256 um"
+    assert "ctranspath" in str(read(stamp_1(tmp_path / "c.h5")).provenance.encoder)
 
 
 def test_the_scanners_mpp_need_not_be_a_round_number(tmp_path: Path):
@@ -153,4 +153,4 @@ def test_files_of_one_study_must_be_made_alike(tmp_path: Path, changed: dict[str
     stamp_2_5(tmp_path / "b.h5", **changed)
     rows = tuple(SlideRow(name, name, label, None, 0.5) for name, label in (("a", "0"), ("b", "1")))
     with pytest.raises(BagError, match=message):
-        read_feature_folder(tmp_path, Manifest(rows=rows, classes=("0", "1")), quiet=True)
+        read_feature_folder(tmp_path, SlideTable(rows=rows, classes=("0", "1")), quiet=True)

@@ -5,7 +5,7 @@ import torch
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle, Card
 from hardmil.bundles.cases import Cases, CaseScore, case_columns, scored, slide_columns
-from hardmil.bundles.training_profile import familiar_with
+from hardmil.bundles.training_profile import profile_of
 from hardmil.config.model import ModelConfig, resolve_config
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
@@ -31,7 +31,7 @@ def _bundle() -> Bundle:
         threshold=0.5,
         instances="features",
         patches=None,
-        familiar=familiar_with([_bag(name) for name in ("a2", "b1")]),
+        training_profile=profile_of([_bag(name) for name in ("a2", "b1")]),
         training_slides=("s1",),
         n_false_positive_bags=0,
         n_hard=0,

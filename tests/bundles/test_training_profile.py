@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.bundles.training_profile import Familiar, familiar_with
+from hardmil.bundles.training_profile import TrainingProfile, profile_of
 
 N_SLIDES, SIZE_PX = 12, 64
 
@@ -16,8 +16,8 @@ def _bag(
     return Bag(f"s{seed}", f"c{seed}", 0, instances, np.zeros((n, 2), np.int64), size_px)
 
 
-def _known(*, pixels: bool = True, n_slides: int = N_SLIDES) -> Familiar:
-    return familiar_with([_bag(colour=140 + 2 * i, pixels=pixels, seed=i) for i in range(n_slides)])
+def _known(*, pixels: bool = True, n_slides: int = N_SLIDES) -> TrainingProfile:
+    return profile_of([_bag(colour=140 + 2 * i, pixels=pixels, seed=i) for i in range(n_slides)])
 
 
 @pytest.mark.parametrize("pixels", [True, False])
@@ -45,11 +45,11 @@ def test_few_patches_and_another_resolution_are_named_with_both_values():
 
 def test_unknown_places_say_nothing_of_resolution():
     assert _known().warnings(_bag(size_px=0)) == []
-    placeless = familiar_with([_bag(size_px=0, seed=i) for i in range(N_SLIDES)])
+    placeless = profile_of([_bag(size_px=0, seed=i) for i in range(N_SLIDES)])
     assert placeless.sizes_level0_px is None
     assert all("odd mpp" not in one for one in placeless.warnings(_bag(size_px=32)))
 
 
 def test_travels_as_json():
     known = _known()
-    assert Familiar.model_validate_json(known.model_dump_json()) == known
+    assert TrainingProfile.model_validate_json(known.model_dump_json()) == known

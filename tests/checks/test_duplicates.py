@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hardmil.checks.duplicates import FULL_PX, TURNS, alike_pairs, near_duplicates, sign_picture, sign_slide
+from hardmil.checks.duplicates import (
+    FULL_PX,
+    TURNS,
+    matching_pairs,
+    near_duplicates,
+    sign_picture,
+    sign_slide,
+)
 from hardmil.phantom.slide import draw_phantom
 from hardmil.slides.reader import open_slide
 
@@ -38,7 +45,7 @@ def turned(rgb: np.ndarray, how: str) -> np.ndarray:
 def test_a_copy_is_found_and_named_however_it_is_turned(how: str) -> None:
     originals = [tissue(seed) for seed in range(3)]
     copy = as_jpeg(turned(originals[1], how))
-    found = alike_pairs([sign_picture(picture) for picture in (*originals, copy)])
+    found = matching_pairs([sign_picture(picture) for picture in (*originals, copy)])
     assert [(pair.first, pair.second, pair.kind, pair.how) for pair in found] == [
         (1, 3, "near-duplicate", how)
     ]
@@ -68,7 +75,7 @@ def test_a_copy_that_lost_a_margin_or_was_made_smaller_is_found() -> None:
 
 
 def test_pictures_of_one_kind_are_not_one_picture() -> None:
-    assert alike_pairs([sign_picture(tissue(seed)) for seed in range(20, 32)]) == []
+    assert matching_pairs([sign_picture(tissue(seed)) for seed in range(20, 32)]) == []
 
 
 def test_blank_pictures_match_nothing() -> None:
@@ -77,17 +84,17 @@ def test_blank_pictures_match_nothing() -> None:
     white = np.full((200, 300, 3), 255, np.uint8)
     shaded = np.tile(np.linspace(200, 255, 300).astype(np.uint8)[None, :, None], (200, 1, 3))
     pictures = (*glass, glass[0], white, white, shaded, shaded)
-    assert alike_pairs([sign_picture(picture) for picture in pictures]) == []
+    assert matching_pairs([sign_picture(picture) for picture in pictures]) == []
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_nothing_to_compare(n: int) -> None:
-    assert alike_pairs([sign_picture(tissue(0))] * n) == []
+    assert matching_pairs([sign_picture(tissue(0))] * n) == []
 
 
 def test_a_flipped_copy_is_no_neighbour_of_its_original_too() -> None:
     inside = np.ascontiguousarray(tissue(6)[230:450, 300:600])
-    found = alike_pairs([sign_picture(inside), sign_picture(np.ascontiguousarray(inside[:, ::-1]))])
+    found = matching_pairs([sign_picture(inside), sign_picture(np.ascontiguousarray(inside[:, ::-1]))])
     assert [(pair.kind, pair.how) for pair in found] == [("near-duplicate", "flipped")]
 
 
@@ -101,7 +108,7 @@ def test_halves_of_a_large_slide_are_found_on_its_thumbnail(tmp_path: Path) -> N
         with open_slide(tmp_path / f"{name}.png") as slide:
             assert max(slide.width_px, slide.height_px) > FULL_PX
             signatures.append(sign_slide(slide))
-    found = alike_pairs(signatures)
+    found = matching_pairs(signatures)
     assert [(pair.first, pair.second, pair.how) for pair in found] == [(0, 1, "right of")]
 
 
@@ -116,6 +123,6 @@ def test_real_pictures(data_dir: Path) -> None:
         copies.append(sign_picture(as_jpeg(turned(rgb[top:, left:], TURNS[rng.integers(8)]))))
         originals.append(sign_picture(rgb))
     n = len(originals)
-    assert alike_pairs(originals) == []
+    assert matching_pairs(originals) == []
     found = near_duplicates([*originals, *copies])
     assert sorted((pair.first, pair.second) for pair in found) == [(i, n + i) for i in range(n)]

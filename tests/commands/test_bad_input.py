@@ -218,9 +218,9 @@ def test_ids_with_dots_and_training_slides_in_predict(
 def test_mpp_of_predict_is_for_slides_that_do_not_say(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
     rows = read_table(study / "slides.csv")
     write_table(study / "slides.csv", [{**row, "mpp": 0.5} for row in rows])
-    knobs = ("--set", "patches.um_per_px=0.5", "--set", "arm=ours")
-    hardmil("encode", study, *knobs)
-    assert hardmil("train", study, *quick("training.epochs=1"), *knobs).code == 0
+    settings = ("--set", "patches.um_per_px=0.5", "--set", "arm=ours")
+    hardmil("encode", study, *settings)
+    assert hardmil("train", study, *quick("training.epochs=1"), *settings).code == 0
     path = study / "slides" / "001 a.bmp"
     out = ("--output", tmp_path / "out")
     unknown = hardmil("predict", study / "bundle", path, *out)
@@ -244,9 +244,9 @@ def test_mpp_of_predict_does_not_move_the_scale_bar_of_a_slide_that_says(
 ) -> None:
     rows = read_table(study / "slides.csv")
     write_table(study / "slides.csv", [{**row, "mpp": 0.5} for row in rows])
-    knobs = ("--set", "patches.um_per_px=0.5", "--set", "arm=ours")
-    hardmil("encode", study, *knobs)
-    assert hardmil("train", study, *quick("training.epochs=1"), *knobs).code == 0
+    settings = ("--set", "patches.um_per_px=0.5", "--set", "arm=ours")
+    hardmil("encode", study, *settings)
+    assert hardmil("train", study, *quick("training.epochs=1"), *settings).code == 0
     for name, mpp in (("own", ()), ("given", ("--mpp", "0.25"))):
         run = hardmil("predict", study / "bundle", phantom_slide, "--output", tmp_path / name, *mpp)
         assert run.code == 0, run.err

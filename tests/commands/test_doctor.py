@@ -13,7 +13,7 @@ from tests.support.studies import Hardmil, read_table, write_table
 
 from hardmil.checks import encoders as doctor_encoders
 from hardmil.checks import installation
-from hardmil.checks.study import AlikePair, leaking_groups
+from hardmil.checks.study import MatchingPair, leaking_groups
 from hardmil.paper.colon import colon_nuclei
 
 
@@ -134,10 +134,10 @@ def test_features_without_pictures_say_so(hardmil: Hardmil, feature_study: Path)
 
 
 def test_groups_join_what_is_tied_through_others() -> None:
-    def pair(a: str, b: str) -> AlikePair:
-        return AlikePair("abutting", a, a, b, b, "below", 0.9)
+    def pair(a: str, b: str) -> MatchingPair:
+        return MatchingPair("abutting", a, a, b, b, "below", 0.9)
 
-    within = AlikePair("abutting", "s", "z", "t", "z", "below", 0.9)
+    within = MatchingPair("abutting", "s", "z", "t", "z", "below", 0.9)
     pairs = [pair("d", "c"), pair("a", "b"), within, pair("c", "a"), pair("e", "f"), pair("d", "b")]
     assert leaking_groups(pairs) == [["a", "b", "c", "d"], ["e", "f"]]
 

@@ -57,11 +57,11 @@ def test_colon_with_an_encoder_and_verdicts_of_its_nuclei(
     hardmil: Hardmil, data_dir: Path, tmp_path: Path
 ) -> None:
     data = data_dir / "CRCHistoPhenotypes_2016_04_28"
-    knobs = ("--set", "encode_px=32", "--set", "evaluation.operating_folds=2")
+    settings = ("--set", "encode_px=32", "--set", "evaluation.operating_folds=2")
     arms = "ours,ours+instance+verdicts-5-random"
     run = hardmil(
         *("reproduce", "colon", "--data", data, "--output", tmp_path, "--split", "group", *SHORT),
-        *("--encoder", "efficientnet-lite0", *knobs, "--arms", arms),
+        *("--encoder", "efficientnet-lite0", *settings, "--arms", arms),
     )
     assert run.code == 0, run.err
     assert "img76: no patch holds 25% tissue; it keeps all 100" in run.out

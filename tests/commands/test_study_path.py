@@ -81,28 +81,28 @@ def test_whole_path_on_pixels(hardmil: Hardmil, study: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
     """Slides to bundle to prediction with EfficientNet-Lite0, and the same answer from both commands."""
-    knobs = ["--set", "encode=efficientnet-lite0", "--set", "encode_px=32", *quick()]
-    encoded = hardmil("encode", study, *knobs)
+    settings = ["--set", "encode=efficientnet-lite0", "--set", "encode_px=32", *quick()]
+    encoded = hardmil("encode", study, *settings)
     assert encoded.code == 0, encoded.err
     path = study / "features_efficientnet-lite0" / "001 a.h5"
     with h5py.File(path) as file:
         assert file["features"].shape[1] == 1280
         assert file["features"].attrs["encoder"] == "efficientnet-lite0"
     stamp = path.stat().st_mtime_ns
-    refused = hardmil("encode", study, *knobs, "--set", "device=cuda:7")
+    refused = hardmil("encode", study, *settings, "--set", "device=cuda:7")
     assert "device cuda:7: not usable here" in refused.err
-    assert hardmil("encode", study, *knobs).code == 0
+    assert hardmil("encode", study, *settings).code == 0
     assert path.stat().st_mtime_ns == stamp
-    other = hardmil("train", study, *knobs, "--set", "encode_px=48")
+    other = hardmil("train", study, *settings, "--set", "encode_px=48")
     assert other.code == 1
     assert "made under other `patches` or `encode` knobs" in other.err
 
-    evaluated = hardmil("evaluate", study, *knobs, "--set", "evaluation.arms=[mean]")
+    evaluated = hardmil("evaluate", study, *settings, "--set", "evaluation.arms=[mean]")
     assert evaluated.code == 0, evaluated.err
     rows = read_table(study / "runs" / "main" / "results.csv")
     assert {row["patches"] for row in rows} == {"grid-efficientnet-lite0"}, "not taken for pixels of a grid"
 
-    assert hardmil("train", study, *knobs, "--set", "arm=ours+instance").code == 0
+    assert hardmil("train", study, *settings, "--set", "arm=ours+instance").code == 0
     slides = study / "slides"
     output = tmp_path / "answers"
     predicted = hardmil("predict", study / "bundle", *sorted(slides.glob("*.png")), "--output", output)

@@ -1,6 +1,6 @@
 import pytest
 
-from hardmil.config.known_encoders import KNOWN, is_encoder_file, known_encoder, short_name, split_place
+from hardmil.config.known_encoders import KNOWN, is_encoder_file, known_encoder, short_name, split_location
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,10 @@ def test_others_are_not(encode: str):
 
 
 def test_what_stands_behind_the_at_sign():
-    assert split_place("uni@/data/uni") == ("uni", "/data/uni")
-    assert split_place("timm:resnet50.a1_in1k@w.safetensors") == ("timm:resnet50.a1_in1k", "w.safetensors")
-    assert split_place("hf-hub:a/b@main") == ("hf-hub:a/b@main", None)
-    assert split_place("uni") == ("uni", None)
+    assert split_location("uni@/data/uni") == ("uni", "/data/uni")
+    assert split_location("timm:resnet50.a1_in1k@w.safetensors") == ("timm:resnet50.a1_in1k", "w.safetensors")
+    assert split_location("hf-hub:a/b@main") == ("hf-hub:a/b@main", None)
+    assert split_location("uni") == ("uni", None)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hardmil.config.mining import MiningConfig, wanted_sensitivity
+from hardmil.config.mining import MiningConfig, parse_sensitivity
 from hardmil.config.model import ModelConfig, NetworkConfig, PoolingConfig, TrainingConfig, resolve_config
 from hardmil.config.study import StudyConfig, fingerprint, model_config
 
@@ -69,7 +69,7 @@ def test_model_config_takes_all_that_training_depends_on():
     [("sensitivity=0.95", 0.95), ("sensitivity=.9", 0.9), ("sensitivity=1", 1.0), (0.5, None), (0.0, None)],
 )
 def test_wanted_sensitivity(threshold: float | str, expected: float | None):
-    assert wanted_sensitivity(threshold) == expected
+    assert parse_sensitivity(threshold) == expected
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_wanted_sensitivity(threshold: float | str, expected: float | None):
 )
 def test_thresholds_that_are_none(threshold: float | str):
     with pytest.raises(ValueError, match=r'a score from 0 to 1 or "sensitivity=0.95", not'):
-        wanted_sensitivity(threshold)
+        parse_sensitivity(threshold)
     with pytest.raises(ValidationError, match="a threshold is a score"):
         MiningConfig(threshold=threshold)
 

@@ -39,9 +39,9 @@ def test_the_commented_file_holds_every_knob_under_its_comment():
     lines = text.splitlines()
     at = lines.index("  n_clusters: 4")
     assert lines[at - 1] == "  # K-means clusters of fmb; no more than there are hard instances."
-    knobs = [i for i, line in enumerate(lines) if ": " in line and not line.lstrip().startswith("#")]
-    assert len(knobs) > 40
-    assert all(lines[i - 1].lstrip().startswith("#") for i in knobs)
+    settings = [i for i, line in enumerate(lines) if ": " in line and not line.lstrip().startswith("#")]
+    assert len(settings) > 40
+    assert all(lines[i - 1].lstrip().startswith("#") for i in settings)
 
 
 def test_overrides_take_the_place_of_keys(tmp_path: Path):

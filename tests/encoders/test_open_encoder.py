@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import CutConfig, PatchConfig, StudyConfig
+from hardmil.config.study import InstanceConfig, PatchConfig, StudyConfig
 from hardmil.encoders.encoder import encoder_notes
 from hardmil.encoders.open_encoder import open_encoder
 from hardmil.encoders.torch_network import TorchEncoder
@@ -173,13 +173,13 @@ class Trained:
     ],
 )
 def test_what_an_encoder_was_not_trained_on_is_named(patches: dict, encoder: dict, notes: list[str]):
-    config = CutConfig(patches=PatchConfig(**patches), encode="uni")
+    config = InstanceConfig(patches=PatchConfig(**patches), encode="uni")
     found = encoder_notes(config, Trained(**encoder))
     assert len(found) == len(notes)
     for line, expected in zip(found, notes, strict=True):
         assert line.startswith("note: ")
         assert expected in line
-    assert encoder_notes(CutConfig(patches=PatchConfig(**patches)), Trained(**encoder)) == []
+    assert encoder_notes(InstanceConfig(patches=PatchConfig(**patches)), Trained(**encoder)) == []
 
 
 def test_a_known_encoder_sets_size_and_resolution_where_the_study_leaves_them_out():

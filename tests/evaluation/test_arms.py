@@ -103,13 +103,13 @@ def test_the_arm_that_is_no_network():
 )
 def test_arms_that_ask(name: str, budget: int | None, choice: str):
     found = arm(name, study=StudyConfig())
-    assert found.asks
+    assert found.uses_verdicts
     assert (found.mining.use, found.mining.verdict_budget, found.mining.verdict_choice) == (
         "none",
         budget,
         choice,
     )
-    assert not arm("ours+instance", study=StudyConfig()).asks
+    assert not arm("ours+instance", study=StudyConfig()).uses_verdicts
 
 
 def test_what_a_name_does_not_say_is_as_in_the_study():

@@ -28,7 +28,7 @@ from tests.support.evaluations import (
 from hardmil.errors import ConfigError
 from hardmil.evaluation import evaluation as evaluation_module
 from hardmil.evaluation import trial as trial_module
-from hardmil.evaluation.evaluation import Bench, evaluate_arms, run_on_bench
+from hardmil.evaluation.evaluation import TrialContext, evaluate_arms, run_in_context
 from hardmil.evaluation.trial import Trial, TrialResult
 from hardmil.jobs.pool import Engine
 
@@ -54,10 +54,10 @@ def _networks(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("trials/*/model.safetensors"))
 
 
-def _failing(bench: Bench, trial: Trial) -> TrialResult:
+def _failing(bench: TrialContext, trial: Trial) -> TrialResult:
     if (trial.arm.name, trial.fold_number) == ("ours+mb", 1):
         raise ZeroDivisionError("a bug")
-    return run_on_bench(bench, trial)
+    return run_in_context(bench, trial)
 
 
 def _assert_none_trained_twice(folder: Path, whole: Path) -> None:

@@ -18,10 +18,10 @@ from hardmil.evaluation.arms import arm
 from hardmil.evaluation.cohort import Cohort, make_cohort
 from hardmil.evaluation.trainer import Trainer
 from hardmil.evaluation.trial import (
-    Operating,
+    OperatingSettings,
     Trial,
     longest_training,
-    operating_of,
+    operating_settings,
     out_of_fold_scores,
     run_trial,
 )
@@ -136,7 +136,7 @@ def test_arms_share_one_base(name: str, tmp_path: Path, n_fits: list[list[str]])
     assert len(n_fits) == 2
 
 
-OPERATING = Operating("sensitivity=0.75", n_folds=2)
+OPERATING = OperatingSettings("sensitivity=0.75", n_folds=2)
 
 
 def _scores_of(trial: Trial, cohort: Cohort, *, inside: list[int], seed: int, of: list[int]) -> list[float]:
@@ -180,18 +180,18 @@ def test_no_operating_point_where_none_is_wanted_or_cases_are_too_few():
     assert np.isnan(run_trial(_trial("ours"), cohort=cohort, trainer=trainer).op_threshold)
     few = replace(_trial("ours"), fold=Fold(np.arange(4), np.arange(4, 12)), operating=OPERATING)
     assert np.isnan(run_trial(few, cohort=cohort, trainer=trainer).op_threshold)
-    assert operating_of(EvaluationConfig(operating_folds=0)) is None
+    assert operating_settings(EvaluationConfig(operating_folds=0)) is None
     asked = EvaluationConfig(operating_point="fpr=0.1", operating_folds=3, calibration="isotonic")
-    assert operating_of(asked) == Operating("fpr=0.1", 3, "isotonic")
+    assert operating_settings(asked) == OperatingSettings("fpr=0.1", 3, "isotonic")
 
 
 def test_digits_of_a_trial_change_with_what_is_asked_and_are_those_of_before_where_it_is_a_sensitivity():
     cohort = make_cohort(small_bags())
     asked = ["sensitivity=0.75", "sensitivity=0.8", "fpr=0.75", "youden"]
-    trials = [replace(_trial("ours"), operating=Operating(one, 2)) for one in asked]
-    isotonic = replace(_trial("ours"), operating=Operating("sensitivity=0.75", 2, "isotonic"))
+    trials = [replace(_trial("ours"), operating=OperatingSettings(one, 2)) for one in asked]
+    isotonic = replace(_trial("ours"), operating=OperatingSettings("sensitivity=0.75", 2, "isotonic"))
     assert len({trial.config_hash(cohort) for trial in [*trials, isotonic]}) == 5
-    assert Operating("sensitivity=0.9", 4).key() == [0.9, 4]
+    assert OperatingSettings("sensitivity=0.9", 4).key() == [0.9, 4]
 
 
 def test_probabilities_are_those_of_the_scores_out_of_fold():

@@ -14,7 +14,7 @@ from hardmil.errors import BusyError, StoreError
 from hardmil.files import claims
 from hardmil.files.claims import claim
 
-HERE = socket.gethostname()
+LOCAL = socket.gethostname()
 
 
 def _lock(path: Path) -> Path:
@@ -80,7 +80,7 @@ def test_an_error_within_lets_go(tmp_path: Path):
 
 def test_lock_of_a_killed_run_here_is_taken_over_at_once(tmp_path: Path, dead_pid: int):
     path = tmp_path / "a.h5"
-    _left_by(path, host=HERE, pid=dead_pid, age_s=0)
+    _left_by(path, host=LOCAL, pid=dead_pid, age_s=0)
     with claim(path):
         assert json.loads(_lock(path).read_text())["pid"] == os.getpid()
     assert not _lock(path).exists()
@@ -97,7 +97,7 @@ def test_lock_of_another_machine_is_taken_over_when_it_is_silent(
             pass
     else:
         with claim(path):
-            assert json.loads(_lock(path).read_text())["host"] == HERE
+            assert json.loads(_lock(path).read_text())["host"] == LOCAL
 
 
 @pytest.mark.parametrize(("age_s", "is_busy"), [(0, True), (1000, False)])

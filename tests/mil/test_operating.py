@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardmil.config.evaluation import wanted_operating_point
+from hardmil.config.evaluation import parse_operating_target
 from hardmil.errors import BagError
 from hardmil.metrics import binary_metrics
 from hardmil.mil.operating import choose_threshold, set_operating_point
@@ -36,8 +36,8 @@ def rates(labels: np.ndarray, scores: np.ndarray, threshold: float) -> tuple[flo
         ("youden", 1.0, 0.4),
     ],
 )
-def test_threshold_gives_what_is_asked(asked: str, sensitivity: float, fpr: float):
-    threshold = choose_threshold(LABELS, SCORES, wanted=wanted_operating_point(asked))
+def test_threshold_gives_what_is_asked(target: str, sensitivity: float, fpr: float):
+    threshold = choose_threshold(LABELS, SCORES, wanted=parse_operating_target(target))
     assert rates(LABELS, SCORES, threshold) == (sensitivity, fpr)
 
 
@@ -46,7 +46,7 @@ def test_fpr_is_kept_and_no_lower_score_would_keep_it(pairs: list[tuple[int, flo
     labels, scores = (np.array(column) for column in zip(*pairs, strict=True))
     if share == 1 or labels.all():
         return
-    threshold = choose_threshold(labels, scores, wanted=wanted_operating_point(f"fpr={share}"))
+    threshold = choose_threshold(labels, scores, wanted=parse_operating_target(f"fpr={share}"))
     negatives = scores[labels == 0]
     assert np.mean(negatives > threshold) <= share + 1e-9
     lower = negatives[negatives <= threshold]
@@ -59,7 +59,7 @@ def test_youden_is_the_best_of_all_thresholds(pairs: list[tuple[int, float]]):
     labels, scores = (np.array(column) for column in zip(*pairs, strict=True))
     if len(set(labels.tolist())) < 2:
         return
-    threshold = choose_threshold(labels, scores, wanted=wanted_operating_point("youden"))
+    threshold = choose_threshold(labels, scores, wanted=parse_operating_target("youden"))
     gains = [np.subtract(*rates(labels, scores, one)) for one in (-1.0, *np.unique(scores))]
     assert np.subtract(*rates(labels, scores, threshold)) == pytest.approx(max(gains))
 
@@ -69,13 +69,13 @@ def test_what_is_no_operating_point_is_refused(text: str):
     with pytest.raises(
         ValueError, match=r'an operating point is "sensitivity=0\.95", "fpr=0\.05" or "youden"'
     ):
-        wanted_operating_point(text)
+        parse_operating_target(text)
 
 
 def test_point_says_what_it_had_with_intervals_by_case():
     labels, scores = np.tile(LABELS, 6), np.tile(SCORES, 6)
     cases = [str(i) for i in range(54)]
-    point = set_operating_point(labels, scores, cases=cases, asked="sensitivity=0.75")
+    point = set_operating_point(labels, scores, cases=cases, target="sensitivity=0.75")
     assert (point.n_positive, point.n_negative) == (24, 30)
     assert point.threshold.value == np.nextafter(0.7, -np.inf)
     assert (point.sensitivity.value, point.fpr.value) == (0.75, 0.2)
@@ -83,30 +83,30 @@ def test_point_says_what_it_had_with_intervals_by_case():
         assert one.low <= one.value <= one.high
     assert point.threshold.low < 0.31
     assert point.fpr.high > 0.3
-    assert point == set_operating_point(labels, scores, cases=cases, asked="sensitivity=0.75")
+    assert point == set_operating_point(labels, scores, cases=cases, target="sensitivity=0.75")
 
 
 def test_cases_are_drawn_whole():
     """Six copies in one case are no more than one: the interval does not narrow."""
     labels, scores = np.tile(LABELS, 6), np.tile(SCORES, 6)
     by_case = [str(i % 9) for i in range(54)]
-    wide = set_operating_point(labels, scores, cases=by_case, asked="sensitivity=0.75").fpr
+    wide = set_operating_point(labels, scores, cases=by_case, target="sensitivity=0.75").fpr
     narrow = set_operating_point(
-        labels, scores, cases=list(map(str, range(54))), asked="sensitivity=0.75"
+        labels, scores, cases=list(map(str, range(54))), target="sensitivity=0.75"
     ).fpr
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
 
 
 def test_fpr_of_nearly_all_lets_everything_through():
     threshold = choose_threshold(
-        np.array([1, 0]), np.array([0.2, 0.4]), wanted=wanted_operating_point("fpr=0.9")
+        np.array([1, 0]), np.array([0.2, 0.4]), wanted=parse_operating_target("fpr=0.9")
     )
     assert threshold == 0.4
     assert math.isnan(
-        choose_threshold(np.array([1]), np.array([0.2]), wanted=wanted_operating_point("fpr=0.9"))
+        choose_threshold(np.array([1]), np.array([0.2]), wanted=parse_operating_target("fpr=0.9"))
     )
 
 
 def test_one_label_alone_has_no_point():
     with pytest.raises(BagError, match=r"needs bags of both labels; found \[1\]"):
-        set_operating_point(np.array([1, 1]), np.array([0.2, 0.4]), cases=["a", "b"], asked="youden")
+        set_operating_point(np.array([1, 1]), np.array([0.2, 0.4]), cases=["a", "b"], target="youden")

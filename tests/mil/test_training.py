@@ -19,11 +19,11 @@ from hardmil.mil.training import fit
 CPU = Device("cpu", bfloat16=False)
 
 
-def _config(*, dropout: float = 0.1, **knobs: Any) -> ModelConfig:
+def _config(*, dropout: float = 0.1, **settings: Any) -> ModelConfig:
     content = {
         "network": {"embedding_dim": 8, "dropout": dropout},
         "pooling": {"attention_dim": 4},
-        "training": {"epochs": 3, "lr": 0.02} | knobs,
+        "training": {"epochs": 3, "lr": 0.02} | settings,
     }
     return ModelConfig.model_validate(content)
 
@@ -44,8 +44,8 @@ def _weights(network: BagClassifier) -> dict[str, list[Any]]:
     return {name: value.tolist() for name, value in network.state_dict().items()}
 
 
-def _trained(bags: Sequence[Bag] | None = None, *, seed: int = 0, **knobs: Any) -> dict[str, list[Any]]:
-    return _weights(fit(bags or _bags(), config=_config(**knobs), seed=seed, device=CPU))
+def _trained(bags: Sequence[Bag] | None = None, *, seed: int = 0, **settings: Any) -> dict[str, list[Any]]:
+    return _weights(fit(bags or _bags(), config=_config(**settings), seed=seed, device=CPU))
 
 
 class _Spy:

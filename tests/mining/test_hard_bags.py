@@ -235,8 +235,8 @@ def test_a_hard_bag_gathers_its_instances():
     assert bag.coords.tolist() == [[205, 5], [1, 1], [205, 5]]
 
 
-def _hard_bags(**knobs: Any) -> HardBags:
-    config = MiningConfig.model_validate({"use": "fmb"} | knobs)
+def _hard_bags(**settings: Any) -> HardBags:
+    config = MiningConfig.model_validate({"use": "fmb"} | settings)
     return HardBags(_pool(12), _bags(), 3, config, seed=5)
 
 

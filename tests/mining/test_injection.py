@@ -30,8 +30,8 @@ def _mined(slide_id: str, instance: int) -> HardInstance:
 POOL = [_mined("s0", 3), _mined("s0", 5), _mined("s2", 1)]
 
 
-def _distractors(seed: int = 0, **knobs: Any) -> Distractors:
-    config = MiningConfig.model_validate({"use": "inject", "inject_chance": 1.0, **knobs})
+def _distractors(seed: int = 0, **settings: Any) -> Distractors:
+    config = MiningConfig.model_validate({"use": "inject", "inject_chance": 1.0, **settings})
     return Distractors(POOL, BAGS, config, seed)
 
 

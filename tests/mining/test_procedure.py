@@ -13,7 +13,7 @@ from hardmil.errors import ConfigError
 from hardmil.mil import training
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import Extra
+from hardmil.mil.training import TrainingExtras
 from hardmil.mining import procedure
 from hardmil.mining.hard_bags import HardBags
 from hardmil.mining.procedure import Mined, out_of_fold_scores, train_and_mine
@@ -49,7 +49,7 @@ def _bags(n: int = 12, *, slides_a_case: int = 1) -> list[Bag]:
 class _Call:
     bags: list[Bag]
     seed: int
-    extra: Extra | None
+    extra: TrainingExtras | None
     start: BagClassifier | None
     model: BagClassifier
 
@@ -66,7 +66,7 @@ class _Train:
         *,
         config: ModelConfig,
         seed: int,
-        extra: Extra | None = None,
+        extra: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         assert config == CONFIG
@@ -111,8 +111,8 @@ def _wrong(*slides: str, hard: tuple[int, ...] = (0,)) -> Script:
     return script
 
 
-def _run(train: _Train, *, bags: Sequence[Bag] | None = None, seed: int = 3, **knobs: Any) -> Mined:
-    mining = MiningConfig.model_validate({"use": "mb"} | knobs)
+def _run(train: _Train, *, bags: Sequence[Bag] | None = None, seed: int = 3, **settings: Any) -> Mined:
+    mining = MiningConfig.model_validate({"use": "mb"} | settings)
     return train_and_mine(bags or _bags(), config=CONFIG, mining=mining, seed=seed, train=train)
 
 
@@ -353,8 +353,8 @@ def test_hard_bags_of_other_cases_stay_out_of_an_inner_training(monkeypatch: pyt
         assert set(kept.bags) == inside
 
 
-def _end_to_end(**knobs: Any) -> Mined:
-    mining = MiningConfig.model_validate({"use": "fmb", "source": "out-of-fold", "threshold": 0.4} | knobs)
+def _end_to_end(**settings: Any) -> Mined:
+    mining = MiningConfig.model_validate({"use": "fmb", "source": "out-of-fold", "threshold": 0.4} | settings)
     return train_and_mine(_bags(24, slides_a_case=2), config=CONFIG, mining=mining, seed=1)
 
 

@@ -14,7 +14,7 @@ from hardmil.device import Device
 from hardmil.errors import ConfigError
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import Extra, fit
+from hardmil.mil.training import TrainingExtras, fit
 from hardmil.mining.injection import Distractors
 from hardmil.mining.procedure import Mined, train_and_mine
 
@@ -47,7 +47,7 @@ class _Train:
     """Trains, and remembers what each training was given besides its bags."""
 
     def __init__(self) -> None:
-        self.extras: list[Extra | None] = []
+        self.extras: list[TrainingExtras | None] = []
         self.bags: list[list[Bag]] = []
 
     def __call__(
@@ -56,7 +56,7 @@ class _Train:
         *,
         config: ModelConfig,
         seed: int,
-        extra: Extra | None = None,
+        extra: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         self.extras.append(extra)
@@ -64,9 +64,9 @@ class _Train:
         return fit(bags, config=config, seed=seed, extra=extra, start=start, device=CPU)
 
 
-def _mine(train: _Train, *, bags: list[Bag] | None = None, reviewer: Any = None, **knobs: Any) -> Mined:
+def _mine(train: _Train, *, bags: list[Bag] | None = None, reviewer: Any = None, **settings: Any) -> Mined:
     mining = MiningConfig.model_validate(
-        {"threshold": 0.0, "source": "out-of-fold", "inner_folds": 3, **knobs}
+        {"threshold": 0.0, "source": "out-of-fold", "inner_folds": 3, **settings}
     )
     return train_and_mine(bags or _bags(), config=CONFIG, mining=mining, train=train, reviewer=reviewer)
 

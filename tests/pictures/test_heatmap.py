@@ -14,7 +14,7 @@ from hardmil.pictures.heatmap import (
     COLOUR_MAP,
     OPACITY,
     SIGNED_COLOUR_MAP,
-    Of,
+    HeatmapQuantity,
     Scale,
     SlideAttention,
     attention_figure,
@@ -96,7 +96,7 @@ SIGNED = SlideAttention("s", "tumour", 0.75, COORDS, 64, ATTENTION, contribution
 
 
 def test_shades_by_rank_and_raw():
-    def shades(of: Of, scale: Scale) -> list[float]:
+    def shades(of: HeatmapQuantity, scale: Scale) -> list[float]:
         return shades_of(SIGNED, of=of, scale=scale).tolist()
 
     assert shades("attention", "rank") == [1.0, 0.5, 0.0]

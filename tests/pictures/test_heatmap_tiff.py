@@ -6,7 +6,7 @@ import tifffile
 from matplotlib import colormaps
 
 from hardmil.phantom.slide import draw_phantom
-from hardmil.pictures.heatmap import COLOUR_MAP, Of, SlideAttention, colour_map
+from hardmil.pictures.heatmap import COLOUR_MAP, HeatmapQuantity, SlideAttention, colour_map
 from hardmil.pictures.heatmap_tiff import LONGEST_PX, write_heatmap_tiff
 from hardmil.slides.reader import open_slide
 
@@ -49,7 +49,7 @@ def test_says_what_it_shows_and_no_size_where_none_is_known(tmp_path: Path):
 
 
 @pytest.mark.parametrize("of", ["attention", "contribution"])
-def test_the_hottest_cell_lies_on_the_focus_of_a_made_up_slide(tmp_path: Path, of: Of):
+def test_the_hottest_cell_lies_on_the_focus_of_a_made_up_slide(tmp_path: Path, of: HeatmapQuantity):
     """A slide wider than high; the truth beside it says where its foci are, the attention is put there."""
     phantom = draw_phantom(3, lesion=True, look_alikes=False, width_px=1600, height_px=900)
     foci = [one for one in phantom.regions if one.name == "lesion"]

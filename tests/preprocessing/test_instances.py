@@ -6,11 +6,11 @@ import pytest
 import tifffile
 
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import CutConfig, PatchConfig
+from hardmil.config.study import InstanceConfig, PatchConfig
 from hardmil.errors import SlideError
-from hardmil.preprocessing.fingerprints import MADE_FROM, made_of
-from hardmil.preprocessing.instances import cut_bag, write_instances
-from hardmil.preprocessing.places import write_places
+from hardmil.preprocessing.fingerprints import SLIDE_ATTRIBUTE, slide_fingerprints
+from hardmil.preprocessing.instances import extract_bag, write_instances
+from hardmil.preprocessing.patch_coords import write_patch_coords
 
 RGB = np.zeros((200, 300, 3), np.uint8)
 RGB[:100], RGB[100:, 150:] = (200, 60, 120), (90, 40, 130)
@@ -44,7 +44,7 @@ def attributes_of(path: Path) -> dict[str, object]:
 def test_the_three_sizes_are_stored(tmp_path: Path):
     """16 px at 1 um/px are 64 level-0 px at 0.25, read as 32 px of the level of 0.5."""
     row = row_of(write_pyramid(tmp_path / "s.tif"))
-    config = CutConfig(patches=PatchConfig(size_px=16, um_per_px=1.0, min_tissue=0))
+    config = InstanceConfig(patches=PatchConfig(size_px=16, um_per_px=1.0, min_tissue=0))
     write_instances(row, config=config, places=tmp_path / "p.h5", path=tmp_path / "s.h5")
     for path in (tmp_path / "p.h5", tmp_path / "s.h5"):
         found = attributes_of(path)
@@ -59,7 +59,7 @@ def test_the_three_sizes_are_stored(tmp_path: Path):
 def test_who_said_the_resolution_is_stored(tmp_path: Path, table, asked, size, source):
     row = row_of(write_pyramid(tmp_path / "s.tif", mpp=None), mpp=table)
     config = PatchConfig(size_px=16, um_per_px=1.0, min_tissue=0, mpp=asked)
-    write_places(row, config=config, path=tmp_path / "p.h5")
+    write_patch_coords(row, config=config, path=tmp_path / "p.h5")
     found = attributes_of(tmp_path / "p.h5")
     assert (found["patch_size_level0"], found["mpp_from"]) == (size, source)
 
@@ -68,16 +68,16 @@ def test_prediction_takes_what_was_said_of_its_own_slides(tmp_path: Path):
     """A bundle's `mpp` was said of the slides it was trained on."""
     row = row_of(write_pyramid(tmp_path / "s.tif", mpp=None))
     config = PatchConfig(size_px=16, um_per_px=1.0, min_tissue=0, mpp=0.25)
-    assert cut_bag(row, config=config, label=-1, mpp=0.5).size_level0_px == 32
+    assert extract_bag(row, config=config, label=-1, mpp=0.5).size_level0_px == 32
     with pytest.raises(SlideError, match="does not say its micrometres per pixel"):
-        cut_bag(row, config=config, label=-1)
+        extract_bag(row, config=config, label=-1)
 
 
 def test_what_changes_pixels_changes_what_a_file_was_made_of(tmp_path: Path):
     row = row_of(write_pyramid(tmp_path / "s.tif"))
     made = [
-        made_of(row, config=PatchConfig(**knobs))
-        for knobs in ({}, {"icc": True}, {"mpp": 0.5}, {"mpp_from_power": True})
+        slide_fingerprints(row, config=PatchConfig(**settings))
+        for settings in ({}, {"icc": True}, {"mpp": 0.5}, {"mpp_from_power": True})
     ]
     assert len({str(one) for one in made}) == 4
 
@@ -85,8 +85,8 @@ def test_what_changes_pixels_changes_what_a_file_was_made_of(tmp_path: Path):
 def test_a_folder_that_gains_an_instance_is_another_slide(tmp_path: Path):
     (tmp_path / "slide").mkdir()
     (tmp_path / "slide" / "a.dcm").write_bytes(b"1234")
-    before = made_of(row_of(tmp_path / "slide"), config=PatchConfig())[MADE_FROM]
+    before = slide_fingerprints(row_of(tmp_path / "slide"), config=PatchConfig())[SLIDE_ATTRIBUTE]
     (tmp_path / "slide" / "b.dcm").write_bytes(b"12")
-    after = made_of(row_of(tmp_path / "slide"), config=PatchConfig())[MADE_FROM]
+    after = slide_fingerprints(row_of(tmp_path / "slide"), config=PatchConfig())[SLIDE_ATTRIBUTE]
     assert before.startswith("4 bytes")
     assert after.startswith("6 bytes")

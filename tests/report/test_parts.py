@@ -15,7 +15,7 @@ from hardmil.report import slide_drawings as report_slides
 from hardmil.report.curves import arms_drawn, calibration_drawing
 from hardmil.report.hard_negatives import hard_negatives_shown
 from hardmil.report.intervals import report_rates
-from hardmil.report.slide_drawings import NO_PATH, NO_ROOM, SlideWish, draw_slides
+from hardmil.report.slide_drawings import NO_PATH, NO_ROOM, PictureRequest, draw_slides
 from hardmil.slides.reader import SlideReader, open_slide
 from hardmil.statistics.comparisons import Comparison
 from hardmil.statistics.intervals import Interval
@@ -134,12 +134,12 @@ def paths(tmp_path: Path) -> dict[str, Path | None]:
     return found
 
 
-def wish(name: str) -> SlideWish:
+def wish(name: str) -> PictureRequest:
     coords = np.array([[0, 0], [320, 64], [64, 320], [600, 360], [32, 32]])
     attention = np.array([0.1, 0.5, 0.2, 0.15, 0.05])
     item = GalleryItem(name, 320, 64, 32, 0.5, 0.9, 0, 1, "out-of-fold", "ours+fmb")
     shown = SlideAttention(name, "normal", 0.9, coords, 32, attention)
-    return SlideWish(name, shown, small=True, large=True, items=[item], mined=[item])
+    return PictureRequest(name, shown, small=True, large=True, items=[item], mined=[item])
 
 
 def test_each_slide_is_opened_once_for_all_its_pictures(paths: dict[str, Path | None], monkeypatch):

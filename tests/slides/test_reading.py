@@ -16,7 +16,7 @@ from hardmil.slides.picture_slide import PictureSlide
 from hardmil.slides.pictures import Picture
 from hardmil.slides.protocol import Level
 from hardmil.slides.reader import open_slide
-from hardmil.slides.reading import cut_patches, read_blocks, read_patches
+from hardmil.slides.reading import crop_patches, read_blocks, read_patches
 from hardmil.slides.tissue import segment_tissue
 
 PINK = (220, 140, 185)
@@ -262,7 +262,7 @@ def test_cut_patches_mirrors_at_the_border(data, width: int, height: int, size: 
     coords = np.array(data.draw(st.lists(corner, min_size=1, max_size=4)))
     padded = np.pad(rgb, ((80, 80), (80, 80), (0, 0)), mode="reflect")
     expected = [padded[y + 80 : y + 80 + size, x + 80 : x + 80 + size] for x, y in coords]
-    np.testing.assert_array_equal(cut_patches(rgb, coords, size_px=size), expected)
+    np.testing.assert_array_equal(crop_patches(rgb, coords, size_px=size), expected)
 
 
 def test_colon_keeps_228_cuts_a_bag_and_one_bag_is_empty(data_dir: Path):
@@ -296,4 +296,4 @@ def test_ucsb_images_are_read(data_dir: Path, tmp_path: Path):
         grid = place_patches(slide, PatchConfig(um_per_px=None))
         found = read_patches(slide, grid)
     whole = np.asarray(Image.open(image))
-    np.testing.assert_array_equal(found, cut_patches(whole, grid.coords, size_px=32))
+    np.testing.assert_array_equal(found, crop_patches(whole, grid.coords, size_px=32))

@@ -27,8 +27,8 @@ AS_IT_IS = PatchConfig(tissue=TissueConfig(min_area_um2=0, max_hole_um2=0))
 masks = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
-def with_knobs(**knobs: object) -> PatchConfig:
-    return PatchConfig(tissue=TissueConfig(**knobs))
+def with_knobs(**settings: object) -> PatchConfig:
+    return PatchConfig(tissue=TissueConfig(**settings))
 
 
 def pink(is_pink: np.ndarray, *, mpp: float | None) -> PictureSlide:

@@ -15,8 +15,8 @@ from hardmil.device import Device
 from hardmil.evaluation import trainer as trainer_module
 from hardmil.evaluation.arms import arm
 from hardmil.evaluation.cohort import make_cohort
-from hardmil.evaluation.evaluation import Bench, Evaluation, run_on_bench
-from hardmil.evaluation.trial import Operating, Trial, TrialResult
+from hardmil.evaluation.evaluation import Evaluation, TrialContext, run_in_context
+from hardmil.evaluation.trial import OperatingSettings, Trial, TrialResult
 from hardmil.files.csv_table import Row, read_rows
 from hardmil.jobs.pool import Engine
 from hardmil.mil.training import fit
@@ -88,11 +88,12 @@ SIX_ARMS = ("ours", "ours+sb", "ours+mb", "ours+fmb-oof", "ours+fmb-oof@random",
 def evaluation_of_six_arms(folder: Path, **rest: Any) -> Evaluation:
     return make_evaluation(
         folder,
-        **{"arms": SIX_ARMS, "operating": Operating("sensitivity=0.9", 2), "only_folds": (0, 1)} | rest,
+        **{"arms": SIX_ARMS, "operating": OperatingSettings("sensitivity=0.9", 2), "only_folds": (0, 1)}
+        | rest,
     )
 
 
-def dies_once(bench: Bench, trial: Trial) -> TrialResult:
+def dies_once(bench: TrialContext, trial: Trial) -> TrialResult:
     """A trial that notes what it trained; its worker is killed, once, as it begins a third training."""
     notes, n_fits = bench.folder.parent, 0
 
@@ -110,4 +111,4 @@ def dies_once(bench: Bench, trial: Trial) -> TrialResult:
         save_network(path, network)
 
     trainer_module.fit, trainer_module.save_network = killed, noted
-    return run_on_bench(bench, trial)
+    return run_in_context(bench, trial)

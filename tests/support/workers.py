@@ -16,7 +16,7 @@ from hardmil.jobs.schedule import run_groups
 TWO_WORKERS = Engine(workers=2)
 
 
-STOPS = (FoldError, StoreError)
+FATAL_ERRORS = (FoldError, StoreError)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run_on_workers(
         name=str,
         keep=lambda item, result: kept.update({item: (result, os.getpid())}),
         label="items",
-        stops=STOPS,
+        stops=FATAL_ERRORS,
         quiet=True,
     )
     return kept, failures

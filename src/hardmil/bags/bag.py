@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from hardmil.bags.provenance import UNKNOWN_MADE, Made
+from hardmil.bags.provenance import UNKNOWN_PROVENANCE, Provenance
 from hardmil.errors import BagError, EmptyBagError
 
 
@@ -19,7 +19,7 @@ class Bag:
 
     `instance_labels` are what is known of single instances: 1 lesion, 0 normal, nan not known;
     `instance_weights` are theirs in the instance loss. Both are float32 (n,), or None: nothing known, all
-    alike. `made` says which encoder, and which patches, they came of, as far as that is known.
+    alike. `provenance` says which encoder and which patches they came from, as far as that is known.
 
     Raises:
         EmptyBagError: If there is no instance.
@@ -35,7 +35,7 @@ class Bag:
     size_level0_px: int
     instance_labels: np.ndarray | None = None
     instance_weights: np.ndarray | None = None
-    made: Made = UNKNOWN_MADE
+    provenance: Provenance = UNKNOWN_PROVENANCE
 
     def __post_init__(self) -> None:
         if len(self.instances) == 0:
@@ -68,7 +68,7 @@ class Bag:
             instance_weights=None if weights is None else weights[index],
         )
 
-    def places(self) -> dict[tuple[int, int], int]:
+    def index_by_corner(self) -> dict[tuple[int, int], int]:
         """Which instance has its top-left corner at (x, y)."""
         return {(int(x), int(y)): position for position, (x, y) in enumerate(self.coords)}
 

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.h5_fields import as_coords, attributes_of, check_inside, dataset_of, size_level0_px_of
-from hardmil.bags.provenance import made_by_attributes
+from hardmil.bags.provenance import provenance_of_attributes
 from hardmil.errors import FeatureFileError
 from hardmil.files.h5 import open_h5, write_growing_h5, write_h5
 
@@ -137,7 +137,7 @@ def read_bag(path: Path, *, case_id: str, label: int, slide_id: str | None = Non
             instances=as_instances(instances[()]),
             coords=coords,
             size_level0_px=size_level0_px_of(attributes, path=path),
-            made=made_by_attributes(attributes, attributes_of(instances)),
+            provenance=provenance_of_attributes(attributes, attributes_of(instances)),
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.provenance import made_in_common
+from hardmil.bags.provenance import common_provenance
 from hardmil.bags.slide_table import SlideRow
 from hardmil.errors import BagError, EmptyBagError
 from hardmil.jobs.failures import Failure
@@ -44,10 +44,10 @@ def read_bags(
 def notes_on(bags: Iterable[Bag], *, empty: Sequence[str] = ()) -> list[str]:
     """What a user should know of bags that were read: slides without a patch, or without known places."""
     notes = [f"note: no patch in the bag of {_named(empty)}: left out"] if empty else []
-    return notes + note_placeless([bag.slide_id for bag in bags if bag.size_level0_px == 0])
+    return notes + notes_on_missing_coords([bag.slide_id for bag in bags if bag.size_level0_px == 0])
 
 
-def note_placeless(slide_ids: Sequence[str]) -> list[str]:
+def notes_on_missing_coords(slide_ids: Sequence[str]) -> list[str]:
     """What a user should know of slides without known places; nothing if there are none."""
     if not slide_ids:
         return []
@@ -73,14 +73,14 @@ def check_same_instances(bags: Iterable[Bag]) -> None:
     for bag in bags:
         first = first or bag
         for other in sayers:
-            found = bag.made.difference(other.made)
+            found = bag.provenance.difference(other.provenance)
             if found is not None:
                 raise BagError(
                     f"slide {bag.slide_id} has {found[0]}, slide {other.slide_id} has {found[1]}; expected "
                     "the same in all; write the files of one of them again, or leave it out"
                 )
-        known = made_in_common(one.made for one in sayers)
-        if bag.made.joined(known) != known:
+        known = common_provenance(one.provenance for one in sayers)
+        if bag.provenance.joined(known) != known:
             sayers.append(bag)
         if _what(bag) != _what(first):
             raise BagError(

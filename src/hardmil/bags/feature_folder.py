@@ -10,7 +10,7 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.bag_file import as_instances, read_bag
 from hardmil.bags.collection import FoundBags, read_bags
 from hardmil.bags.saved_tensor import read_saved_tensor
-from hardmil.bags.slide_table import Manifest, SlideRow
+from hardmil.bags.slide_table import SlideRow, SlideTable
 from hardmil.bags.stamp import is_stamp, stamp_bag
 from hardmil.errors import FeatureFileError, SlideError
 from hardmil.files.h5 import open_h5
@@ -20,7 +20,7 @@ from hardmil.slides.reader import open_slide
 _PLACES = ("{}.h5", "h5_files/{}.h5", "{}.pt", "pt_files/{}.pt")
 
 
-def read_feature_folder(folder: Path, manifest: Manifest, *, quiet: bool = False) -> FoundBags:
+def read_feature_folder(folder: Path, slide_table: SlideTable, *, quiet: bool = False) -> FoundBags:
     """The bags of all slides of a table; a slide whose file fails is among the failures.
 
     Raises:
@@ -29,9 +29,9 @@ def read_feature_folder(folder: Path, manifest: Manifest, *, quiet: bool = False
 
     def read(row: SlideRow) -> Bag:
         path = find_feature_file(folder, slide_id=row.slide_id)
-        return read_features(path, row, label=manifest.class_index(row))
+        return read_features(path, row, label=slide_table.class_index(row))
 
-    return read_bags(read, manifest.rows, label="reading features", quiet=quiet)
+    return read_bags(read, slide_table.rows, label="reading features", quiet=quiet)
 
 
 def find_feature_file(folder: Path, *, slide_id: str) -> Path:

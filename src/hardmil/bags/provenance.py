@@ -7,7 +7,7 @@ UNKNOWN = (None, "", "None", "unknown")
 
 
 @dataclass(frozen=True)
-class Made:
+class Provenance:
     """The encoder, and what its patches were, each None where it is not known.
 
     `patch` is in words, as files differ in what they say: "256 px at 20x", "224 px of 256 um".
@@ -16,7 +16,7 @@ class Made:
     encoder: str | None = None
     patch: str | None = None
 
-    def difference(self, other: "Made") -> tuple[str, str] | None:
+    def difference(self, other: "Provenance") -> tuple[str, str] | None:
         """What this one and the other say of the same thing, where both know it and differ; else None."""
         for name, ours, theirs in (
             ("encoder", self.encoder, other.encoder),
@@ -26,23 +26,25 @@ class Made:
                 return f"{name} {ours}", f"{name} {theirs}"
         return None
 
-    def joined(self, other: "Made") -> "Made":
+    def joined(self, other: "Provenance") -> "Provenance":
         """What is known of either."""
-        return Made(self.encoder or other.encoder, self.patch or other.patch)
+        return Provenance(self.encoder or other.encoder, self.patch or other.patch)
 
 
-UNKNOWN_MADE = Made()
+UNKNOWN_PROVENANCE = Provenance()
 
 
-def made_in_common(all_made: Iterable[Made]) -> Made:
+def common_provenance(all_made: Iterable[Provenance]) -> Provenance:
     """What is known of any of them; they were checked to agree."""
-    found = Made()
+    found = Provenance()
     for made in all_made:
         found = found.joined(made)
     return found
 
 
-def made_by_attributes(on_coords: Mapping[str, object], on_features: Mapping[str, object]) -> Made:
+def provenance_of_attributes(
+    on_coords: Mapping[str, object], on_features: Mapping[str, object]
+) -> Provenance:
     """What TRIDENT, CLAM and hardmil say of a file, on its coords and its features.
 
     The magnification of our own files is left out: cut as they are, slides of 20x and 40x may be mixed on
@@ -56,4 +58,4 @@ def made_by_attributes(on_coords: Mapping[str, object], on_features: Mapping[str
         words.append(f"at level {level}")
     if words and magnification not in UNKNOWN and "hardmil_patches" not in on_coords:
         words.append(f"at {magnification}x")
-    return Made(None if encoder in UNKNOWN else str(encoder), " ".join(words) or None)
+    return Provenance(None if encoder in UNKNOWN else str(encoder), " ".join(words) or None)

@@ -47,7 +47,7 @@ class SlideRow:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class SlideTable:
     """The slides in the order of the table, and its labels; the last of `classes` is the positive one."""
 
     rows: tuple[SlideRow, ...]
@@ -69,9 +69,9 @@ class Manifest:
         return int(row.label == self.classes[-1])
 
 
-def read_manifest(
+def read_slide_table(
     path: Path, *, positive: str | None = None, labels_required: bool = True, paths_required: bool = True
-) -> Manifest:
+) -> SlideTable:
     """The table of slides in a CSV file (comma, semicolon or tab).
 
     Ids are strings: leading zeros stay. Spaces around a cell go, those inside stay. A relative path starts
@@ -99,7 +99,7 @@ def read_manifest(
     _check_ids(rows, lines=[line for line, _ in table.lines], path=path)
     for (line, _), row in zip(table.lines, rows, strict=True):
         _check_filled(row, where=f"{path}, line {line}", labels=labels_required, paths=paths_required)
-    return Manifest(rows=rows, classes=_classes(rows, positive, path=path, both=labels_required))
+    return SlideTable(rows=rows, classes=_classes(rows, positive, path=path, both=labels_required))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from hardmil.bags.bag import Bag
 from hardmil.bags.bag_file import as_instances
 from hardmil.bags.h5_fields import attributes_of, dataset_of
-from hardmil.bags.provenance import UNKNOWN, Made
+from hardmil.bags.provenance import UNKNOWN, Provenance
 from hardmil.errors import FeatureFileError
 
 # STAMP 1 cut tiles of 256 um and kept their places as pixels of 224 to a tile.
@@ -62,13 +62,13 @@ def stamp_bag(file: h5py.File, *, slide_id: str, case_id: str, label: int, mpp: 
         kept = ~dataset_of(file, "augmented")[()].astype(bool)
         features, places = features[kept], places[kept]
     tile_um, um_per_unit = _units(attributes, places.astype(np.float64), name=file.filename)
-    made = Made(_word(attributes.get("extractor")), _patch(attributes, tile_um))
+    provenance = Provenance(_word(attributes.get("extractor")), _patch(attributes, tile_um))
     in_px = places.astype(np.float64) * um_per_unit / (mpp or np.inf)
     if not np.isfinite(in_px).all() or (np.abs(in_px) > 2**40).any():
         raise FeatureFileError(f"{file.filename}: coords hold NaN or no places; expected micrometres")
     coords = np.rint(in_px).astype(np.int64)
     size = round(tile_um / mpp) if mpp else 0
-    return Bag(slide_id, case_id, label, features, coords, size_level0_px=size, made=made)
+    return Bag(slide_id, case_id, label, features, coords, size_level0_px=size, provenance=provenance)
 
 
 def _units(

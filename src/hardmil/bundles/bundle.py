@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.provenance import Made
-from hardmil.bundles.training_profile import Familiar
+from hardmil.bags.provenance import Provenance
+from hardmil.bundles.training_profile import TrainingProfile
 from hardmil.config.model import BagKind
-from hardmil.config.study import PIXELS, CutConfig, PatchConfig
+from hardmil.config.study import PIXELS, InstanceConfig, PatchConfig
 from hardmil.errors import BagError, BundleError, TableError
 from hardmil.files.atomic import read_json, write_json
 from hardmil.mil.calibration import Calibration
@@ -32,7 +32,7 @@ class Card(BaseModel):
     else `encode` says what becomes of a patch. `encoder` and `patch` are what the training bags said of the
     encoder that made them, with the digest of its weights, and of its patches; None where they did not.
     `operating` says what the threshold is for, `calibration` how a score becomes a probability; both are None
-    where the study was too small to set them, and the threshold is 0.5 then. `familiar` is what the training
+    where the study was too small to set them, and the threshold is 0.5 then. `training_profile` is what the training
     slides were like; None in bundles from before it was kept.
     """
 
@@ -52,7 +52,9 @@ class Card(BaseModel):
     patch: str | None = None
     operating: OperatingPoint | None = None
     calibration: Calibration | None = None
-    familiar: Familiar | None = None
+    training_profile: TrainingProfile | None = Field(
+        default=None, validation_alias=AliasChoices("training_profile", "familiar")
+    )
     training_slides: tuple[str, ...]
     n_false_positive_bags: int
     n_hard: int
@@ -66,12 +68,12 @@ class Bundle:
     card: Card
 
     @property
-    def cut(self) -> CutConfig | None:
+    def instance_config(self) -> InstanceConfig | None:
         """How instances are made of a slide; None where they were read from feature files."""
         card = self.card
         if card.patches is None:
             return None
-        return CutConfig(patches=card.patches, encode=card.encode, encode_px=card.encode_px)
+        return InstanceConfig(patches=card.patches, encode=card.encode, encode_px=card.encode_px)
 
     def check(self, bag: Bag) -> Bag:
         """The bag, if the model can take it.
@@ -86,7 +88,7 @@ class Bundle:
                 f"slide {bag.slide_id}: instances of shape {shape}, the bundle was trained on "
                 f"{self.network.instance_shape}; make its bag with the same encoder and patch size"
             )
-        found = bag.made.difference(Made(self.card.encoder, self.card.patch))
+        found = bag.provenance.difference(Provenance(self.card.encoder, self.card.patch))
         if found is not None:
             raise BagError(
                 f"slide {bag.slide_id}: its bag has {found[0]}, the bundle was trained on {found[1]}; make "

@@ -1,102 +1,229 @@
 """Train one deployable bundle on all slides of a study."""
 
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from hardmil.bags.folds import Fold
-from hardmil.bags.provenance import made_in_common
-from hardmil.bundles.bundle import Card, load_bundle
-from hardmil.bundles.training_profile import familiar_with
+from hardmil.bags.provenance import common_provenance
+from hardmil.bundles.bundle import Bundle, Card, load_bundle, save_bundle
+from hardmil.bundles.training_profile import profile_of
 from hardmil.config.model import resolve_config
-from hardmil.config.study import cut_config, fingerprint
+from hardmil.config.section import fingerprint
+from hardmil.config.study import instance_config
+from hardmil.device import find_device
 from hardmil.errors import BundleError
-from hardmil.evaluation.arms import Arm
-from hardmil.evaluation.cohort import Cohort
+from hardmil.evaluation.arms import Arm, arm
+from hardmil.evaluation.cohort import Cohort, study_cohort
+from hardmil.evaluation.results import MINED, hard_negative_rows
 from hardmil.evaluation.trainer import CODE_VERSION, Trainer
-from hardmil.evaluation.trial import Operating, Trial, operating_of, out_of_fold_scores
+from hardmil.evaluation.trial import (
+    OperatingSettings,
+    Trial,
+    longest_training,
+    operating_settings,
+    out_of_fold_scores,
+)
+from hardmil.files.csv_table import write_rows
+from hardmil.files.run_record import write_run_record
+from hardmil.jobs.failures import Failure, write_failures
+from hardmil.jobs.progress import progress
 from hardmil.mil.calibration import Calibration, fit_calibration
 from hardmil.mil.operating import OperatingPoint, set_operating_point
-from hardmil.mining.procedure import Mined
+from hardmil.mining.procedure import Mined, train_and_mine
 from hardmil.mining.verdicts import reviewer_digest
-from hardmil.preprocessing.study_folder import Study
+from hardmil.preprocessing.study_folder import Study, study_bags
+from hardmil.tracking import LossByEpoch, TrackWith, tracked
 
-THRESHOLD = 0.5
+DEFAULT_THRESHOLD = 0.5
+"""Score above which a slide is called positive where no threshold could be set."""
 
 
 @dataclass(frozen=True)
-class Decision:
-    """How the bundle's score is to be used."""
+class TrainedBundle:
+    """A bundle on disk and what it was trained on.
 
-    operating: OperatingPoint
-    calibration: Calibration
+    `is_new` is False where the folder already held a bundle of the same settings, bags and code: nothing was
+    trained then. `failures` are slides without a bag, and `log` holds their tracebacks.
+    """
+
+    folder: Path
+    card: Card
+    is_new: bool
+    n_positive: int
+    n_cases: int
+    notes: Sequence[str] = ()
+    failures: Sequence[Failure] = ()
+    log: Path | None = None
 
 
-def bundle_decision(
-    chosen: Arm, *, operating: Operating | None, study: Study, cohort: Cohort, trainer: Trainer
-) -> Decision | None:
-    """Set on scores of each slide by the arm trained without its case; None where cases are too few."""
+def train_bundle(
+    study: Study, *, device: str | None = None, track: TrackWith | None = None, quiet: bool = False
+) -> TrainedBundle:
+    """Train the study's arm on all its slides and write `bundle/` in the study's folder.
+
+    Does nothing where `bundle/` was trained with the same settings, bags and code.
+
+    Args:
+        study: The study.
+        device: auto, cpu, cuda or mps; the study's `device` by default.
+        track: Log settings and losses to this tracker.
+        quiet: No progress bar.
+
+    Raises:
+        BagError: If no slide has a bag.
+    """
+    started = time.time()
+    chosen = arm(study.config.arm, study=study.config)
+    found = study_bags(study, quiet=quiet)
+    cohort = study_cohort(study, bags=found.bags)
+    wanted = _fingerprint(chosen, study=study, cohort=cohort)
+    folder = study.folder / "bundle"
+    card, log, is_new = _current_card(folder, wanted), None, False
+    if card is None:
+        learned = _train(chosen, study=study, cohort=cohort, device=device, track=track, quiet=quiet)
+        card, is_new = _card(study, chosen, cohort=cohort, learned=learned, stands_for=wanted), True
+        write_rows(folder / "hard_negatives.csv", hard_negative_rows(learned.mined.pool), columns=MINED)
+        save_bundle(folder, Bundle(learned.mined.model, card, folder))
+        log = write_failures(folder, list(found.failures))
+        config = _recorded_config(study, chosen, cohort=cohort)
+        write_run_record(folder, "hardmil train", config=config, seed=study.config.seed, started=started)
+    return TrainedBundle(
+        folder=folder,
+        card=card,
+        is_new=is_new,
+        n_positive=int(cohort.labels.sum()),
+        n_cases=len(set(cohort.cases)),
+        notes=found.notes,
+        failures=found.failures,
+        log=log,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Learned:
+    """What training leaves: the networks, and how the score is to be used, if that could be set."""
+
+    mined: Mined
+    operating: OperatingPoint | None = None
+    calibration: Calibration | None = None
+
+
+def _train(
+    chosen: Arm, *, study: Study, cohort: Cohort, device: str | None, track: TrackWith | None, quiet: bool
+) -> _Learned:
+    operating, kind = operating_settings(study.config.evaluation), cohort.bags[0].kind
+    n_folds = operating.n_folds if operating else 0
+    total = longest_training(chosen, kind=kind, n_operating_folds=n_folds)
+    with (
+        tracked(track, folder=study.folder, name=f"train {chosen.name}") as tracker,
+        progress(f"training {chosen.name}", total=total, quiet=quiet) as step,
+        TemporaryDirectory() as inner_models,
+    ):
+        tracker.params(_recorded_config(study, chosen, cohort=cohort))
+        where = find_device(device or study.config.device, precision=chosen.model.training.precision)
+        on_epoch = _both(step, LossByEpoch(tracker))
+        # Kept for a while, so that out-of-fold mining and the operating point share them.
+        trainer = Trainer(Path(inner_models), cohort.digest, where, on_epoch)
+        mined = train_and_mine(
+            cohort.bags,
+            config=chosen.model,
+            mining=chosen.mining,
+            seed=study.config.seed,
+            train=trainer.train,
+            reviewer=cohort.reviewer(chosen, cohort.bags) if chosen.uses_verdicts else None,
+        )
+        return _decided(mined, chosen, operating=operating, study=study, cohort=cohort, trainer=trainer)
+
+
+def _both(step: Callable[[], None], log_loss: LossByEpoch) -> Callable[[int, float], None]:
+    def on_epoch(epoch: int, loss: float) -> None:
+        step()
+        log_loss(epoch, loss)
+
+    return on_epoch
+
+
+def _decided(
+    mined: Mined,
+    chosen: Arm,
+    *,
+    operating: OperatingSettings | None,
+    study: Study,
+    cohort: Cohort,
+    trainer: Trainer,
+) -> _Learned:
+    """Threshold and calibration, from scores of each slide by models trained without its case.
+
+    Neither is set where cases are too few.
+    """
     everything = Fold(np.arange(len(cohort.bags)), np.zeros(0, dtype=np.int64))
     trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
     scores = out_of_fold_scores(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
     if operating is None or scores is None:
-        return None
-    labels = cohort.labels
-    return Decision(
-        set_operating_point(
-            labels, scores, cases=cohort.cases, asked=operating.asked, seed=study.config.seed
-        ),
-        fit_calibration(labels, scores, method=operating.calibration),
+        return _Learned(mined)
+    point = set_operating_point(
+        cohort.labels, scores, cases=cohort.cases, target=operating.target, seed=study.config.seed
+    )
+    return _Learned(mined, point, fit_calibration(cohort.labels, scores, method=operating.calibration))
+
+
+def _recorded_config(study: Study, chosen: Arm, *, cohort: Cohort) -> Mapping[str, object]:
+    resolved = resolve_config(chosen.model, kind=cohort.bags[0].kind)
+    return study.config.model_dump(mode="json") | {"resolved": resolved.model_dump(mode="json")}
+
+
+def _fingerprint(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
+    """Changes with anything the bundle depends on."""
+    operating = operating_settings(study.config.evaluation)
+    return fingerprint(
+        [
+            CODE_VERSION,
+            resolve_config(chosen.model, kind=cohort.bags[0].kind).model_dump(mode="json"),
+            chosen.mining.model_dump(mode="json"),
+            instance_config(study.config).model_dump(mode="json"),
+            study.slide_table.classes,
+            study.config.seed,
+            cohort.digest,
+            reviewer_digest(cohort.verdicts) if chosen.uses_verdicts else None,
+            operating.key() if operating else None,
+        ]
     )
 
 
-def training_fingerprint(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
-    model = resolve_config(chosen.model, kind=cohort.bags[0].kind).model_dump(mode="json")
-    mining = chosen.mining.model_dump(mode="json")
-    cut = cut_config(study.config).model_dump(mode="json")
-    classes = study.manifest.classes
-    asked = reviewer_digest(cohort.verdicts) if chosen.asks else None
-    seed = study.config.seed
-    operating = operating_of(study.config.evaluation)
-    decided = operating.key() if operating else None
-    return fingerprint([CODE_VERSION, model, mining, cut, classes, seed, cohort.digest, asked, decided])
-
-
-def is_trained(folder: Path, stands_for: str) -> bool:
+def _current_card(folder: Path, wanted: str) -> Card | None:
+    """The card of the bundle in a folder, if it has this fingerprint."""
     try:
-        return load_bundle(folder).card.fingerprint == stands_for
+        card = load_bundle(folder).card
     except BundleError:
-        return False
+        return None
+    return card if card.fingerprint == wanted else None
 
 
-def bundle_card(
-    study: Study,
-    chosen: Arm,
-    *,
-    cohort: Cohort,
-    mined: Mined,
-    stands_for: str,
-    decision: Decision | None,
-) -> Card:
-    negative, positive = study.manifest.classes
-    made = made_in_common(bag.made for bag in cohort.bags)
+def _card(study: Study, chosen: Arm, *, cohort: Cohort, learned: _Learned, stands_for: str) -> Card:
+    negative, positive = study.slide_table.classes
+    operating, mined = learned.operating, learned.mined
+    provenance = common_provenance(bag.provenance for bag in cohort.bags)
     return Card(
         hardmil=version("hardmil"),
         fingerprint=stands_for,
         arm=chosen.name,
         classes=(negative, positive),
-        threshold=decision.operating.threshold.value if decision else THRESHOLD,
-        operating=decision.operating if decision else None,
-        calibration=decision.calibration if decision else None,
-        familiar=familiar_with(cohort.bags),
+        threshold=operating.threshold.value if operating else DEFAULT_THRESHOLD,
+        operating=operating,
+        calibration=learned.calibration,
+        training_profile=profile_of(cohort.bags),
         instances=cohort.bags[0].kind,
         patches=study.config.patches if study.config.features is None else None,
         encode=study.config.encode,
         encode_px=study.config.encode_px,
-        encoder=made.encoder,
-        patch=made.patch,
+        encoder=provenance.encoder,
+        patch=provenance.patch,
         training_slides=tuple(bag.slide_id for bag in cohort.bags),
         n_false_positive_bags=mined.n_false_positive_bags,
         n_hard=len(mined.pool),

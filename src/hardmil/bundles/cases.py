@@ -23,7 +23,7 @@ _NOT_OF_A_CASE = ("arm", "split", "patches", "repeat", "fold", "slide_id")
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class SlidePrediction:
     """What is kept of a slide once its files are written: its row of predictions.csv, and what is wrong."""
 
     slide_id: str
@@ -46,10 +46,10 @@ class Cases:
         self._bundle = bundle
         self._how: CaseScore = how
         self._bags: list[Bag] = []
-        self._slides: list[Scored] = []
+        self._slides: list[SlidePrediction] = []
         self._rows: dict[str, dict[str, object]] = {}
 
-    def add(self, bag: Bag, slide: Scored) -> None:
+    def add(self, bag: Bag, slide: SlidePrediction) -> None:
         """Take in the next slide."""
         if self._bags and self._bags[0].case_id != bag.case_id:
             self._close()
@@ -99,11 +99,11 @@ class Cases:
         return row | {"warnings": "; ".join(filter(None, [missing, str(row["warnings"])]))}
 
 
-def scored(bag: Bag, score: BagScore, *, card: Card) -> Scored:
+def scored(bag: Bag, score: BagScore, *, card: Card) -> SlidePrediction:
     """What is kept of a slide: called at the operating point, compared with the training slides."""
-    warnings = tuple(card.familiar.warnings(bag)) if card.familiar else ()
+    warnings = tuple(card.training_profile.warnings(bag)) if card.training_profile else ()
     is_positive = score.bag_score > card.threshold if bag.label < 0 else bag.label == 1
-    return Scored(
+    return SlidePrediction(
         slide_id=bag.slide_id,
         label=bag.label,
         bag_score=score.bag_score,
@@ -114,7 +114,7 @@ def scored(bag: Bag, score: BagScore, *, card: Card) -> Scored:
     )
 
 
-def key_slide(slide: Scored, *, card: Card, pictures: SlidePictures | None) -> list[KeySlide]:
+def key_slide(slide: SlidePrediction, *, card: Card, pictures: SlidePictures | None) -> list[KeySlide]:
     """The slide on the page of key patches; nothing where it has no pictures."""
     if pictures is None:
         return []
@@ -142,7 +142,7 @@ def case_columns(card: Card) -> tuple[str, ...]:
     return (of_case[0], "n_slides", "case_score", *of_case[1:], *_CALL)
 
 
-def diagnosis_rows(slides: Sequence[Scored]) -> list[dict[str, object]]:
+def diagnosis_rows(slides: Sequence[SlidePrediction]) -> list[dict[str, object]]:
     """Rows of diagnostics.csv."""
     return [
         {

@@ -11,8 +11,8 @@ from hardmil.evaluation.attention_file import write_attention
 from hardmil.files.atomic import write_atomically
 from hardmil.files.geojson import Region, square, write_regions
 from hardmil.mil.inference import BagScore
-from hardmil.pictures.bag_heatmap import heatmap_of, shown_attention, write_tiff_of
-from hardmil.pictures.heatmap import Of, Scale
+from hardmil.pictures.bag_heatmap import draw_heatmap, slide_attention, write_bag_heatmap_tiff
+from hardmil.pictures.heatmap import HeatmapQuantity, Scale
 from hardmil.pictures.slide_pictures import SlidePictures, slide_pictures
 from hardmil.slides.reader import open_slide
 
@@ -21,10 +21,10 @@ N_KEY_PATCHES = 10
 
 
 @dataclass(frozen=True)
-class Pictures:
+class HeatmapOptions:
     """Which heat maps to draw; `tiff` adds a pyramidal OME-TIFF that lies over the slide."""
 
-    of: Of = "attention"
+    of: HeatmapQuantity = "attention"
     scale: Scale = "rank"
     png: bool = True
     tiff: bool = False
@@ -37,7 +37,7 @@ def write_slide_files(
     bag: Bag,
     score: BagScore,
     classes: tuple[str, str],
-    pictures: Pictures,
+    pictures: HeatmapOptions,
     fallback_mpp: float | None,
     wants_small: bool,
 ) -> SlidePictures | None:
@@ -55,7 +55,7 @@ def write_slide_files(
     _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, score)
     if not (pictures.png or pictures.tiff) or row.path is None or not row.path.exists():
         return None
-    shown = shown_attention(
+    shown = slide_attention(
         bag,
         attention=score.attention,
         bag_score=score.bag_score,
@@ -67,11 +67,11 @@ def write_slide_files(
     to = output / "heatmaps"
     with open_slide(row.path) as slide:
         if pictures.png:
-            png = heatmap_of(slide, shown, of=pictures.of, scale=pictures.scale, fallback_mpp=fallback_mpp)
+            png = draw_heatmap(slide, shown, of=pictures.of, scale=pictures.scale, fallback_mpp=fallback_mpp)
             with write_atomically(to / f"{row.slide_id}.png") as draft:
                 draft.write_bytes(png)
         if pictures.tiff:
-            write_tiff_of(
+            write_bag_heatmap_tiff(
                 to / f"{row.slide_id}.ome.tiff",
                 slide,
                 shown,

@@ -8,17 +8,17 @@ from pydantic import BaseModel, ConfigDict
 
 from hardmil.bags.bag import Bag
 
-FEWEST_SHARE = 0.5
+MIN_SHARE = 0.5
 """A slide with fewer than this share of the smallest training bag's patches is called small."""
 SIZE_TOLERANCE = 1.1
 """Patches this many times larger or smaller than any in training come of another resolution."""
 FARTHEST_SHARE = 1.25
 """A slide this many times farther from the middle of training than any slide of it is called unlike them."""
-FEWEST_SLIDES = 8
+MIN_SLIDES = 8
 """Of fewer training slides, how far apart slides are is not known."""
 
 
-class Familiar(BaseModel):
+class TrainingProfile(BaseModel):
     """The training slides, so far as a new slide is compared with them.
 
     `fewest_patches` is of the smallest bag. `sizes_level0_px` are the smallest and the largest edge of a
@@ -41,7 +41,7 @@ class Familiar(BaseModel):
         return [one for one in (self._few(bag), self._size(bag), self._look(bag)) if one is not None]
 
     def _few(self, bag: Bag) -> str | None:
-        if len(bag) >= FEWEST_SHARE * self.fewest_patches:
+        if len(bag) >= MIN_SHARE * self.fewest_patches:
             return None
         return f"few patches: {len(bag)}, no training slide had fewer than {self.fewest_patches}"
 
@@ -55,7 +55,7 @@ class Familiar(BaseModel):
         return f"odd mpp: its patches are {bag.size_level0_px} level-0 px wide, those of training {known}"
 
     def _look(self, bag: Bag) -> str | None:
-        if self.n_slides < FEWEST_SLIDES:
+        if self.n_slides < MIN_SLIDES:
             return None
         far = _distance(mean_instance(bag), np.array(self.mean), np.array(self.spread))
         if far <= FARTHEST_SHARE * self.farthest:
@@ -65,14 +65,14 @@ class Familiar(BaseModel):
         return f"{what} far from training: {times:.1f} times as far from its middle as its farthest slide"
 
 
-def familiar_with(bags: Sequence[Bag]) -> Familiar:
+def profile_of(bags: Sequence[Bag]) -> TrainingProfile:
     """What these training slides were like."""
     means = np.stack([mean_instance(bag) for bag in bags])
     mean, spread = means.mean(axis=0), means.std(axis=0)
     # A channel that is all but the same in every slide would be a reason to warn of any other value.
     spread = np.maximum(spread, 0.05 * spread.max() + 1e-6)
     sizes = [bag.size_level0_px for bag in bags if bag.size_level0_px > 0]
-    return Familiar(
+    return TrainingProfile(
         n_slides=len(bags),
         fewest_patches=min(len(bag) for bag in bags),
         sizes_level0_px=(min(sizes), max(sizes)) if sizes else None,

@@ -62,7 +62,7 @@ class Signature:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class ImageMatch:
     """Positions of two pictures, first < second for near-duplicates, and what they are to each other.
 
     `how` says what the second is to the first: "right of", "below", or one of TURNS.
@@ -112,7 +112,7 @@ def _detail(picture: Float32[np.ndarray, "row column 3"]) -> Float32[np.ndarray,
     return detail / np.maximum(contrast, MIN_CONTRAST)[..., None]
 
 
-def alike_pairs(signatures: Sequence[Signature]) -> list[Likeness]:
+def matching_pairs(signatures: Sequence[Signature]) -> list[ImageMatch]:
     """Near-duplicates, then abutting pictures, surest first; a pair stands in the list once.
 
     Near-duplicates are recompressed, resized, flipped, turned by quarters, or cropped by up to 5% a side;
@@ -123,7 +123,7 @@ def alike_pairs(signatures: Sequence[Signature]) -> list[Likeness]:
     twins = near_duplicates(signatures)
     known = {(pair.first, pair.second) for pair in twins}
     tiles = [
-        Likeness(pair.first, pair.second, "abutting", pair.direction, pair.correlation)
+        ImageMatch(pair.first, pair.second, "abutting", pair.direction, pair.correlation)
         for pair in abutting_pairs([signature.edges for signature in signatures])
         # A flipped copy continues its original as well.
         if (min(pair.first, pair.second), max(pair.first, pair.second)) not in known
@@ -131,16 +131,16 @@ def alike_pairs(signatures: Sequence[Signature]) -> list[Likeness]:
     return [*twins, *tiles]
 
 
-def near_duplicates(signatures: Sequence[Signature]) -> list[Likeness]:
+def near_duplicates(signatures: Sequence[Signature]) -> list[ImageMatch]:
     """The pictures that are one picture, surest first."""
-    found: list[Likeness] = []
+    found: list[ImageMatch] = []
     for first, second, turn in sorted(set(_candidates(signatures))):
         a, b = signatures[first].fine, signatures[second].fine
         if a is None or b is None:
             continue
         score = _match(a.astype(np.float32), _orientations(b.astype(np.float32))[turn])
         if score >= MIN_MATCH:
-            found.append(Likeness(first, second, "near-duplicate", TURNS[turn], score))
+            found.append(ImageMatch(first, second, "near-duplicate", TURNS[turn], score))
     return sorted(found, key=lambda pair: (-pair.score, pair.first, pair.second))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from hardmil.bags.folds import check_folds, repeated_folds
 from hardmil.bags.slide_table import SlideRow
 from hardmil.bags.split_files import read_splits
-from hardmil.checks.duplicates import Likeness, Signature, alike_pairs, sign_slide
+from hardmil.checks.duplicates import ImageMatch, Signature, matching_pairs, sign_slide
 from hardmil.errors import HardmilError, SlideError
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.outcome import Outcome, count
@@ -20,12 +20,12 @@ from hardmil.slides.grid import patch_size_level0_px
 from hardmil.slides.notes import slide_notes
 from hardmil.slides.reader import open_slide
 
-MOST_LINES = 100
+MAX_LINES = 100
 """Pairs printed; --json has them all."""
 
 
 @dataclass(frozen=True)
-class AlikePair:
+class MatchingPair:
     """Two pictures that are one, or tiles of one field, and the cases they are in."""
 
     kind: str
@@ -59,7 +59,7 @@ def check_study(path: Path, *, overrides: Sequence[str], quiet: bool) -> Outcome
         study = open_study(path, overrides=overrides)
     except HardmilError as error:
         return Outcome([], {}, [_failure(str(path), error)])
-    rows = study.manifest.rows
+    rows = study.slide_table.rows
     pictured = [row for row in rows if row.path is not None]
     done = run_jobs(
         lambda row: _look(study, row), pictured, name=slide_name, label="reading slides", quiet=quiet
@@ -85,14 +85,14 @@ def _failure(name: str, error: HardmilError) -> Failure:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SlideInspection:
     """A slide that can be used: its signature, and what a person should know of it."""
 
     signature: Signature
     notes: tuple[str, ...]
 
 
-def _look(study: Study, row: SlideRow) -> Seen:
+def _look(study: Study, row: SlideRow) -> SlideInspection:
     """What is seen of a slide that can be opened, read, and cut at the study's resolution."""
     if row.path is None:
         raise SlideError(f"slide {row.slide_id}: no path; expected one in slides.csv; fill it in")
@@ -100,37 +100,37 @@ def _look(study: Study, row: SlideRow) -> Seen:
         if study.config.features is None:
             patch_size_level0_px(slide, study.config.patches, mpp=row.mpp)
         notes = slide_notes(slide, mpp=row.mpp, config=study.config.patches)
-        return Seen(sign_slide(slide), tuple(notes))
+        return SlideInspection(sign_slide(slide), tuple(notes))
 
 
 def _check_folds(study: Study) -> list[Failure]:
     """What keeps the study's folds from being drawn, or read, without a leak."""
-    rows, wanted = study.manifest.rows, study.config.evaluation
+    rows, wanted = study.slide_table.rows, study.config.evaluation
     cases = [row.case_id for row in rows]
     try:
         if wanted.splits is not None:
             check_folds(read_splits(study.folder / wanted.splits, [row.slide_id for row in rows]), cases)
         else:
-            labels = np.array([study.manifest.class_index(row) for row in rows])
+            labels = np.array([study.slide_table.class_index(row) for row in rows])
             repeated_folds(labels, cases, n_folds=wanted.folds, n_repeats=1, seed=study.config.seed)
     except HardmilError as error:
         return [_failure("folds", error)]
     return []
 
 
-def find_pairs(signatures: Mapping[str, Signature], rows: Iterable[SlideRow]) -> list[AlikePair]:
+def find_pairs(signatures: Mapping[str, Signature], rows: Iterable[SlideRow]) -> list[MatchingPair]:
     """All pairs of alike pictures, near-duplicates first, surest first; also those within a case."""
     names = list(signatures)
     cases = {row.slide_id: row.case_id for row in rows}
 
-    def named(pair: Likeness) -> AlikePair:
+    def named(pair: ImageMatch) -> MatchingPair:
         a, b = names[pair.first], names[pair.second]
-        return AlikePair(pair.kind, a, cases[a], b, cases[b], pair.how, round(pair.score, 3))
+        return MatchingPair(pair.kind, a, cases[a], b, cases[b], pair.how, round(pair.score, 3))
 
-    return [named(pair) for pair in alike_pairs(list(signatures.values()))]
+    return [named(pair) for pair in matching_pairs(list(signatures.values()))]
 
 
-def leaking_groups(pairs: Iterable[AlikePair]) -> list[list[str]]:
+def leaking_groups(pairs: Iterable[MatchingPair]) -> list[list[str]]:
     """The cases that should be one, in groups: those tied by a pair, directly or through others."""
     groups: dict[str, list[str]] = {}
     for pair in pairs:
@@ -141,7 +141,7 @@ def leaking_groups(pairs: Iterable[AlikePair]) -> list[list[str]]:
     return sorted(sorted(group) for case, group in groups.items() if case == group[0])
 
 
-def _leaks(pairs: Sequence[AlikePair]) -> list[Failure]:
+def _leaks(pairs: Sequence[MatchingPair]) -> list[Failure]:
     n = sum(pair.is_leak for pair in pairs)
     if not n:
         return []
@@ -154,9 +154,9 @@ def _leaks(pairs: Sequence[AlikePair]) -> list[Failure]:
 
 
 def _table_lines(study: Study) -> list[str]:
-    rows = study.manifest.rows
+    rows = study.slide_table.rows
     n_of = Counter(row.label for row in rows)
-    labels = ", ".join(f"{n_of[label]} {label}" for label in study.manifest.classes)
+    labels = ", ".join(f"{n_of[label]} {label}" for label in study.slide_table.classes)
     cases = {row.case_id for row in rows}
     n_mixed = len({(row.case_id, row.label) for row in rows}) - len(cases)
     mixed = f"; {count(n_mixed, 'case')} with both labels, which is no error" if n_mixed else ""
@@ -172,12 +172,12 @@ def _slide_lines(n_rows: int, n_pictured: int, n_read: int) -> list[str]:
     return lines
 
 
-def _pair_lines(pairs: Sequence[AlikePair], groups: Sequence[Sequence[str]]) -> list[str]:
+def _pair_lines(pairs: Sequence[MatchingPair], groups: Sequence[Sequence[str]]) -> list[str]:
     leaks = [pair for pair in pairs if pair.is_leak]
     n_within = len(pairs) - len(leaks)
-    lines = [pair.line() for pair in leaks[:MOST_LINES]]
-    if len(leaks) > MOST_LINES:
-        lines.append(f"                   and {len(leaks) - MOST_LINES} more: --json lists all")
+    lines = [pair.line() for pair in leaks[:MAX_LINES]]
+    if len(leaks) > MAX_LINES:
+        lines.append(f"                   and {len(leaks) - MAX_LINES} more: --json lists all")
     lines += [f"one case           {', '.join(group)}" for group in groups]
     apart = f"{count(len(leaks), 'pair')} of alike pictures in different cases"
     return [*lines, f"duplicates         {apart}, {n_within} within one"]

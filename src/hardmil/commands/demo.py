@@ -14,7 +14,7 @@ from hardmil.files.atomic import write_atomically
 from hardmil.jobs.outcome import Outcome
 from hardmil.jobs.progress import progress
 from hardmil.phantom.cohort import write_cohort
-from hardmil.preprocessing.over_slides import Over
+from hardmil.preprocessing.process_slides import RunOptions
 
 N_TRAIN, N_TEST = 24, 16
 # Made-up slides have neither dust nor cracks; their small holes are fat and vessels.
@@ -33,9 +33,9 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
             write_cohort(folder, n_train=N_TRAIN, n_test=N_TEST, seed=seed, progress=lambda slide_id: step())
     with write_atomically(folder / FILE_NAME) as draft:
         draft.write_text(commented_yaml(config), encoding="utf-8")
-    over = Over(quiet=quiet)
-    placed = patch(folder, over=over)
-    cut = encode(folder, over=over)
+    options = RunOptions(quiet=quiet)
+    placed = patch(folder, options=options)
+    cut = encode(folder, options=options)
     compared = evaluate(folder, name="demo", quiet=quiet)
     about = "slides are made up: they show how the program works, not how good it is on tissue"
     lines = [*placed.lines, *cut.lines, about, *compared.lines]

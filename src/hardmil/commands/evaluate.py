@@ -11,11 +11,11 @@ from hardmil.evaluation.arms import arm, with_controls
 from hardmil.evaluation.cohort import study_cohort
 from hardmil.evaluation.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
 from hardmil.evaluation.study_folds import study_folds
-from hardmil.evaluation.trial import operating_of
+from hardmil.evaluation.trial import operating_settings
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.outcome import Outcome
-from hardmil.jobs.pool import HERE, Engine
+from hardmil.jobs.pool import LOCAL, Engine
 from hardmil.preprocessing.study_folder import Study, open_study, study_bags
 from hardmil.report.assemble import Page, exclusions_of, write_evaluation_report
 from hardmil.report.page_data import Exclusion
@@ -30,7 +30,7 @@ def evaluate(
     name: str = "main",
     only_folds: tuple[int, ...] | None = None,
     device: str | None = None,
-    engine: Engine = HERE,
+    engine: Engine = LOCAL,
     track: TrackWith | None = None,
     quiet: bool = False,
 ) -> Outcome:
@@ -51,13 +51,13 @@ def evaluate(
         cohort=cohort,
         folds=study_folds(study, cohort=cohort, left_out=found.left_out),
         arms=arms,
-        classes=study.manifest.classes,
+        classes=study.slide_table.classes,
         folder=study.folder / "runs" / name,
         split="case" if config.evaluation.splits is None else "file",
         patches=patches_word(config),
         seed=config.seed,
         only_folds=only_folds,
-        operating=operating_of(config.evaluation),
+        operating=operating_settings(config.evaluation),
     )
     where = find_device(device or config.device, precision=config.training.precision)
     failed = evaluate_arms(evaluation, device=where, engine=engine, quiet=quiet)
@@ -66,7 +66,7 @@ def evaluate(
     rows = valid_rows(evaluation)
     check_any_done(rows, failed=failed, log=log)
     statistics = write_statistics(
-        evaluation.folder, rows=rows, positive=study.manifest.classes[1], seed=config.seed
+        evaluation.folder, rows=rows, positive=study.slide_table.classes[1], seed=config.seed
     )
     record = config.model_dump(mode="json")
     write_run_record(evaluation.folder, "hardmil evaluate", config=record, seed=config.seed, started=started)
@@ -114,15 +114,15 @@ def check_any_done(rows: TrialRows, *, failed: Sequence[Failure], log: Path | No
 
 
 def _page(study: Study, *, failures: Sequence[Failure], exclusions: Sequence[Exclusion]) -> Page:
-    negative, positive = study.manifest.classes
+    negative, positive = study.slide_table.classes
     return Page(
         title=f"Study {study.folder.resolve().name}",
         question=(
             f"How often is a {negative} slide called {positive}, and does mining the patches that fooled the "
             "model lower that?"
         ),
-        paths={row.slide_id: row.path for row in study.manifest.rows},
-        mpp={row.slide_id: row.mpp for row in study.manifest.rows},
+        paths={row.slide_id: row.path for row in study.slide_table.rows},
+        mpp={row.slide_id: row.mpp for row in study.slide_table.rows},
         config=study.config,
         failures=failures,
         exclusions=exclusions,

@@ -41,7 +41,7 @@ def mine(
     bundle = load_bundle(source, device=find_device(device or study.config.device).name)
     found = study_bags(study, quiet=quiet)
     negatives = [bundle.check(bag) for bag in found.bags if bag.label == 0]
-    pool = hard_now(bundle, negatives, n_sigma=study.config.mining.n_sigma)
+    pool = current_hard_negatives(bundle, negatives, n_sigma=study.config.mining.n_sigma)
     rows = [
         *_mined_in_training(source, study=study),
         *({key: str(value) for key, value in row.items()} for row in hard_negative_rows(pool)),
@@ -57,7 +57,7 @@ def mine(
     return replace(outcome, lines=[*found.notes, *outcome.lines], failures=found.failures, log=log)
 
 
-def hard_now(bundle: Bundle, negatives: Sequence[Bag], *, n_sigma: float) -> list[HardInstance]:
+def current_hard_negatives(bundle: Bundle, negatives: Sequence[Bag], *, n_sigma: float) -> list[HardInstance]:
     """The hard instances of the negative bags that the bundle scores positive."""
     scores = score_bags(bundle.network, negatives)
     wrong = false_positive_bags(negatives, scores=scores, threshold=bundle.card.threshold)
@@ -72,7 +72,7 @@ def hard_now(bundle: Bundle, negatives: Sequence[Bag], *, n_sigma: float) -> lis
 
 def _mined_in_training(folder: Path, *, study: Study) -> list[Row]:
     """What was mined when the bundle was trained, of slides in this study, without the control."""
-    known = {row.slide_id for row in study.manifest.rows}
+    known = {row.slide_id for row in study.slide_table.rows}
     rows = read_rows(folder / "hard_negatives.csv")
     return [row for row in rows if row["slide_id"] in known and row["source"] != "random"]
 

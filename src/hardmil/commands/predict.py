@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from hardmil.bags.collection import note_placeless
+from hardmil.bags.collection import notes_on_missing_coords
 from hardmil.bags.slide_table import SlideRow
 from hardmil.bundles.bundle import Bundle, load_bundle
 from hardmil.bundles.cases import (
     DIAGNOSTICS,
     Cases,
     CaseScore,
-    Scored,
+    SlidePrediction,
     case_columns,
     diagnosis_rows,
     key_slide,
@@ -24,7 +24,7 @@ from hardmil.bundles.cases import (
     slide_columns,
 )
 from hardmil.bundles.prediction import bundle_encoder, prediction_bag, prediction_request
-from hardmil.bundles.slide_files import Pictures, write_slide_files
+from hardmil.bundles.slide_files import HeatmapOptions, write_slide_files
 from hardmil.device import find_device
 from hardmil.encoders.encoder import encoder_notes
 from hardmil.evaluation.results import METRICS
@@ -36,10 +36,10 @@ from hardmil.jobs.run import run_jobs
 from hardmil.metrics import binary_metrics
 from hardmil.mil.inference import score_bags
 from hardmil.preprocessing.study_folder import slide_name
-from hardmil.report.key_patches import MOST_BYTES, KeySlide, write_key_patches
+from hardmil.report.key_patches import MAX_BYTES, KeySlide, write_key_patches
 
-MOST_WARNINGS = 5
-ATTENTION_BY_RANK = Pictures()
+MAX_WARNINGS = 5
+DEFAULT_HEATMAPS = HeatmapOptions()
 
 
 def predict(
@@ -51,7 +51,7 @@ def predict(
     output: Path = Path("predictions"),
     mpp: float | None = None,
     case_score: CaseScore = "pooled",
-    pictures: Pictures = ATTENTION_BY_RANK,
+    pictures: HeatmapOptions = DEFAULT_HEATMAPS,
     device: str | None = None,
     quiet: bool = False,
 ) -> Outcome:
@@ -64,14 +64,15 @@ def predict(
     started = time.time()
     bundle = load_bundle(bundle_folder, device=find_device(device or "auto").name)
     asked = prediction_request(bundle, slides=slides, table=table, features=features, mpp=mpp)
-    if bundle.cut is not None:
+    if bundle.instance_config is not None:
         asked = replace(
-            asked, encoder=bundle_encoder(bundle, bundle.cut, bundle_folder, device=device or "auto")
+            asked,
+            encoder=bundle_encoder(bundle, bundle.instance_config, bundle_folder, device=device or "auto"),
         )
     cases = Cases(bundle, how=case_score)
     key_slides: list[KeySlide] = []
 
-    def score(row: SlideRow) -> Scored:
+    def score(row: SlideRow) -> SlidePrediction:
         bag = bundle.check(prediction_bag(row, bundle=bundle, asked=asked))
         found = score_bags(bundle.network, [bag])[0]
         small = write_slide_files(
@@ -82,7 +83,7 @@ def predict(
             classes=bundle.card.classes,
             pictures=pictures,
             fallback_mpp=asked.mpp,
-            wants_small=sum(each.pictures.n_bytes for each in key_slides) < MOST_BYTES,
+            wants_small=sum(each.pictures.n_bytes for each in key_slides) < MAX_BYTES,
         )
         one = scored(bag, found, card=bundle.card)
         cases.add(bag, one)
@@ -105,13 +106,15 @@ def predict(
     lines, values = _summary(slides_done, bundle=bundle, output=output)
     lines += _case_lines(case_rows, n_slides=len(slides_done), how=case_score)
     lines += _warning_lines(slides_done, output=output)
-    lines += note_placeless([one.slide_id for one in slides_done if not one.has_places])
-    if bundle.cut is not None and asked.encoder is not None:
-        lines += encoder_notes(bundle.cut, asked.encoder)
+    lines += notes_on_missing_coords([one.slide_id for one in slides_done if not one.has_places])
+    if bundle.instance_config is not None and asked.encoder is not None:
+        lines += encoder_notes(bundle.instance_config, asked.encoder)
     return Outcome(lines, values, done.failures, log)
 
 
-def _summary(done: Sequence[Scored], *, bundle: Bundle, output: Path) -> tuple[list[str], dict[str, object]]:
+def _summary(
+    done: Sequence[SlidePrediction], *, bundle: Bundle, output: Path
+) -> tuple[list[str], dict[str, object]]:
     threshold, classes = bundle.card.threshold, bundle.card.classes
     n_positive = sum(one.bag_score > threshold for one in done)
     table = output / "predictions.csv"
@@ -142,12 +145,12 @@ def _case_lines(rows: Sequence[Mapping[str, object]], *, n_slides: int, how: Cas
     return [f"{cases}: predictions_by_case.csv"]
 
 
-def _warning_lines(slides: Sequence[Scored], *, output: Path) -> list[str]:
+def _warning_lines(slides: Sequence[SlidePrediction], *, output: Path) -> list[str]:
     """The first slides that are unlike training's, and how many have something wrong with their attention."""
     warned = [one for one in slides if one.warnings]
-    lines = [f"warning: {one.slide_id}: {'; '.join(one.warnings)}" for one in warned[:MOST_WARNINGS]]
-    if len(warned) > MOST_WARNINGS:
-        lines.append(f"warning: {len(warned) - MOST_WARNINGS} more slides; see column warnings")
+    lines = [f"warning: {one.slide_id}: {'; '.join(one.warnings)}" for one in warned[:MAX_WARNINGS]]
+    if len(warned) > MAX_WARNINGS:
+        lines.append(f"warning: {len(warned) - MAX_WARNINGS} more slides; see column warnings")
     found = Counter(each.finding for one in slides for each in one.diagnoses)
     if found:
         named = ", ".join(f"{name} in {count(n, 'slide')}" for name, n in found.items())

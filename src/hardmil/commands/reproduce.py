@@ -11,7 +11,7 @@ from hardmil.bags.folds import repeated_folds
 from hardmil.commands.arms_table import arms_table, arms_values, comparison_lines
 from hardmil.commands.evaluate import check_any_done
 from hardmil.config.model import resolve_config
-from hardmil.config.study import PIXELS, StudyConfig, cut_config, model_config
+from hardmil.config.study import PIXELS, StudyConfig, instance_config, model_config
 from hardmil.config.study_file import parse_study, put_overrides
 from hardmil.device import find_device
 from hardmil.encoders.open_encoder import encoder_of
@@ -19,12 +19,12 @@ from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import Arm, arm, with_controls
 from hardmil.evaluation.cohort import make_cohort
 from hardmil.evaluation.evaluation import Evaluation, evaluate_arms, patches_word, valid_rows
-from hardmil.evaluation.trial import operating_of
+from hardmil.evaluation.trial import operating_settings
 from hardmil.files.csv_table import read_rows
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.outcome import Outcome
-from hardmil.jobs.pool import HERE, Engine
+from hardmil.jobs.pool import LOCAL, Engine
 from hardmil.jobs.progress import progress
 from hardmil.paper.datasets import published_config, read_published
 from hardmil.paper.images import PublishedSet
@@ -67,7 +67,7 @@ def reproduce(
     asked: Reproduction,
     overrides: Sequence[str] = (),
     device: str | None = None,
-    engine: Engine = HERE,
+    engine: Engine = LOCAL,
     quiet: bool = False,
 ) -> Outcome:
     """Run the paper's arms on its set, one row a (arm, repeat, fold); rows under an equal hash are kept.
@@ -99,7 +99,7 @@ def reproduce(
         patches=patches_word(config),
         seed=config.seed,
         only_folds=asked.only_folds,
-        operating=operating_of(config.evaluation),
+        operating=operating_settings(config.evaluation),
     )
     where = find_device(device or "auto", precision=config.training.precision)
     failures = evaluate_arms(evaluation, device=where, engine=engine, quiet=quiet)
@@ -160,7 +160,7 @@ def _instances(
     published: PublishedSet, *, config: StudyConfig, device: str, output: Path, quiet: bool
 ) -> list[Bag]:
     """The bags as the arms see them: pixels, or their embeddings, which are kept in the folder."""
-    cut = cut_config(config)
+    cut = instance_config(config)
     encoder = encoder_of(cut, device=device, precision=config.training.precision)
     if encoder is None:
         return list(published.bags)

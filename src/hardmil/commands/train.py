@@ -21,7 +21,7 @@ from hardmil.evaluation.arms import Arm, arm
 from hardmil.evaluation.cohort import Cohort, study_cohort
 from hardmil.evaluation.results import MINED, hard_negative_rows
 from hardmil.evaluation.trainer import Trainer
-from hardmil.evaluation.trial import longest_training, operating_of
+from hardmil.evaluation.trial import longest_training, operating_settings
 from hardmil.files.csv_table import write_rows
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import write_failures
@@ -56,7 +56,7 @@ def train(
         line = f"{folder} was trained under these knobs before; nothing to do"
         return Outcome([line], {"bundle": str(folder)}, found.failures)
     where = find_device(device or study.config.device, precision=chosen.model.training.precision)
-    operating = operating_of(study.config.evaluation)
+    operating = operating_settings(study.config.evaluation)
     n_folds = operating.n_folds if operating else 0
     total = longest_training(chosen, kind=found.bags[0].kind, n_operating_folds=n_folds)
     config = study.config.model_dump(mode="json") | {
@@ -82,7 +82,7 @@ def train(
             mining=chosen.mining,
             seed=study.config.seed,
             train=trainer.train,
-            reviewer=cohort.reviewer(chosen, found.bags) if chosen.asks else None,
+            reviewer=cohort.reviewer(chosen, found.bags) if chosen.uses_verdicts else None,
         )
         decision = bundle_decision(chosen, operating=operating, study=study, cohort=cohort, trainer=trainer)
     card = bundle_card(study, chosen, cohort=cohort, mined=mined, stands_for=stands_for, decision=decision)

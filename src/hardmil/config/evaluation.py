@@ -13,30 +13,30 @@ from hardmil.config.section import fingerprint as fingerprint
 CalibrationMethod = Literal["temperature", "isotonic", "none"]
 
 
-class Wanted(NamedTuple):
+class OperatingTarget(NamedTuple):
     """What a threshold is for: a share of the positives, of the negatives at most, or the best of both."""
 
     kind: Literal["sensitivity", "fpr", "youden"]
     share: float
 
 
-def wanted_operating_point(text: str) -> Wanted:
+def parse_operating_target(text: str) -> OperatingTarget:
     """("sensitivity", 0.95) for "sensitivity=0.95", the same of "fpr=0.05"; ("youden", nan) for "youden".
 
     Raises:
         ValueError: If it is none of these, or no share.
     """
     if text == "youden":
-        return Wanted("youden", math.nan)
+        return OperatingTarget("youden", math.nan)
     kind, _, number = text.partition("=")
     try:
         share = float(number)
     except ValueError:
         share = math.nan
     if kind == "sensitivity" and 0 < share <= 1:
-        return Wanted("sensitivity", share)
+        return OperatingTarget("sensitivity", share)
     if kind == "fpr" and 0 <= share < 1:
-        return Wanted("fpr", share)
+        return OperatingTarget("fpr", share)
     raise ValueError(f'an operating point is "sensitivity=0.95", "fpr=0.05" or "youden", not {text!r}')
 
 
@@ -86,5 +86,5 @@ class EvaluationConfig(Section):
     @field_validator("operating_point")
     @classmethod
     def _is_operating_point(cls, value: str) -> str:
-        wanted_operating_point(value)
+        parse_operating_target(value)
         return value

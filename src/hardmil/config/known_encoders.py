@@ -86,14 +86,14 @@ KNOWN = {
 
 def known_encoder(encode: str) -> KnownEncoder | None:
     """The row of an encoder, by our name of it or by its repository; None where there is none."""
-    name, _ = split_place(encode)
+    name, _ = split_location(encode)
     if name in KNOWN:
         return KNOWN[name]
     repository = name.removeprefix("hf-hub:").partition("@")[0].lower()
     return next((one for one in KNOWN.values() if one.repository.lower() == repository), None)
 
 
-def split_place(encode: str) -> tuple[str, str | None]:
+def split_location(encode: str) -> tuple[str, str | None]:
     """`uni@weights/uni` as its name and where its weights lie; None where it does not say.
 
     What stands behind the @ of `hf-hub:owner/name@revision` is no place and stays with the name.
@@ -111,7 +111,7 @@ def is_encoder_file(encode: str) -> bool:
 
 def short_name(encode: str) -> str:
     """The encoder's name as part of a folder's name: no path, no colon."""
-    name, _ = split_place(encode)
+    name, _ = split_location(encode)
     if is_encoder_file(encode) or name.startswith("local-dir:"):
         return name.removeprefix("local-dir:").replace("\\", "/").rstrip("/").rpartition("/")[2]
     return name.replace(":", ".").replace("/", ".")

@@ -15,7 +15,7 @@ MiningUse = Literal["none", "sb", "mb", "fmb", "inject", "weigh"]
 Threshold = float | str
 
 
-def wanted_sensitivity(threshold: Threshold) -> float | None:
+def parse_sensitivity(threshold: Threshold) -> float | None:
     """0.95 for "sensitivity=0.95", None for a plain score.
 
     Raises:
@@ -83,5 +83,5 @@ class MiningConfig(Section):
     @field_validator("threshold")
     @classmethod
     def _is_share(cls, value: Threshold) -> Threshold:
-        wanted_sensitivity(value)
+        parse_sensitivity(value)
         return value

@@ -80,7 +80,7 @@ class StudyConfig(Section):
         return {**content, "patches": {**_FOR_AN_ENCODER, **trained, **patches}}
 
 
-class CutConfig(Section):
+class InstanceConfig(Section):
     """What an instance is: how its patch is cut, and what becomes of it."""
 
     patches: PatchConfig = PatchConfig()
@@ -88,9 +88,9 @@ class CutConfig(Section):
     encode_px: int | None = None
 
 
-def cut_config(study: StudyConfig) -> CutConfig:
+def instance_config(study: StudyConfig) -> InstanceConfig:
     """The part of a study that the instances of its bags depend on."""
-    return CutConfig(patches=study.patches, encode=study.encode, encode_px=study.encode_px)
+    return InstanceConfig(patches=study.patches, encode=study.encode, encode_px=study.encode_px)
 
 
 def model_config(study: StudyConfig) -> ModelConfig:

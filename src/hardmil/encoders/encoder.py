@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-from hardmil.config.study import PIXELS, CutConfig
+from hardmil.config.study import PIXELS, InstanceConfig
 
 Patches = UInt8[np.ndarray, "patch size size 3"]
 
@@ -44,7 +44,7 @@ class PatchEncoder(Protocol):
         ...
 
 
-def encoder_notes(config: CutConfig, encoder: PatchEncoder) -> list[str]:
+def encoder_notes(config: InstanceConfig, encoder: PatchEncoder) -> list[str]:
     """Where patches as they are cut are not what the encoder was trained on; nothing where they are."""
     if config.encode == PIXELS:
         return []

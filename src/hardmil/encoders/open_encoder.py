@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hardmil.config.known_encoders import KNOWN, is_encoder_file, known_encoder, split_place
-from hardmil.config.study import PIXELS, CutConfig
+from hardmil.config.known_encoders import KNOWN, is_encoder_file, known_encoder, split_location
+from hardmil.config.study import PIXELS, InstanceConfig
 from hardmil.encoders.encoder import PatchEncoder, Patches
 from hardmil.encoders.file_card import find_file
 from hardmil.errors import ConfigError
@@ -48,7 +48,7 @@ def open_encoder(
     Raises:
         ConfigError: If there is no such encoder, or what it needs is not installed or not to be had.
     """
-    plain, place = split_place(name)
+    plain, place = split_location(name)
     if plain.lower() in PHIKON_V2:
         raise ConfigError(
             f"encode: {name}: a model of transformers, which timm cannot load; docs/encoders.md has the few "
@@ -133,7 +133,7 @@ def _imported(name: str, module: str, attribute: str) -> Callable[[np.ndarray], 
 
 
 def encoder_of(
-    config: CutConfig, *, device: str, precision: str = "auto", folders: tuple[Path, ...] = ()
+    config: InstanceConfig, *, device: str, precision: str = "auto", folders: tuple[Path, ...] = ()
 ) -> PatchEncoder | None:
     """The encoder that a study or a bundle names; None for pixels. A download is told of on stderr.
 

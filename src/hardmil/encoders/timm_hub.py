@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardmil.config.known_encoders import KnownEncoder, known_encoder, short_name, split_place
+from hardmil.config.known_encoders import KnownEncoder, known_encoder, short_name, split_location
 from hardmil.encoders.torch_network import Half, TorchEncoder, batch_size_for, frozen, state_digest
 from hardmil.errors import ConfigError
 
@@ -110,7 +110,7 @@ def _created(
     options: dict[str, Any] = {"num_classes": 0} | (dict(known.options) if known else {})
     if known and known.swiglu:
         options |= {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": nn.SiLU}
-    name, _ = split_place(encode)
+    name, _ = split_location(encode)
     if name.startswith("timm:"):
         name = name.removeprefix("timm:")
         options |= {"pretrained_cfg_overlay": {"file": str(place)}} if place else {}
@@ -133,7 +133,7 @@ def _refusal(
     page = known.page if known else f"https://huggingface.co/{repository}"
     there = f"{known.name}@DIR" if known else "local-dir:DIR"
     if encode.startswith("timm:"):
-        there = f"{split_place(encode)[0]}@DIR/model.safetensors"
+        there = f"{split_location(encode)[0]}@DIR/model.safetensors"
     by_hand = f'or fetch it elsewhere (hf download {repository} --local-dir DIR) and name "{there}"'
     if kinds & _NO_ACCESS:
         return ConfigError(
@@ -165,8 +165,8 @@ def _say_download(
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "on", "yes", "true"):
         offline = ConnectionError("HF_HUB_OFFLINE is set")
         raise _refusal(offline, encode, known, place=None, repository=repository)
-    asks = f"; it asks for access: {known.page}" if known else ""
-    tell(f"encode: {encode} is not on this machine yet: fetching {repository} from the hub{asks}")
+    uses_verdicts = f"; it asks for access: {known.page}" if known else ""
+    tell(f"encode: {encode} is not on this machine yet: fetching {repository} from the hub{uses_verdicts}")
 
 
 def weights_are_cached(repository: str) -> bool:
@@ -183,7 +183,7 @@ def weights_are_cached(repository: str) -> bool:
 def _repository(timm: ModuleType, encode: str, known: KnownEncoder | None) -> str:
     """OWNER/NAME[@REVISION] on the hub; empty for what is not there."""
     if encode.startswith("timm:"):
-        config = timm.get_pretrained_cfg(split_place(encode)[0].removeprefix("timm:"))
+        config = timm.get_pretrained_cfg(split_location(encode)[0].removeprefix("timm:"))
         return getattr(config, "hf_hub_id", None) or ""
     if encode.startswith("hf-hub:"):
         return encode.removeprefix("hf-hub:")

@@ -53,7 +53,7 @@ class Arm:
     name: str
     model: ModelConfig
     mining: MiningConfig
-    asks: bool = False
+    uses_verdicts: bool = False
     fisher: FisherConfig | None = None
 
 
@@ -76,13 +76,13 @@ def arm(name: str, *, study: StudyConfig) -> Arm:
         raise _unknown(name, part=base, known=[*BASES, FISHER])
     model = model_config(study)
     model = _with(model, "pooling", kind=BASES[base])
-    mining, asks = study.mining.model_copy(update={"use": "none", "draw": "hard"}), False
+    mining, uses_verdicts = study.mining.model_copy(update={"use": "none", "draw": "hard"}), False
     for use in uses:
         head, *options = use.split("-")
         if head == "instance":
             model = _with_instance_loss(name, model=model, options=options)
         elif head == "verdicts":
-            mining, asks = _with_verdicts(name, mining=mining, options=options), True
+            mining, uses_verdicts = _with_verdicts(name, mining=mining, options=options), True
         elif head in MINING_USES:
             mining = _with_mining(name, mining=mining, use=head, options=options)
         else:
@@ -92,7 +92,7 @@ def arm(name: str, *, study: StudyConfig) -> Arm:
     check_mining(mining)
     if at:
         mining = _as_control(name, mining=mining, control=control)
-    return Arm(name, model, mining, asks)
+    return Arm(name, model, mining, uses_verdicts)
 
 
 def with_controls(names: Iterable[str]) -> tuple[str, ...]:
@@ -125,18 +125,18 @@ def _fisher_arm(name: str, *, study: StudyConfig) -> Arm:
     return Arm(name, model_config(study), mining, fisher=study.fisher)
 
 
-def _with(model: ModelConfig, section: str, **knobs: object) -> ModelConfig:
-    changed: Section = getattr(model, section).model_copy(update=knobs)
+def _with(model: ModelConfig, section: str, **settings: object) -> ModelConfig:
+    changed: Section = getattr(model, section).model_copy(update=settings)
     return model.model_copy(update={section: changed})
 
 
 def _with_instance_loss(name: str, *, model: ModelConfig, options: list[str]) -> ModelConfig:
-    knobs: dict[str, float] = {"beta": model.instance_loss.beta or BETA}
+    settings: dict[str, float] = {"beta": model.instance_loss.beta or BETA}
     for option in options:
         if option != "hardest":
             raise _unknown(name, part=option, known=["hardest"])
-        knobs["hardest"] = HARDEST
-    return _with(model, "instance_loss", **knobs)
+        settings["hardest"] = HARDEST
+    return _with(model, "instance_loss", **settings)
 
 
 def _with_mining(name: str, *, mining: MiningConfig, use: str, options: list[str]) -> MiningConfig:
@@ -144,29 +144,29 @@ def _with_mining(name: str, *, mining: MiningConfig, use: str, options: list[str
         raise ConfigError(
             f"arm {name}: mines twice ({mining.use} and {use}), expected one of {', '.join(MINING_USES)}"
         )
-    knobs: dict[str, object] = {"use": use}
+    settings: dict[str, object] = {"use": use}
     meaning = _OF_ANY_USE | _OF_ONE_USE.get(use, {})
     for option in options:
         if option not in meaning:
             raise _unknown(name, part=option, known=list(meaning))
-        if meaning[option].keys() & knobs.keys():
+        if meaning[option].keys() & settings.keys():
             raise ConfigError(f"arm {name}: {option!r} contradicts an option before it; keep one of the two")
-        knobs |= meaning[option]
-    if "rounds" in knobs:
-        knobs["rounds"] = max(mining.rounds, ROUNDS)
-    return mining.model_copy(update=knobs)
+        settings |= meaning[option]
+    if "rounds" in settings:
+        settings["rounds"] = max(mining.rounds, ROUNDS)
+    return mining.model_copy(update=settings)
 
 
 def _with_verdicts(name: str, *, mining: MiningConfig, options: list[str]) -> MiningConfig:
-    knobs: dict[str, object] = {}
+    settings: dict[str, object] = {}
     for option in options:
         key = "verdict_budget" if option.isdecimal() and int(option) > 0 else "verdict_choice"
         if key == "verdict_choice" and option not in CHOICES:
             raise _unknown(name, part=option, known=["a number of patches such as 10", *CHOICES])
-        if key in knobs:
+        if key in settings:
             raise ConfigError(f"arm {name}: {option!r} contradicts an option before it; keep one of the two")
-        knobs[key] = int(option) if key == "verdict_budget" else option
-    return mining.model_copy(update=knobs)
+        settings[key] = int(option) if key == "verdict_budget" else option
+    return mining.model_copy(update=settings)
 
 
 def _as_control(name: str, *, mining: MiningConfig, control: str) -> MiningConfig:

@@ -86,7 +86,7 @@ def study_cohort(study: Study, *, bags: Sequence[Bag]) -> Cohort:
 
 
 def _truth(study: Study, bags: Sequence[Bag]) -> dict[str, Truth]:
-    paths = {row.slide_id: row.path for row in study.manifest.rows}
+    paths = {row.slide_id: row.path for row in study.slide_table.rows}
     found: dict[str, Truth] = {}
     for bag in bags:
         path = paths[bag.slide_id]

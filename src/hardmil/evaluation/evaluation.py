@@ -24,16 +24,16 @@ from hardmil.evaluation.results import (
 )
 from hardmil.evaluation.sharing import groups_of, trial_length
 from hardmil.evaluation.trainer import Trainer
-from hardmil.evaluation.trial import Operating, Trial, TrialResult, run_trial
+from hardmil.evaluation.trial import OperatingSettings, Trial, TrialResult, run_trial
 from hardmil.files.csv_table import Row, read_rows, write_rows
 from hardmil.jobs.failures import Failure
-from hardmil.jobs.pool import HERE, Engine
+from hardmil.jobs.pool import LOCAL, Engine
 from hardmil.jobs.progress import progress
 from hardmil.jobs.run import attempt
 from hardmil.jobs.schedule import run_groups
 
 # A leak, an arm that cannot be run as written, a full disk: no failure of one trial alone.
-STOPS = (FoldError, ConfigError, StoreError)
+FATAL_ERRORS = (FoldError, ConfigError, StoreError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Evaluation:
     patches: str
     seed: int
     only_folds: tuple[int, ...] | None = None
-    operating: Operating | None = None
+    operating: OperatingSettings | None = None
 
     def trials(self) -> list[Trial]:
         """Every trial, all arms of a fold one after the other: they share its base."""
@@ -87,7 +87,7 @@ def patches_word(config: StudyConfig) -> str:
 
 
 def evaluate_arms(
-    evaluation: Evaluation, *, device: Device, engine: Engine = HERE, quiet: bool = False
+    evaluation: Evaluation, *, device: Device, engine: Engine = LOCAL, quiet: bool = False
 ) -> list[Failure]:
     """The trials that failed; of every other without a row under its hash, rows are put into the tables.
 
@@ -108,7 +108,7 @@ def evaluate_arms(
     if engine.is_here:
         failures = _run_here(todo, evaluation=evaluation, device=device, quiet=quiet)
     else:
-        failures = _run_elsewhere(todo, evaluation=evaluation, device=device, engine=engine, quiet=quiet)
+        failures = _run_in_pool(todo, evaluation=evaluation, device=device, engine=engine, quiet=quiet)
     _sort_tables(evaluation)
     return failures
 
@@ -127,7 +127,7 @@ def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, 
                 on_epoch=lambda epoch, loss, step=step: step(),
             )
             run = partial(run_trial, cohort=evaluation.cohort, trainer=trainer)
-            outcome = attempt(run, trial, name=trial.name, stops=STOPS)
+            outcome = attempt(run, trial, name=trial.name, stops=FATAL_ERRORS)
         if isinstance(outcome, Failure):
             failures.append(outcome)
         else:
@@ -136,7 +136,7 @@ def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, 
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
+class TrialContext:
     """What a worker needs for any trial: the bags, the folder of trained networks, the device."""
 
     cohort: Cohort
@@ -144,13 +144,13 @@ class Bench:
     device: Device
 
 
-def run_on_bench(bench: Bench, trial: Trial) -> TrialResult:
+def run_in_context(bench: TrialContext, trial: Trial) -> TrialResult:
     """A trial, in a worker."""
     trainer = Trainer(bench.folder, bench.cohort.digest, bench.device)
     return run_trial(trial, cohort=bench.cohort, trainer=trainer)
 
 
-def _run_elsewhere(
+def _run_in_pool(
     todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, engine: Engine, quiet: bool
 ) -> list[Failure]:
     """Trials side by side; those that share a base wait for the first of them."""
@@ -161,16 +161,16 @@ def _run_elsewhere(
         )
     cohort = evaluation.cohort
     # Resolved: a worker of a cluster has a working folder of its own.
-    bench = Bench(cohort, evaluation.folder.resolve() / "trials", device)
+    bench = TrialContext(cohort, evaluation.folder.resolve() / "trials", device)
     return run_groups(
-        run_on_bench,
+        run_in_context,
         groups_of(todo, kind=cohort.bags[0].kind),
         shared=bench,
         engine=engine,
         name=attrgetter("name"),
         keep=lambda trial, result: keep(trial, result=result, evaluation=evaluation),
         label=f"{len(todo)} trials",
-        stops=STOPS,
+        stops=FATAL_ERRORS,
         quiet=quiet,
     )
 

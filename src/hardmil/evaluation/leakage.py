@@ -7,7 +7,7 @@ from hardmil.bags.bag import Bag
 from hardmil.config.model import ModelConfig
 from hardmil.errors import FoldError
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import Extra
+from hardmil.mil.training import TrainingExtras
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import Train
 
@@ -64,7 +64,7 @@ class _Watched:
         *,
         config: ModelConfig,
         seed: int,
-        extra: Extra | None = None,
+        extra: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         """Train, if all comes from the training fold."""

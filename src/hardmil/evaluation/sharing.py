@@ -28,5 +28,5 @@ def trial_length(trial: Trial, *, kind: BagKind) -> int:
 def _turn(trial: Trial, *, kind: BagKind) -> tuple[bool, int]:
     """Out-of-fold mining first, for its inner models; then the shortest, to keep the others waiting least."""
     arm = trial.arm
-    leaves_inner = arm.mining.use != "none" and arm.mining.source == "out-of-fold" and not arm.asks
+    leaves_inner = arm.mining.use != "none" and arm.mining.source == "out-of-fold" and not arm.uses_verdicts
     return not leaves_inner, trial_length(trial, kind=kind)

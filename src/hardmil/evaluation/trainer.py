@@ -15,7 +15,7 @@ from hardmil.config.study import fingerprint
 from hardmil.device import Device
 from hardmil.files.atomic import write_atomically
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import Extra, fit
+from hardmil.mil.training import TrainingExtras, fit
 from hardmil.mil.weights import load_network, save_network
 
 # Raised whenever the same config would give other numbers: no result of older code is taken for a new one.
@@ -37,7 +37,7 @@ class Trainer:
         *,
         config: ModelConfig,
         seed: int,
-        extra: Extra | None = None,
+        extra: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         """`fit`, remembered."""
@@ -61,7 +61,7 @@ class Trainer:
                 CODE_VERSION,
                 config.model_dump(mode="json"),
                 seed,
-                [(bag.slide_id, known_digest(bag)) for bag in bags],
+                [(bag.slide_id, annotations_digest(bag)) for bag in bags],
                 self.cohort_digest,
                 [self.device.bfloat16, self.device.name.partition(":")[0]],
                 extra.fingerprint() if extra else None,
@@ -97,7 +97,7 @@ def weights_digest(network: BagClassifier) -> str:
     return digest.hexdigest()
 
 
-def known_digest(bag: Bag) -> str | None:
+def annotations_digest(bag: Bag) -> str | None:
     """Digits that stand for what is known of a bag's instances besides its label; None if nothing is."""
     known = [bag.instance_labels, bag.instance_weights]
     if all(values is None for values in known):

@@ -15,7 +15,7 @@ from hardmil.config.evaluation import (
     CalibrationMethod,
     EvaluationConfig,
     FisherConfig,
-    wanted_operating_point,
+    parse_operating_target,
 )
 from hardmil.config.model import BagKind, resolve_config
 from hardmil.config.study import fingerprint
@@ -34,29 +34,29 @@ from hardmil.mining.verdicts import reviewer_digest
 
 
 @dataclass(frozen=True)
-class Operating:
+class OperatingSettings:
     """What an arm's threshold is for, and on how many folds of the training bags that is found out.
 
     `calibration` is how the scores found there become probabilities.
     """
 
-    asked: str
+    target: str
     n_folds: int
     calibration: CalibrationMethod = "temperature"
 
     def key(self) -> list[object]:
         """What a trial's digits take of it: as it was when sensitivity was all that could be asked."""
-        wanted = wanted_operating_point(self.asked)
-        asked = wanted.share if wanted.kind == "sensitivity" else self.asked
+        wanted = parse_operating_target(self.target)
+        target = wanted.share if wanted.kind == "sensitivity" else self.target
         calibration = [] if self.calibration == "temperature" else [self.calibration]
-        return [asked, self.n_folds, *calibration]
+        return [target, self.n_folds, *calibration]
 
 
-def operating_of(config: EvaluationConfig) -> Operating | None:
+def operating_settings(config: EvaluationConfig) -> OperatingSettings | None:
     """What the knobs of an evaluation say; None where no operating point is wanted."""
     if config.operating_folds == 0:
         return None
-    return Operating(config.operating_point, max(config.operating_folds, 2), config.calibration)
+    return OperatingSettings(config.operating_point, max(config.operating_folds, 2), config.calibration)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Trial:
     fold_number: int
     fold: Fold
     seed: int
-    operating: Operating | None = None
+    operating: OperatingSettings | None = None
 
     @property
     def name(self) -> str:
@@ -77,14 +77,14 @@ class Trial:
 
     def config_hash(self, cohort: Cohort) -> str:
         """Digits that change with anything the trial's numbers depend on."""
-        mines = self.arm.mining.use != "none" or self.arm.asks
+        mines = self.arm.mining.use != "none" or self.arm.uses_verdicts
         mining = self.arm.mining.model_dump(mode="json") if mines else None
         kind = cohort.bags[0].kind
         model = resolve_config(self.arm.model, kind=kind).model_dump(mode="json")
         sides = [self.fold.train.tolist(), self.fold.test.tolist()]
-        asked = reviewer_digest(cohort.verdicts) if self.arm.asks else None
+        target = reviewer_digest(cohort.verdicts) if self.arm.uses_verdicts else None
         operating = self.operating.key() if self.operating else None
-        whole = [CODE_VERSION, model, mining, sides, self.seed, cohort.digest, asked, operating]
+        whole = [CODE_VERSION, model, mining, sides, self.seed, cohort.digest, target, operating]
         of_fisher = [self.arm.fisher.model_dump(mode="json")] if self.arm.fisher else []
         return fingerprint([*whole, *of_fisher])
 
@@ -154,7 +154,7 @@ def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trai
         mining=trial.arm.mining,
         seed=seed,
         train=guard.watched(trainer.train),
-        reviewer=cohort.reviewer(trial.arm, bags) if trial.arm.asks else None,
+        reviewer=cohort.reviewer(trial.arm, bags) if trial.arm.uses_verdicts else None,
     )
     guard.check_mined(mined.pool)
     return _Learned(partial(score_bags, mined.model), mined.pool, mined.n_false_positive_bags)
@@ -190,7 +190,7 @@ def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer:
     if trial.operating is None or scores is None:
         return None
     labels = np.array([bag.label for bag in training])
-    wanted = wanted_operating_point(trial.operating.asked)
+    wanted = parse_operating_target(trial.operating.target)
     return _Decision(
         choose_threshold(labels, scores, wanted=wanted),
         fit_calibration(labels, scores, method=trial.operating.calibration),
@@ -226,7 +226,7 @@ def out_of_fold_scores(
 def longest_training(arm: Arm, *, kind: BagKind, n_operating_folds: int = 0) -> int:
     """Epochs of an arm if nothing is shared and every round mines: the length of its progress bar."""
     epochs = (resolve_config(arm.model, kind=kind).training.epochs or 0) * (1 + n_operating_folds)
-    epochs *= 2 if arm.asks else 1
+    epochs *= 2 if arm.uses_verdicts else 1
     if arm.mining.use == "none":
         return epochs
     inner = arm.mining.inner_folds if arm.mining.source == "out-of-fold" else 0

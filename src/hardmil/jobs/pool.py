@@ -38,7 +38,7 @@ class Engine:
         return min(share, int(asked)) if asked.isdecimal() and int(asked) > 0 else share
 
 
-HERE = Engine()
+LOCAL = Engine()
 
 
 def find_engine(kind: str = "local", *, workers: int = 1, address: str | None = None) -> Engine:
@@ -71,13 +71,13 @@ class Job(Generic[Shared, Item, Result]):
 
 
 @dataclass(frozen=True)
-class Died:
+class WorkerDied:
     """A worker ended before its item was done: killed, out of memory, its machine gone."""
 
     how: str
 
 
-Outcome = Done[Result] | Failure | Died | HardmilError
+Outcome = Done[Result] | Failure | WorkerDied | HardmilError
 
 
 @runtime_checkable

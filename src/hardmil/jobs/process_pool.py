@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic
 
-from hardmil.jobs.pool import Died, Item, Job, Outcome, Result, work
+from hardmil.jobs.pool import Item, Job, Outcome, Result, WorkerDied, work
 
 # What torch, MKL and OpenBLAS read, once, as they are imported.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -44,7 +44,7 @@ class Processes(Generic[Item, Result]):
         self._threads = threads
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, tuple[_Worker, Item]] = {}
-        self._lost: list[tuple[Item, Died]] = []
+        self._lost: list[tuple[Item, WorkerDied]] = []
 
     def is_free(self) -> bool:
         """Whether an item can be started now."""
@@ -59,7 +59,7 @@ class Processes(Generic[Item, Result]):
                 worker.connection.send_bytes(self._job)
             worker.connection.send(item)
         except OSError:  # its end of the pipe is closed
-            self._lost.append((item, Died(worker.end() if worker else "could not be started")))
+            self._lost.append((item, WorkerDied(worker.end() if worker else "could not be started")))
         else:
             self._busy[worker.connection] = (worker, item)
 
@@ -72,7 +72,7 @@ class Processes(Generic[Item, Result]):
             try:
                 outcome: Outcome[Result] = worker.connection.recv()
             except (EOFError, OSError):
-                outcome = Died(worker.end())
+                outcome = WorkerDied(worker.end())
             else:
                 self._idle.append(worker)
             ended.append((item, outcome))

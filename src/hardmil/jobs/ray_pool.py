@@ -6,7 +6,7 @@ import socket
 from typing import Any, Generic
 
 from hardmil.errors import ConfigError
-from hardmil.jobs.pool import Died, Engine, Item, Job, Outcome, Result, work
+from hardmil.jobs.pool import Engine, Item, Job, Outcome, Result, WorkerDied, work
 
 PATIENCE_S = 10.0
 
@@ -48,7 +48,7 @@ class Cluster(Generic[Item, Result]):
         try:
             return self._ray.get(one)
         except self._ray.exceptions.RayError as error:
-            return Died(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            return WorkerDied(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
 
 
 def _started(engine: Engine) -> Any:
@@ -73,7 +73,7 @@ def _started(engine: Engine) -> Any:
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         return ray
     try:
-        _knock(engine.address)
+        _check_reachable(engine.address)
         ray.init(address=engine.address, **quiet)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise ConfigError(
@@ -84,7 +84,7 @@ def _started(engine: Engine) -> Any:
     return ray
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Raise OSError if nobody listens at HOST:PORT; Ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():

@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 from hardmil.errors import HardmilError, StoreError
 from hardmil.jobs.failures import Failure
-from hardmil.jobs.pool import Died, Engine, Item, Job, Pool, Result, Shared
+from hardmil.jobs.pool import Engine, Item, Job, Pool, Result, Shared, WorkerDied
 from hardmil.jobs.progress import progress
 from hardmil.jobs.run import Done, JobResults, run_jobs
 
@@ -117,7 +117,7 @@ def _run(
                         keep(item, result)
                     case Failure():
                         failures.append(outcome)
-                    case Died(how):
+                    case WorkerDied(how):
                         if queue.put_back(item):
                             continue
                         failures.append(_died(job.name(item), how))

@@ -1,5 +1,8 @@
 """Many ragged bags -> one packed batch: all instances in one tensor, plus where each bag begins."""
 
+# Partly typed libraries; the rest of strict holds.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

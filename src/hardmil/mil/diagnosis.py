@@ -9,7 +9,7 @@ from jaxtyping import Float
 from hardmil.metrics import binary_metrics
 from hardmil.mil.inference import BagScore
 
-FEWEST_PATCHES = 16
+MIN_PATCHES = 16
 """Of fewer, attention is always near even, or on one patch."""
 FLAT = 0.99
 """Entropy, as a share of its most, from which attention is called collapsed."""
@@ -69,7 +69,7 @@ def diagnose(
     """
     attention = score.attention
     found: list[Diagnosis] = []
-    if len(attention) >= FEWEST_PATCHES:
+    if len(attention) >= MIN_PATCHES:
         entropy, most = attention_entropy(attention), float(attention.max())
         if entropy >= FLAT and is_positive:
             meaning = (
@@ -100,7 +100,7 @@ def _against_logits(score: BagScore) -> str | None:
     logits = score.instance_logit.astype(np.float64)
     spread = float(logits.std())
     away = float(logits.mean() - (score.attention * logits).sum())
-    if len(logits) < FEWEST_PATCHES or spread == 0 or away <= AWAY * spread:
+    if len(logits) < MIN_PATCHES or spread == 0 or away <= AWAY * spread:
         return None
     return (
         "attention lies on patches that speak against the positive class: their mean logit is "

@@ -8,6 +8,10 @@ ours are DAISY (Tola et al. 2010) of a patch's luminance, and the features thems
 features.
 """
 
+# Partly typed libraries; the rest of strict holds.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +44,7 @@ MIN_DESCRIPTORS_PER_MODE = 20
 MEAN_LOGIT = 2.0
 """What the mean absolute decision on the training bags is scaled to: sigmoid(2) = 0.88."""
 
-MOST_LOGIT = 30.0
+MAX_LOGIT = 30.0
 """Keeps a score inside (0, 1) in float64."""
 
 
@@ -138,7 +142,7 @@ def score_fisher(
     vectors = np.stack([_fisher_vector(model.mixture, model.pca.transform(one)) for one in described])
     reduced = model.scaler.transform(model.reduction.transform(vectors))
     logits = model.svm.decision_function(reduced) / model.decision_scale
-    return 1 / (1 + np.exp(-np.clip(logits, -MOST_LOGIT, MOST_LOGIT)))
+    return 1 / (1 + np.exp(-np.clip(logits, -MAX_LOGIT, MAX_LOGIT)))
 
 
 def _labels(bags: Sequence[Bag]) -> Int[np.ndarray, " bag"]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 
-from hardmil.config.evaluation import Wanted, wanted_operating_point
+from hardmil.config.evaluation import OperatingTarget, parse_operating_target
 from hardmil.errors import BagError
 from hardmil.metrics import binary_metrics, predict_threshold_at_sensitivity
 
@@ -36,7 +36,7 @@ class OperatingPoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    asked: str
+    target: str
     threshold: Estimate
     sensitivity: Estimate
     fpr: Estimate
@@ -49,7 +49,7 @@ def set_operating_point(
     scores: Float[np.ndarray, " bag"],
     *,
     cases: Sequence[str],
-    asked: str,
+    target: str,
     seed: int = 0,
 ) -> OperatingPoint:
     """The threshold that out-of-fold scores ask for.
@@ -67,7 +67,7 @@ def set_operating_point(
     """
     if len(set(labels.tolist())) < 2:
         raise BagError(f"an operating point needs bags of both labels; found {sorted(set(labels.tolist()))}")
-    wanted = wanted_operating_point(asked)
+    wanted = parse_operating_target(target)
 
     def found(picked: np.ndarray) -> tuple[float, float, float]:
         threshold = choose_threshold(labels[picked], scores[picked], wanted=wanted)
@@ -83,7 +83,7 @@ def set_operating_point(
     )
     n_positive = int(labels.sum())
     return OperatingPoint(
-        asked=asked,
+        target=target,
         threshold=threshold,
         sensitivity=sensitivity,
         fpr=fpr,
@@ -93,7 +93,7 @@ def set_operating_point(
 
 
 def choose_threshold(
-    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, wanted: Wanted
+    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, wanted: OperatingTarget
 ) -> float:
     """The threshold t, to be used as `score > t`; nan if the label that it rests on is missing.
 

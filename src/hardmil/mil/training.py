@@ -26,7 +26,7 @@ from hardmil.mil.network import BagClassifier, BagOutput, FeatureNetwork
 
 
 @runtime_checkable
-class Extra(Protocol):
+class TrainingExtras(Protocol):
     """What joins the training bags: whole bags, such as hard bags, or instances in them."""
 
     def draw(self, epoch: int) -> Sequence[Bag]:
@@ -41,7 +41,7 @@ class Extra(Protocol):
         """Changes with anything that changes what joins."""
         ...
 
-    def within(self, slide_ids: set[str]) -> "Extra | None":
+    def within(self, slide_ids: set[str]) -> "TrainingExtras | None":
         """The same with the instances of these slides alone; None if none is left."""
         ...
 
@@ -71,7 +71,7 @@ def fit(
     config: ModelConfig,
     seed: int = 0,
     device: Device | None = None,
-    extra: Extra | None = None,
+    extra: TrainingExtras | None = None,
     start: BagClassifier | None = None,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> BagClassifier:

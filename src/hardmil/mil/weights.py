@@ -1,5 +1,8 @@
 """The weights of a network on disk, as safetensors."""
 
+# Partly typed libraries; the rest of strict holds.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import json
 from pathlib import Path
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hardmil.bags.bag import Bag
-from hardmil.config.mining import Threshold, wanted_sensitivity
+from hardmil.config.mining import Threshold, parse_sensitivity
 from hardmil.errors import EmptyBagError
 from hardmil.metrics import threshold_at_sensitivity
 from hardmil.mil.inference import BagScore
@@ -78,7 +78,7 @@ def false_positive_bags(
 
 
 def _limit(bags: Sequence[Bag], *, scores: Sequence[BagScore], threshold: Threshold) -> float:
-    sensitivity = wanted_sensitivity(threshold)
+    sensitivity = parse_sensitivity(threshold)
     if sensitivity is None:
         return float(threshold)
     labels = np.array([bag.label for bag in bags])

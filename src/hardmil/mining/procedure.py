@@ -9,14 +9,14 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import inner_folds
-from hardmil.config.mining import MiningConfig, wanted_sensitivity
+from hardmil.config.mining import MiningConfig, parse_sensitivity
 from hardmil.config.model import ModelConfig
 from hardmil.encoders.open_encoder import open_encoder
 from hardmil.errors import ConfigError
 from hardmil.metrics import binary_metrics
 from hardmil.mil.inference import BagScore, embed_instances, score_bags
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import Extra, fit
+from hardmil.mil.training import TrainingExtras, fit
 from hardmil.mining.hard_bags import HardBags, cluster_instances, single_bag
 from hardmil.mining.hard_instances import (
     HardInstance,
@@ -39,7 +39,7 @@ class Train(Protocol):
         *,
         config: ModelConfig,
         seed: int,
-        extra: Extra | None = None,
+        extra: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         """A model trained on these bags."""
@@ -116,7 +116,7 @@ def train_and_mine(
 
 def _extra(
     pool: Sequence[HardInstance], *, bags: Sequence[Bag], n_bags: int, mining: MiningConfig, seed: int
-) -> Extra:
+) -> TrainingExtras:
     """What the second training is given besides its bags: hard bags, or instances to put into its own."""
     by_id = {bag.slide_id: bag for bag in bags}
     if mining.use == "inject":
@@ -148,7 +148,7 @@ def check_mining(mining: MiningConfig) -> None:
     """
     if mining.use == "none":
         return
-    if wanted_sensitivity(mining.threshold) is not None and mining.source != "out-of-fold":
+    if parse_sensitivity(mining.threshold) is not None and mining.source != "out-of-fold":
         raise ConfigError(
             f"mining.threshold: {mining.threshold} is set on out-of-fold scores, and mining.source is "
             f"{mining.source}; set mining.source to out-of-fold, or the threshold to a score"
@@ -162,7 +162,7 @@ def out_of_fold_scores(
     n_folds: int,
     seed: int,
     train: Train = fit,
-    extra: Extra | None = None,
+    extra: TrainingExtras | None = None,
 ) -> list[BagScore]:
     """What a model that never saw the bag, nor another bag of its case, says of each.
 
@@ -190,7 +190,7 @@ def _scores(
     mining: MiningConfig,
     seed: int,
     train: Train,
-    extra: Extra | None,
+    extra: TrainingExtras | None,
 ) -> list[BagScore]:
     if mining.source == "train":
         return score_bags(model, bags)

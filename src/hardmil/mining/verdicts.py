@@ -39,7 +39,7 @@ def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray
             patch at its place.
     """
     judged = {bag.slide_id: np.full(len(bag), np.nan, dtype=np.float32) for bag in bags}
-    places = {bag.slide_id: bag.places() for bag in bags}
+    places = {bag.slide_id: bag.index_by_corner() for bag in bags}
     for number, row in enumerate(_rows(path), start=2):
         slide_id, verdict = row["slide_id"], row["verdict"].strip().lower()
         if verdict not in VALUES:

@@ -15,7 +15,7 @@ from hardmil.evaluation.truth import LESION, LOOK_ALIKE, Truth
 from hardmil.paper.images import PublishedSet, find_set_folder, grid_patches
 from hardmil.slides.color import equalise
 from hardmil.slides.reader import open_slide
-from hardmil.slides.reading import cut_patches
+from hardmil.slides.reading import crop_patches
 
 # Sirinukunwattana et al. 2016; that of the UCSB images is not given.
 COLON_MPP = 0.55
@@ -73,7 +73,7 @@ def _colon_patches(
             return grid_patches(slide, config=config)
         rgb = slide.read(0, 0, slide.width_px, slide.height_px)
     coords = nucleus_corners(np.concatenate([nuclei[kind] for kind in NUCLEI]), size_px=config.size_px)
-    return cut_patches(rgb, coords, size_px=config.size_px), coords, []
+    return crop_patches(rgb, coords, size_px=config.size_px), coords, []
 
 
 def nucleus_corners(

@@ -23,8 +23,8 @@ def published_config(name: str, *, encode: str = PIXELS) -> StudyConfig:
     With an encoder, which the paper has none of, larger cuts and the defaults of training on features.
     """
     if encode != PIXELS:
-        knobs, encode_px = ENCODED[name]
-        patches = PatchConfig(um_per_px=None, **knobs)
+        settings, encode_px = ENCODED[name]
+        patches = PatchConfig(um_per_px=None, **settings)
         return StudyConfig(encode=encode, encode_px=encode_px, patches=patches)
     patches = PatchConfig(um_per_px=None, size_px=COLON_PX if name == "colon" else UCSB_PX)
     if name == "colon":

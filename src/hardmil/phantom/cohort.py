@@ -10,7 +10,7 @@ import numpy as np
 
 from hardmil.files.atomic import write_atomically
 from hardmil.phantom.slide import (
-    USUAL_FOCI,
+    DEFAULT_FOCI,
     Foci,
     draw_phantom,
     write_phantom,
@@ -36,7 +36,7 @@ def write_cohort(
     n_test: int = 16,
     seed: int = 0,
     size_px: tuple[int, int] = (1200, 900),
-    foci: Foci = USUAL_FOCI,
+    foci: Foci = DEFAULT_FOCI,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Write slides, their truth, slides.csv and CLAM's splits_0.csv into a folder; the path of slides.csv.

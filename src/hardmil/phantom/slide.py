@@ -41,7 +41,7 @@ class Foci:
     radius_px: tuple[float, float] = (48.0, 84.0)
 
 
-USUAL_FOCI = Foci()
+DEFAULT_FOCI = Foci()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def draw_phantom(
     width_px: int = 1200,
     height_px: int = 900,
     mpp: float = 0.5,
-    foci: Foci = USUAL_FOCI,
+    foci: Foci = DEFAULT_FOCI,
 ) -> Phantom:
     """A slide; the same seed gives the same pixels. Cells are drawn for 0.5 um/px whatever `mpp` says.
 

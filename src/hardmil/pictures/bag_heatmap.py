@@ -8,18 +8,18 @@ import numpy as np
 from hardmil.bags.bag import Bag
 from hardmil.files.geojson import regions_beside
 from hardmil.geometry import first_known
-from hardmil.pictures.heatmap import Of, Scale, SlideAttention, attention_figure
+from hardmil.pictures.heatmap import HeatmapQuantity, Scale, SlideAttention, attention_figure
 from hardmil.pictures.heatmap_tiff import write_heatmap_tiff
 from hardmil.slides.reader import SlideReader
 
 THUMBNAIL_PX = 1600
 
 
-def heatmap_of(
+def draw_heatmap(
     slide: SlideReader,
     shown: SlideAttention,
     *,
-    of: Of = "attention",
+    of: HeatmapQuantity = "attention",
     scale: Scale = "rank",
     fallback_mpp: float | None = None,
 ) -> bytes:
@@ -37,12 +37,12 @@ def heatmap_of(
     return attention_figure(known, thumbnail=thumbnail, downsample=downsample, of=of, scale=scale)
 
 
-def write_tiff_of(
+def write_bag_heatmap_tiff(
     path: Path,
     slide: SlideReader,
     shown: SlideAttention,
     *,
-    of: Of = "attention",
+    of: HeatmapQuantity = "attention",
     scale: Scale = "rank",
     fallback_mpp: float | None = None,
 ) -> None:
@@ -60,7 +60,7 @@ def _measured(slide: SlideReader, shown: SlideAttention, fallback_mpp: float | N
     return replace(shown, mpp=first_known(shown.mpp, slide.mpp, fallback_mpp))
 
 
-def shown_attention(
+def slide_attention(
     bag: Bag,
     *,
     attention: np.ndarray,

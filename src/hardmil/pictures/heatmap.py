@@ -29,7 +29,7 @@ SIGNED_COLOUR_MAP = "PuOr_r"
 OPACITY = 0.65
 """Of a patch's colour over its tissue: nuclei stay visible below it."""
 
-Of = Literal["attention", "contribution"]
+HeatmapQuantity = Literal["attention", "contribution"]
 Scale = Literal["rank", "raw"]
 
 _Outline = Literal["solid", "dashed", "dotted"]
@@ -115,7 +115,7 @@ def painted_patches(
     return painted
 
 
-def shades_of(slide: SlideAttention, *, of: Of, scale: Scale) -> Float[np.ndarray, " instance"]:
+def shades_of(slide: SlideAttention, *, of: HeatmapQuantity, scale: Scale) -> Float[np.ndarray, " instance"]:
     """Where each patch stands on the colour map, from 0 to 1; of contributions, 0.5 is none.
 
     Raises:
@@ -160,7 +160,7 @@ def attention_figure(
     *,
     thumbnail: UInt8[np.ndarray, "row column 3"],
     downsample: float | int,
-    of: Of = "attention",
+    of: HeatmapQuantity = "attention",
     scale: Scale = "rank",
 ) -> bytes:
     """PNG of the slide beside its heat map, with a scale bar where mpp is known, and truth outlined.
@@ -206,7 +206,7 @@ def _layout(aspect: float) -> tuple[int, int, tuple[float, float]]:
     return 1, 2, (10.0, 4.4 / aspect + 0.7)
 
 
-def colour_map(of: Of) -> str:
+def colour_map(of: HeatmapQuantity) -> str:
     """The name of matplotlib's colour map for it."""
     return COLOUR_MAP if of == "attention" else SIGNED_COLOUR_MAP
 
@@ -241,7 +241,7 @@ def _draw_scale_bar(axes: Axes, *, thumbnail: np.ndarray, um_per_px: float) -> N
     text.set_path_effects(halo)
 
 
-def _draw_colour_bar(panels: list[Axes], *, slide: SlideAttention, of: Of, scale: Scale) -> None:
+def _draw_colour_bar(panels: list[Axes], *, slide: SlideAttention, of: HeatmapQuantity, scale: Scale) -> None:
     figure = panels[1].figure
     bar = figure.colorbar(ScalarMappable(cmap=colour_map(of)), ax=panels, shrink=0.6, pad=0.01)
     bar.set_ticks([0, 0.5, 1], labels=_ticks(slide, of=of, scale=scale))
@@ -249,7 +249,7 @@ def _draw_colour_bar(panels: list[Axes], *, slide: SlideAttention, of: Of, scale
     bar.set_label(f"{of}, {how}", fontsize=9)
 
 
-def _ticks(slide: SlideAttention, *, of: Of, scale: Scale) -> list[str]:
+def _ticks(slide: SlideAttention, *, of: HeatmapQuantity, scale: Scale) -> list[str]:
     """What stands at the bottom, the middle and the top of the colour bar."""
     if of == "attention":
         most = float(slide.attention.max())

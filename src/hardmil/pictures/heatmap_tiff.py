@@ -9,7 +9,14 @@ import tifffile
 from jaxtyping import UInt8
 
 from hardmil.files.atomic import write_atomically
-from hardmil.pictures.heatmap import Of, Scale, SlideAttention, colour_map, painted_patches, shades_of
+from hardmil.pictures.heatmap import (
+    HeatmapQuantity,
+    Scale,
+    SlideAttention,
+    colour_map,
+    painted_patches,
+    shades_of,
+)
 
 LONGEST_PX = 8192
 """Of the picture: 25 MB a plane of colour at most, however large the slide."""
@@ -25,7 +32,7 @@ def write_heatmap_tiff(
     *,
     width_px: int,
     height_px: int,
-    of: Of = "attention",
+    of: HeatmapQuantity = "attention",
     scale: Scale = "rank",
 ) -> None:
     """Write the heat map alone, white where there is no patch.

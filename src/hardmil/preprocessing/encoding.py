@@ -16,7 +16,7 @@ import numpy as np
 
 from hardmil.bags.bag_file import write_bag_in_parts
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import CutConfig
+from hardmil.config.study import InstanceConfig
 from hardmil.encoders.checked import as_stored, constant_error
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.errors import BagError, BusyError
@@ -25,8 +25,8 @@ from hardmil.jobs.failures import Failure
 from hardmil.jobs.progress import progress
 from hardmil.jobs.run import Done, JobResults, attempt, read_ahead
 from hardmil.preprocessing.fingerprints import finished_instances
-from hardmil.preprocessing.instances import READ_THREADS, Cut, start_cut
-from hardmil.preprocessing.places import open_row
+from hardmil.preprocessing.instances import READ_THREADS, PatchedSlide, start_patches
+from hardmil.preprocessing.patch_coords import open_slide_of_row
 from hardmil.slides.color import equalise
 from hardmil.slides.reading import read_blocks
 
@@ -51,13 +51,13 @@ class Pixels:
 
 
 Outcome = Done[int | None] | Failure
-Event = Cut | Pixels | Outcome
+Event = PatchedSlide | Pixels | Outcome
 
 
 def encode_slides(
     rows: Sequence[SlideRow],
     *,
-    config: CutConfig,
+    config: InstanceConfig,
     encoder: PatchEncoder,
     files: Callable[[SlideRow], Files],
     label: str = "encoding",
@@ -90,7 +90,7 @@ def encode_slides(
 def _outcomes(
     rows: Sequence[SlideRow],
     *,
-    config: CutConfig,
+    config: InstanceConfig,
     encoder: PatchEncoder,
     files: Callable[[SlideRow], Files],
     limit_s: float | None,
@@ -115,7 +115,7 @@ def _outcomes(
         for name, event in read_ahead(events, depth=AHEAD):
             if isinstance(event, Done | Failure):
                 yield settle(name, event)
-            elif isinstance(event, Cut):
+            elif isinstance(event, PatchedSlide):
                 begun = _Slide.begin(event, path=files(event.row).embeddings)
                 if begun is None:
                     given_up.add(name)
@@ -140,7 +140,7 @@ def _outcomes(
 def _events(
     rows: Sequence[SlideRow],
     *,
-    config: CutConfig,
+    config: InstanceConfig,
     encoder: PatchEncoder,
     files: Callable[[SlideRow], Files],
     given_up: set[str],
@@ -166,15 +166,15 @@ def _next(pieces: Generator[Event, None, None]) -> Event | None:
 
 
 def _pieces(
-    row: SlideRow, *, config: CutConfig, encoder: PatchEncoder, files: Files
+    row: SlideRow, *, config: InstanceConfig, encoder: PatchEncoder, files: Files
 ) -> Generator[Event, None, None]:
     n_done = finished_instances(files.embeddings, row=row, config=config, made_by=encoder.name)
     if n_done is not None:
         yield Done(n_done)
         return
-    cut = start_cut(row, config=config, places=files.places, made_by=encoder.name)
+    cut = start_patches(row, config=config, places=files.places, made_by=encoder.name)
     yield cut
-    with open_row(row) as slide:
+    with open_slide_of_row(row) as slide:
         for members, patches in read_blocks(slide, cut.grid, icc=config.patches.icc, threads=READ_THREADS):
             yield Pixels(members, equalise(patches, mode=config.patches.equalise))
 
@@ -182,7 +182,9 @@ def _pieces(
 class _Slide:
     """A slide's file that is being filled; it must be finished or dropped."""
 
-    def __init__(self, cut: Cut, put: Callable[[np.ndarray, np.ndarray], None], closing: ExitStack) -> None:
+    def __init__(
+        self, cut: PatchedSlide, put: Callable[[np.ndarray, np.ndarray], None], closing: ExitStack
+    ) -> None:
         self.name = cut.row.slide_id
         self.n_patches = self.n_left = len(cut.grid)
         self.is_open = True
@@ -191,7 +193,7 @@ class _Slide:
         self._patches_vary = self._vectors_vary = False
 
     @classmethod
-    def begin(cls, cut: Cut, *, path: Path) -> "_Slide | None":
+    def begin(cls, cut: PatchedSlide, *, path: Path) -> "_Slide | None":
         """The file, begun; None where another run works on it."""
         closing = ExitStack()
         try:

@@ -6,51 +6,53 @@ from pathlib import Path
 
 from hardmil.bags.bag_file import Coords, read_coords
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import PIXELS, CutConfig, PatchConfig, fingerprint
+from hardmil.config.study import PIXELS, InstanceConfig, PatchConfig, fingerprint
 from hardmil.errors import FeatureFileError
 
 # On `coords`: the knobs a file was made under and the slide it was made from, so that a second run knows what
 # is finished, and a slide that was changed or corrected in the table is cut again.
-MADE_UNDER = "hardmil_patches"
+SETTINGS_ATTRIBUTE = "hardmil_patches"
 
-MADE_FROM = "hardmil_slide"
+SLIDE_ATTRIBUTE = "hardmil_slide"
 
-MADE_BY = "hardmil_encoder"
+ENCODER_ATTRIBUTE = "hardmil_encoder"
 
 
-def made_of(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
+def slide_fingerprints(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
     """What decides which pixels the patches of a slide hold, as attributes; equalising comes later.
 
     The file's size and time are left out where the file is not there: a slide that was archived after its
     patches were read keeps them.
     """
-    knobs = config.model_dump(mode="json", exclude={"equalise"})
+    settings = config.model_dump(mode="json", exclude={"equalise"})
     annotated = None if row.annotations is None else _digest(row.annotations)
     name = row.path.name if row.path else None
-    attributes = {MADE_UNDER: fingerprint([knobs, row.mpp, name, annotated])}
+    attributes = {SETTINGS_ATTRIBUTE: fingerprint([settings, row.mpp, name, annotated])}
     if row.path is not None and row.path.exists():
         # A DICOM slide is a folder of files.
         inside = row.path.iterdir() if row.path.is_dir() else [row.path]
         files = [path for path in inside if path.is_file()]
         found = [path.stat() for path in files]
         latest = max((one.st_mtime_ns for one in found), default=0)
-        attributes[MADE_FROM] = f"{sum(one.st_size for one in found)} bytes, {latest} ns"
+        attributes[SLIDE_ATTRIBUTE] = f"{sum(one.st_size for one in found)} bytes, {latest} ns"
     return attributes
 
 
-def instances_made_of(row: SlideRow, *, config: CutConfig) -> dict[str, str]:
+def instance_fingerprints(row: SlideRow, *, config: InstanceConfig) -> dict[str, str]:
     """The same of a bag's instances: where an encoder made them, it and what it saw count too."""
-    attributes = made_of(row, config=config.patches)
+    attributes = slide_fingerprints(row, config=config.patches)
     if config.encode != PIXELS:
         seen = [config.patches.equalise, config.encode, config.encode_px]
-        attributes[MADE_UNDER] = fingerprint([attributes[MADE_UNDER], *seen])
+        attributes[SETTINGS_ATTRIBUTE] = fingerprint([attributes[SETTINGS_ATTRIBUTE], *seen])
     return attributes
 
 
-def finished_instances(path: Path, *, row: SlideRow, config: CutConfig, made_by: str | None) -> int | None:
+def finished_instances(
+    path: Path, *, row: SlideRow, config: InstanceConfig, made_by: str | None
+) -> int | None:
     """The number of instances in a slide's file, if it was made of just that; else None."""
-    wanted = instances_made_of(row, config=config) | ({MADE_BY: made_by} if made_by else {})
-    done = places_made_of(path, wanted)
+    wanted = instance_fingerprints(row, config=config) | ({ENCODER_ATTRIBUTE: made_by} if made_by else {})
+    done = current_coords(path, wanted)
     return None if done is None else len(done.coords)
 
 
@@ -62,7 +64,7 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def places_made_of(path: Path, wanted: Mapping[str, str]) -> Coords | None:
+def current_coords(path: Path, wanted: Mapping[str, str]) -> Coords | None:
     """The places in a file, if it was made of just that; None if it was not, or is no whole file."""
     if not path.exists():
         return None

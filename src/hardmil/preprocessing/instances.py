@@ -8,15 +8,20 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.bag_file import read_bag, write_bag_in_parts
-from hardmil.bags.provenance import Made
+from hardmil.bags.provenance import Provenance
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import CutConfig, PatchConfig
+from hardmil.config.study import InstanceConfig, PatchConfig
 from hardmil.encoders.checked import checked_embeddings, constant_error, is_constant
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.errors import BagError, EmptyBagError
 from hardmil.jobs.run import read_ahead
-from hardmil.preprocessing.fingerprints import MADE_BY, finished_instances, instances_made_of, places_made_of
-from hardmil.preprocessing.places import open_row, tissue_regions, write_places
+from hardmil.preprocessing.fingerprints import (
+    ENCODER_ATTRIBUTE,
+    current_coords,
+    finished_instances,
+    instance_fingerprints,
+)
+from hardmil.preprocessing.patch_coords import open_slide_of_row, tissue_regions, write_patch_coords
 from hardmil.slides.color import equalise
 from hardmil.slides.grid import PatchGrid, place_patches
 from hardmil.slides.reader import SlideReader
@@ -27,7 +32,7 @@ READ_THREADS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class PatchedSlide:
     """A slide whose patches are to be read: where they are, and what its file will say of them."""
 
     row: SlideRow
@@ -35,19 +40,21 @@ class Cut:
     attributes: Mapping[str, object]
 
 
-def start_cut(row: SlideRow, *, config: CutConfig, places: Path, made_by: str | None) -> Cut:
+def start_patches(
+    row: SlideRow, *, config: InstanceConfig, places: Path, made_by: str | None
+) -> PatchedSlide:
     """Find a slide's patches, or read where they are.
 
     Raises:
         SlideError: If the slide cannot be read.
     """
-    found = write_places(row, config=config.patches, path=places)
+    found = write_patch_coords(row, config=config.patches, path=places)
     grid = PatchGrid(found.coords, config.patches.size_px, found.size_level0_px, np.ones(len(found.coords)))
-    wanted = instances_made_of(row, config=config) | ({MADE_BY: made_by} if made_by else {})
-    return Cut(row, grid, {**found.attributes, **wanted, "encoder": made_by})
+    wanted = instance_fingerprints(row, config=config) | ({ENCODER_ATTRIBUTE: made_by} if made_by else {})
+    return PatchedSlide(row, grid, {**found.attributes, **wanted, "encoder": made_by})
 
 
-def write_instances(row: SlideRow, *, config: CutConfig, places: Path, path: Path) -> int:
+def write_instances(row: SlideRow, *, config: InstanceConfig, places: Path, path: Path) -> int:
     """Read a slide's patches and write them as a bag file, a block at a time; their number.
 
     Finds the patches where `write_places` was not run, and skips a slide whose file was made under the same
@@ -59,10 +66,10 @@ def write_instances(row: SlideRow, *, config: CutConfig, places: Path, path: Pat
     done = finished_instances(path, row=row, config=config, made_by=None)
     if done is not None:
         return done
-    cut = start_cut(row, config=config, places=places, made_by=None)
+    cut = start_patches(row, config=config, places=places, made_by=None)
     grid, size = cut.grid, cut.grid.size_level0_px
     with (
-        open_row(row) as slide,
+        open_slide_of_row(row) as slide,
         write_bag_in_parts(
             path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=cut.attributes
         ) as put,
@@ -72,7 +79,7 @@ def write_instances(row: SlideRow, *, config: CutConfig, places: Path, path: Pat
     return len(grid)
 
 
-def read_instances(row: SlideRow, *, config: CutConfig, path: Path, label: int) -> Bag:
+def read_instances(row: SlideRow, *, config: InstanceConfig, path: Path, label: int) -> Bag:
     """The bag of a slide from its file; pixels equalised.
 
     Raises:
@@ -83,7 +90,7 @@ def read_instances(row: SlideRow, *, config: CutConfig, path: Path, label: int) 
             f"slide {row.slide_id}: no bag at {path}; run: hardmil encode (if it was run, failures.csv "
             "beside it says why this slide has none)"
         )
-    if places_made_of(path, instances_made_of(row, config=config)) is None:
+    if current_coords(path, instance_fingerprints(row, config=config)) is None:
         raise BagError(
             f"slide {row.slide_id}: {path} was made under other `patches` or `encode` knobs than the "
             f"study's, or from another file than {row.path} is now; run again: hardmil encode"
@@ -92,7 +99,7 @@ def read_instances(row: SlideRow, *, config: CutConfig, path: Path, label: int) 
     return equalised(bag, config=config.patches)
 
 
-def cut_bag(
+def extract_bag(
     row: SlideRow,
     *,
     config: PatchConfig,
@@ -113,15 +120,15 @@ def cut_bag(
         SlideError: If the slide cannot be read.
         EmptyBagError: If none of its patches holds enough tissue.
     """
-    with open_row(row) as slide:
+    with open_slide_of_row(row) as slide:
         config = config.model_copy(update={"mpp": mpp})
         tissue = segment_tissue(slide, config, mpp=row.mpp, regions=tissue_regions(row))
         grid = place_patches(slide, config, mpp=row.mpp, tissue=tissue)
         if len(grid) == 0:
             raise EmptyBagError(f"slide {row.slide_id}: no patch holds {config.min_tissue:.0%} tissue")
         instances = _instances(slide, grid, config=config, encoder=encoder, slide_id=row.slide_id)
-    made = Made(encoder.name if encoder is not None else None)
-    return Bag(row.slide_id, row.case_id, label, instances, grid.coords, grid.size_level0_px, made=made)
+    made = Provenance(encoder.name if encoder is not None else None)
+    return Bag(row.slide_id, row.case_id, label, instances, grid.coords, grid.size_level0_px, provenance=made)
 
 
 def _instances(
@@ -162,4 +169,4 @@ def encoded(bag: Bag, *, encoder: PatchEncoder) -> Bag:
     embeddings = checked_embeddings(bag.instances, encoder=encoder, slide_id=bag.slide_id)
     if is_constant(embeddings) and not is_constant(bag.instances):
         raise constant_error(encoder, slide_id=bag.slide_id, n_patches=len(bag))
-    return replace(bag, instances=embeddings, made=Made(encoder.name))
+    return replace(bag, instances=embeddings, provenance=Provenance(encoder.name))

@@ -7,9 +7,9 @@ from pathlib import Path
 from hardmil.bags.bag import Bag
 from hardmil.bags.collection import FoundBags, notes_on, read_bags
 from hardmil.bags.feature_folder import read_feature_folder
-from hardmil.bags.slide_table import Manifest, SlideRow, read_manifest
+from hardmil.bags.slide_table import SlideRow, SlideTable, read_slide_table
 from hardmil.config.known_encoders import short_name
-from hardmil.config.study import StudyConfig, cut_config
+from hardmil.config.study import StudyConfig, instance_config
 from hardmil.config.study_file import read_study
 from hardmil.errors import BagError
 from hardmil.jobs.failures import Failure
@@ -22,25 +22,25 @@ class Study:
 
     config: StudyConfig
     folder: Path
-    manifest: Manifest
+    slide_table: SlideTable
 
     @property
-    def places_folder(self) -> Path:
+    def coords_folder(self) -> Path:
         """Where `patch` writes."""
         return self.folder / "patches"
 
     @property
-    def instances_folder(self) -> Path:
+    def bags_folder(self) -> Path:
         """Where `encode` writes."""
         return self.folder / f"features_{short_name(self.config.encode)}"
 
-    def places(self, slide_id: str) -> Path:
+    def coords_path(self, slide_id: str) -> Path:
         """Where the patches of a slide are written by `patch`."""
-        return self.places_folder / f"{slide_id}_patches.h5"
+        return self.coords_folder / f"{slide_id}_patches.h5"
 
-    def instances(self, slide_id: str) -> Path:
+    def bag_path(self, slide_id: str) -> Path:
         """Where its bag is written by `encode`."""
-        return self.instances_folder / f"{slide_id}.h5"
+        return self.bags_folder / f"{slide_id}.h5"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +71,10 @@ def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
     """
     config, folder = read_study(path, overrides=overrides)
     needs_paths = config.features is None
-    manifest = read_manifest(folder / config.slides, positive=config.positive, paths_required=needs_paths)
-    return Study(config, folder, manifest)
+    slide_table = read_slide_table(
+        folder / config.slides, positive=config.positive, paths_required=needs_paths
+    )
+    return Study(config, folder, slide_table)
 
 
 def study_bags(study: Study, *, quiet: bool) -> StudyBags:
@@ -84,22 +86,24 @@ def study_bags(study: Study, *, quiet: bool) -> StudyBags:
     done = _read(study, quiet=quiet)
     if not done.bags:
         first = done.failures[0].message if done.failures else f"slide {done.empty[0]}: no patch in its bag"
-        raise BagError(f"{study.folder}: none of {len(study.manifest.rows)} slides has a bag; first: {first}")
+        raise BagError(
+            f"{study.folder}: none of {len(study.slide_table.rows)} slides has a bag; first: {first}"
+        )
     return StudyBags(list(done.bags.values()), done.failures, done.empty)
 
 
 def _read(study: Study, *, quiet: bool) -> FoundBags:
     if study.config.features is not None:
-        return read_feature_folder(study.folder / study.config.features, study.manifest, quiet=quiet)
+        return read_feature_folder(study.folder / study.config.features, study.slide_table, quiet=quiet)
 
-    config = cut_config(study.config)
+    config = instance_config(study.config)
 
     def read(row: SlideRow) -> Bag:
-        label = study.manifest.class_index(row)
-        path = study.instances(row.slide_id)
+        label = study.slide_table.class_index(row)
+        path = study.bag_path(row.slide_id)
         return read_instances(row, config=config, path=path, label=label)
 
-    return read_bags(read, study.manifest.rows, label="reading bags", quiet=quiet)
+    return read_bags(read, study.slide_table.rows, label="reading bags", quiet=quiet)
 
 
 def slide_name(row: SlideRow) -> str:

@@ -25,7 +25,7 @@ from hardmil.report.confusion import (
 )
 from hardmil.report.curves import calibration_drawing, curve_drawings
 from hardmil.report.diagnoses import diagnoses_of_arm
-from hardmil.report.hard_negatives import Shown, hard_negatives_shown
+from hardmil.report.hard_negatives import GallerySelection, hard_negatives_shown
 from hardmil.report.intervals import report_intervals, report_rates
 from hardmil.report.page_data import (
     AttentionPicture,
@@ -38,7 +38,7 @@ from hardmil.report.page_data import (
     ReportTable,
 )
 from hardmil.report.render import write_report
-from hardmil.report.slide_drawings import SlideDrawn, SlideWish, draw_slides
+from hardmil.report.slide_drawings import DrawnPictures, PictureRequest, draw_slides
 from hardmil.statistics.summary import ArmSummary, hard_minus_random
 from hardmil.statistics.tables import Statistics
 
@@ -104,12 +104,12 @@ def study_arm(page: Page, *, evaluation: Evaluation) -> str:
 def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[Row]) -> Path:
     """Write the page of a bundle's hard negatives; its path."""
     shown = hard_negatives_shown(rows)
-    paths = {row.slide_id: row.path for row in study.manifest.rows}
+    paths = {row.slide_id: row.path for row in study.slide_table.rows}
     drawn = draw_slides(_gallery_wishes(shown, {}), paths=paths)
     report = Report(
         title=f"Hard negatives of {study.folder.resolve().name}",
         question="Which patches of negative slides fooled the model, and are they what their label says?",
-        data=_data(found.bags, classes=study.manifest.classes, exclusions=exclusions_of(found)),
+        data=_data(found.bags, classes=study.slide_table.classes, exclusions=exclusions_of(found)),
         tables=(),
         config=config_text(study.config, kind=found.bags[0].kind),
         run=_record(path.parent),
@@ -128,8 +128,8 @@ def exclusions_of(found: StudyBags) -> list[Exclusion]:
 
 
 def _slides(
-    page: Page, *, evaluation: Evaluation, rows: TrialRows, arm: str, shown: Shown
-) -> tuple[Confusion | None, dict[str, SlideDrawn], list[AttentionPicture]]:
+    page: Page, *, evaluation: Evaluation, rows: TrialRows, arm: str, shown: GallerySelection
+) -> tuple[Confusion | None, dict[str, DrawnPictures], list[AttentionPicture]]:
     """The confusion with its pictures, all that was drawn, and the large heat maps; each slide read once."""
     confusion = confusion_of(rows, arm=arm, classes=evaluation.classes)
     if confusion is None:
@@ -147,7 +147,7 @@ def _slides(
     attention = {name: one for name, one in found.items() if isinstance(one, SlideAttention)}
     wishes = {wish.slide_id: wish for wish in wrong_wishes(wrong, shown=attention, rows=rows)}
     for slide_id in highest:
-        wishes.setdefault(slide_id, SlideWish(slide_id, attention.get(slide_id))).large = True
+        wishes.setdefault(slide_id, PictureRequest(slide_id, attention.get(slide_id))).large = True
     drawn = draw_slides(_gallery_wishes(shown, wishes), paths=page.paths)
     pictures = [
         AttentionPicture(large, _attention_words(attention[slide_id], arm=arm))
@@ -157,14 +157,14 @@ def _slides(
     return with_pictures(confusion, drawn=drawn, wrong=wrong, shown=found), drawn, pictures
 
 
-def _gallery_wishes(shown: Shown, wishes: dict[str, SlideWish]) -> list[SlideWish]:
+def _gallery_wishes(shown: GallerySelection, wishes: dict[str, PictureRequest]) -> list[PictureRequest]:
     """These wishes, and those for the gallery's patches."""
     for item in shown.items:
-        wishes.setdefault(item.slide_id, SlideWish(item.slide_id)).items.append(item)
+        wishes.setdefault(item.slide_id, PictureRequest(item.slide_id)).items.append(item)
     return list(wishes.values())
 
 
-def _pictures(shown: Shown, drawn: Mapping[str, SlideDrawn]) -> list[GalleryPicture]:
+def _pictures(shown: GallerySelection, drawn: Mapping[str, DrawnPictures]) -> list[GalleryPicture]:
     return [drawn[item.slide_id].items[item] for item in shown.items]
 
 

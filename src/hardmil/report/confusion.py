@@ -9,17 +9,17 @@ from hardmil.evaluation.attention_file import read_attention
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
 from hardmil.evaluation.results import trial_name
 from hardmil.files.csv_table import Row
-from hardmil.pictures.bag_heatmap import shown_attention
+from hardmil.pictures.bag_heatmap import slide_attention
 from hardmil.pictures.heatmap import SlideAttention
-from hardmil.report.hard_negatives import item_of
+from hardmil.report.hard_negatives import gallery_item
 from hardmil.report.held_out import first_repeat, with_attention_file
 from hardmil.report.page_data import CalledSlide, Confusion
-from hardmil.report.slide_drawings import NO_PATH, NO_ROOM, SlideDrawn, SlideWish
+from hardmil.report.slide_drawings import NO_PATH, NO_ROOM, DrawnPictures, PictureRequest
 
-MOST_SLIDES = 40
+MAX_SLIDES = 40
 """Slides called wrongly that have pictures; the rest are named."""
 
-MOST_MINED = 3
+MAX_MINED = 3
 """Pictures of what was mined from a false positive."""
 
 NO_PLACES = "the feature files do not say where patches lie"
@@ -64,26 +64,26 @@ def wrong_slides(confusion: Confusion, *, classes: Sequence[str]) -> list[Called
 
 def wrong_wishes(
     wrong: Sequence[CalledSlide], *, shown: Mapping[str, SlideAttention], rows: TrialRows
-) -> list[SlideWish]:
-    """What is wanted of the first MOST_SLIDES of them."""
+) -> list[PictureRequest]:
+    """What is wanted of the first MAX_SLIDES of them."""
     mined = _mined_by_slide(rows.hard_negatives)
-    wishes: list[SlideWish] = []
-    for slide in wrong[:MOST_SLIDES]:
+    wishes: list[PictureRequest] = []
+    for slide in wrong[:MAX_SLIDES]:
         items = {
-            (row["x"], row["y"]): item_of(row)
+            (row["x"], row["y"]): gallery_item(row)
             for row in mined.get(slide.slide_id, [])
             if int(row["size_level0"]) > 0 and slide.mined
         }
-        hardest = sorted(items.values(), key=lambda item: -item.attention)[:MOST_MINED]
+        hardest = sorted(items.values(), key=lambda item: -item.attention)[:MAX_MINED]
         attention = shown.get(slide.slide_id)
-        wishes.append(SlideWish(slide.slide_id, attention, small=True, mined=hardest))
+        wishes.append(PictureRequest(slide.slide_id, attention, small=True, mined=hardest))
     return wishes
 
 
 def with_pictures(
     confusion: Confusion,
     *,
-    drawn: Mapping[str, SlideDrawn],
+    drawn: Mapping[str, DrawnPictures],
     wrong: Sequence[CalledSlide],
     shown: Mapping[str, SlideAttention | str],
 ) -> Confusion:
@@ -93,7 +93,7 @@ def with_pictures(
     def pictured(slide: CalledSlide) -> CalledSlide:
         if slide.slide_id not in names:
             return slide
-        found = drawn.get(slide.slide_id, SlideDrawn(why_not=NO_ROOM))
+        found = drawn.get(slide.slide_id, DrawnPictures(why_not=NO_ROOM))
         attention = shown.get(slide.slide_id)
         why = attention if isinstance(attention, str) else found.why_not
         return replace(slide, pictures=found.small, why_not=why, mined_pictures=found.mined)
@@ -125,7 +125,7 @@ def attention_of_arm(
             found[bag.slide_id] = NO_ATTENTION
         else:
             attention, _ = read_attention(stored, slide_id=bag.slide_id)
-            found[bag.slide_id] = shown_attention(
+            found[bag.slide_id] = slide_attention(
                 bag,
                 attention=attention,
                 bag_score=float(row["bag_score"]),

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from hardmil.files.csv_table import Row
 from hardmil.pictures.patch_pictures import GalleryItem
 
-MOST_HARD_NEGATIVES = 24
+MAX_HARD_NEGATIVES = 24
 
 
 @dataclass(frozen=True)
-class Shown:
+class GallerySelection:
     """The hard negatives to show, and what they were chosen from, counted by cluster.
 
     `training` names the one training that the clusters are of; empty where nothing was clustered.
@@ -22,7 +22,9 @@ class Shown:
     training: str = ""
 
 
-def hard_negatives_shown(rows: Sequence[Row], *, arm: str = "", most: int = MOST_HARD_NEGATIVES) -> Shown:
+def hard_negatives_shown(
+    rows: Sequence[Row], *, arm: str = "", most: int = MAX_HARD_NEGATIVES
+) -> GallerySelection:
     """The hardest mined instances, each once, cluster after cluster and slide after slide in turn.
 
     Each training clusters what it mined anew, so cluster 3 of one is not cluster 3 of another: where there
@@ -37,11 +39,11 @@ def hard_negatives_shown(rows: Sequence[Row], *, arm: str = "", most: int = MOST
         _in_turn(_grouped(members, by=lambda row: row["slide_id"]))
         for members in _grouped(placed, by=lambda row: row["cluster"])
     ]
-    items = [item_of(row) for row in _in_turn(by_cluster)[:most]]
-    return Shown(items, dict(Counter(int(row["cluster"]) for row in once.values())), training)
+    items = [gallery_item(row) for row in _in_turn(by_cluster)[:most]]
+    return GallerySelection(items, dict(Counter(int(row["cluster"]) for row in once.values())), training)
 
 
-def item_of(row: Row) -> GalleryItem:
+def gallery_item(row: Row) -> GalleryItem:
     """A row as what a gallery shows."""
     return GalleryItem(
         slide_id=row["slide_id"],

@@ -7,7 +7,7 @@ from pathlib import Path
 from hardmil.pictures.slide_pictures import SlidePictures
 from hardmil.report.templating import page_environment, write_page
 
-MOST_BYTES = 4_000_000
+MAX_BYTES = 4_000_000
 """Of pictures; slides after that are counted, not shown: a page of hundreds of megabytes opens nowhere."""
 
 

@@ -22,7 +22,7 @@ from hardmil.report.templating import page_environment, write_page
 TIMES = {"seconds": "run time", "trial_seconds": "time in trials, summed"}
 """Keys of a run record that are seconds, and what they are called."""
 
-MOST_DIAGNOSES = 20
+MAX_DIAGNOSES = 20
 """Slides of one finding that are listed with their figures; the others by name."""
 RUN_WORDS = {"cpus": "CPU cores", "git dirty": "git, changes not committed"}
 """What stands for a key of a run record that is no word."""
@@ -48,7 +48,7 @@ def render_report(report: Report) -> str:
         charts=[_chart(table.rates) for table in report.tables if table.rates],
         interval_groups=INTERVAL_GROUPS,
         difference_groups=DIFFERENCE_GROUPS,
-        most_diagnoses=MOST_DIAGNOSES,
+        most_diagnoses=MAX_DIAGNOSES,
         undefined=MeanSE(math.nan, math.nan, 0, 0),
         groups=_by_cluster(report.hard_negatives, counts=report.n_by_cluster),
         run=list(_flat(report.run)),

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hardmil.errors import SlideError
-from hardmil.pictures.bag_heatmap import heatmap_of
+from hardmil.pictures.bag_heatmap import draw_heatmap
 from hardmil.pictures.drawing import compact_picture
 from hardmil.pictures.heatmap import SlideAttention
 from hardmil.pictures.patch_pictures import GalleryItem, GalleryPicture, draw_item
 from hardmil.pictures.slide_pictures import SlidePictures, slide_pictures
 from hardmil.slides.reader import SlideReader, open_slide
 
-MOST_BYTES = 2_000_000
+MAX_BYTES = 2_000_000
 """Of the small pictures of wrongly called slides; as text on the page they take a third more."""
 
 NO_PATH = "the table has no path for this slide"
@@ -20,7 +20,7 @@ NO_ROOM = "left out to keep the page small"
 
 
 @dataclass
-class SlideWish:
+class PictureRequest:
     """What a report wants of one slide: small pictures, a large heat map, patches.
 
     `items` go into the gallery of hard negatives; `mined` stand beside the small pictures.
@@ -35,7 +35,7 @@ class SlideWish:
 
 
 @dataclass
-class SlideDrawn:
+class DrawnPictures:
     """What came of a wish; `why_not` says in words why pictures are missing."""
 
     small: SlidePictures | None = None
@@ -52,24 +52,24 @@ class SlideDrawn:
 
 
 def draw_slides(
-    wishes: Sequence[SlideWish], *, paths: Mapping[str, Path | None], most_bytes: int = MOST_BYTES
-) -> dict[str, SlideDrawn]:
+    wishes: Sequence[PictureRequest], *, paths: Mapping[str, Path | None], most_bytes: int = MAX_BYTES
+) -> dict[str, DrawnPictures]:
     """The pictures of each slide, wish by wish; once `most_bytes` are taken, no more small ones are made.
 
     A slide without a path, or that cannot be read, has words in their place: the report goes on.
     """
-    found: dict[str, SlideDrawn] = {}
+    found: dict[str, DrawnPictures] = {}
     for wish in wishes:
         has_room = sum(one.n_bytes for one in found.values()) < most_bytes
         found[wish.slide_id] = _drawn(wish, path=paths.get(wish.slide_id), has_room=has_room)
     return found
 
 
-def _drawn(wish: SlideWish, *, path: Path | None, has_room: bool) -> SlideDrawn:
+def _drawn(wish: PictureRequest, *, path: Path | None, has_room: bool) -> DrawnPictures:
     wants_small = wish.small and has_room
     if not (wants_small or wish.large or wish.items):
-        return SlideDrawn(why_not=NO_ROOM)
-    drawn = SlideDrawn(why_not=NO_PATH if path is None else "" if has_room else NO_ROOM)
+        return DrawnPictures(why_not=NO_ROOM)
+    drawn = DrawnPictures(why_not=NO_PATH if path is None else "" if has_room else NO_ROOM)
     if path is not None:
         try:
             with open_slide(path) as slide:
@@ -81,12 +81,12 @@ def _drawn(wish: SlideWish, *, path: Path | None, has_room: bool) -> SlideDrawn:
     return drawn
 
 
-def _draw(slide: SlideReader, wish: SlideWish, *, drawn: SlideDrawn, wants_small: bool) -> None:
+def _draw(slide: SlideReader, wish: PictureRequest, *, drawn: DrawnPictures, wants_small: bool) -> None:
     if wants_small and wish.shown is not None:
         drawn.small = slide_pictures(slide, wish.shown)
         drawn.mined = [_patch_alone(draw_item(item, slide=slide)) for item in wish.mined]
     if wish.large and wish.shown is not None:
-        drawn.large = heatmap_of(slide, wish.shown)
+        drawn.large = draw_heatmap(slide, wish.shown)
     for item in wish.items:
         drawn.items[item] = draw_item(item, slide=slide)
 

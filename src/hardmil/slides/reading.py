@@ -133,7 +133,7 @@ def resize_patches(
     return np.stack([cv2.resize(one, (size_px, size_px), interpolation=how) for one in patches])
 
 
-def cut_patches(
+def crop_patches(
     rgb: UInt8[np.ndarray, "height width 3"], coords: Int[np.ndarray, "patch 2"], *, size_px: int
 ) -> UInt8[np.ndarray, "patch {size_px} {size_px} 3"]:
     """Squares of an image with top-left corners `coords` (x, y); outside the image, it is mirrored."""

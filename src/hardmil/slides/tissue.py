@@ -49,12 +49,12 @@ class TissueMask:
     otsu_value: float
 
 
-USUAL = PatchConfig()
+DEFAULT_OPTIONS = PatchConfig()
 
 
 def segment_tissue(
     slide: SlideReader,
-    config: PatchConfig = USUAL,
+    config: PatchConfig = DEFAULT_OPTIONS,
     *,
     mpp: float | None = None,
     regions: Sequence[Region] | None = None,
@@ -72,21 +72,21 @@ def segment_tissue(
     Raises:
         SlideError: If the slide cannot be read, or a knob needs a resolution or annotations that it lacks.
     """
-    knobs, mpp = config.tissue, find_resolution(slide.scale, table=mpp, config=config).mpp
-    edge_px = _thumbnail_edge_px(slide, um_per_px=knobs.um_per_px, mpp=mpp)
+    settings, mpp = config.tissue, find_resolution(slide.scale, table=mpp, config=config).mpp
+    edge_px = _thumbnail_edge_px(slide, um_per_px=settings.um_per_px, mpp=mpp)
     downsample = max(1.0, max(slide.width_px, slide.height_px) / edge_px)
     strips, pen = read_strips(slide, max_edge_px=edge_px), None
-    if knobs.drop_pen:
+    if settings.drop_pen:
         # A stroke is judged whole.
         rgb = slide.thumbnail(edge_px)
         strips, pen = [rgb], is_pen(rgb, um_per_px=None if mpp is None else mpp * downsample)
     mask = segment_strips(strips, rule=config.tissue_rule, downsample=downsample, pen=pen)
     is_tissue = mask.is_tissue
     if mpp is not None:
-        is_tissue = _without_dust(is_tissue, knobs=knobs, um_per_px=mpp * downsample)
-    if knobs.drop_blurred:
+        is_tissue = _without_dust(is_tissue, settings=settings, um_per_px=mpp * downsample)
+    if settings.drop_blurred:
         is_tissue &= ~is_out_of_focus(slide, is_tissue, downsample=downsample, mpp=mpp)
-    is_tissue = _as_annotated(is_tissue, regions, knobs=knobs, downsample=downsample, slide=slide)
+    is_tissue = _as_annotated(is_tissue, regions, settings=settings, downsample=downsample, slide=slide)
     return replace(mask, is_tissue=is_tissue)
 
 
@@ -207,31 +207,31 @@ def _has_contrast(counts: Int64[np.ndarray, " value"], threshold: float) -> bool
 
 
 def _without_dust(
-    is_tissue: Bool[np.ndarray, "row column"], *, knobs: TissueConfig, um_per_px: float
+    is_tissue: Bool[np.ndarray, "row column"], *, settings: TissueConfig, um_per_px: float
 ) -> Bool[np.ndarray, "row column"]:
     """Holes up to a size filled, then pieces below one taken out; what touches the border is no hole."""
-    is_glass = large_pieces(~is_tissue, min_px=knobs.max_hole_um2 / um_per_px**2, border=True)
-    return large_pieces(~is_glass, min_px=knobs.min_area_um2 / um_per_px**2)
+    is_glass = large_pieces(~is_tissue, min_px=settings.max_hole_um2 / um_per_px**2, border=True)
+    return large_pieces(~is_glass, min_px=settings.min_area_um2 / um_per_px**2)
 
 
 def _as_annotated(
     is_tissue: Bool[np.ndarray, "row column"],
     regions: Sequence[Region] | None,
     *,
-    knobs: TissueConfig,
+    settings: TissueConfig,
     downsample: float,
     slide: SlideReader,
 ) -> Bool[np.ndarray, "row column"]:
-    if not knobs.keep and not knobs.drop:
+    if not settings.keep and not settings.drop:
         return is_tissue
-    if knobs.keep and regions is None:
+    if settings.keep and regions is None:
         raise SlideError(
-            f"{slide.path}: has no annotations, but patches.tissue.keep asks for {', '.join(knobs.keep)}; "
+            f"{slide.path}: has no annotations, but patches.tissue.keep asks for {', '.join(settings.keep)}; "
             "fill the column annotations of the table with the slide's GeoJSON, or empty the knob"
         )
     shape, found = is_tissue.shape, regions or ()
-    if knobs.keep:
-        kept = [region for region in found if region.name in knobs.keep or ANY in knobs.keep]
+    if settings.keep:
+        kept = [region for region in found if region.name in settings.keep or ANY in settings.keep]
         is_tissue = is_tissue & inside(kept, shape=shape, downsample=downsample)
-    dropped = [region for region in found if region.name in knobs.drop or ANY in knobs.drop]
+    dropped = [region for region in found if region.name in settings.drop or ANY in settings.drop]
     return is_tissue & ~inside(dropped, shape=shape, downsample=downsample)

@@ -11,7 +11,7 @@ from hardmil.files.claims import claim
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.outcome import Outcome, count
-from hardmil.jobs.pool import HERE, Engine
+from hardmil.jobs.pool import LOCAL, Engine
 from hardmil.jobs.progress import rate
 from hardmil.jobs.run import JobResults
 from hardmil.jobs.schedule import run_items
@@ -22,17 +22,17 @@ POLL_S = 2.0
 MAX_MINUTES = 60.0
 NAMED = 5
 """Slides named in a line; the rest is counted."""
-MOST_TOGETHER = 16
+MAX_TOGETHER = 16
 """Slides that a worker takes at once where they share batches: enough to fill one of 256 with biopsies."""
-TURNS = 4
+JOBS_PER_WORKER = 4
 """Fewer, so that each worker has as many turns: one large slide must not leave the others idle."""
 
 
 @dataclass(frozen=True)
-class Over:
+class RunOptions:
     """How a command goes over its slides: where, for how long at most, and whether it shows a bar."""
 
-    engine: Engine = HERE
+    engine: Engine = LOCAL
     max_minutes: float = MAX_MINUTES
     quiet: bool = False
 
@@ -43,14 +43,14 @@ class Over:
 
 
 @dataclass(frozen=True)
-class Made:
+class SlideResult:
     """Patches of a slide, and what a person should know of it."""
 
     n_patches: int
     notes: Sequence[str] = ()
 
 
-Together = Callable[[Study, Sequence[SlideRow], Over], JobResults[Made | None]]
+BatchFunction = Callable[[Study, Sequence[SlideRow], RunOptions], JobResults[SlideResult | None]]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Stage:
 
     command: str
     label: str
-    make: Callable[[Study, SlideRow], Made | None]
-    together: Together | None = None
+    make: Callable[[Study, SlideRow], SlideResult | None]
+    together: BatchFunction | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class SlidesDone:
         return [slide_id for slide_id, n in self.patches.items() if n == 0]
 
 
-def over_slides(path: Path, stage: Stage, *, overrides: Sequence[str], over: Over) -> SlidesDone:
+def process_slides(path: Path, stage: Stage, *, overrides: Sequence[str], options: RunOptions) -> SlidesDone:
     """Cut every slide of a study.
 
     Several runs may share the study: a slide that another works on is left to it, and waited for at the end.
@@ -96,17 +96,17 @@ def over_slides(path: Path, stage: Stage, *, overrides: Sequence[str], over: Ove
     started = time.time()
     study = open_study(path, overrides=overrides)
     _refuse_features(study, command=stage.command)
-    made: dict[str, Made] = {}
+    made: dict[str, SlideResult] = {}
     failures: list[Failure] = []
-    todo = list(study.manifest.rows)
+    todo = list(study.slide_table.rows)
     while todo:
-        done = _once(study, stage, todo, over=over)
+        done = _once(study, stage, todo, options=options)
         failures += done.failures
         made |= {slide_id: one for slide_id, one in done.results.items() if one is not None}
         todo = [row for row in todo if row.slide_id in done.results and row.slide_id not in made]
         if todo:
             time.sleep(POLL_S)
-    order = {row.slide_id: position for position, row in enumerate(study.manifest.rows)}
+    order = {row.slide_id: position for position, row in enumerate(study.slide_table.rows)}
     failures.sort(key=lambda failure: order[failure.name])
     in_order = {slide_id: made[slide_id] for slide_id in order if slide_id in made}
     patches = {slide_id: one.n_patches for slide_id, one in in_order.items()}
@@ -163,7 +163,7 @@ def _of_empty(done: SlidesDone) -> list[str]:
     ]
 
 
-def unless_busy(path: Path, make: Callable[[], Made]) -> Made | None:
+def skip_if_locked(path: Path, make: Callable[[], SlideResult]) -> SlideResult | None:
     """What `make` gives while no other run works on the file at `path`; None where one does."""
     try:
         with claim(path):
@@ -172,47 +172,57 @@ def unless_busy(path: Path, make: Callable[[], Made]) -> Made | None:
         return None
 
 
-def _once(study: Study, stage: Stage, rows: Sequence[SlideRow], *, over: Over) -> JobResults[Made | None]:
+def _once(
+    study: Study, stage: Stage, rows: Sequence[SlideRow], *, options: RunOptions
+) -> JobResults[SlideResult | None]:
     if stage.together is not None:
-        if over.engine.is_here:
-            return stage.together(study, rows, over)
-        size = max(1, min(MOST_TOGETHER, len(rows) // (TURNS * over.engine.workers)))
-        return _in_groups(study, stage.together, rows, label=stage.label, size=size, over=over)
+        if options.engine.is_here:
+            return stage.together(study, rows, options)
+        size = max(1, min(MAX_TOGETHER, len(rows) // (JOBS_PER_WORKER * options.engine.workers)))
+        return _in_groups(study, stage.together, rows, label=stage.label, size=size, options=options)
     return run_items(
         _make,
         rows,
         shared=(study, stage.make),
-        engine=over.engine,
+        engine=options.engine,
         name=slide_name,
         label=stage.label,
-        limit_s=over.limit_s,
-        quiet=over.quiet,
+        limit_s=options.limit_s,
+        quiet=options.quiet,
     )
 
 
-def _make(shared: tuple[Study, Callable[[Study, SlideRow], Made | None]], row: SlideRow) -> Made | None:
+def _make(
+    shared: tuple[Study, Callable[[Study, SlideRow], SlideResult | None]], row: SlideRow
+) -> SlideResult | None:
     study, make = shared
     return make(study, row)
 
 
 def _in_groups(
-    study: Study, together: Together, rows: Sequence[SlideRow], *, label: str, size: int, over: Over
-) -> JobResults[Made | None]:
+    study: Study,
+    together: BatchFunction,
+    rows: Sequence[SlideRow],
+    *,
+    label: str,
+    size: int,
+    options: RunOptions,
+) -> JobResults[SlideResult | None]:
     """The same on workers, some slides a job.
 
     A group that ends its worker is done again slide by slide: what it finished is found finished, and the
     slide that does it is named.
     """
     done = run_items(
-        _make_together,
+        _make_batch,
         [tuple(rows[start : start + size]) for start in range(0, len(rows), size)],
-        shared=(study, together, over),
-        engine=over.engine,
+        shared=(study, together, options),
+        engine=options.engine,
         name=_first_name,
         label=label if size == 1 else f"{label}, {size} slides at once",
-        quiet=over.quiet,
+        quiet=options.quiet,
     )
-    results: dict[str, Made | None] = {}
+    results: dict[str, SlideResult | None] = {}
     failures: list[Failure] = []
     for some in done.results.values():
         results |= some.results
@@ -222,18 +232,18 @@ def _in_groups(
     settled = {*results, *(failure.name for failure in failures)}
     left = [row for row in rows if row.slide_id not in settled]
     alone = (
-        _in_groups(study, together, left, label=label, size=1, over=over)
+        _in_groups(study, together, left, label=label, size=1, options=options)
         if left
-        else JobResults[Made | None]()
+        else JobResults[SlideResult | None]()
     )
     return JobResults(results | alone.results, [*failures, *alone.failures])
 
 
-def _make_together(
-    shared: tuple[Study, Together, Over], rows: tuple[SlideRow, ...]
-) -> JobResults[Made | None]:
-    study, together, over = shared
-    return together(study, rows, replace(over, quiet=True))
+def _make_batch(
+    shared: tuple[Study, BatchFunction, RunOptions], rows: tuple[SlideRow, ...]
+) -> JobResults[SlideResult | None]:
+    study, together, options = shared
+    return together(study, rows, replace(options, quiet=True))
 
 
 def _first_name(rows: Sequence[SlideRow]) -> str:

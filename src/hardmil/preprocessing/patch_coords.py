@@ -8,7 +8,7 @@ from hardmil.bags.slide_table import SlideRow
 from hardmil.config.study import PatchConfig
 from hardmil.errors import SlideError
 from hardmil.files.geojson import Region, read_regions
-from hardmil.preprocessing.fingerprints import made_of, places_made_of
+from hardmil.preprocessing.fingerprints import current_coords, slide_fingerprints
 from hardmil.slides.grid import PatchGrid, place_patches
 from hardmil.slides.notes import slide_notes
 from hardmil.slides.reader import SlideReader, open_slide
@@ -21,7 +21,7 @@ NOTES = "hardmil_notes"
 """On `coords`: what a person should know of the slide, a JSON list."""
 
 
-def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> Coords:
+def write_patch_coords(row: SlideRow, *, config: PatchConfig, path: Path) -> Coords:
     """Find a slide's patches and write where they are; what was written. There may be none.
 
     In `tissue/` beside the file go the slide's mask, its outline and a picture of both. Skips a slide whose
@@ -31,10 +31,10 @@ def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> Coords:
         SlideError: If the slide cannot be read.
         TableError: If its annotations cannot.
     """
-    wanted = made_of(row, config=config)
-    places = places_made_of(path, wanted)
+    wanted = slide_fingerprints(row, config=config)
+    places = current_coords(path, wanted)
     if places is None:
-        with open_row(row) as slide:
+        with open_slide_of_row(row) as slide:
             tissue = segment_tissue(slide, config, mpp=row.mpp, regions=tissue_regions(row))
             grid = place_patches(slide, config, mpp=row.mpp, tissue=tissue)
             attributes = _attributes(slide, grid, config=config, row=row) | wanted
@@ -48,7 +48,7 @@ def write_places(row: SlideRow, *, config: PatchConfig, path: Path) -> Coords:
     return places
 
 
-def notes_of(places: Coords) -> list[str]:
+def stored_notes(places: Coords) -> list[str]:
     """What a person should know of the slide, as `write_places` noted it."""
     return json.loads(str(places.attributes.get(NOTES, "[]")))
 
@@ -58,7 +58,7 @@ def tissue_stem(places: Path, *, slide_id: str) -> Path:
     return places.parent / "tissue" / slide_id
 
 
-def open_row(row: SlideRow) -> SlideReader:
+def open_slide_of_row(row: SlideRow) -> SlideReader:
     """The slide of a row of the table.
 
     Raises:

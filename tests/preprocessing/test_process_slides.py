@@ -145,7 +145,7 @@ def test_what_is_odd_about_a_slide_is_said_and_said_again(
         assert f"note: {rows[0]['slide_id']}: {said}\n" in run.out
         notes = json.loads(run.out.splitlines()[-1])["notes"]
         assert notes == {row["slide_id"]: [said] for row in rows[:3]}
-    monkeypatch.setattr("hardmil.commands.patch.MOST_NOTES", 2)
+    monkeypatch.setattr("hardmil.commands.patch.MAX_NOTES", 2)
     run = hardmil("patch", study)
     assert run.out.count("note: ") == 2
     assert f"and 1 note more: hardmil doctor {study}" in run.out
