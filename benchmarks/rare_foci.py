@@ -21,7 +21,8 @@ from hardmil.commands.encode import encode
 from hardmil.commands.evaluate import evaluate
 from hardmil.config.evaluation import EvaluationConfig
 from hardmil.config.model import TrainingConfig
-from hardmil.config.study import PatchConfig, StudyConfig
+from hardmil.config.patches import PatchConfig
+from hardmil.config.study import StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml
 from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.truth import LESION, LOOK_ALIKE

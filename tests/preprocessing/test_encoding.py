@@ -14,7 +14,8 @@ from PIL import Image
 from hardmil.bags.bag import Bag
 from hardmil.bags.bag_file import read_bag
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import InstanceConfig, PatchConfig, TissueConfig
+from hardmil.config.patches import PatchConfig, TissueConfig
+from hardmil.config.study import InstanceConfig
 from hardmil.errors import BagError, EmptyBagError, StoreError
 from hardmil.jobs.run import JobResults
 from hardmil.phantom.slide import draw_phantom, write_phantom

@@ -6,7 +6,8 @@ import pytest
 import tifffile
 
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import InstanceConfig, PatchConfig
+from hardmil.config.patches import PatchConfig
+from hardmil.config.study import InstanceConfig
 from hardmil.errors import SlideError
 from hardmil.preprocessing.fingerprints import SLIDE_ATTRIBUTE, slide_fingerprints
 from hardmil.preprocessing.instances import extract_bag, write_instances

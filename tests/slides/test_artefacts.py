@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hardmil.config.study import PatchConfig, TissueConfig
+from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.phantom.slide import draw_phantom
 from hardmil.slides.artefacts import is_out_of_focus, is_pen

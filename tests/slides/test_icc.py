@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import SlideError
 from hardmil.slides.grid import place_patches
 from hardmil.slides.icc import to_srgb

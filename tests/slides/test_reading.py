@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import ConfigError, SlideError
 from hardmil.slides import reading as patches_module
 from hardmil.slides.color import equalise

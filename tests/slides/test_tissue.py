@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from hardmil.config.study import PatchConfig, TissueConfig
+from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.files.geojson import Region, square
 from hardmil.phantom.tissue import smooth_noise

@@ -5,10 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from hardmil.config.patches import PatchConfig as PatchConfig
-from hardmil.config.patches import TissueConfig as TissueConfig
-from hardmil.config.section import Section as Section
-from hardmil.config.section import fingerprint as fingerprint
+from hardmil.config.section import Section
 
 CalibrationMethod = Literal["temperature", "isotonic", "none"]
 

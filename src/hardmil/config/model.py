@@ -1,13 +1,13 @@
 """Settings of the network, its pooling, its losses and its training."""
 
+# The models are frozen, so a subclass may narrow a field; pyright cannot see that pydantic freezes them.
+# pyright: reportIncompatibleVariableOverride=false, reportGeneralTypeIssues=false
+
 from typing import Literal
 
 from pydantic import Field
 
-from hardmil.config.patches import PatchConfig as PatchConfig
-from hardmil.config.patches import TissueConfig as TissueConfig
-from hardmil.config.section import Section as Section
-from hardmil.config.section import fingerprint as fingerprint
+from hardmil.config.section import Section
 
 BagKind = Literal["pixels", "features"]
 
@@ -53,7 +53,7 @@ class NetworkConfig(Section):
 
 
 class TrainingConfig(Section):
-    """The loop."""
+    """Settings of the training loop."""
 
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the training bags. null: 120 for pixels (paper, colon), 30 for features."""
@@ -103,11 +103,40 @@ class ModelConfig(Section):
     verdict_loss: VerdictLossConfig = VerdictLossConfig()
 
 
-def resolve_config(config: ModelConfig, *, kind: BagKind) -> ModelConfig:
-    """The same config with the defaults of this kind of bag where a knob is None."""
-    changed: dict[str, object] = {}
-    for section_name, defaults in _BY_KIND[kind].items():
-        section = getattr(config, section_name)
-        missing = {name: value for name, value in defaults.items() if getattr(section, name) is None}
-        changed[section_name] = section.model_copy(update=missing)
-    return config.model_copy(update=changed)
+class ResolvedPoolingConfig(PoolingConfig):
+    """Settings of the pooling, none left open."""
+
+    attention_dim: int
+
+
+class ResolvedNetworkConfig(NetworkConfig):
+    """Settings of the embedding network, none left open."""
+
+    embedding_dim: int
+    dropout: float
+
+
+class ResolvedTrainingConfig(TrainingConfig):
+    """Settings of the training loop, none left open."""
+
+    epochs: int
+    lr: float
+    weight_decay: float
+
+
+class ResolvedModelConfig(ModelConfig):
+    """The settings of one training run, none left open."""
+
+    network: ResolvedNetworkConfig
+    pooling: ResolvedPoolingConfig
+    training: ResolvedTrainingConfig
+
+
+def resolve_config(config: ModelConfig, *, kind: BagKind) -> ResolvedModelConfig:
+    """The same settings; those that are None take the default for this kind of bag."""
+    content = config.model_dump()
+    for section, defaults in _BY_KIND[kind].items():
+        content[section] |= {
+            name: value for name, value in defaults.items() if content[section][name] is None
+        }
+    return ResolvedModelConfig.model_validate(content)

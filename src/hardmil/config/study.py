@@ -8,10 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from hardmil.config.evaluation import (
-    EvaluationConfig,
-    FisherConfig,
-)
+from hardmil.config.evaluation import EvaluationConfig, FisherConfig
 from hardmil.config.known_encoders import known_encoder
 from hardmil.config.mining import MiningConfig
 from hardmil.config.model import (
@@ -22,10 +19,8 @@ from hardmil.config.model import (
     TrainingConfig,
     VerdictLossConfig,
 )
-from hardmil.config.patches import PatchConfig as PatchConfig
-from hardmil.config.patches import TissueConfig as TissueConfig
-from hardmil.config.section import Section as Section
-from hardmil.config.section import fingerprint as fingerprint
+from hardmil.config.patches import PatchConfig
+from hardmil.config.section import Section
 
 PIXELS = "pixels"
 """What `encode` says where no encoder is wanted."""

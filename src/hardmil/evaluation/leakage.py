@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hardmil.bags.bag import Bag
-from hardmil.config.model import ModelConfig
+from hardmil.config.model import ResolvedModelConfig
 from hardmil.errors import FoldError
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import TrainingExtras
@@ -62,7 +62,7 @@ class _Watched:
         self,
         bags: Sequence[Bag],
         *,
-        config: ModelConfig,
+        config: ResolvedModelConfig,
         seed: int,
         extra: TrainingExtras | None = None,
         start: BagClassifier | None = None,

@@ -17,8 +17,7 @@ from hardmil.config.evaluation import (
     FisherConfig,
     parse_operating_target,
 )
-from hardmil.config.model import BagKind, resolve_config
-from hardmil.config.study import fingerprint
+from hardmil.config.section import fingerprint
 from hardmil.evaluation.arms import Arm
 from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.leakage import Guard
@@ -79,8 +78,7 @@ class Trial:
         """Digits that change with anything the trial's numbers depend on."""
         mines = self.arm.mining.use != "none" or self.arm.uses_verdicts
         mining = self.arm.mining.model_dump(mode="json") if mines else None
-        kind = cohort.bags[0].kind
-        model = resolve_config(self.arm.model, kind=kind).model_dump(mode="json")
+        model = self.arm.model.model_dump(mode="json")
         sides = [self.fold.train.tolist(), self.fold.test.tolist()]
         target = reviewer_digest(cohort.verdicts) if self.arm.uses_verdicts else None
         operating = self.operating.key() if self.operating else None
@@ -223,9 +221,9 @@ def out_of_fold_scores(
     return scores
 
 
-def longest_training(arm: Arm, *, kind: BagKind, n_operating_folds: int = 0) -> int:
+def longest_training(arm: Arm, *, n_operating_folds: int = 0) -> int:
     """Epochs of an arm if nothing is shared and every round mines: the length of its progress bar."""
-    epochs = (resolve_config(arm.model, kind=kind).training.epochs or 0) * (1 + n_operating_folds)
+    epochs = arm.model.training.epochs * (1 + n_operating_folds)
     epochs *= 2 if arm.uses_verdicts else 1
     if arm.mining.use == "none":
         return epochs

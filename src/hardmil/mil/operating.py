@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from hardmil.config.evaluation import OperatingTarget, parse_operating_target
 from hardmil.errors import BagError
@@ -36,7 +36,7 @@ class OperatingPoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    target: str
+    target: str = Field(validation_alias=AliasChoices("target", "asked"))
     threshold: Estimate
     sensitivity: Estimate
     fpr: Estimate
@@ -58,12 +58,12 @@ def set_operating_point(
         labels: 0 or 1.
         scores: Of models that did not see the bag, from 0 to 1.
         cases: The case of each bag.
-        asked: "sensitivity=0.95", "fpr=0.05" or "youden".
+        target: "sensitivity=0.95", "fpr=0.05" or "youden".
         seed: Of the resampling.
 
     Raises:
         BagError: If one of the two labels is missing, or a score is not finite.
-        ValueError: If `asked` is none of these.
+        ValueError: If `target` is none of these.
     """
     if len(set(labels.tolist())) < 2:
         raise BagError(f"an operating point needs bags of both labels; found {sorted(set(labels.tolist()))}")

@@ -10,7 +10,7 @@ import numpy as np
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import inner_folds
 from hardmil.config.mining import MiningConfig, parse_sensitivity
-from hardmil.config.model import ModelConfig
+from hardmil.config.model import ResolvedModelConfig
 from hardmil.encoders.open_encoder import open_encoder
 from hardmil.errors import ConfigError
 from hardmil.metrics import binary_metrics
@@ -37,7 +37,7 @@ class Train(Protocol):
         self,
         bags: Sequence[Bag],
         *,
-        config: ModelConfig,
+        config: ResolvedModelConfig,
         seed: int,
         extra: TrainingExtras | None = None,
         start: BagClassifier | None = None,
@@ -59,7 +59,7 @@ class Mined:
 def train_and_mine(
     bags: Sequence[Bag],
     *,
-    config: ModelConfig,
+    config: ResolvedModelConfig,
     mining: MiningConfig,
     seed: int = 0,
     train: Train = fit,
@@ -158,7 +158,7 @@ def check_mining(mining: MiningConfig) -> None:
 def out_of_fold_scores(
     bags: Sequence[Bag],
     *,
-    config: ModelConfig,
+    config: ResolvedModelConfig,
     n_folds: int,
     seed: int,
     train: Train = fit,
@@ -186,7 +186,7 @@ def _scores(
     bags: Sequence[Bag],
     *,
     model: BagClassifier,
-    config: ModelConfig,
+    config: ResolvedModelConfig,
     mining: MiningConfig,
     seed: int,
     train: Train,

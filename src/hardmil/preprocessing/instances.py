@@ -10,7 +10,8 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.bag_file import read_bag, write_bag_in_parts
 from hardmil.bags.provenance import Provenance
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import InstanceConfig, PatchConfig
+from hardmil.config.patches import PatchConfig
+from hardmil.config.study import InstanceConfig
 from hardmil.encoders.checked import checked_embeddings, constant_error, is_constant
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.errors import BagError, EmptyBagError
@@ -41,20 +42,20 @@ class PatchedSlide:
 
 
 def start_patches(
-    row: SlideRow, *, config: InstanceConfig, places: Path, made_by: str | None
+    row: SlideRow, *, config: InstanceConfig, coords_path: Path, made_by: str | None
 ) -> PatchedSlide:
     """Find a slide's patches, or read where they are.
 
     Raises:
         SlideError: If the slide cannot be read.
     """
-    found = write_patch_coords(row, config=config.patches, path=places)
+    found = write_patch_coords(row, config=config.patches, path=coords_path)
     grid = PatchGrid(found.coords, config.patches.size_px, found.size_level0_px, np.ones(len(found.coords)))
     wanted = instance_fingerprints(row, config=config) | ({ENCODER_ATTRIBUTE: made_by} if made_by else {})
     return PatchedSlide(row, grid, {**found.attributes, **wanted, "encoder": made_by})
 
 
-def write_instances(row: SlideRow, *, config: InstanceConfig, places: Path, path: Path) -> int:
+def write_instances(row: SlideRow, *, config: InstanceConfig, coords_path: Path, path: Path) -> int:
     """Read a slide's patches and write them as a bag file, a block at a time; their number.
 
     Finds the patches where `write_places` was not run, and skips a slide whose file was made under the same
@@ -66,7 +67,7 @@ def write_instances(row: SlideRow, *, config: InstanceConfig, places: Path, path
     done = finished_instances(path, row=row, config=config, made_by=None)
     if done is not None:
         return done
-    cut = start_patches(row, config=config, places=places, made_by=None)
+    cut = start_patches(row, config=config, coords_path=coords_path, made_by=None)
     grid, size = cut.grid, cut.grid.size_level0_px
     with (
         open_slide_of_row(row) as slide,

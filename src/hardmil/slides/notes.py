@@ -1,6 +1,6 @@
 """What a person should know of a slide before using it."""
 
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.slides.protocol import SlideReader
 from hardmil.slides.resolution import resolution_notes
 

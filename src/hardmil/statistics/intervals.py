@@ -1,20 +1,19 @@
 """95% intervals of an arm's metrics, by resampling cases."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from hardmil.statistics.pooled_predictions import ArmKey, PooledRepeat
+from hardmil.evaluation.results import ArmKey
+from hardmil.statistics.pooled_predictions import PooledRepeat
 from hardmil.statistics.weighted_metrics import RESAMPLED, weighted_metrics
 
 N_RESAMPLES = 2000
 LEVEL = 0.95
 CHUNK = 200_000
 """Weights held at once, resamples times bags: 1.6 MB an array, whatever the number of slides."""
-
-INTERVALS = ("arm", "split", "patches", "metric", "value", "low", "high", "n_cases", "n_repeats")
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class ResampledArm:
     """
 
     key: ArmKey
-    bags: frozenset[tuple[str, str, str]]
+    bags: frozenset[tuple[int, int, str]]
     n_cases: int
     observed: Float[np.ndarray, "metric repeat"]
     resampled: Float[np.ndarray, "metric repeat resample"]
@@ -115,11 +114,6 @@ def intervals(arms: Iterable[ResampledArm]) -> list[Interval]:
             n_repeats = int(np.sum(~np.isnan(one.observed[i])))
             found.append(Interval(*one.key, metric, float(values[i]), low, high, one.n_cases, n_repeats))
     return found
-
-
-def interval_rows(found: Iterable[Interval]) -> list[dict[str, object]]:
-    """Rows of intervals.csv."""
-    return [asdict(one) for one in found]
 
 
 def percentile_limits(values: Float[np.ndarray, " resample"]) -> tuple[float, float]:
