@@ -26,7 +26,7 @@ from hardmil.evaluation.trial import (
     Trial,
     longest_training,
     operating_settings,
-    out_of_fold_scores,
+    whole_arm_out_of_fold,
 )
 from hardmil.files.csv_table import write_table
 from hardmil.files.run_record import write_run_record
@@ -165,7 +165,7 @@ def _decided(
     """
     everything = Fold(np.arange(len(cohort.bags)), np.zeros(0, dtype=np.int64))
     trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
-    scores = out_of_fold_scores(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
+    scores = whole_arm_out_of_fold(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
     if operating is None or scores is None:
         return _Learned(mined)
     point = set_operating_point(

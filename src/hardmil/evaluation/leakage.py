@@ -64,11 +64,11 @@ class _Watched:
         *,
         config: ResolvedModelConfig,
         seed: int,
-        extra: TrainingExtras | None = None,
+        extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         """Train, if all comes from the training fold."""
         self.guard.check_bags(bags, what="a training bag")
-        if extra is not None:
-            self.guard._check(extra.cases(), what="a mined instance")
-        return self.train(bags, config=config, seed=seed, extra=extra, start=start)
+        if extras is not None:
+            self.guard._check(extras.cases(), what="a mined instance")
+        return self.train(bags, config=config, seed=seed, extras=extras, start=start)

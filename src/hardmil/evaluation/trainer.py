@@ -37,7 +37,7 @@ class Trainer:
         *,
         config: ResolvedModelConfig,
         seed: int,
-        extra: TrainingExtras | None = None,
+        extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         """The network that `fit` gives, from the folder where it is there."""
@@ -49,7 +49,7 @@ class Trainer:
                 [(bag.slide_id, annotations_digest(bag)) for bag in bags],
                 self.cohort_digest,
                 [self.device.bfloat16, self.device.name.partition(":")[0]],
-                extra.fingerprint() if extra else None,
+                extras.fingerprint() if extras else None,
                 weights_digest(start) if start else None,
             ]
         )
@@ -60,7 +60,7 @@ class Trainer:
                 config=config,
                 seed=seed,
                 device=self.device,
-                extra=extra,
+                extras=extras,
                 start=start,
                 on_epoch=self.on_epoch,
             )

@@ -71,7 +71,7 @@ def fit(
     config: ResolvedModelConfig,
     seed: int = 0,
     device: Device | None = None,
-    extra: TrainingExtras | None = None,
+    extras: TrainingExtras | None = None,
     start: BagClassifier | None = None,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> BagClassifier:
@@ -97,8 +97,8 @@ def fit(
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         training, validation = _split(bags, config=config, seed=seed)
-        if extra and validation:
-            extra = extra.within({bag.slide_id for bag in training})
+        if extras and validation:
+            extras = extras.within({bag.slide_id for bag in training})
         network = _network(training, config=config, start=start).to(device.name)
         optimiser = _adam(network, config=config)
         weight = _class_weight(training, config=config).to(device.name)
@@ -106,8 +106,8 @@ def fit(
         for epoch in range(config.training.epochs):
             network.train()
             losses: list[Tensor] = []
-            joined = [*training, *(extra.draw(epoch) if extra else [])]
-            mix = partial(extra.mix, epoch=epoch) if extra else _as_it_is
+            joined = [*training, *(extras.draw(epoch) if extras else [])]
+            mix = partial(extras.mix, epoch=epoch) if extras else _as_it_is
             for batch in _batches(joined, mix=mix, config=config, generator=generator, device=device):
                 output = _forward(network, batch, device=device)
                 loss = training_loss(output, batch=batch, config=config, class_weight=weight)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from hardmil.bootstrap import N_RESAMPLES
 from hardmil.evaluation.arm_name import ArmName, parse_arm_name
 from hardmil.report.page_data import RATES, Estimate, EstimateRow, RateRow, ReportIntervals, ReportRates
 from hardmil.report.templating import signed
 from hardmil.statistics.comparisons import Comparison, by_pair
-from hardmil.statistics.intervals import N_RESAMPLES, Interval
+from hardmil.statistics.intervals import Interval
 from hardmil.statistics.tables import Statistics
 
 

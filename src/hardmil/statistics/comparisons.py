@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from hardmil.bootstrap import percentile_limits
 from hardmil.evaluation.arm_name import CONTROL, parse_arm_name
-from hardmil.statistics.intervals import ResampledArm, mean_of_defined, percentile_limits
+from hardmil.statistics.intervals import ResampledArm, mean_of_defined
 from hardmil.statistics.weighted_metrics import RESAMPLED
 
 REFERENCE = "ours"
