@@ -37,7 +37,7 @@ from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import Mined, train_and_mine
 from hardmil.mining.verdicts import reviewer_digest
-from hardmil.preprocessing.study_folder import Study, study_bags
+from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.tracking import LossByEpoch, TrackWith, tracked
 
 DEFAULT_THRESHOLD = 0.5
@@ -80,7 +80,7 @@ def train_bundle(
     """
     started = time.time()
     check_arms([study.config.arm], study=study.config)
-    found = study_bags(study, quiet=quiet)
+    found = read_bags(study, quiet=quiet)
     cohort = study_cohort(study, bags=found.bags)
     chosen = arm(study.config.arm, study=study.config, kind=cohort.bags[0].kind)
     wanted = _fingerprint(chosen, study=study, cohort=cohort)

@@ -7,13 +7,14 @@ differ in the seventh digit only. An empty cell is None or NaN.
 """
 
 import csv
+import io
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TextIO, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hardmil.errors import TableError
 from hardmil.files.atomic import write_atomically
@@ -74,6 +75,13 @@ def write_table(
     write_cells(path, map(cells_of, rows), columns=columns_of(row) if columns is None else columns)
 
 
+def table_text(rows: Iterable[object], *, row: type) -> str:
+    """A table as the text of its file."""
+    text = io.StringIO(newline="")
+    _write_lines(text, map(cells_of, rows), columns=columns_of(row))
+    return text.getvalue()
+
+
 def columns_of(row: type, *, names: Sequence[str] = ()) -> tuple[str, ...]:
     """The columns of a table; `names` are the keys of its field made with `columns_by_name`."""
     found: list[str] = []
@@ -116,9 +124,13 @@ def write_cells(path: Path, lines: Iterable[Mapping[str, str]], *, columns: Sequ
         StoreError: If the disk is full, or the folder may not be written.
     """
     with write_atomically(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+        _write_lines(file, lines, columns=columns)
+
+
+def _write_lines(file: TextIO, lines: Iterable[Mapping[str, str]], *, columns: Sequence[str]) -> None:
+    writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
 
 
 def _text(value: object) -> str:

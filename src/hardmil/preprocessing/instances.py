@@ -22,7 +22,12 @@ from hardmil.preprocessing.fingerprints import (
     finished_instances,
     instance_fingerprints,
 )
-from hardmil.preprocessing.patch_coords import open_slide_of_row, tissue_regions, write_patch_coords
+from hardmil.preprocessing.patch_coords import (
+    DEFAULT_PATCHES,
+    open_slide_of_row,
+    tissue_regions,
+    write_patch_coords,
+)
 from hardmil.slides.color import equalise
 from hardmil.slides.grid import PatchGrid, place_patches
 from hardmil.slides.reader import SlideReader
@@ -100,22 +105,22 @@ def read_instances(row: SlideRow, *, config: InstanceConfig, path: Path, label: 
     return equalised(bag, config=config.patches)
 
 
-def extract_bag(
+def encode_slide(
     row: SlideRow,
     *,
-    config: PatchConfig,
-    label: int,
+    config: PatchConfig = DEFAULT_PATCHES,
+    label: int = -1,
     mpp: float | None = None,
     encoder: PatchEncoder | None = None,
 ) -> Bag:
-    """The bag of a slide straight from the slide, equalised, then encoded; writes nothing.
+    """The bag of a slide, straight from the slide: patches equalised, then encoded. Writes nothing.
 
     Args:
-        row: The slide; its own mpp comes before the file's.
-        config: How patches are cut; its `mpp`, which was said of other slides, is not used.
-        label: Of the bag.
-        mpp: Used where neither the row nor the file says.
-        encoder: None for pixels.
+        row: The slide; its own mpp is used before the file's.
+        config: How patches are made. Its `mpp` is not used: it was meant for other slides.
+        label: 0, 1, or -1 where it is unknown.
+        mpp: Micrometres per pixel where neither the row nor the file has it.
+        encoder: From patches to embeddings; None keeps pixels.
 
     Raises:
         SlideError: If the slide cannot be read.
