@@ -34,8 +34,8 @@ class Card(BaseModel):
     else `encode` says what becomes of a patch. `encoder` and `patch` are what the training bags said of the
     encoder that made them, with the digest of its weights, and of its patches; None where they did not.
     `operating` says what the threshold is for, `calibration` how a score becomes a probability; both are None
-    where the study was too small to set them, and the threshold is 0.5 then. `training_profile` is what the training
-    slides were like; None in bundles from before it was kept.
+    where the study was too small to set them, and the threshold is 0.5 then. `training_profile` is what the
+    training slides were like; None in bundles from before it was kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -87,8 +87,8 @@ def predict(
         features: Folder of feature files, for a bundle that was trained on features.
         output: Folder to write to.
         mpp: Micrometres per pixel of slides where neither table nor file says.
-        case_score: How a case of several slides is scored: all patches as one bag (pooled), or the max or mean
-            of its slides' scores.
+        case_score: How a case of several slides is scored: all patches as one bag (pooled), or the max or
+            mean of its slides' scores.
         heatmaps: Which heat maps to draw.
         quiet: No progress bar.
 

@@ -70,10 +70,10 @@ class Arm:
 def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     """The arm with this name; settings that the name does not mention are those of the study.
 
-    Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb also
-    `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are `instance`
-    (option `hardest`) and `verdicts` (options: a budget such as `10`; `attention`, `random`, `uncertainty`,
-    `spread`). `@random` is the control of an arm that mines.
+    Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
+    also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
+    `instance` (option `hardest`) and `verdicts` (options: a budget such as `10`; `attention`, `random`,
+    `uncertainty`, `spread`). `@random` is the control of an arm that mines.
 
     Args:
         name: base[+use[-option]...][@random].

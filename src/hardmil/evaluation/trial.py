@@ -202,8 +202,8 @@ def whole_arm_out_of_fold(
     """The score of each training bag by the whole arm, trained without the bag's case.
 
     The whole arm is run again in each inner fold, its mining included. Seeds are those of out-of-fold mining,
-    so that equal numbers of folds share models. None where no operating point is wanted, or a class has so few
-    cases that an inner fold would train on only one of it.
+    so that equal numbers of folds share models. None where no operating point is wanted, or a class has so
+    few cases that an inner fold would train on only one of it.
     """
     operating = trial.operating
     labels = np.array([bag.label for bag in training])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TextIO, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hardmil.errors import TableError
 from hardmil.files.atomic import write_atomically
@@ -127,7 +127,7 @@ def write_cells(path: Path, lines: Iterable[Mapping[str, str]], *, columns: Sequ
         _write_lines(file, lines, columns=columns)
 
 
-def _write_lines(file: TextIO, lines: Iterable[Mapping[str, str]], *, columns: Sequence[str]) -> None:
+def _write_lines(file: io.TextIOBase, lines: Iterable[Mapping[str, str]], *, columns: Sequence[str]) -> None:
     writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
@@ -159,7 +159,9 @@ def _reader(row: type[Row]) -> Callable[[Cells], Row]:
 
 
 def _field_reader(one: Field[Any], kind: Any, *, plain: frozenset[str]) -> Callable[[Cells], object]:
-    """A function that gives a field's value in a line; `plain` are the columns that have a name of their own."""
+    """A function that gives a field's value in a line; `plain` are the columns that have a name of their
+    own.
+    """
     required = _required(kind)
     is_optional = required is not kind
     if "prefix" in one.metadata:
