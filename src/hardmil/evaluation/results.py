@@ -144,9 +144,7 @@ def prediction_row(
 
 
 def replace_rows(path: Path, rows: Iterable[object], *, trial: TrialKey, columns: Sequence[str]) -> None:
-    """Write a trial's rows into a table in place of the rows it had there; all other rows stay as they
-    are.
-    """
+    """Replace the rows of a trial in a table; all other rows stay unchanged."""
     key, old = _key(cells_of(trial)), read_cells(path)
     first = next((i for i, line in enumerate(old) if _key(line) == key), len(old))
     after = [line for line in old[first:] if _key(line) != key]
@@ -154,9 +152,7 @@ def replace_rows(path: Path, rows: Iterable[object], *, trial: TrialKey, columns
 
 
 def sort_rows(path: Path, trials: Iterable[TrialKey], *, columns: Sequence[str]) -> None:
-    """Bring the rows of a table into the order of the trials; rows of other trials come first, as they
-    are.
-    """
+    """Sort the rows of a table by trial; rows of other trials come first, in their order."""
     position = {_key(cells_of(trial)): number for number, trial in enumerate(trials)}
     lines = read_cells(path)
     in_order = sorted(lines, key=lambda line: position.get(_key(line), -1))

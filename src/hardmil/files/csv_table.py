@@ -159,9 +159,7 @@ def _reader(row: type[Row]) -> Callable[[Cells], Row]:
 
 
 def _field_reader(one: Field[Any], kind: Any, *, plain: frozenset[str]) -> Callable[[Cells], object]:
-    """A function that gives a field's value in a line; `plain` are the columns that have a name of their
-    own.
-    """
+    """A function that reads the value of a field in a line; `plain` are the columns with fixed names."""
     required = _required(kind)
     is_optional = required is not kind
     if "prefix" in one.metadata:
