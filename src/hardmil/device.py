@@ -34,8 +34,8 @@ def find_device(name: str, *, precision: str = "auto") -> Device:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise TrainingError(
-            f"device {name}: not usable on this machine ({str(error).splitlines()[0]}); expected auto, cpu, cuda or "
-            "mps; run with --device cpu"
+            f"device {name}: not usable on this machine ({str(error).splitlines()[0]}); expected auto, cpu, "
+            "cuda or mps; run with --device cpu"
         ) from error
     return Device(name, precision == "bfloat16" or (precision == "auto" and _is_fast_at_bfloat16(name)))
 

@@ -36,8 +36,8 @@ class Tracker(Protocol):
 def tracked(with_: TrackWith | None, *, folder: Path, name: str) -> Iterator[Tracker]:
     """A tracker for the run `name` of a study; one that does nothing where `with_` is None.
 
-    MLflow writes to the server in MLFLOW_TRACKING_URI, or to `mlflow.db` in the study's folder; TensorBoard to
-    `tensorboard/` there. Nothing leaves this machine unless that variable is set.
+    MLflow writes to the server in MLFLOW_TRACKING_URI, or to `mlflow.db` in the study's folder; TensorBoard
+    writes to `tensorboard/` there. Nothing leaves this machine unless that variable is set.
 
     Raises:
         ConfigError: If the package of the tracker is not installed.

@@ -96,10 +96,10 @@ def key_of(row: PredictionRow | HardNegativeRow) -> TrialKey:
     """The trial a row belongs to.
 
     Raises:
-        ValueError: If it belongs to none, as the predictions of a bundle.
+        ValueError: If it belongs to none, such as a prediction of a bundle.
     """
     if row.trial is None:
-        raise ValueError("a row of no trial; expected one of an evaluation")
+        raise ValueError("the row belongs to no trial; expected a row of an evaluation")
     return row.trial
 
 
@@ -118,7 +118,7 @@ def prediction_row(
     op_threshold: float = math.nan,
     probability: float | None = None,
 ) -> PredictionRow:
-    """How a model scores and calls a bag.
+    """How a model scores and calls a bag, as a row.
 
     Args:
         bag: The bag.

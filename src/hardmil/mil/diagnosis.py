@@ -26,12 +26,12 @@ REMEDY: dict[Finding, str] = {
         "gated-attention, or use patches with more tissue context (patches.um_per_px)"
     ),
     "over-concentrated": (
-        "look at that patch: a fold, pen or dust would be a wrong reason. If this holds for many slides, raise "
-        "network.dropout or lower training.max_instances, so that steps see different patches"
+        "look at that patch: a fold, pen or dust would be a wrong reason. If this holds for many slides, "
+        "raise network.dropout or lower training.max_instances, so that steps see different patches"
     ),
     "inverted": (
-        "check the label of the slide, then its key patches; if the label is right, train the arm ours+instance, or add "
-        "verdicts on some of its patches (mining.verdicts)"
+        "check the label of the slide, then its key patches; if the label is right, train the arm "
+        "ours+instance, or add verdicts on some of its patches (mining.verdicts)"
     ),
 }
 
@@ -72,7 +72,8 @@ def diagnose(
     if len(attention) >= MIN_PATCHES:
         entropy, most = attention_entropy(attention), float(attention.max())
         if entropy >= FLAT and is_positive:
-            meaning = f"attention is spread evenly over {len(attention)} patches: entropy {entropy:.1%} of the maximum"
+            spread = f"attention is spread evenly over {len(attention)} patches"
+            meaning = f"{spread}: entropy {entropy:.1%} of the maximum"
             found.append(Diagnosis("collapsed", meaning))
         elif most >= ONE_PATCH:
             meaning = f"one of {len(attention)} patches has {most:.0%} of the attention"

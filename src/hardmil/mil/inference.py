@@ -36,8 +36,7 @@ class BagScore:
 
 @torch.inference_mode()
 def score_bags(network: BagClassifier, bags: Sequence[Bag]) -> list[BagScore]:
-    """Score, attention and instance logits of each bag, in float32; one bag at a time, with all its
-    instances."""
+    """Score, attention and instance logits of each bag with all its instances, one bag at a time."""
     network.eval()
     return [_score(network, bag) for bag in bags]
 

@@ -32,8 +32,7 @@ def training_loss(
 def instance_loss(
     instance_logit: Float[Tensor, " instance"], *, batch: PackedBatch, hardest: float = 1.0
 ) -> Float[Tensor, ""]:
-    """Instance loss: mean softplus(s_j) of each negative bag, whose instances are all negative; mean over
-    bags.
+    """Instance loss, mean over bags: mean softplus(s_j) of a negative bag, whose instances are negative.
 
     Args:
         instance_logit: s_j, one for each instance.
@@ -62,8 +61,7 @@ def _mean_softplus(logits: Tensor, *, weights: Tensor | None, hardest: float) ->
 
 
 def verdict_loss(instance_logit: Float[Tensor, " instance"], *, batch: PackedBatch) -> Float[Tensor, ""]:
-    """Verdict loss: mean cross-entropy between s_j and the verdicts on the judged instances of a bag; mean
-    over bags.
+    """Verdict loss, mean over bags: mean cross-entropy between s_j and the verdicts on judged instances.
 
     A bag without judged instances counts as 0.
     """

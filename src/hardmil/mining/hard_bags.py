@@ -1,5 +1,4 @@
-"""From hard instances to hard bags: SB, MB, FMB. A hard bag is a list of instances, never a copy of
-pixels."""
+"""From hard instances to hard bags: SB, MB, FMB. A hard bag is a list of instances, not a copy of pixels."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false

@@ -70,7 +70,8 @@ def _instance(path: Path, number: int, row: Mapping[str, str], places: Mapping[t
     except (KeyError, ValueError) as error:
         raise TableError(
             f"{path}, line {number}: no patch of slide {row['slide_id']} has its corner at x {row['x']}, "
-            f"y {row['y']}; expected the top-left corner of a patch, in level-0 px; were its patches extracted again?"
+            f"y {row['y']}; expected the top-left corner of a patch, in level-0 px; were its patches extracted "
+            "again?"
         ) from error
 
 
@@ -96,8 +97,8 @@ def _judged(bag: Bag, *, values: Float[np.ndarray, " instance"]) -> Bag:
     kept = np.flatnonzero(values != ARTEFACT)
     if len(kept) == 0:
         raise EmptyBagError(
-            f"slide {bag.slide_id}: every patch was judged an artefact; expected at least one that is not; take the "
-            "slide out of the table"
+            f"slide {bag.slide_id}: every patch was judged an artefact; expected at least one that is not; "
+            "remove the slide from the table"
         )
     if np.isnan(values).all():
         return bag
@@ -160,8 +161,7 @@ def _choose(
 def _one_of_each_cluster(
     embeddings: Float[np.ndarray, "instance dim"], *, n: int, seed: int
 ) -> Int[np.ndarray, " chosen"]:
-    """The instance nearest to the centre of each of n K-means clusters; fewer where instances are
-    identical."""
+    """The instance nearest to the centre of each of n K-means clusters; fewer if instances are identical."""
     clusters = cluster_instances(embeddings, n_clusters=n, seed=seed)
     chosen: list[int] = []
     for cluster in np.unique(clusters):
