@@ -70,8 +70,8 @@ def _instance(path: Path, number: int, row: Mapping[str, str], places: Mapping[t
     except (KeyError, ValueError) as error:
         raise TableError(
             f"{path}, line {number}: no patch of slide {row['slide_id']} has its corner at x {row['x']}, "
-            f"y {row['y']}; expected the top-left corner of a patch, in level-0 px; were its patches extracted "
-            "again?"
+            f"y {row['y']}; expected the top-left corner of a patch, in level-0 px; were its patches "
+            "extracted again?"
         ) from error
 
 

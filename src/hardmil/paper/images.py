@@ -17,8 +17,7 @@ from hardmil.slides.reading import read_patches
 
 @dataclass(frozen=True, eq=False)
 class PublishedSet:
-    """The bags of a published set, with notes on what had to be decided; `truth` where nuclei are
-    annotated."""
+    """The bags of a published set, with notes on decisions; `truth` where nuclei are annotated."""
 
     bags: Sequence[Bag]
     classes: tuple[str, str]

@@ -25,7 +25,7 @@ def read_ucsb(folder: Path, *, split: str, config: PatchConfig) -> PublishedSet:
         found = re.match(r"(ytma\d+_\d+)_(benign|malignant)\d+", path.stem)
         if found is None:
             raise TableError(
-                f"{path}: its name lacks benign or malignant; expected a name like ytma10_010704_benign1_ccd.tif"
+                f"{path}: its name lacks benign or malignant; expected ytma10_010704_benign1_ccd.tif"
             )
         stem, label = found.groups()
         with open_slide(path) as slide:

@@ -52,42 +52,42 @@ class DrawnPictures:
 
 
 def draw_slides(
-    wishes: Sequence[PictureRequest], *, paths: Mapping[str, Path | None], most_bytes: int = MAX_BYTES
+    requests: Sequence[PictureRequest], *, paths: Mapping[str, Path | None], most_bytes: int = MAX_BYTES
 ) -> dict[str, DrawnPictures]:
     """The pictures of each slide, wish by wish; once `most_bytes` are taken, no more small ones are made.
 
     A slide without a path, or that cannot be read, has words in their place: the report goes on.
     """
     found: dict[str, DrawnPictures] = {}
-    for wish in wishes:
+    for request in requests:
         has_room = sum(one.n_bytes for one in found.values()) < most_bytes
-        found[wish.slide_id] = _drawn(wish, path=paths.get(wish.slide_id), has_room=has_room)
+        found[request.slide_id] = _drawn(request, path=paths.get(request.slide_id), has_room=has_room)
     return found
 
 
-def _drawn(wish: PictureRequest, *, path: Path | None, has_room: bool) -> DrawnPictures:
-    wants_small = wish.small and has_room
-    if not (wants_small or wish.large or wish.items):
+def _drawn(request: PictureRequest, *, path: Path | None, has_room: bool) -> DrawnPictures:
+    wants_small = request.small and has_room
+    if not (wants_small or request.large or request.items):
         return DrawnPictures(why_not=NO_ROOM)
     drawn = DrawnPictures(why_not=NO_PATH if path is None else "" if has_room else NO_ROOM)
     if path is not None:
         try:
             with open_slide(path) as slide:
-                _draw(slide, wish, drawn=drawn, wants_small=wants_small)
+                _draw(slide, request, drawn=drawn, wants_small=wants_small)
         except SlideError as error:
             drawn.why_not = str(error)
-    for item in wish.items:
+    for item in request.items:
         drawn.items.setdefault(item, GalleryPicture(item, None, None, drawn.why_not))
     return drawn
 
 
-def _draw(slide: SlideReader, wish: PictureRequest, *, drawn: DrawnPictures, wants_small: bool) -> None:
-    if wants_small and wish.shown is not None:
-        drawn.small = slide_pictures(slide, wish.shown)
-        drawn.mined = [_patch_alone(draw_item(item, slide=slide)) for item in wish.mined]
-    if wish.large and wish.shown is not None:
-        drawn.large = draw_heatmap(slide, wish.shown)
-    for item in wish.items:
+def _draw(slide: SlideReader, request: PictureRequest, *, drawn: DrawnPictures, wants_small: bool) -> None:
+    if wants_small and request.shown is not None:
+        drawn.small = slide_pictures(slide, request.shown)
+        drawn.mined = [_patch_alone(draw_item(item, slide=slide)) for item in request.mined]
+    if request.large and request.shown is not None:
+        drawn.large = draw_heatmap(slide, request.shown)
+    for item in request.items:
         drawn.items[item] = draw_item(item, slide=slide)
 
 

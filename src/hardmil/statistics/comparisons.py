@@ -49,8 +49,7 @@ def compare_arms(arms: Sequence[ResampledArm]) -> list[Comparison]:
 
 
 def not_comparable(arms: Sequence[ResampledArm]) -> list[tuple[str, str]]:
-    """(arm, other) of the standard comparisons whose arms were not run on the same slides, folds and
-    repeats."""
+    """(arm, other) of standard comparisons between arms that were not run on the same slides and folds."""
     return [(one.key[0], other.key[0]) for one, other in _pairs(arms) if not can_compare(one, other)]
 
 

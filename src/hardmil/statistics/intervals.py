@@ -101,8 +101,7 @@ def mean_of_defined(values: np.ndarray, *, axis: int = -1) -> np.ndarray:
 
 
 def cases_and_classes(repeats: Sequence[PooledRepeat]) -> tuple[list[str], np.ndarray]:
-    """The cases of all repeats, sorted, and whether each has a negative and a positive slide, [case,
-    class]."""
+    """The cases of all repeats, sorted, and [case, class]: whether a case has slides of each class."""
     cases = sorted({case for repeat in repeats for case in repeat.cases})
     place = {case: i for i, case in enumerate(cases)}
     holds = np.zeros((len(cases), 2), dtype=np.int64)
