@@ -150,7 +150,8 @@ def _slides(
         mpp=page.mpp or {},
     )
     attention = {name: one for name, one in found.items() if isinstance(one, SlideAttention)}
-    requests = {request.slide_id: request for request in wrong_slide_requests(wrong, shown=attention, rows=rows)}
+    wanted = wrong_slide_requests(wrong, shown=attention, rows=rows)
+    requests = {request.slide_id: request for request in wanted}
     for slide_id in highest:
         requests.setdefault(slide_id, PictureRequest(slide_id, attention.get(slide_id))).large = True
     drawn = draw_slides(_with_gallery(shown, requests), paths=page.paths)
