@@ -148,10 +148,10 @@ def _reader(row: type[Row]) -> Callable[[Cells], Row]:
 
 def _field_reader(one: Field[Any], kind: Any, *, plain: frozenset[str]) -> Callable[[Cells], object]:
     """A function that gives a field's value in a line; `plain` are the columns that have a name of their own."""
-    required = _required(kind)
-    is_optional = required is not kind
     if "prefix" in one.metadata:
         return partial(_numbers_by_name, prefix=one.metadata["prefix"], plain=plain)
+    required = _required(kind)
+    is_optional = required is not kind
     if is_dataclass(required):
         inner, names = _reader(required), columns_of(required)
         return lambda line: inner(line) if not is_optional or any(map(line.get, names)) else None
