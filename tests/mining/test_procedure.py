@@ -8,7 +8,7 @@ import torch
 
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
-from hardmil.config.model import ModelConfig, resolve_config
+from hardmil.config.model import ModelConfig, ResolvedModelConfig, resolve_config
 from hardmil.errors import ConfigError
 from hardmil.mil import training
 from hardmil.mil.inference import BagScore, score_bags
@@ -64,7 +64,7 @@ class _Train:
         self,
         bags: Sequence[Bag],
         *,
-        config: ModelConfig,
+        config: ResolvedModelConfig,
         seed: int,
         extra: TrainingExtras | None = None,
         start: BagClassifier | None = None,
