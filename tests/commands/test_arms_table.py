@@ -56,9 +56,7 @@ def test_without_calls_at_the_operating_point_there_is_a_dash(tmp_path: Path):
 
 def test_arms_run_on_other_slides_are_named(tmp_path: Path):
     rows = trial_rows(("ours", "abmil"))
-    predictions = [
-        row for row in rows.predictions if (key_of(row).arm, key_of(row).repeat) != ("abmil", 1)
-    ]
+    predictions = [row for row in rows.predictions if (key_of(row).arm, key_of(row).repeat) != ("abmil", 1)]
     found = _statistics(tmp_path, TrialRows(rows.results, predictions, []))
     assert comparison_lines(found)[-1].startswith("not compared: abmil and ours")
 
