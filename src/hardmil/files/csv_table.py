@@ -75,13 +75,13 @@ def write_table(
 
 
 def columns_of(row: type, *, names: Sequence[str] = ()) -> tuple[str, ...]:
-    """The columns of a table; `names` are the keys of its field made with `columns_by_name`."""
+    """The columns of a table; `names` are the keys of its field made with `columns_by_name`, nested or not."""
     found: list[str] = []
     for one, kind in _typed_fields(row):
         if "prefix" in one.metadata:
             found += [one.metadata["prefix"] + name for name in names]
         elif is_dataclass(_required(kind)):
-            found += columns_of(_required(kind))
+            found += columns_of(_required(kind), names=names)
         else:
             found.append(one.name)
     return tuple(found)
