@@ -75,7 +75,7 @@ def write_table(
 
 
 def columns_of(row: type, *, names: Sequence[str] = ()) -> tuple[str, ...]:
-    """The columns of a table; `names` are the keys of its field made with `columns_by_name`, nested or not."""
+    """The columns of a table; `names` are the keys of a field made with `columns_by_name`, nested too."""
     found: list[str] = []
     for one, kind in _typed_fields(row):
         if "prefix" in one.metadata:
