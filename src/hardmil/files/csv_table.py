@@ -21,6 +21,7 @@ from hardmil.files.atomic import write_atomically
 Cells = dict[str, str]
 """One line of a table as text, by column."""
 Row = TypeVar("Row")
+Number = TypeVar("Number", int, float)
 
 
 def columns_by_name(prefix: str = "") -> Any:
@@ -168,19 +169,23 @@ def _value(line: Cells, *, name: str, default: object, kind: type, is_optional: 
         return text
     if text == "" and (is_optional or kind is float):
         return None if is_optional else math.nan
+    return _number(text, name=name, kind=kind)
+
+
+def _numbers_by_name(line: Cells, *, prefix: str, plain: frozenset[str]) -> dict[str, float]:
+    return {
+        name.removeprefix(prefix): _number(text or "nan", name=name, kind=float)
+        for name, text in line.items()
+        if name.startswith(prefix) and name not in plain
+    }
+
+
+def _number(text: str, *, name: str, kind: Callable[[str], Number]) -> Number:
     try:
         return kind(text)
     except ValueError as error:
         wanted = "a whole number" if kind is int else "a number"
         raise ValueError(f"{name} is {text!r}, expected {wanted}") from error
-
-
-def _numbers_by_name(line: Cells, *, prefix: str, plain: frozenset[str]) -> dict[str, float]:
-    return {
-        name.removeprefix(prefix): float(text or "nan")
-        for name, text in line.items()
-        if name.startswith(prefix) and name not in plain
-    }
 
 
 def _required(kind: Any) -> type:
