@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.support.studies import Hardmil, quick, read_table
+from tests.support.studies import Hardmil, quick, read_csv
 
 
 def _results(folder: Path) -> list[dict[str, str]]:
-    rows = read_table(folder / "results.csv")
+    rows = read_csv(folder / "results.csv")
     return [{name: text for name, text in row.items() if name != "seconds"} for row in rows]
 
 

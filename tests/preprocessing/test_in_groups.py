@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.support.studies import read_table
+from tests.support.studies import read_csv
 
 from hardmil.bags.slide_table import SlideRow
 from hardmil.jobs.failures import Failure
@@ -41,7 +41,7 @@ def groups(folder: Path) -> list[list[str]]:
 
 def test_a_worker_takes_some_slides_at_once(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("hardmil.preprocessing.process_slides.JOBS_PER_WORKER", 2)
-    ids = [row["slide_id"] for row in read_table(study / "slides.csv")]
+    ids = [row["slide_id"] for row in read_csv(study / "slides.csv")]
     stage = Stage("encode", "noting", never, partial(note, "nobody", tmp_path))
     done = process_slides(study, stage, overrides=(), options=ON_TWO)
     assert sorted(groups(tmp_path)) == sorted(ids[start : start + 2] for start in range(0, 8, 2))
@@ -53,7 +53,7 @@ def test_a_slide_that_ends_its_worker_is_alone_in_its_failure(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("hardmil.preprocessing.process_slides.JOBS_PER_WORKER", 1)
-    ids = [row["slide_id"] for row in read_table(study / "slides.csv")]
+    ids = [row["slide_id"] for row in read_csv(study / "slides.csv")]
     stage = Stage("encode", "noting", never, partial(note, ids[5], tmp_path))
     done = process_slides(study, stage, overrides=(), options=ON_TWO)
     assert [failure.name for failure in done.failures] == ["001 a", ids[5]]

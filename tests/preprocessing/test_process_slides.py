@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.studies import Hardmil, read_table, write_table
+from tests.support.studies import Hardmil, read_csv, write_csv
 
 from hardmil.files.geojson import Region, read_regions, square, write_regions
 
@@ -27,7 +27,7 @@ def _coords(study: Path) -> dict[str, list[list[int]]]:
 
 def _in_place_of(study: Path, name: str) -> Path:
     """Where the slide of a row lies."""
-    row = next(row for row in read_table(study / "slides.csv") if row["slide_id"] == name)
+    row = next(row for row in read_csv(study / "slides.csv") if row["slide_id"] == name)
     return study / row["path"]
 
 
@@ -98,7 +98,7 @@ def test_slide_that_hangs_is_set_aside(study: Path):
     call = [sys.executable, "-m", "hardmil.cli", "patch", str(study), "--max-minutes", "0.05"]
     run = subprocess.run(call, capture_output=True, text=True, timeout=120)
     assert run.returncode == 1
-    (failed,) = read_table(study / "patches" / "failures.csv")
+    (failed,) = read_csv(study / "patches" / "failures.csv")
     assert failed["name"] == "000 a"
     assert "not done after 0.05 minutes, so it was set aside" in failed["message"]
     assert len(_coords(study)) == 7
@@ -133,11 +133,11 @@ def test_slide_that_another_run_works_on_is_waited_for(study: Path):
 def test_what_is_odd_about_a_slide_is_said_and_said_again(
     hardmil: Hardmil, study: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    rows: list[dict[str, object]] = [dict(row) for row in read_table(study / "slides.csv")]
+    rows: list[dict[str, object]] = [dict(row) for row in read_csv(study / "slides.csv")]
     for row, name in zip(rows[:3], ("one", "two", "three"), strict=True):
         Image.open(study / str(row["path"])).save(study / f"{name}.png", dpi=(50_800, 50_800))
         row |= {"path": f"{name}.png", "mpp": 0.25}
-    write_table(study / "slides.csv", rows)
+    write_csv(study / "slides.csv", rows)
     said = "the table says 0.25 um/px, the file 0.5; the table is taken, correct or clear it"
     for workers in (1, 2):
         run = hardmil("patch", study, "--workers", workers, "--json")
@@ -152,11 +152,11 @@ def test_what_is_odd_about_a_slide_is_said_and_said_again(
 
 
 def test_annotations_of_the_table_restrict_the_patches(hardmil: Hardmil, study: Path):
-    rows = read_table(study / "slides.csv")
+    rows = read_csv(study / "slides.csv")
     for row in rows:
         row["annotations"] = f"{row['slide_id']}.geojson"
         write_regions(study / row["annotations"], [Region(square(24, 24, 72), "roi")])
-    write_table(study / "slides.csv", [dict(row) for row in rows])
+    write_csv(study / "slides.csv", [dict(row) for row in rows])
     run = hardmil("patch", study, "--set", "patches.tissue.keep=[roi]", "--set", "patches.min_tissue=0.9")
     assert run.code == 0, run.err
     expected = [[x, y] for y in (24, 48, 72) for x in (24, 48, 72)]
