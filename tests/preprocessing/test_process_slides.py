@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 from tests.support.studies import Hardmil, read_table, write_table
 
+from hardmil.files.atomic import visible
 from hardmil.files.geojson import Region, read_regions, square, write_regions
 
 
 def _coords(study: Path) -> dict[str, list[list[int]]]:
     found: dict[str, list[list[int]]] = {}
-    for path in sorted((study / "patches").glob("*.h5")):
+    for path in visible((study / "patches").glob("*.h5")):
         with h5py.File(path) as file:
             found[path.name] = file["coords"][()].tolist()
     return found
@@ -120,13 +121,14 @@ def test_slide_that_another_run_works_on_is_waited_for(study: Path):
     held.write_text(json.dumps({"host": "node-17", "pid": 1, "id": "x"}))
     call = [sys.executable, "-m", "hardmil.cli", "patch", str(study), "--json"]
     run = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while len(_coords(study)) < 7:
         assert time.monotonic() < deadline
+        assert run.poll() is None
         time.sleep(0.1)
     assert run.poll() is None
     held.unlink()
-    assert json.loads(run.communicate(timeout=60)[0].splitlines()[-1])["slides"] == 8
+    assert json.loads(run.communicate(timeout=240)[0].splitlines()[-1])["slides"] == 8
     assert len(_coords(study)) == 8
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hardmil.bags.folds import (
-    Fold,
-)
+from hardmil.bags.folds import Fold
 from hardmil.errors import TableError
+from hardmil.files.atomic import visible
 
 
 def read_splits(path: Path, slide_ids: Sequence[str], *, failed: Collection[str] = ()) -> list[Fold]:
@@ -62,7 +61,7 @@ def _fold_of_column(
 def _read_split_files(folder: Path, slide_ids: Sequence[str], failed: Collection[str]) -> list[Fold]:
     numbered = {
         int(found.group(1)): path
-        for path in (folder.iterdir() if folder.is_dir() else ())
+        for path in (visible(folder.iterdir()) if folder.is_dir() else ())
         if (found := re.fullmatch(r"splits_(\d+)\.csv", path.name))
     }
     if not numbered:

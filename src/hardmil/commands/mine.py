@@ -9,6 +9,7 @@ from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle, load_bundle
 from hardmil.device import find_device
 from hardmil.evaluation.results import MINED, hard_negative_rows
+from hardmil.files.atomic import visible
 from hardmil.files.csv_table import Row, read_rows, write_rows
 from hardmil.files.geojson import Region, square, write_regions
 from hardmil.files.run_record import write_run_record
@@ -79,7 +80,7 @@ def _mined_in_training(folder: Path, *, study: Study) -> list[Row]:
 
 def _write_tiles(folder: Path, rows: Sequence[Row]) -> None:
     """One file a slide, its hard negatives as tiles of QuPath; those of an earlier call go."""
-    for old in folder.glob("*.geojson"):
+    for old in visible(folder.glob("*.geojson")):
         old.unlink()
     for slide_id in dict.fromkeys(row["slide_id"] for row in rows):
         regions = [

@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -38,6 +38,15 @@ def write_atomically(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """The paths that are not hidden, in sorted order.
+
+    Hidden files in a folder are drafts of unfinished writes, locks, and files of the operating system. Unlike
+    a shell, `Path.glob` and `Path.iterdir` list them, so every listing goes through this function.
+    """
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def write_json(path: Path, value: object) -> None:

@@ -8,6 +8,7 @@ from hardmil.bags.bag_file import Coords, read_coords
 from hardmil.bags.slide_table import SlideRow
 from hardmil.config.study import PIXELS, InstanceConfig, PatchConfig, fingerprint
 from hardmil.errors import FeatureFileError
+from hardmil.files.atomic import visible
 
 # On `coords`: the knobs a file was made under and the slide it was made from, so that a second run knows what
 # is finished, and a slide that was changed or corrected in the table is cut again.
@@ -30,7 +31,7 @@ def slide_fingerprints(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
     attributes = {SETTINGS_ATTRIBUTE: fingerprint([settings, row.mpp, name, annotated])}
     if row.path is not None and row.path.exists():
         # A DICOM slide is a folder of files.
-        inside = row.path.iterdir() if row.path.is_dir() else [row.path]
+        inside = visible(row.path.iterdir()) if row.path.is_dir() else [row.path]
         files = [path for path in inside if path.is_file()]
         found = [path.stat() for path in files]
         latest = max((one.st_mtime_ns for one in found), default=0)
