@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardmil.config.model import PoolingConfig
@@ -35,7 +35,6 @@ def _attention(bags: list[list[float]]) -> tuple[torch.Tensor, torch.Tensor]:
     return segment_softmax(logits, bag_index=bag_index, n_bags=len(bags)), sizes
 
 
-@settings(deadline=None)
 @given(LOGITS)
 def test_attention_is_the_softmax_of_each_bag(bags: list[list[float]]):
     attention, sizes = _attention(bags)
@@ -44,7 +43,6 @@ def test_attention_is_the_softmax_of_each_bag(bags: list[list[float]]):
         assert part.sum().item() == pytest.approx(1, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(st.permutations([-3.0, -1.0, 0.5, 0.6, 2.0]))
 def test_attention_does_not_mind_the_order(logits: list[float]):
     found, _ = _attention([[7.0], logits])
@@ -69,7 +67,6 @@ def test_gradient_of_attention_is_that_of_torch():
     np.testing.assert_allclose(logits.grad, plain.grad, rtol=1e-5, atol=1e-7)
 
 
-@settings(deadline=None)
 @given(LOGITS)
 def test_pseudo_negatives_draw_less_than_the_mean_of_their_bag(bags: list[list[float]]):
     attention, sizes = _attention(bags)
@@ -87,7 +84,6 @@ def test_a_flat_bag_has_no_pseudo_negatives(n: int):
     assert pseudo_negatives(attention, sizes=sizes).tolist() == [False] * (n + 1) + [True]
 
 
-@settings(deadline=None)
 @given(LOGITS, st.floats(0, 4))
 def test_adaptive_weights_multiply_those_below_the_mean(bags: list[list[float]], lam: float):
     attention, sizes = _attention(bags)
@@ -163,7 +159,6 @@ def _pool(kind: str, bags: list[list[float]]) -> tuple[list[float], list[np.ndar
     return bag_logit.tolist(), [part.numpy() for part in attention.split(sizes.tolist())]
 
 
-@settings(deadline=None)
 @given(LOGITS, st.sampled_from(["mean", "max", "noisy-and", "quantile"]))
 def test_logit_poolings_give_attention_and_mind_each_bag_alone(bags: list[list[float]], kind: str):
     together, attention = _pool(kind, bags)
@@ -178,7 +173,6 @@ def _sigmoid(t: float) -> float:
     return 1 / (1 + np.exp(-t))
 
 
-@settings(deadline=None)
 @given(LOGITS)
 def test_logit_poolings_against_loops(bags: list[list[float]]):
     for i, bag in enumerate(bags):
