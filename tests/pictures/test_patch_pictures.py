@@ -11,7 +11,8 @@ from hardmil.pictures.patch_pictures import (
     GalleryItem,
     gallery_pictures,
 )
-from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.slides.reader import open_slide
+from hardmil.slides.slide import Slide
 
 RED, GREEN = (200, 30, 40), (40, 160, 60)
 ITEM = GalleryItem("s1", 320, 96, 32, 0.03, 0.91, 2, 1, "out-of-fold", "ours+fmb-oof")
@@ -61,7 +62,7 @@ def test_order_is_kept_and_each_slide_is_opened_once(tmp_path: Path):
     items = [replace(ITEM, slide_id=name, x=x) for name, x in (("b", 0), ("a", 320), ("b", 320))]
     opened: list[str] = []
 
-    def open_and_count(path: Path) -> SlideReader:
+    def open_and_count(path: Path) -> Slide:
         opened.append(path.stem)
         return open_slide(path)
 

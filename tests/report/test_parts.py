@@ -16,7 +16,8 @@ from hardmil.report.curves import arms_drawn, calibration_drawing
 from hardmil.report.hard_negatives import hard_negatives_shown
 from hardmil.report.intervals import report_rates
 from hardmil.report.slide_drawings import NO_PATH, NO_ROOM, PictureRequest, draw_slides
-from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.slides.reader import open_slide
+from hardmil.slides.slide import Slide
 from hardmil.statistics.comparisons import Comparison
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.tables import Statistics
@@ -145,7 +146,7 @@ def wish(name: str) -> PictureRequest:
 def test_each_slide_is_opened_once_for_all_its_pictures(paths: dict[str, Path | None], monkeypatch):
     opened: list[str] = []
 
-    def counted(path: Path) -> SlideReader:
+    def counted(path: Path) -> Slide:
         opened.append(path.stem)
         return open_slide(path)
 

@@ -3,15 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from tests.support.slides import picture_slide
 
 from hardmil.config.study import PatchConfig
 from hardmil.errors import SlideError
 from hardmil.slides.grid import place_patches
 from hardmil.slides.icc import to_srgb
-from hardmil.slides.picture_slide import PictureSlide
-from hardmil.slides.pictures import Picture
 from hardmil.slides.reader import open_slide
 from hardmil.slides.reading import read_patches
+from hardmil.slides.slide import Slide
 
 RGB = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 
@@ -24,8 +24,8 @@ def swapping_profile() -> bytes:
     return bytes(content)
 
 
-def slide_with(profile: bytes | None) -> PictureSlide:
-    return PictureSlide(Path("a.png"), picture=Picture(RGB, None, profile))
+def slide_with(profile: bytes | None) -> Slide:
+    return picture_slide(RGB, icc_profile=profile, name="a.png")
 
 
 def test_colours_are_turned_by_the_profile():

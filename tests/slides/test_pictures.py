@@ -1,5 +1,5 @@
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +8,15 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.support.slides import picture_slide
 
 from hardmil.errors import SlideError
 from hardmil.slides import pictures
-from hardmil.slides.picture_slide import PictureSlide
+from hardmil.slides.picture_source import PictureSource
 from hardmil.slides.pictures import decode_picture, over_white
-from hardmil.slides.reader import open_slide
+from hardmil.slides.reader import open_slide, open_source
 from hardmil.slides.resolution import plausible_mpp
-from hardmil.slides.tiff_reader import TiffReader
+from hardmil.slides.tiff_source import TiffSource
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 70, 3), np.uint8)
 
@@ -23,8 +24,9 @@ RGB = np.random.default_rng(0).integers(0, 256, (40, 70, 3), np.uint8)
 @pytest.mark.parametrize("name", ["image.png", "image.bmp", "image.tif"])
 def test_picture_without_loss_is_itself(tmp_path: Path, name: str):
     Image.fromarray(RGB).save(tmp_path / name)
+    with closing(open_source(tmp_path / name)) as source:
+        assert isinstance(source, TiffSource if name.endswith("tif") else PictureSource)
     with open_slide(tmp_path / name) as slide:
-        assert isinstance(slide, TiffReader if name.endswith("tif") else PictureSlide)
         np.testing.assert_array_equal(slide.read(0, 0, 70, 40), RGB)
         np.testing.assert_array_equal(slide.thumbnail(70), RGB)
 
@@ -37,7 +39,7 @@ def test_jpeg_is_nearly_itself(tmp_path: Path):
 
 @given(x=st.integers(-50, 80), y=st.integers(-50, 50), width=st.integers(1, 99), height=st.integers(1, 99))
 def test_rectangle_of_a_picture_is_white_outside(x: int, y: int, width: int, height: int):
-    slide = PictureSlide(Path("image.png"), picture=pictures.Picture(RGB, None))
+    slide = picture_slide(RGB, name="image.png")
     expected = np.full((height, width, 3), 255, np.uint8)
     for row in range(height):
         for column in range(width):
@@ -47,7 +49,7 @@ def test_rectangle_of_a_picture_is_white_outside(x: int, y: int, width: int, hei
 
 
 def test_closed_picture_is_not_read():
-    slide = PictureSlide(Path("image.png"), picture=pictures.Picture(RGB, None))
+    slide = picture_slide(RGB, name="image.png")
     slide.close()
     slide.close()
     with pytest.raises(SlideError, match=r"image\.png: is closed; open it again"):
@@ -154,7 +156,7 @@ def test_tiff_that_only_tifffile_decodes_cut_short_is_named(tmp_path: Path):
         decode_picture(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     suffix=st.sampled_from(["png", "bmp", "tif"]),
     place=st.floats(0, 1),

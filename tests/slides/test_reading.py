@@ -6,27 +6,29 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.support.slides import picture_slide
 
 from hardmil.config.study import PatchConfig
 from hardmil.errors import ConfigError, SlideError
 from hardmil.slides import reading as patches_module
 from hardmil.slides.color import equalise
 from hardmil.slides.grid import PatchGrid, place_patches
-from hardmil.slides.picture_slide import PictureSlide
+from hardmil.slides.level_source import Level
+from hardmil.slides.picture_source import PictureSource
 from hardmil.slides.pictures import Picture
-from hardmil.slides.protocol import Level
 from hardmil.slides.reader import open_slide
 from hardmil.slides.reading import crop_patches, read_blocks, read_patches
+from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import segment_tissue
 
 PINK = (220, 140, 185)
 
 
-def picture(width_px: int, height_px: int, *, tissue: np.ndarray | None = None) -> PictureSlide:
+def picture(width_px: int, height_px: int, *, tissue: np.ndarray | None = None) -> Slide:
     """A slide in memory: pink where there is tissue, white elsewhere."""
     rgb = np.full((height_px, width_px, 3), 255, np.uint8)
     rgb[slice(None) if tissue is None else tissue] = PINK
-    return PictureSlide(Path("picture.png"), picture=Picture(rgb, None))
+    return picture_slide(rgb)
 
 
 def shares_by_hand(is_tissue: np.ndarray, *, size: int) -> dict[tuple[int, int], float]:
@@ -39,7 +41,6 @@ def shares_by_hand(is_tissue: np.ndarray, *, size: int) -> dict[tuple[int, int],
     }
 
 
-@settings(deadline=None)
 @given(
     width=st.integers(8, 90),
     height=st.integers(8, 70),
@@ -59,7 +60,6 @@ def test_grid_keeps_the_cells_with_enough_tissue(width, height, size, min_tissue
     assert (grid.size_px, grid.size_level0_px, len(grid)) == (size, size, len(expected))
 
 
-@settings(deadline=None)
 @given(
     width=st.integers(1, 300),
     height=st.integers(1, 200),
@@ -81,7 +81,6 @@ def test_patches_lie_inside_apart_and_cover_all_but_the_remainder(width, height,
     assert covered.sum() == len(grid) * edge**2
 
 
-@settings(deadline=None)
 @given(
     width=st.integers(8, 120),
     height=st.integers(8, 90),
@@ -133,7 +132,7 @@ def test_mpp_of_the_table_overrides_the_files(phantom_slide: Path):
 def test_slide_without_resolution_says_both_ways_out():
     with pytest.raises(
         SlideError,
-        match=r"picture\.png: .*fill the mpp column in slides\.csv, .* or set patches\.um_per_px: null",
+        match=r"slide\.png: .*fill the mpp column in slides\.csv, .* or set patches\.um_per_px: null",
     ):
         place_patches(picture(90, 70), PatchConfig(um_per_px=0.5))
 
@@ -196,21 +195,20 @@ def test_order_of_coords_is_the_order_of_patches(phantom_slide: Path):
         np.testing.assert_array_equal(read_patches(slide, shuffled), read_patches(slide, grid)[order])
 
 
-def cells_read(slide: PictureSlide, grid: PatchGrid, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """How often each pixel of a slide is read for the patches."""
-    times = np.zeros((slide.height_px, slide.width_px), np.int64)
+class CountingSource(PictureSource):
+    """A pink picture of 1,000 x 600 px in tiles of 64 x 128 px; counts how often each pixel is read."""
 
-    def watched(x: int, y: int, width: int, height: int, level: int = 0) -> np.ndarray:
-        times[y : y + height, x : x + width] += 1
-        return PictureSlide.read(slide, x, y, width, height, level)
+    def __init__(self) -> None:
+        super().__init__(Picture(np.full((600, 1000, 3), PINK, np.uint8), None))
+        self.levels = (Level(1000, 600, 1.0, (64, 128)),)
+        self.times = np.zeros((600, 1000), np.int64)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(slide, "read", watched)
-        assert (read_patches(slide, grid) == PINK).all()
-    return times
+    def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> np.ndarray:
+        self.times[y : y + height, x : x + width] += 1
+        return super().read_level(level, x=x, y=y, width=width, height=height)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     corners=st.lists(st.tuples(st.integers(0, 960), st.integers(0, 560)), min_size=1, max_size=30),
     band_px=st.sampled_from([1, 300, 1024]),
@@ -218,13 +216,14 @@ def cells_read(slide: PictureSlide, grid: PatchGrid, monkeypatch: pytest.MonkeyP
 def test_what_patches_touch_is_read_once_and_nothing_else(monkeypatch, corners, band_px):
     """In whole tiles of 128 px, however much the patches overlap."""
     monkeypatch.setattr(patches_module, "BAND_PX", band_px)
-    slide = picture(1000, 600)
-    slide.levels = (Level(1000, 600, 1.0, (64, 128)),)
-    times = cells_read(slide, PatchGrid(np.array(corners), 40, 40, np.ones(len(corners))), monkeypatch)
+    source = CountingSource()
+    grid = PatchGrid(np.array(corners), 40, 40, np.ones(len(corners)))
+    with Slide(Path("picture.png"), source) as slide:
+        assert (read_patches(slide, grid) == PINK).all()
     touched = np.zeros((600, 1000), np.int64)
     for x, y in corners:
         touched[y // 128 * 128 : -(-(y + 40) // 128) * 128, x // 128 * 128 : -(-(x + 40) // 128) * 128] = 1
-    np.testing.assert_array_equal(times, touched)
+    np.testing.assert_array_equal(source.times, touched)
 
 
 def test_memory_does_not_grow_with_the_slide(monkeypatch: pytest.MonkeyPatch):

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from tests.support.slides import picture_slide
 
 from hardmil.config.study import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.files.geojson import Region, square
 from hardmil.phantom.tissue import smooth_noise
-from hardmil.slides.picture_slide import PictureSlide
-from hardmil.slides.pictures import Picture
 from hardmil.slides.reader import open_slide
+from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import (
     otsu,
     segment_rgb,
@@ -31,10 +31,10 @@ def with_knobs(**settings: object) -> PatchConfig:
     return PatchConfig(tissue=TissueConfig(**settings))
 
 
-def pink(is_pink: np.ndarray, *, mpp: float | None) -> PictureSlide:
+def pink(is_pink: np.ndarray, *, mpp: float | None) -> Slide:
     """A slide that is pink here and glass there."""
     rgb = np.where(is_pink[..., None], PINK, WHITE).astype(np.uint8)
-    return PictureSlide(Path("pink.png"), picture=Picture(rgb, mpp))
+    return picture_slide(rgb, mpp=mpp, name="pink.png")
 
 
 def island(colour: tuple[int, int, int], *, noise: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -202,14 +202,17 @@ def test_strips_give_the_mask_of_the_whole(rgb: np.ndarray, cuts: list[int], rul
 
 def test_a_slide_of_many_strips_has_the_mask_of_its_thumbnail(monkeypatch: pytest.MonkeyPatch):
     rgb, _ = island(PINK, noise=9)
-    slide = PictureSlide(Path("island.png"), picture=Picture(rgb, None))
-    monkeypatch.setattr("hardmil.slides.protocol.STRIP_PX", 1000)
+    slide = picture_slide(rgb)
+    monkeypatch.setattr("hardmil.slides.slide.STRIP_PX", 1000)
     expected = segment_whole(slide.thumbnail(2048), rule="s-or-v", pen=None)
     np.testing.assert_array_equal(segment_tissue(slide, AS_IT_IS).is_tissue, expected)
 
 
 def test_annotated_areas_restrict_and_exclude():
-    slide = pink(np.ones((60, 80), bool), mpp=None)
+    is_pink = np.ones((60, 80), bool)
+    # A slide that is pink everywhere would have no contrast, and hence no tissue.
+    is_pink[0, 0] = False
+    slide = pink(is_pink, mpp=None)
     regions = [
         Region(square(8, 4, 32), "tumour", holes=(square(16, 12, 8),)),
         Region(square(30, 4, 10), "fold"),
@@ -221,8 +224,6 @@ def test_annotated_areas_restrict_and_exclude():
     fold = np.zeros((60, 80), bool)
     fold[4:14, 30:40] = True
     config = with_knobs(keep=("tumour",), drop=("fold",))
-    # A slide that is pink all over has no contrast: all that annotations may do is take away.
-    slide._picture.rgb[0, 0] = WHITE  # type: ignore[union-attr]
     everything = segment_tissue(slide, regions=regions).is_tissue
     assert everything.sum() == 60 * 80 - 1
     np.testing.assert_array_equal(segment_tissue(slide, config, regions=regions).is_tissue, tumour & ~fold)

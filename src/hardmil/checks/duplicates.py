@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float16, Float32, UInt8
 
 from hardmil.checks.abutting import Edge, Side, abutting_pairs, picture_edges
-from hardmil.slides.reader import SlideReader
+from hardmil.slides.slide import Slide
 
 FULL_PX = 2048
 """Edge up to which a picture is looked at pixel for pixel. Of a larger one the thumbnail's edges are
@@ -76,7 +76,7 @@ class ImageMatch:
     score: float
 
 
-def sign_slide(slide: SlideReader) -> Signature:
+def sign_slide(slide: Slide) -> Signature:
     """The signature of an open slide, from its pixels or, if it is large, its thumbnail.
 
     Raises:

@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 from hardmil.errors import SlideError
 from hardmil.geometry import best_level
 from hardmil.pictures.drawing import png_bytes, resized
-from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.slides.reader import open_slide
+from hardmil.slides.slide import Slide
 
 PATCH_EDGE_PX = 128
 SURROUNDINGS_EDGE_PX = 256
@@ -52,7 +53,7 @@ def gallery_pictures(
     items: Sequence[GalleryItem],
     *,
     paths: Mapping[str, Path | None],
-    open_with: Callable[[Path], SlideReader] = open_slide,
+    open_with: Callable[[Path], Slide] = open_slide,
 ) -> list[GalleryPicture]:
     """Pictures of the items, in their order; each slide is opened once.
 
@@ -69,7 +70,7 @@ def gallery_pictures(
     return [found[item] for item in items]
 
 
-def draw_item(item: GalleryItem, *, slide: SlideReader) -> GalleryPicture:
+def draw_item(item: GalleryItem, *, slide: Slide) -> GalleryPicture:
     """The pictures of one item, from its open slide.
 
     Raises:
@@ -81,7 +82,7 @@ def draw_item(item: GalleryItem, *, slide: SlideReader) -> GalleryPicture:
     return GalleryPicture(item, png_bytes(patch), png_bytes(_surroundings(item, slide=slide)))
 
 
-def _surroundings(item: GalleryItem, *, slide: SlideReader) -> UInt8[np.ndarray, "row column 3"]:
+def _surroundings(item: GalleryItem, *, slide: Slide) -> UInt8[np.ndarray, "row column 3"]:
     """The patch outlined amid its neighbourhood, from the coarsest level that is fine enough."""
     wide = SURROUNDINGS_PATCHES * item.size_level0_px
     margin = (wide - item.size_level0_px) // 2
@@ -99,7 +100,7 @@ def _surroundings(item: GalleryItem, *, slide: SlideReader) -> UInt8[np.ndarray,
 
 
 def _of_slide(
-    items: list[GalleryItem], *, path: Path | None, open_with: Callable[[Path], SlideReader]
+    items: list[GalleryItem], *, path: Path | None, open_with: Callable[[Path], Slide]
 ) -> dict[GalleryItem, GalleryPicture]:
     if path is None:
         return {

@@ -24,8 +24,8 @@ from hardmil.preprocessing.fingerprints import (
 from hardmil.preprocessing.patch_coords import open_slide_of_row, tissue_regions, write_patch_coords
 from hardmil.slides.color import equalise
 from hardmil.slides.grid import PatchGrid, place_patches
-from hardmil.slides.reader import SlideReader
 from hardmil.slides.reading import read_blocks, read_patches
+from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import segment_tissue
 
 READ_THREADS = 2
@@ -132,7 +132,7 @@ def extract_bag(
 
 
 def _instances(
-    slide: SlideReader, grid: PatchGrid, *, config: PatchConfig, encoder: PatchEncoder | None, slide_id: str
+    slide: Slide, grid: PatchGrid, *, config: PatchConfig, encoder: PatchEncoder | None, slide_id: str
 ) -> np.ndarray:
     """Equalised pixels, or their embeddings, a block at a time: pixels do not stay in memory then."""
     if encoder is None:

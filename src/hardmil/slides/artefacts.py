@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, UInt8
 from hardmil.errors import SlideError
 from hardmil.geometry import best_level
 from hardmil.slides.pieces import large_pieces
-from hardmil.slides.reader import SlideReader
+from hardmil.slides.slide import Slide
 
 # Hue (OpenCV: 0 to 179) and least saturation (of 255) of ink. Measured at 8 um/px on the CMU-1 region and the
 # UCSB and colon images: green holds at most 0.02% of their pixels. Blue ink shares its hue with haematoxylin
@@ -70,7 +70,7 @@ def _strokes(is_ink: Bool[np.ndarray, "row column"], *, um_per_px: float) -> Boo
 
 
 def is_out_of_focus(
-    slide: SlideReader, is_tissue: Bool[np.ndarray, "row column"], *, downsample: float, mpp: float | None
+    slide: Slide, is_tissue: Bool[np.ndarray, "row column"], *, downsample: float, mpp: float | None
 ) -> Bool[np.ndarray, "row column"]:
     """Which pixels of a mask lie in a 64-um cell of tissue that is blurred by about 2 um or more.
 
@@ -107,7 +107,7 @@ def _blocks(is_tissue: Bool[np.ndarray, "row column"], *, edge: float) -> Iterat
                 yield x, y, step
 
 
-def _grey_block(slide: SlideReader, x: float, y: float, *, mpp: float) -> Float[np.ndarray, "height width"]:
+def _grey_block(slide: Slide, x: float, y: float, *, mpp: float) -> Float[np.ndarray, "height width"]:
     """Grey of a block from (x, y), level-0 px, at 1 um/px."""
     import cv2
 

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int, Int64, Num
 from hardmil.config.study import PatchConfig
 from hardmil.errors import ConfigError
 from hardmil.geometry import grid_starts, interpolate_rows, size_level0_px
-from hardmil.slides.protocol import SlideReader
 from hardmil.slides.resolution import needed_mpp
+from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import TissueMask, segment_tissue
 
 
@@ -31,7 +31,7 @@ class PatchGrid:
 
 
 def place_patches(
-    slide: SlideReader,
+    slide: Slide,
     config: PatchConfig,
     *,
     mpp: float | None = None,
@@ -65,7 +65,7 @@ def place_patches(
     return PatchGrid(coords, config.size_px, size, share[row, column])
 
 
-def patch_size_level0_px(slide: SlideReader, config: PatchConfig, *, mpp: float | None = None) -> int:
+def patch_size_level0_px(slide: Slide, config: PatchConfig, *, mpp: float | None = None) -> int:
     """Edge of a patch in level-0 px of this slide.
 
     Args:

@@ -10,12 +10,12 @@ from jaxtyping import UInt8
 from PIL import Image, ImageCms
 
 from hardmil.errors import SlideError
-from hardmil.slides.protocol import SlideReader
+from hardmil.slides.slide import Slide
 
 Pixels = UInt8[np.ndarray, "*place 3"]
 
 
-def to_srgb(slide: SlideReader) -> Callable[[Pixels], Pixels]:
+def to_srgb(slide: Slide) -> Callable[[Pixels], Pixels]:
     """What turns the slide's colours into sRGB by its own profile; without a profile they are taken for it.
 
     Relative colorimetric, as display software does: white stays white.

@@ -1,14 +1,14 @@
 """What a person should know of a slide before using it."""
 
 from hardmil.config.study import PatchConfig
-from hardmil.slides.protocol import SlideReader
 from hardmil.slides.resolution import resolution_notes
+from hardmil.slides.slide import Slide
 
 LARGE_PX = 100_000_000
 """A slide of more pixels should have coarser levels, too."""
 
 
-def slide_notes(slide: SlideReader, *, mpp: float | None, config: PatchConfig) -> list[str]:
+def slide_notes(slide: Slide, *, mpp: float | None, config: PatchConfig) -> list[str]:
     """What a person should know of a slide though it can be used: in words, maybe none.
 
     Args:
@@ -20,7 +20,7 @@ def slide_notes(slide: SlideReader, *, mpp: float | None, config: PatchConfig) -
     return [*resolution_notes(slide.scale, table=mpp, config=config), *([large] if large else [])]
 
 
-def pyramid_note(slide: SlideReader) -> str | None:
+def pyramid_note(slide: Slide) -> str | None:
     """What a person should know of a large slide of one level, in words; None where there is nothing."""
     n_px = slide.width_px * slide.height_px
     if len(slide.levels) > 1 or n_px <= LARGE_PX:

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 from hardmil.geometry import best_level, reflect
 from hardmil.slides.grid import PatchGrid
 from hardmil.slides.icc import to_srgb
-from hardmil.slides.protocol import SlideReader
+from hardmil.slides.slide import Slide
 from hardmil.slides.windows import Cells, Window
 
 COLUMN_PX = 8192
@@ -25,7 +25,7 @@ BLOCK_BYTES = 16 << 20
 """Of patches given out at once."""
 
 
-def reading_level(slide: SlideReader, grid: PatchGrid) -> tuple[int, int]:
+def reading_level(slide: Slide, grid: PatchGrid) -> tuple[int, int]:
     """The level that patches are read at, the coarsest that is fine enough; a patch's edge in px of it."""
     wanted = grid.size_level0_px / grid.size_px
     index = best_level([level.downsample for level in slide.levels], wanted=wanted)
@@ -33,7 +33,7 @@ def reading_level(slide: SlideReader, grid: PatchGrid) -> tuple[int, int]:
 
 
 def read_patches(
-    slide: SlideReader, grid: PatchGrid, *, icc: bool = False, threads: int = 1
+    slide: Slide, grid: PatchGrid, *, icc: bool = False, threads: int = 1
 ) -> UInt8[np.ndarray, "patch size size 3"]:
     """RGB of the patches, in the order of `grid.coords`, all at once; see `read_blocks`.
 
@@ -47,7 +47,7 @@ def read_patches(
 
 
 def read_blocks(
-    slide: SlideReader, grid: PatchGrid, *, icc: bool = False, threads: int = 1
+    slide: Slide, grid: PatchGrid, *, icc: bool = False, threads: int = 1
 ) -> Iterator[tuple[Int64[np.ndarray, " member"], UInt8[np.ndarray, "member size size 3"]]]:
     """Indices into `grid.coords` and the RGB of those patches, block by block in the order of the file.
 

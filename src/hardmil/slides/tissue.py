@@ -14,9 +14,8 @@ from hardmil.files.geojson import Region
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
 from hardmil.slides.outlines import inside
 from hardmil.slides.pieces import large_pieces
-from hardmil.slides.protocol import read_strips
-from hardmil.slides.reader import SlideReader
 from hardmil.slides.resolution import find_resolution
+from hardmil.slides.slide import Slide, read_strips
 
 TissueRule = Literal["s-or-v", "s-and-v", "s", "v"]
 
@@ -53,7 +52,7 @@ DEFAULT_OPTIONS = PatchConfig()
 
 
 def segment_tissue(
-    slide: SlideReader,
+    slide: Slide,
     config: PatchConfig = DEFAULT_OPTIONS,
     *,
     mpp: float | None = None,
@@ -189,7 +188,7 @@ def _otsu_of(counts: Int64[np.ndarray, " value"]) -> float:
     return otsu(np.repeat(np.arange(256, dtype=np.uint8), counts)[:, None])
 
 
-def _thumbnail_edge_px(slide: SlideReader, *, um_per_px: float, mpp: float | None) -> int:
+def _thumbnail_edge_px(slide: Slide, *, um_per_px: float, mpp: float | None) -> int:
     longer_px = max(slide.width_px, slide.height_px)
     if mpp is None or longer_px <= MAX_EDGE_PX:
         return MAX_EDGE_PX
@@ -220,7 +219,7 @@ def _as_annotated(
     *,
     settings: TissueConfig,
     downsample: float,
-    slide: SlideReader,
+    slide: Slide,
 ) -> Bool[np.ndarray, "row column"]:
     if not settings.keep and not settings.drop:
         return is_tissue

@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin
 from hardmil.files.atomic import write_atomically
 from hardmil.files.geojson import write_regions
 from hardmil.slides.outlines import outlines
-from hardmil.slides.reader import SlideReader
+from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import TissueMask
 
 PICTURE_PX = 360
@@ -20,7 +20,7 @@ PATCH_RGB = (230, 159, 0)
 """Blue and orange of Okabe and Ito 2008, which colour-blind people can tell apart."""
 
 
-def write_tissue(stem: Path, slide: SlideReader, tissue: TissueMask, *, picture: bytes) -> None:
+def write_tissue(stem: Path, slide: Slide, tissue: TissueMask, *, picture: bytes) -> None:
     """Write `<stem>.png` (255 tissue, 0 not), `<stem>.geojson` (level-0 px) and `<stem>.jpg`.
 
     The PNG's text fields say how many level-0 px one of its pixels covers.
@@ -41,7 +41,7 @@ def write_tissue(stem: Path, slide: SlideReader, tissue: TissueMask, *, picture:
 
 
 def draw_tissue(
-    slide: SlideReader, tissue: TissueMask, *, coords: Int[np.ndarray, "patch 2"], size_level0_px: int
+    slide: Slide, tissue: TissueMask, *, coords: Int[np.ndarray, "patch 2"], size_level0_px: int
 ) -> bytes:
     """A JPEG of the slide: tissue outlined in blue, what no patch covers paler, an orange rim round those.
 

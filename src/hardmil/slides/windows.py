@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
-from hardmil.slides.protocol import SlideReader
+from hardmil.slides.slide import Slide
 
 MIN_CELL_PX = 128
 """Smaller tiles, and strips, are read several at once."""
@@ -25,7 +25,7 @@ class Cells:
     height_px: int
 
     @classmethod
-    def of(cls, slide: SlideReader, *, level: int) -> "Cells":
+    def of(cls, slide: Slide, *, level: int) -> "Cells":
         """The cells of a level."""
         found = slide.levels[level]
         width, height = (edge * max(1, -(-MIN_CELL_PX // edge)) for edge in found.tile_px)
@@ -47,7 +47,7 @@ class Window:
 
     def __init__(
         self,
-        slide: SlideReader,
+        slide: Slide,
         *,
         cells: Cells,
         corners: Int64[np.ndarray, "patch 2"],

@@ -1,5 +1,6 @@
 import io
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless, generate_uid
 
 from hardmil.errors import SlideError
-from hardmil.slides.dicom_reader import DicomReader
-from hardmil.slides.openslide_reader import OpenSlideReader
-from hardmil.slides.protocol import Level
-from hardmil.slides.reader import open_slide
+from hardmil.slides.dicom_source import DicomSource
+from hardmil.slides.level_source import Level
+from hardmil.slides.openslide_source import OpenSlideSource
+from hardmil.slides.reader import open_slide, open_source
 
 TILE = 64
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -134,17 +135,19 @@ def write_dicom(folder: Path, *, syntax: UID, icc: bytes | None = None) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("syntax", "reader", "tolerance"),
+    ("syntax", "kind", "tolerance"),
     [
-        (JPEGBaseline8Bit, OpenSlideReader, 5),
-        (ExplicitVRLittleEndian, OpenSlideReader, 0),
-        (RLELossless, DicomReader, 0),
+        (JPEGBaseline8Bit, OpenSlideSource, 5),
+        (ExplicitVRLittleEndian, OpenSlideSource, 0),
+        (RLELossless, DicomSource, 0),
     ],
     ids=["jpeg", "raw", "rle"],
 )
-def test_folder_of_instances_is_one_slide(tmp_path: Path, syntax: UID, reader: type, tolerance: float):
-    with open_slide(write_dicom(tmp_path / "slide 1 ä", syntax=syntax)) as slide:
-        assert isinstance(slide, reader)
+def test_folder_of_instances_is_one_slide(tmp_path: Path, syntax: UID, kind: type, tolerance: float):
+    folder = write_dicom(tmp_path / "slide 1 ä", syntax=syntax)
+    with closing(open_source(folder)) as source:
+        assert isinstance(source, kind)
+    with open_slide(folder) as slide:
         assert slide.mpp == pytest.approx(0.5)
         assert slide.levels == (Level(300, 200, 1.0), Level(150, 100, 2.0))
         found = slide.read(0, 0, 300, 200).astype(int)
@@ -168,8 +171,17 @@ def test_one_file_of_it_is_the_slide_too(tmp_path: Path):
 def test_folder_without_its_finest_instance_is_named(tmp_path: Path, syntax: UID):
     folder = write_dicom(tmp_path / "slide", syntax=syntax)
     (folder / "fine.dcm").unlink()
-    with pytest.raises(SlideError, match=r"slide: its finest instance was made smaller .*copy the missing"):
+    with pytest.raises(SlideError, match=r"slide: its finest instance is downsampled .*copy the missing"):
         open_slide(folder)
+
+
+def test_hidden_file_is_not_an_instance(tmp_path: Path):
+    """A copy in progress, as rsync and others write it."""
+    folder = write_dicom(tmp_path / "slide", syntax=RLELossless)
+    whole = (folder / "fine.dcm").read_bytes()
+    (folder / ".fine.dcm.x7Qk2b").write_bytes(whole[: len(whole) // 2])
+    with open_slide(folder) as slide:
+        np.testing.assert_array_equal(slide.read(0, 0, 300, 200), RGB)
 
 
 def test_folder_without_dicom_is_named(tmp_path: Path):

@@ -1,5 +1,6 @@
 """OME-TIFF, QPTIFF, SVS and plain TIFF, made up: not square, two levels, another colour in each quadrant."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from PIL import ImageCms
 
 from hardmil.errors import SlideError
-from hardmil.slides.openslide_reader import OpenSlideReader
-from hardmil.slides.protocol import Level, SlideReader
-from hardmil.slides.reader import open_slide
-from hardmil.slides.tiff_reader import TiffReader
+from hardmil.slides.level_source import Level
+from hardmil.slides.openslide_source import OpenSlideSource
+from hardmil.slides.reader import open_slide, open_source
+from hardmil.slides.slide import Slide
+from hardmil.slides.tiff_source import TiffSource
 
 RGB = np.zeros((200, 300, 3), np.uint8)
 RGB[:100, :150], RGB[:100, 150:] = (200, 60, 60), (60, 200, 60)
@@ -80,7 +82,7 @@ def write_with_png(path: Path) -> Path:
     return path
 
 
-def check_pixels(slide: SlideReader, *, n_levels: int) -> None:
+def check_pixels(slide: Slide, *, n_levels: int) -> None:
     whole = [Level(300, 200, 1.0), Level(150, 100, 2.0)]
     assert slide.levels == tuple(whole[:n_levels])
     assert slide.mpp == pytest.approx(0.5)
@@ -91,18 +93,20 @@ def check_pixels(slide: SlideReader, *, n_levels: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "write", "reader", "n_levels"),
+    ("name", "write", "kind", "n_levels"),
     [
-        ("a slide.ome.tif", write_ome, TiffReader, 2),
-        ("00012.qptiff", write_qptiff, TiffReader, 2),
-        ("größe.svs", write_aperio, OpenSlideReader, 2),
-        ("strips.tif", write_stripped, TiffReader, 1),
-        ("png.tif", write_with_png, TiffReader, 2),
+        ("a slide.ome.tif", write_ome, TiffSource, 2),
+        ("00012.qptiff", write_qptiff, TiffSource, 2),
+        ("größe.svs", write_aperio, OpenSlideSource, 2),
+        ("strips.tif", write_stripped, TiffSource, 1),
+        ("png.tif", write_with_png, TiffSource, 2),
     ],
 )
-def test_pixels_levels_and_resolution_are_those_written(tmp_path: Path, name, write, reader, n_levels):
-    with open_slide(write(tmp_path / name)) as slide:
-        assert isinstance(slide, reader)
+def test_pixels_levels_and_resolution_are_those_written(tmp_path: Path, name, write, kind, n_levels):
+    path = write(tmp_path / name)
+    with closing(open_source(path)) as source:
+        assert isinstance(source, kind)
+    with open_slide(path) as slide:
         check_pixels(slide, n_levels=n_levels)
 
 
@@ -192,7 +196,6 @@ def whole_or_error(path: Path) -> np.ndarray | str:
 )
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 @given(share=st.floats(0, 1))
@@ -210,7 +213,7 @@ def test_every_cut_reads_right_or_is_named(tmp_path: Path, name: str, write, sha
         np.testing.assert_array_equal(found, RGB[::2, ::2])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000))
 def test_bytes_changed_anywhere_raise_nothing_but_our_error(tmp_path: Path, seed: int):
     rng = np.random.default_rng(seed)
@@ -227,9 +230,9 @@ def test_bytes_changed_anywhere_raise_nothing_but_our_error(tmp_path: Path, seed
 def test_decoded_by_ourselves_is_what_openslide_reads(tmp_path: Path, compression: str):
     """JPEG of RGB with shared tables and without an APP14 marker, as Aperio writes it."""
     path = write_aperio(tmp_path / "a.svs", compression=compression)
+    with closing(OpenSlideSource(path)) as source:
+        assert set(source.tiled_pages) == {0, 1}
     with open_slide(path) as slide, openslide.OpenSlide(path) as other:
-        assert isinstance(slide, OpenSlideReader)
-        assert set(slide._pages) == {0, 1}
         for level, (width, height) in enumerate(other.level_dimensions):
             expected = np.asarray(other.read_region((0, 0), level, (width, height)))[..., :3]
             np.testing.assert_array_equal(slide.read(0, 0, width, height, level), expected)
@@ -237,9 +240,9 @@ def test_decoded_by_ourselves_is_what_openslide_reads(tmp_path: Path, compressio
 
 def test_real_aperio_slide_is_what_openslide_reads(data_dir: Path):
     path = data_dir / "slides" / "CMU-1-Small-Region.svs"
+    with closing(OpenSlideSource(path)) as source:
+        assert set(source.tiled_pages) == {0}
     with open_slide(path) as slide, openslide.OpenSlide(path) as other:
-        assert isinstance(slide, OpenSlideReader)
-        assert set(slide._pages) == {0}
         expected = np.asarray(other.read_region((1900, 2700), 0, (320, 267)))[..., :3]
         np.testing.assert_array_equal(slide.read(1900, 2700, 320, 267), expected)
 
