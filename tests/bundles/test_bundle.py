@@ -145,7 +145,7 @@ def test_weights_of_another_network(tmp_path: Path):
         ({}, r"not the weights of a hardmil network \('config'\)"),
         ({"config": metadata["config"]}, r"network \('instance_shape'\)"),
         (metadata | {"config": '{"network": {"layers": 3}}'}, "network .*validation error"),
-        (metadata | {"config": "{}"}, "network .*knobs left open"),
+        (metadata | {"config": "{}"}, "network .*settings left open"),
         (metadata | {"instance_shape": "[5]"}, "network .*Error.* in loading state_dict"),
         (metadata | {"instance_shape": "4"}, "network .*not iterable"),
         (metadata | {"instance_shape": "[]"}, "network .*out of range"),
