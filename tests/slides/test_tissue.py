@@ -16,8 +16,9 @@ from hardmil.phantom.tissue import smooth_noise
 from hardmil.slides.reader import open_slide
 from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import (
+    TissueMask,
+    TissueRule,
     otsu,
-    segment_rgb,
     segment_strips,
     segment_tissue,
 )
@@ -35,6 +36,11 @@ def pink(is_pink: np.ndarray, *, mpp: float | None) -> Slide:
     """A slide that is pink here and glass there."""
     rgb = np.where(is_pink[..., None], PINK, WHITE).astype(np.uint8)
     return picture_slide(rgb, mpp=mpp, name="pink.png")
+
+
+def segment(rgb: np.ndarray, *, rule: TissueRule = "s-or-v") -> TissueMask:
+    """The tissue of an image given as one strip."""
+    return segment_strips([rgb], rule=rule, downsample=1.0)
 
 
 def island(colour: tuple[int, int, int], *, noise: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +74,7 @@ def test_otsu_is_otsus():
 @pytest.mark.parametrize("colour", [PINK, PURPLE, (236, 216, 226)], ids=["pink", "purple", "pale eosin"])
 def test_stained_tissue_is_found(colour: tuple[int, int, int]):
     rgb, is_island = island(colour)
-    assert (segment_rgb(rgb).is_tissue == is_island).mean() > 0.99
+    assert (segment(rgb).is_tissue == is_island).mean() > 0.99
 
 
 def test_rules_combine_saturation_and_value():
@@ -76,7 +82,7 @@ def test_rules_combine_saturation_and_value():
     rgb[70:80, 30:100] = GREY
     is_grey = np.zeros_like(is_island)
     is_grey[70:80, 30:100] = True
-    found = {rule: segment_rgb(rgb, rule=rule).is_tissue for rule in ("s", "v", "s-or-v", "s-and-v")}
+    found = {rule: segment(rgb, rule=rule).is_tissue for rule in ("s", "v", "s-or-v", "s-and-v")}
     np.testing.assert_array_equal(found["s"], is_island)
     np.testing.assert_array_equal(found["v"], is_grey)
     np.testing.assert_array_equal(found["s-or-v"], is_island | is_grey)
@@ -88,19 +94,19 @@ def test_rules_combine_saturation_and_value():
 def test_slide_without_contrast_has_no_tissue(colour: tuple[int, int, int], noise: float):
     """Otsu parts any channel in two, here noise; that must not become tissue."""
     rgb = np.full((90, 130, 3), colour) + np.random.default_rng(1).normal(0, noise, (90, 130, 3))
-    mask = segment_rgb(rgb.round().clip(0, 255).astype(np.uint8), rule="s-or-v")
+    mask = segment(rgb.round().clip(0, 255).astype(np.uint8))
     assert not mask.is_tissue.any()
 
 
 def test_uneven_light_on_glass_is_no_tissue():
     shade = 5 * smooth_noise(np.random.default_rng(2), shape=(300, 400), scale_px=150)
     rgb = np.repeat((240 + shade).round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    assert not segment_rgb(rgb).is_tissue.any()
+    assert not segment(rgb).is_tissue.any()
 
 
 def test_thresholds_are_reported_in_opencvs_units():
     rgb, _ = island(PINK, noise=6)
-    mask = segment_rgb(rgb)
+    mask = segment(rgb)
     hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
     reported = [mask.otsu_hue, mask.otsu_saturation, mask.otsu_value]
     assert reported == [otsu_by_hand(hsv[..., channel]) for channel in range(3)]
@@ -109,7 +115,7 @@ def test_thresholds_are_reported_in_opencvs_units():
 def test_small_slide_is_segmented_pixel_by_pixel(phantom_slide: Path):
     with open_slide(phantom_slide) as slide:
         mask = segment_tissue(slide, AS_IT_IS)
-        expected = segment_rgb(slide.read(0, 0, slide.width_px, slide.height_px)).is_tissue
+        expected = segment(slide.read(0, 0, slide.width_px, slide.height_px)).is_tissue
     assert mask.downsample == 1
     np.testing.assert_array_equal(mask.is_tissue, expected)
     assert 0.4 < mask.is_tissue.mean() < 0.9

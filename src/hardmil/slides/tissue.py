@@ -89,17 +89,6 @@ def segment_tissue(
     return replace(mask, is_tissue=is_tissue)
 
 
-def segment_rgb(
-    rgb: UInt8[np.ndarray, "height width 3"],
-    *,
-    rule: TissueRule = "s-or-v",
-    downsample: float = 1.0,
-    pen: Bool[np.ndarray, "height width"] | None = None,
-) -> TissueMask:
-    """The tissue of an image in one piece: see `segment_strips`."""
-    return segment_strips([rgb], rule=rule, downsample=downsample, pen=pen)
-
-
 def segment_strips(
     strips: Iterable[UInt8[np.ndarray, "_ column 3"]],
     *,
