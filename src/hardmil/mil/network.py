@@ -22,8 +22,8 @@ SMALLEST_PATCH_PX, LARGEST_PATCH_PX = 24, 48
 class BagOutput:
     """What a bag classifier computes for a packed batch, all in float32.
 
-    The bag logit is the sum of the instance logits times `weights`: attention, with the factors of Eq. 2. None
-    for a pooling whose bag logit is not a weighted sum.
+    The bag logit is the sum of the instance logits times `weights`, which are the attention with the factors
+    of Eq. 2, or None for a pooling whose bag logit is not a weighted sum.
     """
 
     bag_logit: Float[Tensor, " bag"]

@@ -1,4 +1,4 @@
-"""Attention pooling of packed bags: attention logits, softmax over a bag (Eq. 1), adaptive weights (Eq. 2)."""
+"""Attention pooling of packed bags: attention logits, softmax over a bag (Eq. 1), adaptation (Eq. 2)."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
