@@ -75,7 +75,7 @@ def test_other_errors_of_the_block_pass_unchanged(tmp_path: Path):
     assert not no_room_left(ValueError("errno = 28,"))
 
 
-def test_folder_that_cannot_be_made(tmp_path: Path):
+def test_folder_that_cannot_be_created(tmp_path: Path):
     (tmp_path / "taken").write_text("a file")
     with (
         pytest.raises(StoreError, match=r"a\.json: cannot be written .*choose another folder"),
@@ -94,11 +94,11 @@ def test_target_that_is_a_folder(tmp_path: Path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_read_only_folder(tmp_path: Path):
     tmp_path.chmod(0o500)
-    with pytest.raises(StoreError, match="you may write to"):
+    with pytest.raises(StoreError, match="writable folder"):
         write_json(tmp_path / "a.json", 1)
 
 
-def test_json_there_and_back(tmp_path: Path):
+def test_json_round_trip(tmp_path: Path):
     value = {"µm": 0.5, "ids": ["007", "Fäll"], "none": None}
     write_json(tmp_path / "a.json", value)
     assert read_json(tmp_path / "a.json") == value
@@ -123,7 +123,7 @@ def test_run_record_holds_what_a_rerun_needs(tmp_path: Path, monkeypatch: pytest
     assert (record["command"], record["config"], record["seed"]) == ("hardmil train", {"seed": 3}, 3)
     assert record["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert record["versions"]["numpy"]
-    assert 5 <= record["seconds"] < 60
+    assert record["seconds"] >= 5
     assert record["git"] is None
 
 

@@ -1,1 +1,1 @@
-"""The files room."""
+"""Reading and writing files: HDF5, CSV, JSON, GeoJSON, run records and locks."""

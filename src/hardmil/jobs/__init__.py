@@ -1,4 +1,4 @@
-"""One function over many items, in several processes here or on Ray; a worker that dies is replaced."""
+"""Run one function on many items, in several processes or on Ray; workers that die are replaced."""
 
 from hardmil.jobs.pool import LOCAL as LOCAL
 from hardmil.jobs.pool import Engine as Engine
