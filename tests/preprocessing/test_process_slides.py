@@ -137,7 +137,7 @@ def test_what_is_odd_about_a_slide_is_said_and_said_again(
         Image.open(study / str(row["path"])).save(study / f"{name}.png", dpi=(50_800, 50_800))
         row |= {"path": f"{name}.png", "mpp": 0.25}
     write_table(study / "slides.csv", rows)
-    said = "the table says 0.25 um/px, the file 0.5; the table is taken, correct or clear it"
+    said = "the table says 0.25 um/px, the file 0.5; the table is used: correct or clear it"
     for workers in (1, 2):
         run = hardmil("patch", study, "--workers", workers, "--json")
         assert run.code == 0, run.err

@@ -33,7 +33,7 @@ def item(**values: object) -> Dataset:
 
 
 def pixel_data(rgb: np.ndarray, syntax: UID) -> tuple[int, bytes]:
-    """Number of frames, and the frames: tiles in rows."""
+    """The number of frames, and the encoded frames: tiles, row by row."""
     rows, columns = -(-rgb.shape[0] // TILE), -(-rgb.shape[1] // TILE)
     padding = ((0, rows * TILE - rgb.shape[0]), (0, columns * TILE - rgb.shape[1]), (0, 0))
     grid = np.pad(rgb, padding, mode="edge").reshape(rows, TILE, columns, TILE, 3).swapaxes(1, 2)
@@ -53,7 +53,7 @@ def pixel_data(rgb: np.ndarray, syntax: UID) -> tuple[int, bytes]:
     return len(tiles), b"".join(tile.tobytes() for tile in tiles)
 
 
-ALIKE: dict[str, object] = {
+COMMON_TAGS: dict[str, object] = {
     "Modality": "SM",
     "InstanceNumber": 1,
     "Rows": TILE,
@@ -79,7 +79,7 @@ ALIKE: dict[str, object] = {
     ],
     "ImageOrientationSlide": [0, -1, 0, -1, 0, 0],
 }
-"""What all instances say alike."""
+"""Tags with the same value in all instances."""
 
 
 def write_instance(
@@ -98,7 +98,7 @@ def write_instance(
     )
     uid = generate_uid()
     dataset = item(
-        **ALIKE,
+        **COMMON_TAGS,
         SOPClassUID=WHOLE_SLIDE,
         SOPInstanceUID=uid,
         StudyInstanceUID=f"{series}.1",
@@ -160,7 +160,7 @@ def test_folder_of_instances_is_one_slide(tmp_path: Path, syntax: UID, kind: typ
     assert np.abs(outside[:10, 10:].astype(int) - RGB[190:200, :20]).mean() <= tolerance
 
 
-def test_one_file_of_it_is_the_slide_too(tmp_path: Path):
+def test_one_instance_is_a_slide_too(tmp_path: Path):
     folder = write_dicom(tmp_path / "slide", syntax=RLELossless)
     with open_slide(folder / "fine.dcm") as slide:
         assert slide.levels == (Level(300, 200, 1.0),)
@@ -192,7 +192,7 @@ def test_folder_without_dicom_is_named(tmp_path: Path):
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, RLELossless], ids=["openslide", "wsidicom"])
-def test_instance_cut_short_is_named_or_reads_right(tmp_path: Path, share: float, syntax: UID):
+def test_truncated_instance_is_read_correctly_or_named(tmp_path: Path, share: float, syntax: UID):
     folder = write_dicom(tmp_path / "slide", syntax=syntax)
     with open_slide(folder) as slide:
         expected = slide.read(0, 0, 300, 200)
@@ -206,7 +206,7 @@ def test_instance_cut_short_is_named_or_reads_right(tmp_path: Path, share: float
 
 
 def whole_or_error(folder: Path) -> np.ndarray | str:
-    """All pixels, or the message that says why not."""
+    """All pixels, or the error message."""
     try:
         with open_slide(folder) as slide:
             return slide.read(0, 0, 300, 200)
@@ -214,7 +214,7 @@ def whole_or_error(folder: Path) -> np.ndarray | str:
         return str(error)
 
 
-def test_without_wsidicom_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_wsidicom_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = write_dicom(tmp_path / "slide", syntax=RLELossless)
     monkeypatch.setitem(sys.modules, "wsidicom", None)
     with pytest.raises(SlideError, match=r"Unsupported transfer syntax.*pip install 'hardmil\[dicom\]'"):

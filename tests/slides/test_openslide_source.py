@@ -17,7 +17,7 @@ RGB[100:, :152], RGB[100:, 152:] = (60, 60, 200), (200, 200, 60)
 
 
 def write_ndpi(path: Path) -> Path:
-    """Two levels, 20x and 10x, each one JPEG; tags as Hamamatsu numbers them."""
+    """Two levels, 20x and 10x, each stored as one JPEG, with the tags of Hamamatsu."""
     with tifffile.TiffWriter(path) as tiff:
         for lens, step in ((20.0, 1), (10.0, 2)):
             tiff.write(
@@ -38,7 +38,7 @@ def write_ndpi(path: Path) -> Path:
     return path
 
 
-def test_hamamatsu_slide_reads_as_written(tmp_path: Path):
+def test_hamamatsu_slide_is_read_as_written(tmp_path: Path):
     path = write_ndpi(tmp_path / "0012 ä.ndpi")
     with closing(open_source(path)) as source:
         assert isinstance(source, OpenSlideSource)
@@ -63,7 +63,7 @@ def pixels_or_error(path: Path) -> np.ndarray | str:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1))
-def test_every_cut_of_it_reads_right_or_is_named(tmp_path: Path, share: float):
+def test_truncated_file_is_read_correctly_or_named(tmp_path: Path, share: float):
     path = tmp_path / "a.ndpi"
     expected = pixels_or_error(path if path.exists() else write_ndpi(path))
     assert isinstance(expected, np.ndarray)
