@@ -21,7 +21,8 @@ import torch
 from memory import own_peak_mb
 
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import InstanceConfig, PatchConfig
+from hardmil.config.patches import PatchConfig
+from hardmil.config.study import InstanceConfig
 from hardmil.encoders.open_encoder import encoder_of
 from hardmil.encoders.torch_network import TorchEncoder
 from hardmil.phantom.slide import draw_phantom, write_phantom

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.commands.arms_table import HEADINGS, SHOWN, cell, difference_cell, mined_cell, short
-from hardmil.commands.reproduce import FOLDS, Reproduction, reproduce
+from hardmil.commands.reproduce import reproduce
+from hardmil.paper.reproduction import FOLDS, Reproduction
 from hardmil.evaluation.results import RESULTS, TRIAL, trial_name
 from hardmil.files.csv_table import Row, read_rows, write_rows
 from hardmil.metrics import MeanSE

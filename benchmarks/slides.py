@@ -24,7 +24,7 @@ from imagecodecs import jpeg_encode
 from memory import own_peak_mb
 
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.preprocessing.patch_coords import write_patch_coords
 from hardmil.slides.grid import PatchGrid
 from hardmil.slides.reader import open_slide

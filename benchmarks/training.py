@@ -19,7 +19,7 @@ from torch import nn
 
 from hardmil.bags.bag import Bag
 from hardmil.config.model import ModelConfig, NetworkConfig, TrainingConfig
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.device import find_device
 from hardmil.mil.training import fit
 

@@ -244,7 +244,7 @@ def predict(
         output=output,
         mpp=mpp,
         case_score=case_score,
-        pictures=HeatmapOptions(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff),
+        heatmaps=HeatmapOptions(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff),
         device=device,
         quiet=quiet,
     )
@@ -281,11 +281,11 @@ def reproduce(
     as_json: Json = False,
 ) -> None:
     """The paper's table beside ours."""
-    from hardmil.commands.reproduce import Reproduction
     from hardmil.commands.reproduce import reproduce as run
     from hardmil.jobs.pool import find_engine
+    from hardmil.paper.reproduction import Reproduction
 
-    asked = Reproduction(
+    protocol = Reproduction(
         folds=folds,
         repeats=repeats,
         epochs=epochs,
@@ -299,7 +299,7 @@ def reproduce(
         name,
         data=data,
         output=output or Path(f"reproduce-{name}"),
-        asked=asked,
+        protocol=protocol,
         overrides=overrides or (),
         device=device,
         engine=find_engine(engine, workers=workers, address=address),

@@ -1,6 +1,7 @@
 """MILClassifier: bags in, classifier out, in memory, as scikit-learn users expect."""
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -10,13 +11,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.collection import check_same_instances
-from hardmil.config.study import PatchConfig, StudyConfig, model_config
+from hardmil.config.model import resolve_config
+from hardmil.config.patches import PatchConfig
+from hardmil.config.study import StudyConfig, model_config
 from hardmil.config.study_file import parse_study
 from hardmil.device import find_device
 from hardmil.errors import BagError
-from hardmil.evaluation.trainer import Trainer
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.network import BagClassifier
+from hardmil.mil.training import fit
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.preprocessing.instances import equalised
@@ -139,10 +142,10 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         device = find_device(self.device, precision=study.training.precision)
         mined = train_and_mine(
             made,
-            config=model_config(study),
+            config=resolve_config(model_config(study), kind=made[0].kind),
             mining=study.mining,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
-            train=Trainer(None, "", device).train,
+            train=partial(fit, device=device),
         )
         self.network_: BagClassifier = mined.model
         self.hard_negatives_: tuple[HardInstance, ...] = mined.pool

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle, Card, load_bundle, read_card, save_bundle
 from hardmil.config.model import ModelConfig, resolve_config
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import BagError, BundleError
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier

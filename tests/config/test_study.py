@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from hardmil.config.mining import MiningConfig, parse_sensitivity
 from hardmil.config.model import ModelConfig, NetworkConfig, PoolingConfig, TrainingConfig, resolve_config
-from hardmil.config.study import StudyConfig, fingerprint, model_config
+from hardmil.config.section import fingerprint
+from hardmil.config.study import StudyConfig, model_config
 
 
 def test_open_knobs_take_the_defaults_of_pixels():

@@ -6,7 +6,8 @@ import yaml
 from hardmil.config.evaluation import EvaluationConfig
 from hardmil.config.mining import MiningConfig
 from hardmil.config.model import TrainingConfig
-from hardmil.config.study import PatchConfig, StudyConfig
+from hardmil.config.patches import PatchConfig
+from hardmil.config.study import StudyConfig
 from hardmil.config.study_file import commented_yaml, parse_study, put_overrides, read_study
 from hardmil.errors import ConfigError
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import InstanceConfig, PatchConfig, StudyConfig
+from hardmil.config.patches import PatchConfig
+from hardmil.config.study import InstanceConfig, StudyConfig
 from hardmil.encoders.encoder import encoder_notes
 from hardmil.encoders.open_encoder import open_encoder
 from hardmil.encoders.torch_network import TorchEncoder

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import ConfigError, TableError
 from hardmil.paper.colon import COLON_MPP, NUCLEI, colon_groups, colon_nuclei, colon_truth, nucleus_corners
 from hardmil.paper.datasets import published_config, read_published

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import ConfigError
 from hardmil.evaluation.truth import LESION, LOOK_ALIKE, truth_of_regions
 from hardmil.files.geojson import Region, read_regions

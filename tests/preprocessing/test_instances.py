@@ -6,10 +6,11 @@ import pytest
 import tifffile
 
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import InstanceConfig, PatchConfig
+from hardmil.config.patches import PatchConfig
+from hardmil.config.study import InstanceConfig
 from hardmil.errors import SlideError
 from hardmil.preprocessing.fingerprints import SLIDE_ATTRIBUTE, slide_fingerprints
-from hardmil.preprocessing.instances import extract_bag, write_instances
+from hardmil.preprocessing.instances import encode_slide, write_instances
 from hardmil.preprocessing.patch_coords import write_patch_coords
 
 RGB = np.zeros((200, 300, 3), np.uint8)
@@ -68,9 +69,9 @@ def test_prediction_takes_what_was_said_of_its_own_slides(tmp_path: Path):
     """A bundle's `mpp` was said of the slides it was trained on."""
     row = row_of(write_pyramid(tmp_path / "s.tif", mpp=None))
     config = PatchConfig(size_px=16, um_per_px=1.0, min_tissue=0, mpp=0.25)
-    assert extract_bag(row, config=config, label=-1, mpp=0.5).size_level0_px == 32
+    assert encode_slide(row, config=config, label=-1, mpp=0.5).size_level0_px == 32
     with pytest.raises(SlideError, match="does not state its micrometres per pixel"):
-        extract_bag(row, config=config, label=-1)
+        encode_slide(row, config=config, label=-1)
 
 
 def test_what_changes_pixels_changes_what_a_file_was_made_of(tmp_path: Path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tests.support.slides import picture_slide
 
-from hardmil.config.study import PatchConfig, TissueConfig
+from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.phantom.slide import draw_phantom
 from hardmil.slides.artefacts import is_out_of_focus, is_pen

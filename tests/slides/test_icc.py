@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageCms
 from tests.support.slides import picture_slide
 
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import SlideError
 from hardmil.slides.grid import place_patches
 from hardmil.slides.icc import to_srgb

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.support.slides import picture_slide
 
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import ConfigError, SlideError
 from hardmil.slides import reading as reading
 from hardmil.slides.color import equalise

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import SlideError
 from hardmil.slides.resolution import Resolution, Scale, find_resolution, needed_mpp, resolution_notes
 

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from tests.support.slides import picture_slide
 
-from hardmil.config.study import PatchConfig, TissueConfig
+from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.files.geojson import Region, square
 from hardmil.phantom.tissue import smooth_noise

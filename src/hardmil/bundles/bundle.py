@@ -13,7 +13,9 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.provenance import Provenance
 from hardmil.bundles.training_profile import TrainingProfile
 from hardmil.config.model import BagKind
-from hardmil.config.study import PIXELS, InstanceConfig, PatchConfig
+from hardmil.config.patches import PatchConfig
+from hardmil.config.study import PIXELS, InstanceConfig
+from hardmil.device import find_device
 from hardmil.errors import BagError, BundleError, TableError
 from hardmil.files.atomic import read_json, write_json
 from hardmil.mil.calibration import Calibration
@@ -32,8 +34,8 @@ class Card(BaseModel):
     else `encode` says what becomes of a patch. `encoder` and `patch` are what the training bags said of the
     encoder that made them, with the digest of its weights, and of its patches; None where they did not.
     `operating` says what the threshold is for, `calibration` how a score becomes a probability; both are None
-    where the study was too small to set them, and the threshold is 0.5 then. `training_profile` is what the training
-    slides were like; None in bundles from before it was kept.
+    where the study was too small to set them, and the threshold is 0.5 then. `training_profile` is what the
+    training slides were like; None in bundles from before it was kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,10 +64,16 @@ class Card(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A trained model and how to use it."""
+    """A trained model and how to use it; `folder` is where it is on disk."""
 
     network: BagClassifier
     card: Card
+    folder: Path | None = None
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return str(next(self.network.parameters()).device)
 
     @property
     def instance_config(self) -> InstanceConfig | None:
@@ -130,10 +138,16 @@ def read_card(folder: Path) -> Card:
         raise BundleError(f"{path}: {'.'.join(map(str, where))}: {what}; train it again") from error
 
 
-def load_bundle(folder: Path, *, device: str = "cpu") -> Bundle:
+def load_bundle(folder: Path, *, device: str = "auto") -> Bundle:
     """The bundle in a folder, ready to predict.
 
+    Args:
+        folder: The folder that `train_bundle` wrote.
+        device: auto, cpu, cuda or mps.
+
     Raises:
-        BundleError: If it is not whole, or of another version.
+        BundleError: If it is not complete, or of another version.
+        TrainingError: If this machine has no such device.
     """
-    return Bundle(card=read_card(folder), network=load_network(folder / "model.safetensors", device=device))
+    card, name = read_card(folder), find_device(device).name
+    return Bundle(load_network(folder / "model.safetensors", device=name), card, folder)

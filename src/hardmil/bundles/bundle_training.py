@@ -13,31 +13,31 @@ from hardmil.bags.folds import Fold
 from hardmil.bags.provenance import common_provenance
 from hardmil.bundles.bundle import Bundle, Card, load_bundle, save_bundle
 from hardmil.bundles.training_profile import profile_of
-from hardmil.config.model import resolve_config
 from hardmil.config.section import fingerprint
 from hardmil.config.study import instance_config
 from hardmil.device import find_device
 from hardmil.errors import BundleError
-from hardmil.evaluation.arms import Arm, arm
+from hardmil.evaluation.arms import Arm, arm, check_arms
 from hardmil.evaluation.cohort import Cohort, study_cohort
-from hardmil.evaluation.results import MINED, hard_negative_rows
+from hardmil.evaluation.results import HARD_NEGATIVES
 from hardmil.evaluation.trainer import CODE_VERSION, Trainer
 from hardmil.evaluation.trial import (
     OperatingSettings,
     Trial,
     longest_training,
     operating_settings,
-    out_of_fold_scores,
+    whole_arm_out_of_fold,
 )
-from hardmil.files.csv_table import write_rows
+from hardmil.files.csv_table import write_table
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.progress import progress
 from hardmil.mil.calibration import Calibration, fit_calibration
 from hardmil.mil.operating import OperatingPoint, set_operating_point
+from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import Mined, train_and_mine
 from hardmil.mining.verdicts import reviewer_digest
-from hardmil.preprocessing.study_folder import Study, study_bags
+from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.tracking import LossByEpoch, TrackWith, tracked
 
 DEFAULT_THRESHOLD = 0.5
@@ -79,19 +79,20 @@ def train_bundle(
         BagError: If no slide has a bag.
     """
     started = time.time()
-    chosen = arm(study.config.arm, study=study.config)
-    found = study_bags(study, quiet=quiet)
+    check_arms([study.config.arm], study=study.config)
+    found = read_bags(study, quiet=quiet)
     cohort = study_cohort(study, bags=found.bags)
+    chosen = arm(study.config.arm, study=study.config, kind=cohort.bags[0].kind)
     wanted = _fingerprint(chosen, study=study, cohort=cohort)
     folder = study.folder / "bundle"
     card, log, is_new = _current_card(folder, wanted), None, False
     if card is None:
         learned = _train(chosen, study=study, cohort=cohort, device=device, track=track, quiet=quiet)
         card, is_new = _card(study, chosen, cohort=cohort, learned=learned, stands_for=wanted), True
-        write_rows(folder / "hard_negatives.csv", hard_negative_rows(learned.mined.pool), columns=MINED)
+        write_table(folder / HARD_NEGATIVES, learned.mined.pool, row=HardInstance)
         save_bundle(folder, Bundle(learned.mined.model, card, folder))
         log = write_failures(folder, list(found.failures))
-        config = _recorded_config(study, chosen, cohort=cohort)
+        config = _recorded_config(study, chosen)
         write_run_record(folder, "hardmil train", config=config, seed=study.config.seed, started=started)
     return TrainedBundle(
         folder=folder,
@@ -117,15 +118,15 @@ class _Learned:
 def _train(
     chosen: Arm, *, study: Study, cohort: Cohort, device: str | None, track: TrackWith | None, quiet: bool
 ) -> _Learned:
-    operating, kind = operating_settings(study.config.evaluation), cohort.bags[0].kind
+    operating = operating_settings(study.config.evaluation)
     n_folds = operating.n_folds if operating else 0
-    total = longest_training(chosen, kind=kind, n_operating_folds=n_folds)
+    total = longest_training(chosen, n_operating_folds=n_folds)
     with (
         tracked(track, folder=study.folder, name=f"train {chosen.name}") as tracker,
         progress(f"training {chosen.name}", total=total, quiet=quiet) as step,
         TemporaryDirectory() as inner_models,
     ):
-        tracker.params(_recorded_config(study, chosen, cohort=cohort))
+        tracker.params(_recorded_config(study, chosen))
         where = find_device(device or study.config.device, precision=chosen.model.training.precision)
         on_epoch = _both(step, LossByEpoch(tracker))
         # Kept for a while, so that out-of-fold mining and the operating point share them.
@@ -164,7 +165,7 @@ def _decided(
     """
     everything = Fold(np.arange(len(cohort.bags)), np.zeros(0, dtype=np.int64))
     trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
-    scores = out_of_fold_scores(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
+    scores = whole_arm_out_of_fold(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
     if operating is None or scores is None:
         return _Learned(mined)
     point = set_operating_point(
@@ -173,9 +174,8 @@ def _decided(
     return _Learned(mined, point, fit_calibration(cohort.labels, scores, method=operating.calibration))
 
 
-def _recorded_config(study: Study, chosen: Arm, *, cohort: Cohort) -> Mapping[str, object]:
-    resolved = resolve_config(chosen.model, kind=cohort.bags[0].kind)
-    return study.config.model_dump(mode="json") | {"resolved": resolved.model_dump(mode="json")}
+def _recorded_config(study: Study, chosen: Arm) -> Mapping[str, object]:
+    return study.config.model_dump(mode="json") | {"resolved": chosen.model.model_dump(mode="json")}
 
 
 def _fingerprint(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
@@ -184,7 +184,7 @@ def _fingerprint(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
     return fingerprint(
         [
             CODE_VERSION,
-            resolve_config(chosen.model, kind=cohort.bags[0].kind).model_dump(mode="json"),
+            chosen.model.model_dump(mode="json"),
             chosen.mining.model_dump(mode="json"),
             instance_config(study.config).model_dump(mode="json"),
             study.slide_table.classes,

@@ -1,32 +1,162 @@
 """Score new slides, and their cases, with a bundle."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.feature_folder import find_feature_file, read_features
 from hardmil.bags.slide_table import SlideRow, read_slide_table
 from hardmil.bundles.bundle import Bundle
-from hardmil.config.study import InstanceConfig
+from hardmil.bundles.cases import Cases, CaseScore
+from hardmil.bundles.slide_files import HeatmapOptions, write_slide_files
+from hardmil.bundles.tables import (
+    CaseRow,
+    DiagnosisRow,
+    SlidePrediction,
+    SlidePredictionRow,
+    case_columns,
+    diagnosis_rows,
+    slide_columns,
+    slide_prediction,
+)
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.encoders.open_encoder import encoder_of
 from hardmil.errors import ConfigError, TableError
-from hardmil.preprocessing.instances import extract_bag
+from hardmil.files.csv_table import write_table
+from hardmil.files.run_record import write_run_record
+from hardmil.jobs.failures import Failure, write_failures
+from hardmil.jobs.run import run_jobs
+from hardmil.metrics import BinaryMetrics, binary_metrics
+from hardmil.mil.inference import score_bags
+from hardmil.preprocessing.instances import encode_slide
+from hardmil.preprocessing.study_folder import slide_name
+from hardmil.report.key_patches import MAX_BYTES, KeySlide, write_key_patches
+
+DEFAULT_HEATMAPS = HeatmapOptions()
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a bundle says about slides and cases, and the folder with all files.
+
+    `metrics` compare with the labels of the table; None where it has none. `failures` are slides that could
+    not be scored; `log` holds their tracebacks.
+    """
+
+    folder: Path
+    slides: Sequence[SlidePrediction]
+    cases: Sequence[CaseRow]
+    metrics: BinaryMetrics | None
+    encoder: PatchEncoder | None = None
+    failures: Sequence[Failure] = ()
+    log: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class PredictionRequest:
-    """What is to be predicted."""
+    """What is to be predicted, and from what: slides, or feature files in the folder `features`."""
 
     rows: tuple[SlideRow, ...]
     labels: dict[str, int]
     features: Path | None
     mpp: float | None
-    encoder: PatchEncoder | None = None
 
 
-def prediction_request(
+def predict(
+    bundle: Bundle,
+    *,
+    slides: Sequence[Path] = (),
+    table: Path | None = None,
+    features: Path | None = None,
+    output: Path = Path("predictions"),
+    mpp: float | None = None,
+    case_score: CaseScore = "pooled",
+    heatmaps: HeatmapOptions = DEFAULT_HEATMAPS,
+    quiet: bool = False,
+) -> Predictions:
+    """Score new slides and their cases; tables, heat maps and GeoJSON go to a folder.
+
+    Args:
+        bundle: From `load_bundle`.
+        slides: Slide files; with `features`, slide ids.
+        table: A table of slides instead.
+        features: Folder of feature files, for a bundle that was trained on features.
+        output: Folder to write to.
+        mpp: Micrometres per pixel of slides where neither table nor file says.
+        case_score: How a case of several slides is scored: all patches as one bag (pooled), or the max or
+            mean of its slides' scores.
+        heatmaps: Which heat maps to draw.
+        quiet: No progress bar.
+
+    Raises:
+        ConfigError: If there is nothing to predict, or the bundle cannot take what is given.
+        TableError: If the table of slides cannot be used.
+    """
+    started, card = time.time(), bundle.card
+    request = _request(bundle, slides=slides, table=table, features=features, mpp=mpp)
+    encoder = _encoder(bundle)
+    cases = Cases(bundle, how=case_score)
+    key_slides: list[KeySlide] = []
+
+    def score(row: SlideRow) -> SlidePrediction:
+        bag = bundle.check(_bag(row, bundle=bundle, request=request, encoder=encoder))
+        found = score_bags(bundle.network, [bag])[0]
+        small = write_slide_files(
+            output,
+            row,
+            bag=bag,
+            score=found,
+            classes=card.classes,
+            heatmaps=heatmaps,
+            fallback_mpp=mpp,
+            wants_small=sum(each.pictures.n_bytes for each in key_slides) < MAX_BYTES,
+        )
+        one = slide_prediction(bag, found, card=card)
+        cases.add(bag, one)
+        key_slides.extend(one.key_slide(small, threshold=card.threshold))
+        return one
+
+    by_case = sorted(request.rows, key=lambda row: row.case_id)
+    done = run_jobs(score, by_case, name=slide_name, label="predicting", quiet=quiet)
+    found = [done.results[row.slide_id] for row in request.rows if row.slide_id in done.results]
+    case_rows = cases.rows(failed=[row.case_id for row in request.rows if row.slide_id not in done.results])
+    _write_tables(output, found, case_rows, classes=card.classes)
+    if key_slides:
+        write_key_patches(output / "key_patches.html", key_slides, n_slides=len(found))
+    log = write_failures(output, done.failures)
+    config = {"bundle": str(bundle.folder), "card": card.model_dump(mode="json")}
+    write_run_record(output, "hardmil predict", config=config, seed=None, started=started)
+    metrics = _metrics(found, threshold=card.threshold)
+    return Predictions(output, found, case_rows, metrics, encoder, done.failures, log)
+
+
+def _write_tables(
+    output: Path,
+    slides: Sequence[SlidePrediction],
+    cases: Sequence[CaseRow],
+    *,
+    classes: tuple[str, str],
+) -> None:
+    rows = [one.row for one in slides]
+    write_table(output / "predictions.csv", rows, row=SlidePredictionRow, columns=slide_columns(classes))
+    write_table(output / "predictions_by_case.csv", cases, row=CaseRow, columns=case_columns(classes))
+    write_table(output / "diagnostics.csv", diagnosis_rows(slides), row=DiagnosisRow)
+
+
+def _metrics(slides: Sequence[SlidePrediction], *, threshold: float) -> BinaryMetrics | None:
+    labelled = [one for one in slides if one.label >= 0]
+    if not labelled:
+        return None
+    labels = np.array([one.label for one in labelled], dtype=np.int64)
+    scores = np.array([one.bag_score for one in labelled], dtype=np.float64)
+    return binary_metrics(labels, scores, threshold=threshold)
+
+
+def _request(
     bundle: Bundle,
     *,
     slides: Sequence[Path],
@@ -34,14 +164,15 @@ def prediction_request(
     features: Path | None,
     mpp: float | None,
 ) -> PredictionRequest:
-    if bundle.instance_config is None and features is None:
+    config = bundle.instance_config
+    if config is None and features is None:
         raise ConfigError(
             "this bundle was trained on features of an encoder; give the folder of the new slides' features: "
             "--features DIR, with --slides table.csv or slide ids"
         )
-    if bundle.instance_config is not None and features is not None:
+    if config is not None and features is not None:
         raise ConfigError(
-            f"this bundle makes its instances of slides ({bundle.instance_config.encode}); give slides instead of "
+            f"this bundle makes its instances from slides ({config.encode}); give slides instead of "
             "--features"
         )
     if bool(slides) == (table is not None):
@@ -50,40 +181,22 @@ def prediction_request(
         raise ConfigError(f"--mpp {mpp}: expected micrometres per pixel, above 0, such as 0.5")
     if table is None:
         return PredictionRequest(_rows_of(slides, are_ids=features is not None), {}, features, mpp)
-    positive = bundle.card.classes[1]
+    negative, positive = bundle.card.classes
     slide_table = read_slide_table(
         table, positive=None, labels_required=False, paths_required=features is None
     )
     labels = {row.slide_id: int(row.label == positive) for row in slide_table.rows if row.label is not None}
-    unknown = {row.label for row in slide_table.rows} - {None, *bundle.card.classes}
+    unknown = {row.label for row in slide_table.rows} - {None, negative, positive}
     if unknown:
         raise TableError(
-            f"{table}: label {sorted(map(str, unknown))[0]!r}; the bundle knows "
-            f"{bundle.card.classes[0]!r} and {positive!r}; correct the table, or leave its labels empty"
+            f"{table}: label {sorted(map(str, unknown))[0]!r}; the bundle knows {negative!r} and "
+            f"{positive!r}; correct the table, or leave its labels empty"
         )
     return PredictionRequest(slide_table.rows, labels, features, mpp)
 
 
-def bundle_encoder(bundle: Bundle, cut: InstanceConfig, folder: Path, *, device: str) -> PatchEncoder | None:
-    """The encoder of a bundle, whose file may lie in the bundle, beside it, or in the working folder.
-
-    Raises:
-        ConfigError: If it is not to be had, or has other weights than the one the bundle was trained on.
-    """
-    precision = bundle.network.config.training.precision
-    folders = (folder, folder.parent, Path())
-    encoder = encoder_of(cut, device=device, precision=precision, folders=folders)
-    wanted = bundle.card.encoder
-    if encoder is not None and wanted is not None and encoder.name != wanted:
-        raise ConfigError(
-            f"{folder}: was trained on embeddings of {wanted}, but {cut.encode} is {encoder.name} here; "
-            "expected the same weights; bring that file or version, or train the bundle again"
-        )
-    return encoder
-
-
 def _rows_of(slides: Sequence[Path], *, are_ids: bool) -> tuple[SlideRow, ...]:
-    """A row a file; its name without suffix is its id. With features they are ids, and dots stay."""
+    """One row for each file; its id is its name without suffix. Ids, as with features, keep their dots."""
     stems = [path.name if are_ids else path.stem for path in slides]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
@@ -91,11 +204,35 @@ def _rows_of(slides: Sequence[Path], *, are_ids: bool) -> tuple[SlideRow, ...]:
     return tuple(SlideRow(stem, stem, None, path, None) for stem, path in zip(stems, slides, strict=True))
 
 
-def prediction_bag(row: SlideRow, *, bundle: Bundle, asked: PredictionRequest) -> Bag:
-    label = asked.labels.get(row.slide_id, -1)
-    if asked.features is not None:
-        path = find_feature_file(asked.features, slide_id=row.slide_id)
+def _encoder(bundle: Bundle) -> PatchEncoder | None:
+    """The encoder of a bundle; its file may be in the bundle, next to it, or in the working folder.
+
+    Raises:
+        ConfigError: If it is not available, or has other weights than the one the bundle was trained with.
+    """
+    config, folder = bundle.instance_config, bundle.folder or Path()
+    if config is None:
+        return None
+    encoder = encoder_of(
+        config,
+        device=bundle.device,
+        precision=bundle.network.config.training.precision,
+        folders=(folder, folder.parent, Path()),
+    )
+    wanted = bundle.card.encoder
+    if encoder is not None and wanted is not None and encoder.name != wanted:
+        raise ConfigError(
+            f"{folder}: was trained on embeddings of {wanted}, but {config.encode} is {encoder.name} here; "
+            "expected the same weights; bring that file or version, or train the bundle again"
+        )
+    return encoder
+
+
+def _bag(row: SlideRow, *, bundle: Bundle, request: PredictionRequest, encoder: PatchEncoder | None) -> Bag:
+    label = request.labels.get(row.slide_id, -1)
+    if request.features is not None:
+        path = find_feature_file(request.features, slide_id=row.slide_id)
         return read_features(path, row, label=label)
     if bundle.card.patches is None:
-        raise ConfigError("this bundle does not say how patches are cut; train it again")
-    return extract_bag(row, config=bundle.card.patches, label=label, mpp=asked.mpp, encoder=asked.encoder)
+        raise ConfigError("this bundle does not say how patches are made; train it again")
+    return encode_slide(row, config=bundle.card.patches, label=label, mpp=request.mpp, encoder=encoder)

@@ -37,7 +37,7 @@ def write_slide_files(
     bag: Bag,
     score: BagScore,
     classes: tuple[str, str],
-    pictures: HeatmapOptions,
+    heatmaps: HeatmapOptions,
     fallback_mpp: float | None,
     wants_small: bool,
 ) -> SlidePictures | None:
@@ -53,7 +53,7 @@ def write_slide_files(
     if bag.size_level0_px == 0:
         return None
     _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, score)
-    if not (pictures.png or pictures.tiff) or row.path is None or not row.path.exists():
+    if not (heatmaps.png or heatmaps.tiff) or row.path is None or not row.path.exists():
         return None
     shown = slide_attention(
         bag,
@@ -66,20 +66,20 @@ def write_slide_files(
     )
     to = output / "heatmaps"
     with open_slide(row.path) as slide:
-        if pictures.png:
-            png = draw_heatmap(slide, shown, of=pictures.of, scale=pictures.scale, fallback_mpp=fallback_mpp)
+        if heatmaps.png:
+            png = draw_heatmap(slide, shown, of=heatmaps.of, scale=heatmaps.scale, fallback_mpp=fallback_mpp)
             with write_atomically(to / f"{row.slide_id}.png") as draft:
                 draft.write_bytes(png)
-        if pictures.tiff:
+        if heatmaps.tiff:
             write_bag_heatmap_tiff(
                 to / f"{row.slide_id}.ome.tiff",
                 slide,
                 shown,
-                of=pictures.of,
-                scale=pictures.scale,
+                of=heatmaps.of,
+                scale=heatmaps.scale,
                 fallback_mpp=fallback_mpp,
             )
-        return slide_pictures(slide, shown) if wants_small and pictures.png else None
+        return slide_pictures(slide, shown) if wants_small and heatmaps.png else None
 
 
 def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:

@@ -8,7 +8,8 @@ from hardmil.commands.patch import patch
 from hardmil.config.evaluation import EvaluationConfig
 from hardmil.config.mining import MiningConfig
 from hardmil.config.model import NetworkConfig, TrainingConfig
-from hardmil.config.study import PatchConfig, StudyConfig, TissueConfig
+from hardmil.config.patches import PatchConfig, TissueConfig
+from hardmil.config.study import StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml
 from hardmil.files.atomic import write_atomically
 from hardmil.jobs.outcome import Outcome

@@ -1,35 +1,14 @@
-"""`hardmil train STUDY`: one deployable bundle from all slides: base, mine, retrain."""
+"""`hardmil train STUDY`: one deployable bundle from all slides."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from hardmil.bundles.bundle import Bundle, save_bundle
-from hardmil.bundles.bundle_training import (
-    THRESHOLD,
-    Decision,
-    bundle_card,
-    bundle_decision,
-    is_trained,
-    training_fingerprint,
-)
-from hardmil.config.model import resolve_config
-from hardmil.device import find_device
-from hardmil.evaluation.arms import Arm, arm
-from hardmil.evaluation.cohort import Cohort, study_cohort
-from hardmil.evaluation.results import MINED, hard_negative_rows
-from hardmil.evaluation.trainer import Trainer
-from hardmil.evaluation.trial import longest_training, operating_settings
-from hardmil.files.csv_table import write_rows
-from hardmil.files.run_record import write_run_record
-from hardmil.jobs.failures import write_failures
+from hardmil.bundles.bundle import Card
+from hardmil.bundles.bundle_training import DEFAULT_THRESHOLD, TrainedBundle, train_bundle
+from hardmil.evaluation.arm_name import parse_arm_name
 from hardmil.jobs.outcome import Outcome, count
-from hardmil.jobs.progress import progress
-from hardmil.mining.procedure import Mined, train_and_mine
-from hardmil.preprocessing.study_folder import open_study, study_bags
-from hardmil.tracking import LossByEpoch, TrackWith, tracked
+from hardmil.preprocessing.study_folder import open_study
+from hardmil.tracking import TrackWith
 
 
 def train(
@@ -40,101 +19,58 @@ def train(
     track: TrackWith | None = None,
     quiet: bool = False,
 ) -> Outcome:
-    """Train the study's arm on all its slides and leave `bundle/`; skips one trained under the same knobs.
-
-    Raises:
-        BagError: If no slide has a bag.
-    """
-    started = time.time()
-    study = open_study(path, overrides=overrides)
-    chosen = arm(study.config.arm, study=study.config)
-    found = study_bags(study, quiet=quiet)
-    cohort = study_cohort(study, bags=found.bags)
-    stands_for = training_fingerprint(chosen, study=study, cohort=cohort)
-    folder = study.folder / "bundle"
-    if is_trained(folder, stands_for):
-        line = f"{folder} was trained under these knobs before; nothing to do"
-        return Outcome([line], {"bundle": str(folder)}, found.failures)
-    where = find_device(device or study.config.device, precision=chosen.model.training.precision)
-    operating = operating_settings(study.config.evaluation)
-    n_folds = operating.n_folds if operating else 0
-    total = longest_training(chosen, kind=found.bags[0].kind, n_operating_folds=n_folds)
-    config = study.config.model_dump(mode="json") | {
-        "resolved": resolve_config(chosen.model, kind=found.bags[0].kind).model_dump(mode="json")
-    }
-    with (
-        tracked(track, folder=study.folder, name=f"train {chosen.name}") as tracker,
-        progress(f"training {chosen.name}", total=total, quiet=quiet) as step,
-        TemporaryDirectory() as inner_models,
-    ):
-        tracker.params(config)
-        tell_loss = LossByEpoch(tracker)
-
-        def on_epoch(epoch: int, loss: float) -> None:
-            step()
-            tell_loss(epoch, loss)
-
-        # Kept for a while, so that out-of-fold mining and the operating point share them.
-        trainer = Trainer(Path(inner_models), cohort.digest, where, on_epoch)
-        mined = train_and_mine(
-            found.bags,
-            config=chosen.model,
-            mining=chosen.mining,
-            seed=study.config.seed,
-            train=trainer.train,
-            reviewer=cohort.reviewer(chosen, found.bags) if chosen.uses_verdicts else None,
-        )
-        decision = bundle_decision(chosen, operating=operating, study=study, cohort=cohort, trainer=trainer)
-    card = bundle_card(study, chosen, cohort=cohort, mined=mined, stands_for=stands_for, decision=decision)
-    write_rows(folder / "hard_negatives.csv", hard_negative_rows(mined.pool), columns=MINED)
-    save_bundle(folder, Bundle(mined.model, card))
-    log = write_failures(folder, list(found.failures))
-    write_run_record(folder, "hardmil train", config=config, seed=study.config.seed, started=started)
-    outcome = _outcome(folder, chosen=chosen, cohort=cohort, mined=mined, decision=decision)
-    return replace(outcome, lines=[*found.notes, *outcome.lines], failures=found.failures, log=log)
-
-
-def _outcome(
-    folder: Path, *, chosen: Arm, cohort: Cohort, mined: Mined, decision: Decision | None
-) -> Outcome:
-    positives = int(cohort.labels.sum())
-    slides = f"{count(len(cohort.bags), 'slide')} ({positives} positive) of {len(set(cohort.cases))} cases"
-    lines = [f"trained {chosen.name} on {slides}", mining_line(chosen, mined)]
-    lines += [_decision_line(decision), f"bundle: {folder}"]
-    values: dict[str, object] = {
+    """Train the study's arm on all its slides, and say what came out."""
+    trained = train_bundle(open_study(path, overrides=overrides), device=device, track=track, quiet=quiet)
+    folder, card = trained.folder, trained.card
+    if not trained.is_new:
+        line = f"{folder} was already trained with these settings; nothing to do"
+        return Outcome([line], {"bundle": str(folder)}, trained.failures)
+    lines = [
+        *trained.notes,
+        f"trained {card.arm} on {_slides(trained)}",
+        mining_line(card),
+        _threshold_line(card),
+        f"bundle: {folder}",
+    ]
+    values = {
         "bundle": str(folder),
-        "arm": chosen.name,
-        "slides": len(cohort.bags),
-        "n_false_positive_bags": mined.n_false_positive_bags,
-        "n_hard": len(mined.pool),
-        "operating": decision.operating.model_dump(mode="json") if decision else None,
+        "arm": card.arm,
+        "slides": len(card.training_slides),
+        "n_false_positive_bags": card.n_false_positive_bags,
+        "n_hard": card.n_hard,
+        "operating": card.operating.model_dump(mode="json") if card.operating else None,
     }
-    return Outcome(lines, values)
+    return Outcome(lines, values, trained.failures, trained.log)
 
 
-def _decision_line(decision: Decision | None) -> str:
-    """The threshold and what it is good for, in words."""
-    if decision is None:
+def _slides(trained: TrainedBundle) -> str:
+    slides = count(len(trained.card.training_slides), "slide")
+    return f"{slides} ({trained.n_positive} positive) of {trained.n_cases} cases"
+
+
+def mining_line(card: Card) -> str:
+    """What mining found, in words."""
+    if not parse_arm_name(card.arm).mines:
+        return "this arm does not mine"
+    if not card.n_hard:
+        return "mined nothing: no negative slide was scored positive, so the model equals its base"
+    slides = count(card.n_false_positive_bags, "false-positive slide")
+    return f"mined {count(card.n_hard, 'hard negative')} from {slides}, and trained again with them"
+
+
+def _threshold_line(card: Card) -> str:
+    """The threshold and how good it is, in words."""
+    point = card.operating
+    if point is None:
         return (
-            f"threshold {THRESHOLD}, not set on scores: evaluation.operating_folds is 0, or a class has "
-            "too few cases for it"
+            f"threshold {DEFAULT_THRESHOLD}, not set on scores: evaluation.operating_folds is 0, or a class "
+            "has too few cases"
         )
-    point = decision.operating
     threshold, sensitivity, fpr = (
         f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]"
         for one in (point.threshold, point.sensitivity, point.fpr)
     )
     return (
-        f"threshold {threshold} for {point.asked}: sensitivity {sensitivity}, FPR {fpr}, out of fold, with "
+        f"threshold {threshold} for {point.target}: sensitivity {sensitivity}, FPR {fpr}, out of fold, with "
         f"95% intervals by case ({point.n_positive} positive, {point.n_negative} negative slides)"
     )
-
-
-def mining_line(chosen: Arm, mined: Mined) -> str:
-    """What mining found, in words."""
-    if chosen.mining.use == "none":
-        return "this arm does not mine"
-    if not mined.pool:
-        return "mined nothing: no negative slide was scored positive, so the model is its base"
-    slides = count(mined.n_false_positive_bags, "false-positive slide")
-    return f"mined {count(len(mined.pool), 'hard negative')} from {slides}, and trained again with them"

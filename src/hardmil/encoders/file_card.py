@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ConfigDict, Field, ValidationError
 
 from hardmil.config.known_encoders import IMAGENET_MEAN, IMAGENET_STD, Channels
-from hardmil.config.study import Section
+from hardmil.config.section import Section
 from hardmil.errors import ConfigError, TableError
 from hardmil.files.atomic import read_json
 

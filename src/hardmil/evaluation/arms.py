@@ -1,14 +1,16 @@
-"""An arm's name <-> its config: base[+use[-option]...][@random]."""
+"""From an arm's name to its settings."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hardmil.config.evaluation import FisherConfig
 from hardmil.config.mining import MiningConfig
-from hardmil.config.model import ModelConfig
-from hardmil.config.study import Section, StudyConfig, model_config
+from hardmil.config.model import BagKind, ResolvedModelConfig, resolve_config
+from hardmil.config.section import Section
+from hardmil.config.study import StudyConfig, model_config
 from hardmil.errors import ConfigError
+from hardmil.evaluation.arm_name import MINING_USES, Use, parse_arm_name
 from hardmil.mining.procedure import check_mining
 
 BASES = {
@@ -21,8 +23,6 @@ BASES = {
     "quantile": "quantile",
 }
 FISHER = "sdr-svm"
-CONTROL = "@random"
-MINING_USES = ("sb", "mb", "fmb", "inject", "weigh")
 BETA = 0.5
 HARDEST = 0.1
 ROUNDS = 3
@@ -46,91 +46,95 @@ _OF_ONE_USE: dict[str, dict[str, dict[str, object]]] = {
 class Arm:
     """One config among those compared.
 
-    `asks` is whether verdicts on patches join its training; `fisher` is None but for `sdr-svm`, which is no
-    network.
+    `uses_verdicts` is whether verdicts on patches are part of its training. `fisher` is None except for
+    `sdr-svm`, which is not a network.
     """
 
     name: str
-    model: ModelConfig
+    model: ResolvedModelConfig
     mining: MiningConfig
     uses_verdicts: bool = False
     fisher: FisherConfig | None = None
 
+    @property
+    def base(self) -> str:
+        """The first part of its name."""
+        return parse_arm_name(self.name).base
 
-def arm(name: str, *, study: StudyConfig) -> Arm:
-    """The arm of this name; what the name does not say is as in the study.
+    @property
+    def is_control(self) -> bool:
+        """Whether it is the random control of another arm."""
+        return parse_arm_name(self.name).is_control
 
-    Uses are those that mine, `sb`, `mb`, `fmb`, `inject`, `weigh` (options `oof`, `rounds`, `continue`; for
-    fmb also `equal`, `stratified`, for inject `positive`, `negative`, `both`, `replace`), `instance` (option
-    `hardest`), and `verdicts` (options: a budget such as `10`; `attention`, `random`, `uncertainty`,
-    `spread`). `@random` is the control of an arm that mines.
+
+def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
+    """The arm with this name; settings that the name does not mention are those of the study.
+
+    Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
+    also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
+    `instance` (option `hardest`) and `verdicts` (options: a budget such as `10`; `attention`, `random`,
+    `uncertainty`, `spread`). `@random` is the control of an arm that mines.
+
+    Args:
+        name: base[+use[-option]...][@random].
+        study: The settings of the study.
+        kind: The kind of bag it is trained on.
 
     Raises:
         ConfigError: If a part of the name is not known.
     """
-    rest, at, control = name.partition("@")
-    base, *uses = rest.split("+")
-    if base == FISHER:
-        return _fisher_arm(name, study=study)
-    if base not in BASES:
-        raise _unknown(name, part=base, known=[*BASES, FISHER])
-    model = model_config(study)
-    model = _with(model, "pooling", kind=BASES[base])
+    parts = parse_arm_name(name)
+    model = resolve_config(model_config(study), kind=kind)
+    if parts.base == FISHER:
+        return _fisher_arm(name, study=study, model=model)
+    if parts.base not in BASES:
+        raise _unknown(name, part=parts.base, known=[*BASES, FISHER])
+    model = _with(model, "pooling", kind=BASES[parts.base])
     mining, uses_verdicts = study.mining.model_copy(update={"use": "none", "draw": "hard"}), False
-    for use in uses:
-        head, *options = use.split("-")
-        if head == "instance":
-            model = _with_instance_loss(name, model=model, options=options)
-        elif head == "verdicts":
-            mining, uses_verdicts = _with_verdicts(name, mining=mining, options=options), True
-        elif head in MINING_USES:
-            mining = _with_mining(name, mining=mining, use=head, options=options)
+    for use in parts.uses:
+        if use.name == "instance":
+            model = _with_instance_loss(name, model=model, options=use.options)
+        elif use.name == "verdicts":
+            mining, uses_verdicts = _with_verdicts(name, mining=mining, options=use.options), True
+        elif use.name in MINING_USES:
+            mining = _with_mining(name, mining=mining, use=use)
         else:
-            raise _unknown(name, part=head, known=[*MINING_USES, "instance", "verdicts"])
+            raise _unknown(name, part=use.name, known=[*MINING_USES, "instance", "verdicts"])
     if mining.use == "weigh":
         model = _with(model, "instance_loss", beta=model.instance_loss.beta or BETA)
     check_mining(mining)
-    if at:
-        mining = _as_control(name, mining=mining, control=control)
+    if parts.control is not None:
+        mining = _as_control(name, mining=mining, control=parts.control)
     return Arm(name, model, mining, uses_verdicts)
 
 
-def with_controls(names: Iterable[str]) -> tuple[str, ...]:
-    """The names, and after each arm that mines its random control, unless it is among them.
+def check_arms(names: Iterable[str], *, study: StudyConfig) -> None:
+    """Check the names of arms before bags are read, which takes time.
 
-    Without it nobody knows whether the hardness of what was mined did anything.
+    Raises:
+        ConfigError: If a part of a name is not known.
     """
-    given = tuple(dict.fromkeys(names))
-    found: list[str] = []
-    for name in given:
-        found.append(name)
-        control = name + CONTROL
-        if "@" not in name and mines(name) and control not in given:
-            found.append(control)
-    return tuple(found)
+    for name in names:
+        arm(name, study=study, kind="features")
 
 
-def mines(name: str) -> bool:
-    """Whether the arm of this name, or whose control it is, mines at all."""
-    uses = name.partition("@")[0].split("+")[1:]
-    return any(use.partition("-")[0] in MINING_USES for use in uses)
-
-
-def _fisher_arm(name: str, *, study: StudyConfig) -> Arm:
+def _fisher_arm(name: str, *, study: StudyConfig, model: ResolvedModelConfig) -> Arm:
     if name != FISHER:
         raise ConfigError(
             f"arm {name}: {FISHER} has no instances to mine or to judge; expected its name alone"
         )
     mining = study.mining.model_copy(update={"use": "none"})
-    return Arm(name, model_config(study), mining, fisher=study.fisher)
+    return Arm(name, model, mining, fisher=study.fisher)
 
 
-def _with(model: ModelConfig, section: str, **settings: object) -> ModelConfig:
+def _with(model: ResolvedModelConfig, section: str, **settings: object) -> ResolvedModelConfig:
     changed: Section = getattr(model, section).model_copy(update=settings)
     return model.model_copy(update={section: changed})
 
 
-def _with_instance_loss(name: str, *, model: ModelConfig, options: list[str]) -> ModelConfig:
+def _with_instance_loss(
+    name: str, *, model: ResolvedModelConfig, options: Sequence[str]
+) -> ResolvedModelConfig:
     settings: dict[str, float] = {"beta": model.instance_loss.beta or BETA}
     for option in options:
         if option != "hardest":
@@ -139,14 +143,14 @@ def _with_instance_loss(name: str, *, model: ModelConfig, options: list[str]) ->
     return _with(model, "instance_loss", **settings)
 
 
-def _with_mining(name: str, *, mining: MiningConfig, use: str, options: list[str]) -> MiningConfig:
+def _with_mining(name: str, *, mining: MiningConfig, use: Use) -> MiningConfig:
     if mining.use != "none":
         raise ConfigError(
-            f"arm {name}: mines twice ({mining.use} and {use}), expected one of {', '.join(MINING_USES)}"
+            f"arm {name}: mines twice ({mining.use} and {use.name}), expected one of {', '.join(MINING_USES)}"
         )
-    settings: dict[str, object] = {"use": use}
-    meaning = _OF_ANY_USE | _OF_ONE_USE.get(use, {})
-    for option in options:
+    settings: dict[str, object] = {"use": use.name}
+    meaning = _OF_ANY_USE | _OF_ONE_USE.get(use.name, {})
+    for option in use.options:
         if option not in meaning:
             raise _unknown(name, part=option, known=list(meaning))
         if meaning[option].keys() & settings.keys():
@@ -157,7 +161,7 @@ def _with_mining(name: str, *, mining: MiningConfig, use: str, options: list[str
     return mining.model_copy(update=settings)
 
 
-def _with_verdicts(name: str, *, mining: MiningConfig, options: list[str]) -> MiningConfig:
+def _with_verdicts(name: str, *, mining: MiningConfig, options: Sequence[str]) -> MiningConfig:
     settings: dict[str, object] = {}
     for option in options:
         key = "verdict_budget" if option.isdecimal() and int(option) > 0 else "verdict_choice"
@@ -184,8 +188,3 @@ def _unknown(name: str, *, part: str, known: list[str]) -> ConfigError:
     near = difflib.get_close_matches(part, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return ConfigError(f"arm {name}: {part!r} is not known, expected one of {', '.join(known)}{hint}")
-
-
-def base_of(arm: str) -> str:
-    """The base of an arm: what it is without mining or anything else added."""
-    return arm.partition("@")[0].partition("+")[0]

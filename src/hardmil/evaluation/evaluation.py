@@ -1,7 +1,7 @@
 """Arms x repeats x folds: run what is not there yet under the same hash, row by row."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -15,17 +15,21 @@ from hardmil.evaluation.attention_file import write_attention
 from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.results import (
     HARD_NEGATIVES,
+    PREDICTIONS,
     RESULTS,
-    hard_negative_rows,
+    HardNegativeRow,
+    PredictionRow,
+    ResultRow,
+    TrialKey,
     prediction_columns,
     prediction_row,
     replace_rows,
-    trial_name,
+    sort_rows,
 )
 from hardmil.evaluation.sharing import groups_of, trial_length
 from hardmil.evaluation.trainer import Trainer
 from hardmil.evaluation.trial import OperatingSettings, Trial, TrialResult, run_trial
-from hardmil.files.csv_table import Row, read_rows, write_rows
+from hardmil.files.csv_table import columns_of, read_table
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.pool import LOCAL, Engine
 from hardmil.jobs.progress import progress
@@ -65,15 +69,9 @@ class Evaluation:
             for arm in self.arms
         ]
 
-    def identity(self, trial: Trial) -> dict[str, object]:
-        """The columns that say which trial it is."""
-        return {
-            "arm": trial.arm.name,
-            "split": self.split,
-            "patches": self.patches,
-            "repeat": trial.repeat,
-            "fold": trial.fold_number,
-        }
+    def key(self, trial: Trial) -> TrialKey:
+        """What the tables call a trial."""
+        return TrialKey(trial.arm.name, self.split, self.patches, trial.repeat, trial.fold_number)
 
     def _seed(self, repeat: int, fold: int) -> int:
         return (self.seed * 1000 + repeat) * 1000 + fold
@@ -103,8 +101,12 @@ def evaluate_arms(
     _check_only_folds(evaluation)
     for folds in evaluation.folds:
         check_folds(folds, evaluation.cohort.cases)
-    rows = {trial_name(row): row for row in read_rows(evaluation.folder / "results.csv")}
-    todo = [trial for trial in evaluation.trials() if not _is_done(trial, evaluation, rows)]
+    hashes = {row.trial: row.config_hash for row in read_table(evaluation.folder / RESULTS, ResultRow)}
+    todo = [
+        trial
+        for trial in evaluation.trials()
+        if hashes.get(evaluation.key(trial)) != trial.config_hash(evaluation.cohort)
+    ]
     if engine.is_here:
         failures = _run_here(todo, evaluation=evaluation, device=device, quiet=quiet)
     else:
@@ -115,11 +117,10 @@ def evaluate_arms(
 
 def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, quiet: bool) -> list[Failure]:
     """Trial after trial, each with its own bar over epochs."""
-    kind = evaluation.cohort.bags[0].kind
     failures: list[Failure] = []
     for number, trial in enumerate(todo, 1):
         label = f"[{number}/{len(todo)}] {trial.name}"
-        with progress(label, total=trial_length(trial, kind=kind), quiet=quiet) as step:
+        with progress(label, total=trial_length(trial), quiet=quiet) as step:
             trainer = Trainer(
                 evaluation.folder / "trials",
                 evaluation.cohort.digest,
@@ -131,7 +132,7 @@ def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, 
         if isinstance(outcome, Failure):
             failures.append(outcome)
         else:
-            keep(trial, result=outcome.result, evaluation=evaluation)
+            store_result(trial, result=outcome.result, evaluation=evaluation)
     return failures
 
 
@@ -164,11 +165,11 @@ def _run_in_pool(
     bench = TrialContext(cohort, evaluation.folder.resolve() / "trials", device)
     return run_groups(
         run_in_context,
-        groups_of(todo, kind=cohort.bags[0].kind),
+        groups_of(todo),
         shared=bench,
         engine=engine,
         name=attrgetter("name"),
-        keep=lambda trial, result: keep(trial, result=result, evaluation=evaluation),
+        keep=lambda trial, result: store_result(trial, result=result, evaluation=evaluation),
         label=f"{len(todo)} trials",
         stops=FATAL_ERRORS,
         quiet=quiet,
@@ -182,93 +183,81 @@ def _check_only_folds(evaluation: Evaluation) -> None:
         raise FoldError(f"fold {unknown[0]}: there are {n_folds} folds, expected 0 to {n_folds - 1}")
 
 
-def keep(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -> None:
-    """Put a finished trial into the tables; its row of results last."""
-    identity = evaluation.identity(trial)
+def store_result(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -> None:
+    """Write a finished trial into the tables; its row of results last."""
+    key, folder, classes = evaluation.key(trial), evaluation.folder, evaluation.classes
     config_hash = trial.config_hash(evaluation.cohort)
     test = [evaluation.cohort.bags[i] for i in trial.fold.test]
-    folder = evaluation.folder
-    # First, so that a row of results never vouches for rows of which a killed run replaced half.
-    replace_rows(folder / "results.csv", [], trial=identity, columns=RESULTS)
+    # Removed first: if the run is killed now, no row of results stands for tables that are half replaced.
+    replace_rows(folder / RESULTS, [], trial=key, columns=columns_of(ResultRow))
     write_attention(folder / "trials" / config_hash / "attention.h5", test, scores=result.test_scores)
-    mined = hard_negative_rows(result.hard_negatives)
-    replace_rows(folder / "hard_negatives.csv", mined, trial=identity, columns=HARD_NEGATIVES)
-    chances: Sequence[float | None] = [None] * len(test)
-    if result.probabilities is not None:
-        chances = result.probabilities.tolist()
+    mined = [HardNegativeRow(key, one) for one in result.hard_negatives]
+    replace_rows(folder / HARD_NEGATIVES, mined, trial=key, columns=columns_of(HardNegativeRow))
+    chances = [None] * len(test) if result.probabilities is None else result.probabilities.tolist()
     predictions = [
         prediction_row(
             bag,
             score.bag_score,
-            classes=evaluation.classes,
+            classes=classes,
+            trial=key,
             op_threshold=result.op_threshold,
             probability=chance,
         )
         for bag, score, chance in zip(test, result.test_scores, chances, strict=True)
     ]
-    columns = prediction_columns(evaluation.classes)
-    replace_rows(folder / "predictions.csv", predictions, trial=identity, columns=columns)
-    row: dict[str, object] = {
-        "config_hash": config_hash,
-        "n_false_positive_bags": result.n_false_positive_bags,
-        "n_hard": len(result.hard_negatives),
-        "op_threshold": result.op_threshold,
-        "instance_auc": result.instance_auc,
-        "mined_look_alikes": result.mined_look_alikes,
-        "seconds": result.seconds,
-        **asdict(result.metrics),
-    }
-    replace_rows(folder / "results.csv", [row], trial=identity, columns=RESULTS)
+    replace_rows(folder / PREDICTIONS, predictions, trial=key, columns=prediction_columns(classes))
+    row = ResultRow(
+        trial=key,
+        config_hash=config_hash,
+        n_false_positive_bags=result.n_false_positive_bags,
+        n_hard=len(result.hard_negatives),
+        metrics=result.metrics,
+        op_threshold=result.op_threshold,
+        instance_auc=result.instance_auc,
+        mined_look_alikes=result.mined_look_alikes,
+        seconds=result.seconds,
+    )
+    replace_rows(folder / RESULTS, [row], trial=key, columns=columns_of(ResultRow))
 
 
 def _sort_tables(evaluation: Evaluation) -> None:
-    """Put the rows of each table into the order of the trials, after those of other trials as they lie."""
     whole = replace(evaluation, only_folds=None)
-    names = [trial_name(evaluation.identity(trial)) for trial in whole.trials()]
-    place = {name: position for position, name in enumerate(names)}
-    columns = {
-        "results.csv": RESULTS,
-        "predictions.csv": prediction_columns(evaluation.classes),
-        "hard_negatives.csv": HARD_NEGATIVES,
-    }
-    for name, of_table in columns.items():
-        rows = read_rows(evaluation.folder / name)
-        in_order = sorted(rows, key=lambda row: place.get(trial_name(row), -1))
-        if in_order != rows:
-            write_rows(evaluation.folder / name, in_order, columns=of_table)
+    trials = [whole.key(trial) for trial in whole.trials()]
+    sort_rows(evaluation.folder / RESULTS, trials, columns=columns_of(ResultRow))
+    sort_rows(evaluation.folder / PREDICTIONS, trials, columns=prediction_columns(evaluation.classes))
+    sort_rows(evaluation.folder / HARD_NEGATIVES, trials, columns=columns_of(HardNegativeRow))
 
 
 @dataclass(frozen=True)
 class TrialRows:
     """Rows of the tables that belong together."""
 
-    results: list[Row]
-    predictions: list[Row]
-    hard_negatives: list[Row]
+    results: list[ResultRow]
+    predictions: list[PredictionRow]
+    hard_negatives: list[HardNegativeRow]
 
 
 def valid_rows(evaluation: Evaluation, *, also: Sequence[Arm] = ()) -> TrialRows:
-    """Rows of results, predictions and hard negatives made under just this setting.
+    """The rows of results, predictions and hard negatives that were made with exactly these settings.
 
     Args:
-        evaluation: The setting.
-        also: Further arms whose rows count if they are there, from an earlier call.
+        evaluation: The settings.
+        also: Further arms; their rows from an earlier call count if they are there.
     """
     arms = {arm.name: arm for arm in (*evaluation.arms, *also)}
     whole = replace(evaluation, arms=tuple(arms.values()), only_folds=None)
-    hashes = {trial_name(whole.identity(t)): t.config_hash(whole.cohort) for t in whole.trials()}
+    hashes = {whole.key(trial): trial.config_hash(whole.cohort) for trial in whole.trials()}
     folder = evaluation.folder
     results = [
-        row for row in read_rows(folder / "results.csv") if hashes.get(trial_name(row)) == row["config_hash"]
+        row for row in read_table(folder / RESULTS, ResultRow) if hashes.get(row.trial) == row.config_hash
     ]
     order = {name: position for position, name in enumerate(arms)}
-    results.sort(key=lambda row: (order[row["arm"]], int(row["repeat"]), int(row["fold"])))
-    names = {trial_name(row) for row in results}
-    predictions = [row for row in read_rows(folder / "predictions.csv") if trial_name(row) in names]
-    mined = [row for row in read_rows(folder / "hard_negatives.csv") if trial_name(row) in names]
-    return TrialRows(results, predictions, mined)
-
-
-def _is_done(trial: Trial, evaluation: Evaluation, rows: dict[tuple[str, ...], Row]) -> bool:
-    row = rows.get(trial_name(evaluation.identity(trial)))
-    return row is not None and row["config_hash"] == trial.config_hash(evaluation.cohort)
+    results.sort(key=lambda row: (order[row.trial.arm], row.trial.repeat, row.trial.fold))
+    valid = {row.trial for row in results}
+    predictions = read_table(folder / PREDICTIONS, PredictionRow)
+    mined = read_table(folder / HARD_NEGATIVES, HardNegativeRow)
+    return TrialRows(
+        results,
+        [row for row in predictions if row.trial in valid],
+        [row for row in mined if row.trial in valid],
+    )

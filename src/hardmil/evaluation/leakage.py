@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hardmil.bags.bag import Bag
-from hardmil.config.model import ModelConfig
+from hardmil.config.model import ResolvedModelConfig
 from hardmil.errors import FoldError
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import TrainingExtras
@@ -62,13 +62,13 @@ class _Watched:
         self,
         bags: Sequence[Bag],
         *,
-        config: ModelConfig,
+        config: ResolvedModelConfig,
         seed: int,
-        extra: TrainingExtras | None = None,
+        extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         """Train, if all comes from the training fold."""
         self.guard.check_bags(bags, what="a training bag")
-        if extra is not None:
-            self.guard._check(extra.cases(), what="a mined instance")
-        return self.train(bags, config=config, seed=seed, extra=extra, start=start)
+        if extras is not None:
+            self.guard._check(extras.cases(), what="a mined instance")
+        return self.train(bags, config=config, seed=seed, extras=extras, start=start)

@@ -1,58 +1,111 @@
-"""The tables of a study on disk: results, predictions, hard negatives, attention of the test bags.
+"""The tables of an evaluation: results.csv, predictions.csv and hard_negatives.csv.
 
-A trial's rows are put in whole, results last; a row without its trial's other rows cannot be left behind.
+The rows of a trial are written together, its row of results last: a row of results never stands for other
+rows that are missing.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 from hardmil.bags.bag import Bag
-from hardmil.files.csv_table import read_rows, write_rows
+from hardmil.files.csv_table import (
+    Cells,
+    cells_of,
+    columns_by_name,
+    columns_of,
+    read_cells,
+    write_cells,
+)
+from hardmil.metrics import BinaryMetrics
 from hardmil.mining.hard_instances import HardInstance
 
-TRIAL = ("arm", "split", "patches", "repeat", "fold")
-METRICS = ("accuracy", "precision", "recall", "f_score", "auc", "fpr")
-RESULTS = (
-    *(*TRIAL, "config_hash", "n_false_positive_bags", "n_hard", *METRICS),
-    *("op_threshold", "instance_auc", "mined_look_alikes", "seconds"),
-)
-PREDICTIONS = (*TRIAL, "slide_id", "case_id", "label", "bag_score", "prediction", "op_prediction")
-MINED = (
-    "round",
-    "slide_id",
-    "case_id",
-    "instance",
-    "x",
-    "y",
-    "size_level0",
-    "attention",
-    "bag_score",
-    "cluster",
-    "source",
-)
-HARD_NEGATIVES = (*TRIAL, *MINED)
+RESULTS, PREDICTIONS, HARD_NEGATIVES = "results.csv", "predictions.csv", "hard_negatives.csv"
+METRICS = tuple(one.name for one in fields(BinaryMetrics))
+"""The paper's six."""
 
 
-def replace_rows(
-    path: Path, rows: Sequence[Mapping[str, object]], *, trial: Mapping[str, object], columns: Sequence[str]
-) -> None:
-    """Put a trial's rows into a table, in the place of any it had there."""
-    name, old = trial_name(trial), read_rows(path)
-    first = next((i for i, row in enumerate(old) if trial_name(row) == name), len(old))
-    after = [row for row in old[first:] if trial_name(row) != name]
-    write_rows(path, [*old[:first], *({**trial, **row} for row in rows), *after], columns=columns)
+class ArmKey(NamedTuple):
+    """An arm, how its folds were drawn, and how its patches were made."""
+
+    arm: str
+    split: str
+    patches: str
 
 
-def trial_name(row: Mapping[str, object]) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class TrialKey:
     """Which trial a row belongs to."""
-    return tuple(str(row[column]) for column in TRIAL)
+
+    arm: str
+    split: str
+    patches: str
+    repeat: int
+    fold: int
+
+    @property
+    def arm_key(self) -> ArmKey:
+        """The same without repeat and fold."""
+        return ArmKey(self.arm, self.split, self.patches)
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One trial: a row of results.csv. What was not measured is NaN."""
+
+    trial: TrialKey
+    config_hash: str
+    n_false_positive_bags: int
+    n_hard: int
+    metrics: BinaryMetrics
+    op_threshold: float = math.nan
+    instance_auc: float = math.nan
+    mined_look_alikes: float = math.nan
+    seconds: float = math.nan
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """What a model calls one slide: a row of predictions.csv.
+
+    `prediction` is the call at the model's threshold, `op_prediction` that at the operating point, empty
+    where none was set. `probabilities` are by class.
+    """
+
+    trial: TrialKey | None
+    slide_id: str
+    case_id: str
+    label: str
+    bag_score: float
+    prediction: str = ""
+    op_prediction: str = ""
+    probabilities: Mapping[str, float] = columns_by_name("prob_")
+
+
+@dataclass(frozen=True)
+class HardNegativeRow:
+    """One mined instance: a row of hard_negatives.csv."""
+
+    trial: TrialKey | None
+    mined: HardInstance
+
+
+def key_of(row: PredictionRow | HardNegativeRow) -> TrialKey:
+    """The trial a row belongs to.
+
+    Raises:
+        ValueError: If it belongs to none, as the predictions of a bundle.
+    """
+    if row.trial is None:
+        raise ValueError("a row of no trial; expected one of an evaluation")
+    return row.trial
 
 
 def prediction_columns(classes: Sequence[str]) -> tuple[str, ...]:
     """Columns of predictions.csv for these classes."""
-    return (*PREDICTIONS, *(f"prob_{name}" for name in classes))
+    return columns_of(PredictionRow, names=classes)
 
 
 def prediction_row(
@@ -60,28 +113,56 @@ def prediction_row(
     score: float,
     *,
     classes: Sequence[str],
+    trial: TrialKey | None = None,
     threshold: float = 0.5,
     op_threshold: float = math.nan,
     probability: float | None = None,
-) -> dict[str, object]:
-    """What a model scores a bag, as a row of predictions.csv; no `op_prediction` without a threshold.
+) -> PredictionRow:
+    """How a model scores and calls a bag.
 
-    `probability` of the positive class is the calibrated one; None where there is none: the score then.
+    Args:
+        bag: The bag.
+        score: Its score.
+        classes: The negative and the positive class.
+        trial: The trial it belongs to.
+        threshold: A score above it is called positive.
+        op_threshold: The same at the operating point; NaN where there is none.
+        probability: Calibrated, of the positive class; the score where it is None.
     """
     chance = score if probability is None else probability
     by_op = "" if math.isnan(op_threshold) else classes[int(score > op_threshold)]
-    return {
-        "slide_id": bag.slide_id,
-        "case_id": bag.case_id,
-        "label": classes[bag.label] if bag.label >= 0 else "",
-        "bag_score": score,
-        "prediction": classes[int(score > threshold)],
-        "op_prediction": by_op,
-        f"prob_{classes[0]}": 1 - chance,
-        f"prob_{classes[1]}": chance,
-    }
+    return PredictionRow(
+        trial=trial,
+        slide_id=bag.slide_id,
+        case_id=bag.case_id,
+        label=classes[bag.label] if bag.label >= 0 else "",
+        bag_score=score,
+        prediction=classes[int(score > threshold)],
+        op_prediction=by_op,
+        probabilities={classes[0]: 1 - chance, classes[1]: chance},
+    )
 
 
-def hard_negative_rows(pool: Iterable[HardInstance]) -> list[dict[str, object]]:
-    """Mined instances as rows of hard_negatives.csv."""
-    return [asdict(one) for one in pool]
+def replace_rows(path: Path, rows: Iterable[object], *, trial: TrialKey, columns: Sequence[str]) -> None:
+    """Write a trial's rows into a table in place of the rows it had there; all other rows stay as they
+    are.
+    """
+    key, old = _key(cells_of(trial)), read_cells(path)
+    first = next((i for i, line in enumerate(old) if _key(line) == key), len(old))
+    after = [line for line in old[first:] if _key(line) != key]
+    write_cells(path, [*old[:first], *map(cells_of, rows), *after], columns=columns)
+
+
+def sort_rows(path: Path, trials: Iterable[TrialKey], *, columns: Sequence[str]) -> None:
+    """Bring the rows of a table into the order of the trials; rows of other trials come first, as they
+    are.
+    """
+    position = {_key(cells_of(trial)): number for number, trial in enumerate(trials)}
+    lines = read_cells(path)
+    in_order = sorted(lines, key=lambda line: position.get(_key(line), -1))
+    if in_order != lines:
+        write_cells(path, in_order, columns=columns)
+
+
+def _key(line: Cells) -> tuple[str, ...]:
+    return tuple(line[column] for column in columns_of(TrialKey))

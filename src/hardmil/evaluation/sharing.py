@@ -2,31 +2,30 @@
 
 from collections.abc import Iterable
 
-from hardmil.config.model import BagKind, resolve_config
-from hardmil.config.study import fingerprint
+from hardmil.config.section import fingerprint
 from hardmil.evaluation.trial import Trial, longest_training
 
 
-def groups_of(trials: Iterable[Trial], *, kind: BagKind) -> list[list[Trial]]:
+def groups_of(trials: Iterable[Trial]) -> list[list[Trial]]:
     """The trials by fold and base model; of each group, the one that leaves most to the others first.
 
     Once it is done, the base lies in the folder of trained networks, with the inner models if it needed any.
     """
     groups: dict[object, list[Trial]] = {}
     for trial in trials:
-        model = resolve_config(trial.arm.model, kind=kind).model_dump(mode="json")
+        model = trial.arm.model.model_dump(mode="json")
         groups.setdefault((trial.repeat, trial.fold_number, fingerprint(model)), []).append(trial)
-    return [sorted(group, key=lambda trial: _turn(trial, kind=kind)) for group in groups.values()]
+    return [sorted(group, key=_turn) for group in groups.values()]
 
 
-def trial_length(trial: Trial, *, kind: BagKind) -> int:
+def trial_length(trial: Trial) -> int:
     """Epochs of a trial if nothing is shared."""
     n_folds = trial.operating.n_folds if trial.operating else 0
-    return longest_training(trial.arm, kind=kind, n_operating_folds=n_folds)
+    return longest_training(trial.arm, n_operating_folds=n_folds)
 
 
-def _turn(trial: Trial, *, kind: BagKind) -> tuple[bool, int]:
+def _turn(trial: Trial) -> tuple[bool, int]:
     """Out-of-fold mining first, for its inner models; then the shortest, to keep the others waiting least."""
     arm = trial.arm
     leaves_inner = arm.mining.use != "none" and arm.mining.source == "out-of-fold" and not arm.uses_verdicts
-    return not leaves_inner, trial_length(trial, kind=kind)
+    return not leaves_inner, trial_length(trial)

@@ -10,8 +10,8 @@ from jaxtyping import Float
 
 from hardmil.bags.bag import Bag
 from hardmil.config.evaluation import FisherConfig
-from hardmil.config.model import ModelConfig, resolve_config
-from hardmil.config.study import fingerprint
+from hardmil.config.model import ResolvedModelConfig
+from hardmil.config.section import fingerprint
 from hardmil.device import Device
 from hardmil.files.atomic import write_atomically
 from hardmil.mil.network import BagClassifier
@@ -26,7 +26,7 @@ CODE_VERSION = 3
 class Trainer:
     """Trains networks, or takes from the folder those trained before from exactly the same."""
 
-    folder: Path | None
+    folder: Path
     cohort_digest: str
     device: Device
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None
@@ -35,27 +35,12 @@ class Trainer:
         self,
         bags: Sequence[Bag],
         *,
-        config: ModelConfig,
+        config: ResolvedModelConfig,
         seed: int,
-        extra: TrainingExtras | None = None,
+        extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
-        """`fit`, remembered."""
-        config = resolve_config(config, kind=bags[0].kind)
-
-        def fresh() -> BagClassifier:
-            return fit(
-                bags,
-                config=config,
-                seed=seed,
-                device=self.device,
-                extra=extra,
-                start=start,
-                on_epoch=self.on_epoch,
-            )
-
-        if self.folder is None:
-            return fresh()
+        """The network that `fit` gives, from the folder where it is there."""
         key = fingerprint(
             [
                 CODE_VERSION,
@@ -64,21 +49,28 @@ class Trainer:
                 [(bag.slide_id, annotations_digest(bag)) for bag in bags],
                 self.cohort_digest,
                 [self.device.bfloat16, self.device.name.partition(":")[0]],
-                extra.fingerprint() if extra else None,
+                extras.fingerprint() if extras else None,
                 weights_digest(start) if start else None,
             ]
         )
         path = self.folder / key / "model.safetensors"
         if not path.exists():
-            save_network(path, fresh())
+            network = fit(
+                bags,
+                config=config,
+                seed=seed,
+                device=self.device,
+                extras=extras,
+                start=start,
+                on_epoch=self.on_epoch,
+            )
+            save_network(path, network)
         return load_network(path, device=self.device.name)
 
     def describe(self, bag: Bag, *, config: FisherConfig) -> Float[np.ndarray, "patch descriptor"]:
-        """`fisher.describe`, remembered."""
+        """The descriptors that `fisher.describe` gives, from the folder where they are there."""
         from hardmil.mil import fisher
 
-        if self.folder is None:
-            return fisher.describe(bag, config=config)
         key = fingerprint([CODE_VERSION, self.cohort_digest, bag.slide_id, config.radii, config.step])
         path = self.folder / "descriptors" / f"{key}.npy"
         if not path.exists():

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,8 +17,7 @@ from hardmil.config.evaluation import (
     FisherConfig,
     parse_operating_target,
 )
-from hardmil.config.model import BagKind, resolve_config
-from hardmil.config.study import fingerprint
+from hardmil.config.section import fingerprint
 from hardmil.evaluation.arms import Arm
 from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.leakage import Guard
@@ -28,6 +27,7 @@ from hardmil.metrics import BinaryMetrics, binary_metrics
 from hardmil.mil.calibration import Calibration, fit_calibration
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.operating import choose_threshold
+from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.mining.verdicts import reviewer_digest
@@ -79,8 +79,7 @@ class Trial:
         """Digits that change with anything the trial's numbers depend on."""
         mines = self.arm.mining.use != "none" or self.arm.uses_verdicts
         mining = self.arm.mining.model_dump(mode="json") if mines else None
-        kind = cohort.bags[0].kind
-        model = resolve_config(self.arm.model, kind=kind).model_dump(mode="json")
+        model = self.arm.model.model_dump(mode="json")
         sides = [self.fold.train.tolist(), self.fold.test.tolist()]
         target = reviewer_digest(cohort.verdicts) if self.arm.uses_verdicts else None
         operating = self.operating.key() if self.operating else None
@@ -135,7 +134,7 @@ def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
 class _Learned:
     """An arm, trained: what scores bags, and what was mined on the way."""
 
-    score: Callable[[Sequence[Bag]], list[BagScore]]
+    score: Score
     pool: tuple[HardInstance, ...] = ()
     n_false_positive_bags: int = 0
 
@@ -186,7 +185,7 @@ class _Decision:
 
 def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer) -> _Decision | None:
     """Threshold and calibration of the arm, set on the training bags; None where none is wanted or can be."""
-    scores = out_of_fold_scores(training, trial=trial, cohort=cohort, trainer=trainer)
+    scores = whole_arm_out_of_fold(training, trial=trial, cohort=cohort, trainer=trainer)
     if trial.operating is None or scores is None:
         return None
     labels = np.array([bag.label for bag in training])
@@ -197,35 +196,34 @@ def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer:
     )
 
 
-def out_of_fold_scores(
+def whole_arm_out_of_fold(
     training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer
 ) -> Float[np.ndarray, " bag"] | None:
     """The score of each training bag by the whole arm, trained without the bag's case.
 
-    The whole arm is run anew in each inner fold, its mining included. Its seeds are those of out-of-fold
-    mining, so that equal numbers of folds share models. None where no operating point is wanted, or a class
-    has so few cases that an inner fold would train on one of it.
+    The whole arm is run again in each inner fold, its mining included. Seeds are those of out-of-fold mining,
+    so that equal numbers of folds share models. None where no operating point is wanted, or a class has so
+    few cases that an inner fold would train on only one of it.
     """
     operating = trial.operating
     labels = np.array([bag.label for bag in training])
     cases = [bag.case_id for bag in training]
     if operating is None or fewest_cases(labels, cases) < 2:
         return None
-    scores = np.zeros(len(training))
     folds = inner_folds(labels, cases, n_folds=operating.n_folds, seed=trial.seed)
     if any(fewest_cases(labels[fold.train], [cases[i] for i in fold.train]) < 2 for fold in folds):
         return None
-    for number, fold in enumerate(folds):
-        inside = [training[i] for i in fold.train]
-        learned = _learn(inside, trial=trial, seed=trial.seed + 1 + number, cohort=cohort, trainer=trainer)
-        found = learned.score([training[i] for i in fold.test])
-        scores[fold.test] = [score.bag_score for score in found]
-    return scores
+
+    def learn(inside: Sequence[Bag], seed: int) -> Score:
+        return _learn(inside, trial=trial, seed=seed, cohort=cohort, trainer=trainer).score
+
+    scores = out_of_fold_scores(training, n_folds=operating.n_folds, seed=trial.seed, learn=learn)
+    return np.array([score.bag_score for score in scores])
 
 
-def longest_training(arm: Arm, *, kind: BagKind, n_operating_folds: int = 0) -> int:
+def longest_training(arm: Arm, *, n_operating_folds: int = 0) -> int:
     """Epochs of an arm if nothing is shared and every round mines: the length of its progress bar."""
-    epochs = (resolve_config(arm.model, kind=kind).training.epochs or 0) * (1 + n_operating_folds)
+    epochs = arm.model.training.epochs * (1 + n_operating_folds)
     epochs *= 2 if arm.uses_verdicts else 1
     if arm.mining.use == "none":
         return epochs

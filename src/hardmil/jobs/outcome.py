@@ -18,5 +18,6 @@ class Outcome:
 
 
 def count(n: int, thing: str) -> str:
-    """`1 slide`, `2 slides`."""
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+    """`1 slide`, `2 slides`, `2 patches`."""
+    ending = "" if n == 1 else "es" if thing.endswith(("ch", "s", "x")) else "s"
+    return f"{n} {thing}{ending}"

@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from hardmil.config.model import ModelConfig
+from hardmil.config.model import ResolvedModelConfig
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.network import BagOutput
 
 
 def training_loss(
-    output: BagOutput, *, batch: PackedBatch, config: ModelConfig, class_weight: Float[Tensor, "2"]
+    output: BagOutput, *, batch: PackedBatch, config: ResolvedModelConfig, class_weight: Float[Tensor, "2"]
 ) -> Float[Tensor, ""]:
     """Mean over the bags of cross-entropy on the label and, where asked for, of the terms on instances."""
     per_bag = functional.binary_cross_entropy_with_logits(output.bag_logit, batch.labels, reduction="none")

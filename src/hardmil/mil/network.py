@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hardmil.config.model import ModelConfig
+from hardmil.config.model import ResolvedModelConfig
 from hardmil.errors import BagError
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.logit_pooling import LogitPooling, MaxPooling, MeanPooling, logit_pooling
@@ -114,11 +114,9 @@ class BagClassifier(nn.Module):
     Source: Li et al. 2019, Eq. 1 and 2.
     """
 
-    def __init__(self, config: ModelConfig, *, instance_shape: tuple[int, ...]) -> None:
+    def __init__(self, config: ResolvedModelConfig, *, instance_shape: tuple[int, ...]) -> None:
         super().__init__()
         dim, dropout = config.network.embedding_dim, config.network.dropout
-        if dim is None or dropout is None:
-            raise TypeError("the model config has settings left open; pass it through resolve_config first")
         self.config = config
         self.instance_shape = instance_shape
         self.embed: PatchNetwork | FeatureNetwork

@@ -4,17 +4,16 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from hardmil.bootstrap import draw_cases, percentile_limits
 from hardmil.config.evaluation import OperatingTarget, parse_operating_target
 from hardmil.errors import BagError
 from hardmil.metrics import binary_metrics, predict_threshold_at_sensitivity
-
-N_RESAMPLES = 2000
 
 
 class Estimate(BaseModel):
@@ -36,7 +35,7 @@ class OperatingPoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    target: str
+    target: str = Field(validation_alias=AliasChoices("target", "asked"))
     threshold: Estimate
     sensitivity: Estimate
     fpr: Estimate
@@ -58,12 +57,12 @@ def set_operating_point(
         labels: 0 or 1.
         scores: Of models that did not see the bag, from 0 to 1.
         cases: The case of each bag.
-        asked: "sensitivity=0.95", "fpr=0.05" or "youden".
+        target: "sensitivity=0.95", "fpr=0.05" or "youden".
         seed: Of the resampling.
 
     Raises:
         BagError: If one of the two labels is missing, or a score is not finite.
-        ValueError: If `asked` is none of these.
+        ValueError: If `target` is none of these.
     """
     if len(set(labels.tolist())) < 2:
         raise BagError(f"an operating point needs bags of both labels; found {sorted(set(labels.tolist()))}")
@@ -75,11 +74,13 @@ def set_operating_point(
         return threshold, metrics.recall, metrics.fpr
 
     observed = found(np.arange(len(labels)))
-    drawn = np.array([found(picked) for picked in _draws(labels, cases=cases, seed=seed)])
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0).tolist()
+    names, case_of = np.unique(np.asarray(cases), return_inverse=True)
+    holds = np.zeros((len(names), 2), dtype=np.int64)
+    holds[case_of, labels] = 1
+    draws = draw_cases(holds, seed=seed)
+    drawn = np.array([found(np.repeat(np.arange(len(labels)), draw[case_of])) for draw in draws])
     threshold, sensitivity, fpr = (
-        Estimate(value=value, low=one_low, high=one_high)
-        for value, one_low, one_high in zip(observed, low, high, strict=True)
+        _estimate(value, drawn=column) for value, column in zip(observed, drawn.T, strict=True)
     )
     n_positive = int(labels.sum())
     return OperatingPoint(
@@ -90,6 +91,11 @@ def set_operating_point(
         n_positive=n_positive,
         n_negative=len(labels) - n_positive,
     )
+
+
+def _estimate(value: float, *, drawn: Float[np.ndarray, " resample"]) -> Estimate:
+    low, high = percentile_limits(drawn)
+    return Estimate(value=value, low=low, high=high)
 
 
 def choose_threshold(
@@ -121,17 +127,3 @@ def choose_threshold(
 def _share_above(descending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     ascending = descending[::-1]
     return 1 - np.searchsorted(ascending, thresholds, side="right") / len(ascending)
-
-
-def _draws(labels: np.ndarray, *, cases: Sequence[str], seed: int) -> list[np.ndarray]:
-    """Bags of as many cases as there are, drawn with replacement; without draws that lack a label."""
-    rng = np.random.default_rng(seed)
-    _, case_of = np.unique(np.asarray(cases), return_inverse=True)
-    members = [np.flatnonzero(case_of == case) for case in range(int(case_of.max()) + 1)]
-    draws: list[np.ndarray] = []
-    has_both: Callable[[np.ndarray], bool] = lambda picked: 0 < labels[picked].sum() < len(picked)  # noqa: E731
-    for _ in range(N_RESAMPLES):
-        picked = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        if has_both(picked):
-            draws.append(picked)
-    return draws

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import inner_folds
-from hardmil.config.model import ModelConfig, resolve_config
+from hardmil.config.model import ResolvedModelConfig
 from hardmil.device import Device, find_device
 from hardmil.errors import TrainingError
 from hardmil.mil.augment import random_symmetries
@@ -68,10 +68,10 @@ class Best:
 def fit(
     bags: Sequence[Bag],
     *,
-    config: ModelConfig,
+    config: ResolvedModelConfig,
     seed: int = 0,
     device: Device | None = None,
-    extra: TrainingExtras | None = None,
+    extras: TrainingExtras | None = None,
     start: BagClassifier | None = None,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> BagClassifier:
@@ -79,7 +79,7 @@ def fit(
 
     Args:
         bags: Training bags of one kind, labels 0 and 1.
-        config: Model and training knobs; those left open take the defaults of the kind of bag.
+        config: Settings of model and training.
         seed: Of weights, order, augmentation and dropout.
         device: Where to run; the fastest at hand by default.
         extra: What joins them, such as hard bags.
@@ -91,24 +91,23 @@ def fit(
 
     Source: Li et al. 2019, Section 3: Adam (0.9, 0.999), the epoch with the lowest loss is used.
     """
-    config = resolve_config(config, kind=bags[0].kind)
     device = device or find_device("auto", precision=config.training.precision)
     # All devices are named because fork_rng warns where it finds several by itself.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         training, validation = _split(bags, config=config, seed=seed)
-        if extra and validation:
-            extra = extra.within({bag.slide_id for bag in training})
+        if extras and validation:
+            extras = extras.within({bag.slide_id for bag in training})
         network = _network(training, config=config, start=start).to(device.name)
         optimiser = _adam(network, config=config)
         weight = _class_weight(training, config=config).to(device.name)
         best = Best()
-        for epoch in range(config.training.epochs or 0):
+        for epoch in range(config.training.epochs):
             network.train()
             losses: list[Tensor] = []
-            joined = [*training, *(extra.draw(epoch) if extra else [])]
-            mix = partial(extra.mix, epoch=epoch) if extra else _as_it_is
+            joined = [*training, *(extras.draw(epoch) if extras else [])]
+            mix = partial(extras.mix, epoch=epoch) if extras else _as_it_is
             for batch in _batches(joined, mix=mix, config=config, generator=generator, device=device):
                 output = _forward(network, batch, device=device)
                 loss = training_loss(output, batch=batch, config=config, class_weight=weight)
@@ -137,7 +136,9 @@ def _forward(network: BagClassifier, batch: PackedBatch, *, device: Device) -> B
         return network(batch)
 
 
-def _split(bags: Sequence[Bag], *, config: ModelConfig, seed: int) -> tuple[Sequence[Bag], Sequence[Bag]]:
+def _split(
+    bags: Sequence[Bag], *, config: ResolvedModelConfig, seed: int
+) -> tuple[Sequence[Bag], Sequence[Bag]]:
     if config.training.select != "validation":
         return bags, []
     labels, cases = np.array([bag.label for bag in bags]), [bag.case_id for bag in bags]
@@ -146,7 +147,9 @@ def _split(bags: Sequence[Bag], *, config: ModelConfig, seed: int) -> tuple[Sequ
     return [bags[int(i)] for i in fold.train], [bags[int(i)] for i in fold.test]
 
 
-def _network(bags: Sequence[Bag], *, config: ModelConfig, start: BagClassifier | None) -> BagClassifier:
+def _network(
+    bags: Sequence[Bag], *, config: ResolvedModelConfig, start: BagClassifier | None
+) -> BagClassifier:
     network = BagClassifier(config, instance_shape=bags[0].instances.shape[1:])
     if start is not None:
         network.load_state_dict(start.state_dict())
@@ -165,14 +168,14 @@ def _standardise(network: FeatureNetwork, bags: Sequence[Bag]) -> None:
     network.standardise_by(mean=mean.astype(np.float32), scale=scale.astype(np.float32))
 
 
-def _adam(network: BagClassifier, *, config: ModelConfig) -> torch.optim.Adam:
+def _adam(network: BagClassifier, *, config: ResolvedModelConfig) -> torch.optim.Adam:
     training = config.training
     return torch.optim.Adam(
-        network.parameters(), lr=training.lr or 0.0, weight_decay=training.weight_decay or 0.0, fused=True
+        network.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True
     )
 
 
-def _class_weight(bags: Sequence[Bag], *, config: ModelConfig) -> Float[Tensor, "2"]:
+def _class_weight(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> Float[Tensor, "2"]:
     """Weight of a negative and of a positive bag in the loss; means 1 over the bags."""
     counts = np.bincount([bag.label for bag in bags], minlength=2)
     if config.training.balance != "loss" or counts.min() == 0:
@@ -184,7 +187,7 @@ def _batches(
     bags: Sequence[Bag],
     *,
     mix: Callable[[Bag], Bag],
-    config: ModelConfig,
+    config: ResolvedModelConfig,
     generator: torch.Generator,
     device: Device,
 ) -> Iterator[PackedBatch]:
@@ -200,7 +203,7 @@ def _batches(
         yield batch
 
 
-def _order(bags: Sequence[Bag], *, config: ModelConfig, generator: torch.Generator) -> list[int]:
+def _order(bags: Sequence[Bag], *, config: ResolvedModelConfig, generator: torch.Generator) -> list[int]:
     if config.training.balance != "sampler":
         return torch.randperm(len(bags), generator=generator).tolist()
     labels = torch.tensor([bag.label for bag in bags])
@@ -208,7 +211,7 @@ def _order(bags: Sequence[Bag], *, config: ModelConfig, generator: torch.Generat
     return torch.multinomial(chances, len(bags), replacement=True, generator=generator).tolist()
 
 
-def _thinned(bag: Bag, *, config: ModelConfig, generator: torch.Generator) -> Bag:
+def _thinned(bag: Bag, *, config: ResolvedModelConfig, generator: torch.Generator) -> Bag:
     """The bag, or a random subset of it if it is larger than a step may hold."""
     most = config.training.max_instances
     if len(bag) <= most:

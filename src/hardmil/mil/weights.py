@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from hardmil.config.model import ModelConfig
+from hardmil.config.model import ResolvedModelConfig
 from hardmil.errors import BundleError
 from hardmil.files.atomic import write_atomically
 from hardmil.mil.network import BagClassifier
@@ -36,7 +36,7 @@ def load_network(path: Path, *, device: str = "cpu") -> BagClassifier:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        config = ModelConfig.model_validate_json(metadata["config"])
+        config = ResolvedModelConfig.model_validate_json(metadata["config"])
         shape = tuple(int(n) for n in json.loads(metadata["instance_shape"]))
         network = BagClassifier(config, instance_shape=shape)
         network.load_state_dict(state)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
-from hardmil.config.study import fingerprint
+from hardmil.config.section import fingerprint
 from hardmil.mining.hard_instances import HardInstance
 
 ClusterWeights = Literal["size", "equal", "stratified"]

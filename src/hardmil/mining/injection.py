@@ -9,7 +9,7 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
-from hardmil.config.study import fingerprint
+from hardmil.config.section import fingerprint
 from hardmil.mining.hard_instances import HardInstance
 
 WANTED_LABEL = {"positive": 1, "negative": 0}

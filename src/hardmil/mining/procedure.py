@@ -8,14 +8,14 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.folds import inner_folds
 from hardmil.config.mining import MiningConfig, parse_sensitivity
-from hardmil.config.model import ModelConfig
+from hardmil.config.model import ResolvedModelConfig
 from hardmil.encoders.open_encoder import open_encoder
 from hardmil.errors import ConfigError
 from hardmil.metrics import binary_metrics
 from hardmil.mil.inference import BagScore, embed_instances, score_bags
 from hardmil.mil.network import BagClassifier
+from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mil.training import TrainingExtras, fit
 from hardmil.mining.hard_bags import HardBags, cluster_instances, single_bag
 from hardmil.mining.hard_instances import (
@@ -37,9 +37,9 @@ class Train(Protocol):
         self,
         bags: Sequence[Bag],
         *,
-        config: ModelConfig,
+        config: ResolvedModelConfig,
         seed: int,
-        extra: TrainingExtras | None = None,
+        extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         """A model trained on these bags."""
@@ -59,7 +59,7 @@ class Mined:
 def train_and_mine(
     bags: Sequence[Bag],
     *,
-    config: ModelConfig,
+    config: ResolvedModelConfig,
     mining: MiningConfig,
     seed: int = 0,
     train: Train = fit,
@@ -84,10 +84,10 @@ def train_and_mine(
     model, pool, n_bags, gained = base, [], 0, -np.inf
     if mining.use == "none":
         return Mined(base, base)
-    given, extra = bags, None
+    given, extras = bags, None
     for number in range(1, mining.rounds + 1):
         scores = _scores(
-            given, model=model, config=config, mining=mining, seed=seed, train=train, extra=extra
+            given, model=model, config=config, mining=mining, seed=seed, train=train, extras=extras
         )
         gain = _gain(bags, scores)
         if mining.source == "out-of-fold" and gain <= gained:
@@ -108,13 +108,13 @@ def train_and_mine(
         if mining.use == "weigh":
             given = weighed(bags, pool=pool, weight=mining.named_weight)
         else:
-            extra = _extra(pool, bags=bags, n_bags=n_bags, mining=mining, seed=seed)
+            extras = _training_extras(pool, bags=bags, n_bags=n_bags, mining=mining, seed=seed)
         start = model if mining.retrain == "continue" else None
-        model = train(given, config=config, seed=seed, extra=extra, start=start)
+        model = train(given, config=config, seed=seed, extras=extras, start=start)
     return Mined(model, base, tuple(pool), n_bags)
 
 
-def _extra(
+def _training_extras(
     pool: Sequence[HardInstance], *, bags: Sequence[Bag], n_bags: int, mining: MiningConfig, seed: int
 ) -> TrainingExtras:
     """What the second training is given besides its bags: hard bags, or instances to put into its own."""
@@ -155,48 +155,26 @@ def check_mining(mining: MiningConfig) -> None:
         )
 
 
-def out_of_fold_scores(
-    bags: Sequence[Bag],
-    *,
-    config: ModelConfig,
-    n_folds: int,
-    seed: int,
-    train: Train = fit,
-    extra: TrainingExtras | None = None,
-) -> list[BagScore]:
-    """What a model that never saw the bag, nor another bag of its case, says of each.
-
-    What was mined, where given, joins an inner training set with the instances of its own slides alone.
-    """
-    labels = np.array([bag.label for bag in bags])
-    scores: dict[int, BagScore] = {}
-    for number, fold in enumerate(
-        inner_folds(labels, [bag.case_id for bag in bags], n_folds=n_folds, seed=seed)
-    ):
-        inside = [bags[int(i)] for i in fold.train]
-        joined = extra.within({bag.slide_id for bag in inside}) if extra else None
-        model = train(inside, config=config, seed=seed + 1 + number, extra=joined)
-        scores |= dict(
-            zip(fold.test.tolist(), score_bags(model, [bags[int(i)] for i in fold.test]), strict=True)
-        )
-    return [scores[i] for i in range(len(bags))]
-
-
 def _scores(
     bags: Sequence[Bag],
     *,
     model: BagClassifier,
-    config: ModelConfig,
+    config: ResolvedModelConfig,
     mining: MiningConfig,
     seed: int,
     train: Train,
-    extra: TrainingExtras | None,
+    extras: TrainingExtras | None,
 ) -> list[BagScore]:
+    """The scores that name false positives: of the model itself, or out of fold."""
     if mining.source == "train":
         return score_bags(model, bags)
-    return out_of_fold_scores(
-        bags, config=config, n_folds=mining.inner_folds, seed=seed, train=train, extra=extra
-    )
+
+    def learn(inside: Sequence[Bag], inner_seed: int) -> Score:
+        # What mining adds to an inner training is restricted to the slides of that training.
+        own = extras.within({bag.slide_id for bag in inside}) if extras else None
+        return partial(score_bags, train(inside, config=config, seed=inner_seed, extras=own))
+
+    return out_of_fold_scores(bags, n_folds=mining.inner_folds, seed=seed, learn=learn)
 
 
 def _gain(bags: Sequence[Bag], scores: Sequence[BagScore]) -> float:

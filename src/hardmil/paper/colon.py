@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import TableError
 from hardmil.evaluation.truth import LESION, LOOK_ALIKE, Truth
 from hardmil.files.atomic import visible

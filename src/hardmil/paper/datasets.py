@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from hardmil.config.model import TrainingConfig
-from hardmil.config.study import PIXELS, PatchConfig, StudyConfig
+from hardmil.config.patches import PatchConfig
+from hardmil.config.study import PIXELS, StudyConfig
 from hardmil.errors import ConfigError
 from hardmil.paper.colon import read_colon
 from hardmil.paper.images import PublishedSet

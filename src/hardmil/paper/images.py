@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import TableError
 from hardmil.evaluation.truth import Truth
 from hardmil.files.atomic import visible

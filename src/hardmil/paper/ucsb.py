@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from hardmil.bags.bag import Bag
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import TableError
 from hardmil.files.atomic import visible
 from hardmil.paper.images import PublishedSet, find_set_folder, grid_patches

@@ -38,7 +38,7 @@ AHEAD = 3
 class Files:
     """Where the patches of a slide, and their embeddings, are written."""
 
-    places: Path
+    coords: Path
     embeddings: Path
 
 
@@ -172,7 +172,7 @@ def _pieces(
     if n_done is not None:
         yield Done(n_done)
         return
-    cut = start_patches(row, config=config, places=files.places, made_by=encoder.name)
+    cut = start_patches(row, config=config, coords_path=files.coords, made_by=encoder.name)
     yield cut
     with open_slide_of_row(row) as slide:
         for members, patches in read_blocks(slide, cut.grid, icc=config.patches.icc, threads=READ_THREADS):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from hardmil.bags.bag_file import Coords, read_coords
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import PIXELS, InstanceConfig, PatchConfig, fingerprint
+from hardmil.config.patches import PatchConfig
+from hardmil.config.section import fingerprint
+from hardmil.config.study import PIXELS, InstanceConfig
 from hardmil.errors import FeatureFileError
 from hardmil.files.atomic import visible
 

@@ -10,7 +10,8 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.bag_file import read_bag, write_bag_in_parts
 from hardmil.bags.provenance import Provenance
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import InstanceConfig, PatchConfig
+from hardmil.config.patches import PatchConfig
+from hardmil.config.study import InstanceConfig
 from hardmil.encoders.checked import checked_embeddings, constant_error, is_constant
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.errors import BagError, EmptyBagError
@@ -21,7 +22,12 @@ from hardmil.preprocessing.fingerprints import (
     finished_instances,
     instance_fingerprints,
 )
-from hardmil.preprocessing.patch_coords import open_slide_of_row, tissue_regions, write_patch_coords
+from hardmil.preprocessing.patch_coords import (
+    DEFAULT_PATCHES,
+    open_slide_of_row,
+    tissue_regions,
+    write_patch_coords,
+)
 from hardmil.slides.color import equalise
 from hardmil.slides.grid import PatchGrid, place_patches
 from hardmil.slides.reading import read_blocks, read_patches
@@ -41,20 +47,20 @@ class PatchedSlide:
 
 
 def start_patches(
-    row: SlideRow, *, config: InstanceConfig, places: Path, made_by: str | None
+    row: SlideRow, *, config: InstanceConfig, coords_path: Path, made_by: str | None
 ) -> PatchedSlide:
     """Find a slide's patches, or read where they are.
 
     Raises:
         SlideError: If the slide cannot be read.
     """
-    found = write_patch_coords(row, config=config.patches, path=places)
+    found = write_patch_coords(row, config=config.patches, path=coords_path)
     grid = PatchGrid(found.coords, config.patches.size_px, found.size_level0_px, np.ones(len(found.coords)))
     wanted = instance_fingerprints(row, config=config) | ({ENCODER_ATTRIBUTE: made_by} if made_by else {})
     return PatchedSlide(row, grid, {**found.attributes, **wanted, "encoder": made_by})
 
 
-def write_instances(row: SlideRow, *, config: InstanceConfig, places: Path, path: Path) -> int:
+def write_instances(row: SlideRow, *, config: InstanceConfig, coords_path: Path, path: Path) -> int:
     """Read a slide's patches and write them as a bag file, a block at a time; their number.
 
     Finds the patches where `write_places` was not run, and skips a slide whose file was made under the same
@@ -66,7 +72,7 @@ def write_instances(row: SlideRow, *, config: InstanceConfig, places: Path, path
     done = finished_instances(path, row=row, config=config, made_by=None)
     if done is not None:
         return done
-    cut = start_patches(row, config=config, places=places, made_by=None)
+    cut = start_patches(row, config=config, coords_path=coords_path, made_by=None)
     grid, size = cut.grid, cut.grid.size_level0_px
     with (
         open_slide_of_row(row) as slide,
@@ -99,22 +105,22 @@ def read_instances(row: SlideRow, *, config: InstanceConfig, path: Path, label: 
     return equalised(bag, config=config.patches)
 
 
-def extract_bag(
+def encode_slide(
     row: SlideRow,
     *,
-    config: PatchConfig,
-    label: int,
+    config: PatchConfig = DEFAULT_PATCHES,
+    label: int = -1,
     mpp: float | None = None,
     encoder: PatchEncoder | None = None,
 ) -> Bag:
-    """The bag of a slide straight from the slide, equalised, then encoded; writes nothing.
+    """The bag of a slide, straight from the slide: patches equalised, then encoded. Writes nothing.
 
     Args:
-        row: The slide; its own mpp comes before the file's.
-        config: How patches are cut; its `mpp`, which was said of other slides, is not used.
-        label: Of the bag.
-        mpp: Used where neither the row nor the file says.
-        encoder: None for pixels.
+        row: The slide; its own mpp is used before the file's.
+        config: How patches are made. Its `mpp` is not used: it was meant for other slides.
+        label: 0, 1, or -1 where it is unknown.
+        mpp: Micrometres per pixel where neither the row nor the file has it.
+        encoder: From patches to embeddings; None keeps pixels.
 
     Raises:
         SlideError: If the slide cannot be read.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hardmil.bags.bag_file import Coords, read_coords, write_coords
 from hardmil.bags.slide_table import SlideRow
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import SlideError
 from hardmil.files.geojson import Region, read_regions
 from hardmil.preprocessing.fingerprints import current_coords, slide_fingerprints
@@ -18,8 +18,25 @@ from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import segment_tissue
 from hardmil.slides.tissue_files import draw_tissue, write_tissue
 
+DEFAULT_PATCHES = PatchConfig()
 NOTES = "hardmil_notes"
 """On `coords`: what a person should know of the slide, a JSON list."""
+
+
+def patch_slide(row: SlideRow, *, config: PatchConfig = DEFAULT_PATCHES) -> PatchGrid:
+    """Where the patches of a slide are; writes nothing. There may be none.
+
+    Args:
+        row: The slide; its own mpp is used before the file's.
+        config: Tissue, size and resolution of patches.
+
+    Raises:
+        SlideError: If the slide cannot be read.
+        TableError: If its annotations cannot be read.
+    """
+    with open_slide_of_row(row) as slide:
+        tissue = segment_tissue(slide, config, mpp=row.mpp, regions=tissue_regions(row))
+        return place_patches(slide, config, mpp=row.mpp, tissue=tissue)
 
 
 def write_patch_coords(row: SlideRow, *, config: PatchConfig, path: Path) -> Coords:

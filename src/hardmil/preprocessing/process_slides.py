@@ -1,4 +1,4 @@
-"""The frame of patch and encode: one function over all slides, here or on workers, failures set aside."""
+"""One stage over all slides of a study: in this process or on workers, with failures set aside."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,27 +10,23 @@ from hardmil.errors import BusyError, ConfigError
 from hardmil.files.claims import claim
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
-from hardmil.jobs.outcome import Outcome, count
 from hardmil.jobs.pool import LOCAL, Engine
-from hardmil.jobs.progress import rate
 from hardmil.jobs.run import JobResults
 from hardmil.jobs.schedule import run_items
-from hardmil.preprocessing.study_folder import Study, open_study, slide_name
+from hardmil.preprocessing.study_folder import Study, slide_name
 
 POLL_S = 2.0
-"""How long to wait before a slide that another run works on is looked at again."""
+"""How long to wait before looking again at a slide that another run works on."""
 MAX_MINUTES = 60.0
-NAMED = 5
-"""Slides named in a line; the rest is counted."""
-MAX_TOGETHER = 16
-"""Slides that a worker takes at once where they share batches: enough to fill one of 256 with biopsies."""
+MAX_BATCH = 16
+"""Slides that a worker takes at once where they share batches: enough biopsies to fill a batch of 256."""
 JOBS_PER_WORKER = 4
-"""Fewer, so that each worker has as many turns: one large slide must not leave the others idle."""
+"""At least as many batches of slides for each worker: one large slide must not leave the others idle."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a command goes over its slides: where, for how long at most, and whether it shows a bar."""
+    """How slides are processed: where, with which time limit for each, and whether with a progress bar."""
 
     engine: Engine = LOCAL
     max_minutes: float = MAX_MINUTES
@@ -38,13 +34,16 @@ class RunOptions:
 
     @property
     def limit_s(self) -> float | None:
-        """Seconds a slide may take; None for ever."""
+        """Seconds a slide may take; None: no limit."""
         return 60 * self.max_minutes or None
+
+
+DEFAULT_OPTIONS = RunOptions()
 
 
 @dataclass(frozen=True)
 class SlideResult:
-    """Patches of a slide, and what a person should know of it."""
+    """The number of patches of a slide, and what a person should know about it."""
 
     n_patches: int
     notes: Sequence[str] = ()
@@ -55,28 +54,35 @@ BatchFunction = Callable[[Study, Sequence[SlideRow], RunOptions], JobResults[Sli
 
 @dataclass(frozen=True)
 class Stage:
-    """What is done with a slide.
+    """What is done with each slide, and the folder the results are in.
 
-    `make` gives None where another run works on the slide. `together` does many slides in its place where
-    they share something, an encoder's batches, and minds how long each may take. Both are known by their
-    module's name, so that another process can find them.
+    `make` gives None where another run works on the slide. `batch`, where given, takes many slides at once,
+    because they share the batches of an encoder, and applies the time limit itself. Both must be functions of
+    a module, so that another process can import them.
     """
 
     command: str
     label: str
+    folder: Path
     make: Callable[[Study, SlideRow], SlideResult | None]
-    together: BatchFunction | None = None
+    batch: BatchFunction | None = None
 
 
 @dataclass(frozen=True)
-class SlidesDone:
-    """Patches of each slide that was done, and the slides that were not."""
+class ProcessedSlides:
+    """The number of patches of each slide that was processed, and the slides that failed.
+
+    `notes` are about slides, `remarks` about all of them; `log` holds the tracebacks of the failures.
+    """
 
     study: Study
+    folder: Path
     patches: Mapping[str, int]
     notes: Mapping[str, Sequence[str]]
     failures: Sequence[Failure]
+    log: Path | None
     seconds: float
+    remarks: Sequence[str] = ()
 
     @property
     def empty(self) -> list[str]:
@@ -84,17 +90,17 @@ class SlidesDone:
         return [slide_id for slide_id, n in self.patches.items() if n == 0]
 
 
-def process_slides(path: Path, stage: Stage, *, overrides: Sequence[str], options: RunOptions) -> SlidesDone:
-    """Cut every slide of a study.
+def process_slides(study: Study, stage: Stage, *, options: RunOptions) -> ProcessedSlides:
+    """Process every slide of a study; write failures and run record to the stage's folder.
 
-    Several runs may share the study: a slide that another works on is left to it, and waited for at the end.
+    Several runs may share the study: a slide that another run works on is left to it, and waited for at the
+    end.
 
     Raises:
-        ConfigError: If the study reads ready-made features: there is nothing to cut.
+        ConfigError: If the study reads ready-made features: there is nothing to process.
         StoreError: If the disk is full, or the folder may not be written.
     """
     started = time.time()
-    study = open_study(path, overrides=overrides)
     _refuse_features(study, command=stage.command)
     made: dict[str, SlideResult] = {}
     failures: list[Failure] = []
@@ -109,62 +115,22 @@ def process_slides(path: Path, stage: Stage, *, overrides: Sequence[str], option
     order = {row.slide_id: position for position, row in enumerate(study.slide_table.rows)}
     failures.sort(key=lambda failure: order[failure.name])
     in_order = {slide_id: made[slide_id] for slide_id in order if slide_id in made}
-    patches = {slide_id: one.n_patches for slide_id, one in in_order.items()}
-    notes = {slide_id: one.notes for slide_id, one in in_order.items() if one.notes}
-    return SlidesDone(study, patches, notes, failures, time.time() - started)
-
-
-def slides_outcome(
-    done: SlidesDone,
-    *,
-    command: str,
-    folder: Path,
-    line: Callable[[int, int], str],
-    lines: Sequence[str] = (),
-) -> Outcome:
-    """Write the failures and the run record of what was done; what to say of it.
-
-    Args:
-        done: What was done.
-        command: patch or encode.
-        folder: Where the files are.
-        line: What to print of the numbers of patches and slides.
-        lines: Printed after it.
-
-    Raises:
-        StoreError: If the disk is full, or the folder may not be written.
-    """
-    log = write_failures(folder, list(done.failures))
-    config = done.study.config.model_dump(mode="json")
-    started = time.time() - done.seconds
-    write_run_record(folder, f"hardmil {command}", config=config, seed=None, started=started)
-    patches, slides = sum(done.patches.values()), len(done.patches)
-    speed = rate(slides / done.seconds)
-    values = {
-        "patches": patches,
-        "slides": slides,
-        "empty": done.empty,
-        "folder": str(folder),
-        "seconds": round(done.seconds, 3),
-    }
-    said = [f"{line(patches, slides)} in {folder} ({speed})", *_of_empty(done), *lines]
-    return Outcome(said, values, done.failures, log)
-
-
-def _of_empty(done: SlidesDone) -> list[str]:
-    if not done.empty:
-        return []
-    named = ", ".join(done.empty[:NAMED]) + (", ..." if len(done.empty) > NAMED else "")
-    config = done.study.config.patches
-    return [
-        f"{count(len(done.empty), 'slide')} without a patch of {config.min_tissue:.0%} tissue: {named}; look "
-        "at the contact sheet, lower patches.min_tissue or, for single cells, patches.tissue.min_area_um2; "
-        "left so, they go on as empty bags"
-    ]
+    log = write_failures(stage.folder, failures)
+    config = study.config.model_dump(mode="json")
+    write_run_record(stage.folder, f"hardmil {stage.command}", config=config, seed=None, started=started)
+    return ProcessedSlides(
+        study=study,
+        folder=stage.folder,
+        patches={slide_id: one.n_patches for slide_id, one in in_order.items()},
+        notes={slide_id: one.notes for slide_id, one in in_order.items() if one.notes},
+        failures=failures,
+        log=log,
+        seconds=time.time() - started,
+    )
 
 
 def skip_if_locked(path: Path, make: Callable[[], SlideResult]) -> SlideResult | None:
-    """What `make` gives while no other run works on the file at `path`; None where one does."""
+    """What `make` gives, unless another run works on the file at `path`: None then."""
     try:
         with claim(path):
             return make()
@@ -175,11 +141,11 @@ def skip_if_locked(path: Path, make: Callable[[], SlideResult]) -> SlideResult |
 def _once(
     study: Study, stage: Stage, rows: Sequence[SlideRow], *, options: RunOptions
 ) -> JobResults[SlideResult | None]:
-    if stage.together is not None:
+    if stage.batch is not None:
         if options.engine.is_here:
-            return stage.together(study, rows, options)
-        size = max(1, min(MAX_TOGETHER, len(rows) // (JOBS_PER_WORKER * options.engine.workers)))
-        return _in_groups(study, stage.together, rows, label=stage.label, size=size, options=options)
+            return stage.batch(study, rows, options)
+        size = max(1, min(MAX_BATCH, len(rows) // (JOBS_PER_WORKER * options.engine.workers)))
+        return _in_batches(study, stage.batch, rows, label=stage.label, size=size, options=options)
     return run_items(
         _make,
         rows,
@@ -199,24 +165,24 @@ def _make(
     return make(study, row)
 
 
-def _in_groups(
+def _in_batches(
     study: Study,
-    together: BatchFunction,
+    batch: BatchFunction,
     rows: Sequence[SlideRow],
     *,
     label: str,
     size: int,
     options: RunOptions,
 ) -> JobResults[SlideResult | None]:
-    """The same on workers, some slides a job.
+    """The same on workers, some slides for each job.
 
-    A group that ends its worker is done again slide by slide: what it finished is found finished, and the
-    slide that does it is named.
+    A batch that kills its worker is done again slide by slide: slides that it finished are found finished,
+    and the slide that kills the worker is named.
     """
     done = run_items(
         _make_batch,
         [tuple(rows[start : start + size]) for start in range(0, len(rows), size)],
-        shared=(study, together, options),
+        shared=(study, batch, options),
         engine=options.engine,
         name=_first_name,
         label=label if size == 1 else f"{label}, {size} slides at once",
@@ -232,7 +198,7 @@ def _in_groups(
     settled = {*results, *(failure.name for failure in failures)}
     left = [row for row in rows if row.slide_id not in settled]
     alone = (
-        _in_groups(study, together, left, label=label, size=1, options=options)
+        _in_batches(study, batch, left, label=label, size=1, options=options)
         if left
         else JobResults[SlideResult | None]()
     )
@@ -242,8 +208,8 @@ def _in_groups(
 def _make_batch(
     shared: tuple[Study, BatchFunction, RunOptions], rows: tuple[SlideRow, ...]
 ) -> JobResults[SlideResult | None]:
-    study, together, options = shared
-    return together(study, rows, replace(options, quiet=True))
+    study, batch, options = shared
+    return batch(study, rows, replace(options, quiet=True))
 
 
 def _first_name(rows: Sequence[SlideRow]) -> str:

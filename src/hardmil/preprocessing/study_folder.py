@@ -1,19 +1,23 @@
 """A study's folder: its knobs, its table of slides, where its files lie, its bags."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.collection import FoundBags, notes_on, read_bags
+from hardmil.bags.collection import FoundBags, collect_bags, notes_on
 from hardmil.bags.feature_folder import read_feature_folder
 from hardmil.bags.slide_table import SlideRow, SlideTable, read_slide_table
 from hardmil.config.known_encoders import short_name
 from hardmil.config.study import StudyConfig, instance_config
-from hardmil.config.study_file import read_study
+from hardmil.config.study_file import FILE_NAME, commented_yaml, read_study
 from hardmil.errors import BagError
+from hardmil.files.atomic import write_text_once
+from hardmil.files.csv_table import table_text
 from hardmil.jobs.failures import Failure
 from hardmil.preprocessing.instances import read_instances
+
+DEFAULT_STUDY = StudyConfig()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +66,31 @@ class StudyBags:
         return {failure.name for failure in self.failures} | set(self.empty)
 
 
+def create_study(folder: Path, *, slides: Sequence[SlideRow], config: StudyConfig = DEFAULT_STUDY) -> Study:
+    """Write study.yaml and the table of slides to a folder; the study in it.
+
+    Args:
+        folder: Folder to create; a study in it is kept if it is the same.
+        slides: The slides; their paths are written as absolute paths.
+        config: The settings.
+
+    Raises:
+        StoreError: If the folder holds another study, or may not be written.
+        TableError: If the slides do not make a table: for example, if two have the same id.
+    """
+    absolute = [
+        replace(
+            row,
+            path=row.path and row.path.resolve(),
+            annotations=row.annotations and row.annotations.resolve(),
+        )
+        for row in slides
+    ]
+    write_text_once(folder / FILE_NAME, commented_yaml(config))
+    write_text_once(folder / config.slides, table_text(absolute, row=SlideRow))
+    return open_study(folder)
+
+
 def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
     """The study in a study.yaml or its folder.
 
@@ -77,7 +106,7 @@ def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
     return Study(config, folder, slide_table)
 
 
-def study_bags(study: Study, *, quiet: bool) -> StudyBags:
+def read_bags(study: Study, *, quiet: bool = False) -> StudyBags:
     """The bags of all slides; a slide without one is among the failures.
 
     Raises:
@@ -103,7 +132,7 @@ def _read(study: Study, *, quiet: bool) -> FoundBags:
         path = study.bag_path(row.slide_id)
         return read_instances(row, config=config, path=path, label=label)
 
-    return read_bags(read, study.slide_table.rows, label="reading bags", quiet=quiet)
+    return collect_bags(read, study.slide_table.rows, label="reading bags", quiet=quiet)
 
 
 def slide_name(row: SlideRow) -> str:

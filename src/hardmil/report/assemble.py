@@ -1,5 +1,6 @@
 """Rows, bags and slides -> what stands on report.html."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from hardmil.bags.bag import Bag
 from hardmil.config.model import BagKind, resolve_config
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
+from hardmil.evaluation.results import HardNegativeRow
 from hardmil.files.atomic import read_json
-from hardmil.files.csv_table import Row
 from hardmil.jobs.failures import Failure
 from hardmil.pictures.heatmap import SlideAttention
 from hardmil.pictures.patch_pictures import GalleryPicture
@@ -25,7 +26,7 @@ from hardmil.report.confusion import (
 )
 from hardmil.report.curves import calibration_drawing, curve_drawings
 from hardmil.report.diagnoses import diagnoses_of_arm
-from hardmil.report.hard_negatives import GallerySelection, hard_negatives_shown
+from hardmil.report.hard_negatives import GallerySelection, select_hard_negatives
 from hardmil.report.intervals import report_intervals, report_rates
 from hardmil.report.page_data import (
     AttentionPicture,
@@ -49,15 +50,14 @@ NO_PATCH = "no patch: no tissue was found on it, or none that a patch fits into"
 class Page:
     """What a report says besides its numbers. `paths` and `mpp` are by slide_id.
 
-    `failures` are of trials, `exclusions` the slides that are in no number. `interval_notes` stand with the
-    intervals: what makes them too narrow.
+    `exclusions` are the slides that no number includes. `interval_notes` say what makes the intervals too
+    narrow.
     """
 
     title: str
     question: str
     paths: Mapping[str, Path | None]
     config: StudyConfig
-    failures: Sequence[Failure] = ()
     notes: Sequence[str] = ()
     interval_notes: Sequence[str] = ()
     mpp: Mapping[str, float | None] | None = None
@@ -65,13 +65,18 @@ class Page:
 
 
 def write_evaluation_report(
-    page: Page, *, evaluation: Evaluation, rows: TrialRows, statistics: Statistics
+    page: Page,
+    *,
+    evaluation: Evaluation,
+    rows: TrialRows,
+    statistics: Statistics,
+    failures: Sequence[Failure],
 ) -> Path:
     """Write report.html of an evaluation into its folder; its path."""
     path = evaluation.folder / "report.html"
-    mined = [row for row in rows.hard_negatives if row["source"] != "random"]
+    mined = [row for row in rows.hard_negatives if row.mined.source != "random"]
     bags, arm = evaluation.cohort.bags, study_arm(page, evaluation=evaluation)
-    shown = hard_negatives_shown(mined, arm=arm)
+    shown = select_hard_negatives(mined, arm=arm)
     confusion, drawn, attention = _slides(page, evaluation=evaluation, rows=rows, arm=arm, shown=shown)
     report = Report(
         title=page.title,
@@ -80,12 +85,12 @@ def write_evaluation_report(
         tables=_tables(statistics, page=page),
         config=config_text(page.config, kind=bags[0].kind, evaluation=evaluation),
         run=_record(evaluation.folder) | {"trial_seconds": _trial_seconds(rows)},
-        failures=page.failures,
+        failures=failures,
         curves=curve_drawings(rows.predictions, arm=arm, statistics=statistics, evaluation=evaluation),
         calibration=calibration_drawing(rows.predictions, arm=arm, positive=evaluation.classes[1]),
         confusion=confusion,
         hard_negatives=_pictures(shown, drawn),
-        n_hard_negatives=len({(row["slide_id"], row["instance"]) for row in mined}),
+        n_hard_negatives=len({row.mined.key for row in mined}),
         n_by_cluster=shown.n_by_cluster,
         clusters_of=shown.training,
         attention=attention,
@@ -101,9 +106,9 @@ def study_arm(page: Page, *, evaluation: Evaluation) -> str:
     return page.config.arm if page.config.arm in names else names[0]
 
 
-def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[Row]) -> Path:
+def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[HardNegativeRow]) -> Path:
     """Write the page of a bundle's hard negatives; its path."""
-    shown = hard_negatives_shown(rows)
+    shown = select_hard_negatives(rows)
     paths = {row.slide_id: row.path for row in study.slide_table.rows}
     drawn = draw_slides(_gallery_wishes(shown, {}), paths=paths)
     report = Report(
@@ -236,8 +241,7 @@ def config_text(config: StudyConfig, *, kind: BagKind, evaluation: Evaluation | 
     content = config.model_dump(mode="json")
     content |= resolve_config(model_config(config), kind=kind).model_dump(mode="json")
     for arm in evaluation.arms if evaluation else ():
-        model = resolve_config(arm.model, kind=kind).model_dump(mode="json")
-        whole = {**model, "mining": arm.mining.model_dump(mode="json")}
+        whole = {**arm.model.model_dump(mode="json"), "mining": arm.mining.model_dump(mode="json")}
         content.setdefault("arms", {})[arm.name] = _difference(whole, content)
     return yaml.safe_dump(content, sort_keys=False, width=100)
 
@@ -256,7 +260,7 @@ def _difference(changed: Mapping[str, object], content: Mapping[str, object]) ->
 
 def _trial_seconds(rows: TrialRows) -> float:
     """What all trials took: a run that finds them done takes a second."""
-    return sum(float(row.get("seconds") or 0) for row in rows.results)
+    return sum(row.seconds for row in rows.results if not math.isnan(row.seconds))
 
 
 def _record(folder: Path) -> dict[str, object]:

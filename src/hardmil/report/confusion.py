@@ -7,8 +7,7 @@ from pathlib import Path
 
 from hardmil.evaluation.attention_file import read_attention
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import trial_name
-from hardmil.files.csv_table import Row
+from hardmil.evaluation.results import HardNegativeRow, key_of
 from hardmil.pictures.bag_heatmap import slide_attention
 from hardmil.pictures.heatmap import SlideAttention
 from hardmil.report.hard_negatives import gallery_item
@@ -34,22 +33,22 @@ def confusion_of(rows: TrialRows, *, arm: str, classes: Sequence[str]) -> Confus
     predictions = first_repeat(rows, arm=arm)
     if not predictions:
         return None
-    results = {trial_name(row): row for row in rows.results}
-    at_op = all(row.get("op_prediction") for row in predictions)
+    thresholds = {row.trial: row.op_threshold for row in rows.results}
+    at_op = all(row.op_prediction for row in predictions)
     mined = _mined_by_slide(rows.hard_negatives)
     slides = [
         CalledSlide(
-            slide_id=row["slide_id"],
-            label=row["label"],
-            called=row["op_prediction"] if at_op else row["prediction"],
-            bag_score=float(row["bag_score"]),
-            threshold=float(results[trial_name(row)]["op_threshold"]) if at_op else 0.5,
-            mined=_mined_words(mined.get(row["slide_id"], [])) if row["label"] == classes[0] else "",
+            slide_id=row.slide_id,
+            label=row.label,
+            called=row.op_prediction if at_op else row.prediction,
+            bag_score=row.bag_score,
+            threshold=thresholds[key_of(row)] if at_op else 0.5,
+            mined=_mined_words(mined.get(row.slide_id, [])) if row.label == classes[0] else "",
         )
         for row in predictions
     ]
     words = "the operating point, set inside each training fold" if at_op else "0.5"
-    n_repeats = len({row["repeat"] for row in rows.predictions if row["arm"] == arm})
+    n_repeats = len({key_of(row).repeat for row in rows.predictions if key_of(row).arm == arm})
     return Confusion(arm, words, n_repeats, slides)
 
 
@@ -70,9 +69,9 @@ def wrong_wishes(
     wishes: list[PictureRequest] = []
     for slide in wrong[:MAX_SLIDES]:
         items = {
-            (row["x"], row["y"]): gallery_item(row)
+            (row.mined.x, row.mined.y): gallery_item(row)
             for row in mined.get(slide.slide_id, [])
-            if int(row["size_level0"]) > 0 and slide.mined
+            if row.mined.size_level0 > 0 and slide.mined
         }
         hardest = sorted(items.values(), key=lambda item: -item.attention)[:MAX_MINED]
         attention = shown.get(slide.slide_id)
@@ -114,9 +113,9 @@ def attention_of_arm(
     bags = {bag.slide_id: bag for bag in evaluation.cohort.bags}
     found: dict[str, SlideAttention | str] = {}
     for row, stored in with_attention_file(evaluation, rows=rows, arm=arm):
-        if row["slide_id"] not in slide_ids:
+        if row.slide_id not in slide_ids:
             continue
-        bag = bags[row["slide_id"]]
+        bag = bags[row.slide_id]
         if paths.get(bag.slide_id) is None:
             found[bag.slide_id] = NO_PATH
         elif bag.size_level0_px == 0:
@@ -128,28 +127,28 @@ def attention_of_arm(
             found[bag.slide_id] = slide_attention(
                 bag,
                 attention=attention,
-                bag_score=float(row["bag_score"]),
-                label=row["label"],
+                bag_score=row.bag_score,
+                label=row.label,
                 mpp=mpp.get(bag.slide_id),
             )
     return found
 
 
-def _mined_by_slide(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+def _mined_by_slide(rows: Sequence[HardNegativeRow]) -> dict[str, list[HardNegativeRow]]:
+    found: dict[str, list[HardNegativeRow]] = {}
     for row in rows:
-        if row["source"] != "random":
-            found.setdefault(row["slide_id"], []).append(row)
+        if row.mined.source != "random":
+            found.setdefault(row.mined.slide_id, []).append(row)
     return found
 
 
-def _mined_words(rows: Sequence[Row]) -> str:
+def _mined_words(rows: Sequence[HardNegativeRow]) -> str:
     """How many patches were mined from a slide while it was trained on, by which arms, in which rounds."""
     if not rows:
         return "Nothing was mined from it: where other folds trained on it, no model called it positive."
-    n = len({row["instance"] for row in rows})
-    arms = ", ".join(dict.fromkeys(row["arm"] for row in rows))
-    rounds = sorted({int(row["round"]) for row in rows})
+    n = len({row.mined.instance for row in rows})
+    arms = ", ".join(dict.fromkeys(key_of(row).arm for row in rows))
+    rounds = sorted({row.mined.round for row in rows})
     words = f"round {rounds[0]}" if len(rounds) == 1 else f"rounds {rounds[0]} to {rounds[-1]}"
     return (
         f"Where other folds trained on it, {n} of its patches {'was' if n == 1 else 'were'} mined "

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hardmil.evaluation.arms import CONTROL, base_of
+from hardmil.evaluation.arm_name import parse_arm_name
 from hardmil.evaluation.evaluation import Evaluation
-from hardmil.files.csv_table import Row
+from hardmil.evaluation.results import PredictionRow, key_of
 from hardmil.pictures.curve_figures import (
     STYLES,
     CurveLine,
@@ -22,7 +22,7 @@ from hardmil.statistics.tables import Statistics
 
 
 def curve_drawings(
-    predictions: Sequence[Row], *, arm: str, statistics: Statistics, evaluation: Evaluation
+    predictions: Sequence[PredictionRow], *, arm: str, statistics: Statistics, evaluation: Evaluation
 ) -> list[Drawing]:
     """ROC and precision-recall of the study's arm, its base and its control, or of all arms if they are few.
 
@@ -71,22 +71,24 @@ def arms_drawn(names: Sequence[str], *, arm: str) -> list[str]:
     """Which arms one figure holds: all if they are few, else the base of `arm`, itself and its control."""
     if len(names) <= len(STYLES):
         return list(names)
-    return [name for name in dict.fromkeys((base_of(arm), arm, arm + CONTROL)) if name in names]
+    parts = parse_arm_name(arm)
+    return [name for name in dict.fromkeys((parts.base, arm, parts.its_control)) if name in names]
 
 
-def calibration_drawing(predictions: Sequence[Row], *, arm: str, positive: str) -> Drawing | None:
+def calibration_drawing(predictions: Sequence[PredictionRow], *, arm: str, positive: str) -> Drawing | None:
     """Reliability of the arm's probabilities beside its raw scores; of the scores alone where they are one.
 
     None where the arm has no predictions.
     """
-    rows = [row for row in predictions if row["arm"] == arm]
+    rows = [row for row in predictions if key_of(row).arm == arm]
     if not rows:
         return None
-    column = f"prob_{positive}"
-    calibrated = any(abs(float(row[column]) - float(row["bag_score"])) > 1e-6 for row in rows)
-    columns = {"calibrated probability": column} if calibrated else {}
-    columns["raw bag score" if calibrated else "bag score"] = "bag_score"
-    found = {name: _reliability(rows, column=one, positive=positive) for name, one in columns.items()}
+    scores = [row.bag_score for row in rows]
+    probabilities = [row.probabilities[positive] for row in rows]
+    calibrated = any(abs(a - b) > 1e-6 for a, b in zip(scores, probabilities, strict=True))
+    columns = {"calibrated probability": probabilities} if calibrated else {}
+    columns["raw bag score" if calibrated else "bag score"] = scores
+    found = {name: _reliability(rows, values, positive=positive) for name, values in columns.items()}
     words = "; ".join(
         f"{name}: calibration error {one.ece:.3f}, Brier score {one.brier:.3f}" for name, one in found.items()
     )
@@ -104,13 +106,11 @@ def calibration_drawing(predictions: Sequence[Row], *, arm: str, positive: str) 
     )
 
 
-def _reliability(rows: Sequence[Row], *, column: str, positive: str) -> Reliability:
-    repeats = sorted({row["repeat"] for row in rows}, key=int)
-    by_repeat = [[row for row in rows if row["repeat"] == repeat] for repeat in repeats]
-    return reliability(
-        [np.array([int(row["label"] == positive) for row in here]) for here in by_repeat],
-        [np.array([float(row[column]) for row in here]) for here in by_repeat],
-    )
+def _reliability(rows: Sequence[PredictionRow], values: Sequence[float], *, positive: str) -> Reliability:
+    repeats = np.array([key_of(row).repeat for row in rows])
+    labels, scores = np.array([int(row.label == positive) for row in rows]), np.array(values)
+    here = [repeats == repeat for repeat in np.unique(repeats)]
+    return reliability([labels[one] for one in here], [scores[one] for one in here])
 
 
 def _bins_words(one: Reliability) -> str:

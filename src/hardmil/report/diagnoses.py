@@ -15,9 +15,9 @@ def diagnoses_of_arm(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> li
     for row, stored in with_attention_file(evaluation, rows=rows, arm=arm):
         if not stored.exists():
             continue
-        slide_id = row["slide_id"]
+        slide_id = row.slide_id
         score = read_score(stored, slide_id=slide_id)
-        is_positive = row["label"] == evaluation.classes[1]
+        is_positive = row.label == evaluation.classes[1]
         found += [
             Diagnosis(slide_id, one.finding, one.meaning, one.remedy)
             for one in diagnose(score, is_positive=is_positive, truth=truth.get(slide_id))

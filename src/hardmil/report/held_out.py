@@ -4,19 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import trial_name
-from hardmil.files.csv_table import Row
+from hardmil.evaluation.results import PredictionRow, key_of
 
 
-def first_repeat(rows: TrialRows, *, arm: str) -> list[Row]:
+def first_repeat(rows: TrialRows, *, arm: str) -> list[PredictionRow]:
     """The arm's predictions in the first repeat that has any."""
-    predictions = [row for row in rows.predictions if row["arm"] == arm]
-    first = min((int(row["repeat"]) for row in predictions), default=0)
-    return [row for row in predictions if int(row["repeat"]) == first]
+    predictions = [row for row in rows.predictions if key_of(row).arm == arm]
+    first = min((key_of(row).repeat for row in predictions), default=0)
+    return [row for row in predictions if key_of(row).repeat == first]
 
 
-def with_attention_file(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> Iterator[tuple[Row, Path]]:
+def with_attention_file(
+    evaluation: Evaluation, *, rows: TrialRows, arm: str
+) -> Iterator[tuple[PredictionRow, Path]]:
     """Each of them with the file that holds its attention, unless trials/ was thrown away."""
-    hashes = {trial_name(row): row["config_hash"] for row in rows.results}
+    hashes = {row.trial: row.config_hash for row in rows.results}
     for row in first_repeat(rows, arm=arm):
-        yield row, evaluation.folder / "trials" / hashes[trial_name(row)] / "attention.h5"
+        yield row, evaluation.folder / "trials" / hashes[key_of(row)] / "attention.h5"

@@ -1,12 +1,13 @@
 """Intervals and comparisons -> what stands of them on report.html."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from hardmil.evaluation.arms import CONTROL, base_of, mines
+from hardmil.bootstrap import N_RESAMPLES
+from hardmil.evaluation.arm_name import ArmName, parse_arm_name
 from hardmil.report.page_data import RATES, Estimate, EstimateRow, RateRow, ReportIntervals, ReportRates
 from hardmil.report.templating import signed
 from hardmil.statistics.comparisons import Comparison, by_pair
-from hardmil.statistics.intervals import N_RESAMPLES, Interval
+from hardmil.statistics.intervals import Interval
 from hardmil.statistics.tables import Statistics
 
 
@@ -36,30 +37,31 @@ def report_rates(found: Statistics, *, split: str, patches: str) -> ReportRates 
     by_arm = _by_arm(one for one in found.intervals if (one.split, one.patches) == setting)
     if not by_arm:
         return None
-    bases = list(dict.fromkeys(base_of(name) for name in by_arm))
-    names = sorted(by_arm, key=lambda name: (bases.index(base_of(name)), mines(name)))
-    rows = [
-        RateRow(
-            name, _role(name), {key: by_arm[name][key] for key in (*RATES, "sens_op") if key in by_arm[name]}
-        )
-        for name in names
-    ]
+    names = [parse_arm_name(text) for text in by_arm]
+    bases = list(dict.fromkeys(name.base for name in names))
+    names.sort(key=lambda name: (bases.index(name.base), name.mines))
+    rows = [_rate_row(name, by_arm[name.text]) for name in names]
     here = [one for one in found.comparisons if (one.split, one.patches) == setting]
-    findings = [_finding(name, here) for name in names if mines(name) and CONTROL not in name]
-    return ReportRates(rows, [finding for finding in findings if finding], any(map(mines, names)))
+    findings = [_finding(name, here) for name in names if name.mines and not name.is_control]
+    return ReportRates(rows, [finding for finding in findings if finding], any(name.mines for name in names))
 
 
-def _role(name: str) -> str:
-    if not mines(name):
+def _rate_row(name: ArmName, values: Mapping[str, Estimate]) -> RateRow:
+    shown = {key: values[key] for key in (*RATES, "sens_op") if key in values}
+    return RateRow(name.text, _role(name), shown, base=name.base)
+
+
+def _role(name: ArmName) -> str:
+    if not name.mines:
         return "does not mine"
-    return "control: patches drawn at random" if CONTROL in name else "mines"
+    return "control: patches drawn at random" if name.is_control else "mines"
 
 
-def _finding(arm: str, comparisons: Sequence[Comparison]) -> str:
+def _finding(arm: ArmName, comparisons: Sequence[Comparison]) -> str:
     """In a sentence or two, whether mining lowered the false positives; empty where nothing was compared."""
     by_other = {
-        other: {one.metric: one for one in comparisons if (one.arm, one.other) == (arm, other)}
-        for other in (base_of(arm), arm + CONTROL)
+        other: {one.metric: one for one in comparisons if (one.arm, one.other) == (arm.text, other)}
+        for other in (arm.base, arm.its_control)
     }
     # The claim where there is one; else what the test scores alone can say.
     metric = next(
@@ -69,11 +71,11 @@ def _finding(arm: str, comparisons: Sequence[Comparison]) -> str:
         return ""
     where = "at the threshold set in training" if metric == "fpr_op" else f"at sensitivity 0.{metric[-2:]}"
     parts = [
-        _against(found[metric], "without mining" if other == base_of(arm) else "its control")
+        _against(found[metric], "without mining" if other == arm.base else "its control")
         for other, found in by_other.items()
         if metric in found and _is_known(found[metric])
     ]
-    return f"{arm}, {where}: false-positive rate {'; '.join(parts)}."
+    return f"{arm.text}, {where}: false-positive rate {'; '.join(parts)}."
 
 
 def _is_known(one: Comparison) -> bool:

@@ -96,10 +96,11 @@ def _chart(rates: ReportRates) -> _Chart:
     highest = max((_reach(one) for one in defined.values()), default=1.0)
     top = next((top for top in (0.1, 0.2, 0.4, 0.6) if highest <= top), 1.0)
     marks = {place: _mark(one, top=top) for place, one in defined.items()}
+    base_of = {row.name: row.base for row in rates.rows}
     bases = {
         (name, key): marks[base, key].place
         for name, key in marks
-        if (base := name.partition("@")[0].partition("+")[0]) != name and (base, key) in marks
+        if (base := base_of[name]) != name and (base, key) in marks
     }
     return _Chart(top, marks, bases)
 

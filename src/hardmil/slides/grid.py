@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Int64, Num
 
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import ConfigError
 from hardmil.geometry import grid_starts, interpolate_rows, size_level0_px
 from hardmil.slides.resolution import needed_mpp

@@ -1,6 +1,6 @@
 """Notes for the user on a slide that can be used."""
 
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.slides.resolution import resolution_notes
 from hardmil.slides.slide import Slide
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from hardmil.config.study import PatchConfig
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import SlideError
 
 PLAUSIBLE_UM_PER_PX = (0.01, 20.0)

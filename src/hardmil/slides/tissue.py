@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
-from hardmil.config.study import PatchConfig, TissueConfig
+from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.files.geojson import Region
 from hardmil.slides.artefacts import is_out_of_focus, is_pen

@@ -2,19 +2,18 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from hardmil.evaluation.arms import CONTROL
-from hardmil.statistics.intervals import ResampledArm, mean_of_defined, percentile_limits
+from hardmil.bootstrap import percentile_limits
+from hardmil.evaluation.arm_name import CONTROL, parse_arm_name
+from hardmil.statistics.intervals import ResampledArm, mean_of_defined
 from hardmil.statistics.weighted_metrics import RESAMPLED
 
 REFERENCE = "ours"
 """The base that the other bases are compared with, where it is among the arms."""
-
-COMPARISONS = ("arm", "other", "split", "patches", "metric", "difference", "low", "high", "p", "p_holm")
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Comparison:
     @property
     def is_hard_minus_random(self) -> bool:
         """Whether the other is the arm's own random control."""
-        return self.other == self.arm + CONTROL
+        return self.other == parse_arm_name(self.arm).its_control
 
 
 def compare_arms(arms: Sequence[ResampledArm]) -> list[Comparison]:
@@ -65,12 +64,12 @@ def _pairs(arms: Sequence[ResampledArm]) -> list[tuple[ResampledArm, ResampledAr
 
 def usual_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     """(arm, other) of every comparison with a base or a control, both of which are among the names."""
-    names = list(dict.fromkeys(names))
+    given = list(dict.fromkeys(names))
     pairs: list[tuple[str, str]] = []
-    for name in names:
-        base = name.partition("@")[0].partition("+")[0]
-        reference = base if name != base else REFERENCE
-        pairs += [(name, other) for other in (reference, name + CONTROL) if other in names and other != name]
+    for name in map(parse_arm_name, given):
+        reference = name.base if name.text != name.base else REFERENCE
+        others = [other for other in (reference, name.its_control) if other in given and other != name.text]
+        pairs += [(name.text, other) for other in others]
     return pairs
 
 
@@ -152,8 +151,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
         corrected[i] = highest
     return corrected
-
-
-def comparison_rows(found: Iterable[Comparison]) -> list[dict[str, object]]:
-    """Rows of comparisons.csv."""
-    return [asdict(one) for one in found]

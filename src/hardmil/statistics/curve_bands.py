@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from hardmil.bootstrap import LEVEL, draw_cases
 from hardmil.metrics import brier_score, expected_calibration_error
-from hardmil.statistics.intervals import LEVEL, cases_and_classes, draw_cases, mean_of_defined
+from hardmil.statistics.intervals import cases_and_classes, mean_of_defined
 from hardmil.statistics.pooled_predictions import PooledRepeat
 from hardmil.statistics.weighted_metrics import counts_at
 

@@ -1,20 +1,18 @@
 """95% intervals of an arm's metrics, by resampling cases."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from hardmil.statistics.pooled_predictions import ArmKey, PooledRepeat
+from hardmil.bootstrap import N_RESAMPLES, draw_cases, percentile_limits
+from hardmil.evaluation.results import ArmKey
+from hardmil.statistics.pooled_predictions import PooledRepeat
 from hardmil.statistics.weighted_metrics import RESAMPLED, weighted_metrics
 
-N_RESAMPLES = 2000
-LEVEL = 0.95
 CHUNK = 200_000
 """Weights held at once, resamples times bags: 1.6 MB an array, whatever the number of slides."""
-
-INTERVALS = ("arm", "split", "patches", "metric", "value", "low", "high", "n_cases", "n_repeats")
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class ResampledArm:
     """
 
     key: ArmKey
-    bags: frozenset[tuple[str, str, str]]
+    bags: frozenset[tuple[int, int, str]]
     n_cases: int
     observed: Float[np.ndarray, "metric repeat"]
     resampled: Float[np.ndarray, "metric repeat resample"]
@@ -74,28 +72,6 @@ def resample_arms(
     return found
 
 
-def draw_cases(
-    holds: np.ndarray, *, seed: int, n_resamples: int = N_RESAMPLES
-) -> Int[np.ndarray, "resample case"]:
-    """How often each case is drawn in each resample; each holds a slide of both classes.
-
-    Args:
-        holds: [case, class], whether a case has a slide of the negative and of the positive class.
-        seed: Of the draws.
-        n_resamples: How many; none where two classes cannot be drawn, or there are fewer than two cases.
-    """
-    n_cases = len(holds)
-    if n_cases < 2 or not holds.any(axis=0).all():
-        return np.zeros((0, n_cases), dtype=np.int64)
-    rng = np.random.default_rng(seed)
-    draws = np.zeros((n_resamples, n_cases), dtype=np.int64)
-    left = np.arange(n_resamples)
-    while len(left):
-        draws[left] = rng.multinomial(n_cases, np.full(n_cases, 1 / n_cases), size=len(left))
-        left = left[(draws[left] @ holds == 0).any(axis=1)]
-    return draws
-
-
 def intervals(arms: Iterable[ResampledArm]) -> list[Interval]:
     """Value and 95% interval of each arm's metrics: percentiles of the mean over repeats on each resample.
 
@@ -115,20 +91,6 @@ def intervals(arms: Iterable[ResampledArm]) -> list[Interval]:
             n_repeats = int(np.sum(~np.isnan(one.observed[i])))
             found.append(Interval(*one.key, metric, float(values[i]), low, high, one.n_cases, n_repeats))
     return found
-
-
-def interval_rows(found: Iterable[Interval]) -> list[dict[str, object]]:
-    """Rows of intervals.csv."""
-    return [asdict(one) for one in found]
-
-
-def percentile_limits(values: Float[np.ndarray, " resample"]) -> tuple[float, float]:
-    """The 2.5th and the 97.5th percentile of the values that are defined; nan if none is."""
-    defined = values[~np.isnan(values)]
-    if len(defined) == 0:
-        return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
 
 
 def mean_of_defined(values: np.ndarray, *, axis: int = -1) -> np.ndarray:

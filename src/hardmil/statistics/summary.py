@@ -1,12 +1,12 @@
 """Rows of trials -> the table of arms: a value a repeat, then mean and standard error over repeats."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from hardmil.evaluation.arms import CONTROL, mines
-from hardmil.evaluation.results import METRICS
-from hardmil.files.csv_table import Row
+from hardmil.evaluation.arm_name import parse_arm_name
+from hardmil.evaluation.results import METRICS, ArmKey, PredictionRow, ResultRow
+from hardmil.files.csv_table import columns_by_name, columns_of
 from hardmil.metrics import (
     MeanSE,
     average_precision,
@@ -17,7 +17,7 @@ from hardmil.metrics import (
     fpr_at_sensitivity,
     mean_and_se,
 )
-from hardmil.statistics.pooled_predictions import ArmKey, PooledRepeat, arm_key, pool_predictions
+from hardmil.statistics.pooled_predictions import PooledRepeat, pool_predictions
 
 SENSITIVITIES = {"fpr_at_sens_90": 0.90, "fpr_at_sens_95": 0.95}
 POOLED = (
@@ -35,16 +35,25 @@ POOLED = (
 TRIAL_MEANS = (*METRICS, "instance_auc", "mined_look_alikes")
 """Columns of results.csv of which a repeat has the mean over its trials."""
 
-SUMMARY = (
-    "arm",
-    "split",
-    "patches",
-    "n_trials",
-    "n_repeats",
-    "n_false_positive_bags",
-    "n_hard",
-    *(f"{name}{part}" for name in (*TRIAL_MEANS, *POOLED) for part in ("", "_se")),
-)
+VALUES = (*TRIAL_MEANS, *POOLED)
+"""What a row of summary.csv has of each arm, each with its standard error."""
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """An arm in numbers: a row of summary.csv."""
+
+    arm: str
+    split: str
+    patches: str
+    n_trials: int
+    n_repeats: int
+    n_false_positive_bags: int
+    n_hard: int
+    values: Mapping[str, float] = columns_by_name()
+
+
+SUMMARY_COLUMNS = columns_of(SummaryRow, names=[f"{name}{part}" for name in VALUES for part in ("", "_se")])
 
 
 @dataclass(frozen=True)
@@ -64,10 +73,12 @@ class ArmSummary:
     @property
     def mines(self) -> bool:
         """Whether the arm mines at all."""
-        return mines(self.arm)
+        return parse_arm_name(self.arm).mines
 
 
-def summarise(results: Sequence[Row], *, predictions: Sequence[Row], positive: str) -> list[ArmSummary]:
+def summarise(
+    results: Sequence[ResultRow], *, predictions: Sequence[PredictionRow], positive: str
+) -> list[ArmSummary]:
     """The table of arms, in the order in which their rows come.
 
     The paper's six, instance AUC and the share of look-alikes among the mined are means over the folds of a
@@ -81,9 +92,9 @@ def summarise(results: Sequence[Row], *, predictions: Sequence[Row], positive: s
 
     Source: Li et al. 2019, Tables 1 and 2 ("mean and standard error").
     """
-    by_arm: dict[ArmKey, list[Row]] = {}
+    by_arm: dict[ArmKey, list[ResultRow]] = {}
     for row in results:
-        by_arm.setdefault(arm_key(row), []).append(row)
+        by_arm.setdefault(row.trial.arm_key, []).append(row)
     pooled = pool_predictions(predictions, positive=positive)
     return [_summary(key, results=rows, pooled=pooled.get(key, [])) for key, rows in by_arm.items()]
 
@@ -115,7 +126,7 @@ def pooled_metrics(repeat: PooledRepeat) -> dict[str, float]:
 def hard_minus_random(one: ArmSummary, *, summary: Sequence[ArmSummary]) -> dict[str, MeanSE] | None:
     """An arm minus its random control, repeat by repeat; None if the control was not run as often."""
     for other in summary:
-        if _setting(other) == _setting(one) and other.arm == one.arm + CONTROL:
+        if _setting(other) == _setting(one) and other.arm == parse_arm_name(one.arm).its_control:
             return {
                 name: mean_and_se([a - b for a, b in zip(values, other.by_repeat[name], strict=True)])
                 for name, values in one.by_repeat.items()
@@ -127,41 +138,39 @@ def _setting(one: ArmSummary) -> tuple[str, str, int, int]:
     return one.split, one.patches, one.n_trials, one.n_repeats
 
 
-def summary_rows(summary: Iterable[ArmSummary]) -> list[dict[str, object]]:
-    """The table of arms as rows of summary.csv."""
-    return [
-        {
-            **{name: getattr(one, name) for name in SUMMARY if hasattr(one, name)},
-            **{name: value.mean for name, value in one.values.items()},
-            **{f"{name}_se": value.se for name, value in one.values.items()},
-        }
-        for one in summary
-    ]
+def summary_row(one: ArmSummary) -> SummaryRow:
+    """An arm as a row of summary.csv."""
+    means = {name: value.mean for name, value in one.values.items()}
+    errors = {f"{name}_se": value.se for name, value in one.values.items()}
+    return SummaryRow(
+        arm=one.arm,
+        split=one.split,
+        patches=one.patches,
+        n_trials=one.n_trials,
+        n_repeats=one.n_repeats,
+        n_false_positive_bags=one.n_false_positive_bags,
+        n_hard=one.n_hard,
+        values=means | errors,
+    )
 
 
-def _summary(key: ArmKey, *, results: Sequence[Row], pooled: Sequence[PooledRepeat]) -> ArmSummary:
-    repeats = sorted({row["repeat"] for row in results}, key=int)
+def _summary(key: ArmKey, *, results: Sequence[ResultRow], pooled: Sequence[PooledRepeat]) -> ArmSummary:
+    repeats = sorted({row.trial.repeat for row in results})
     measured = {repeat.repeat: pooled_metrics(repeat) for repeat in pooled}
     by_repeat = {name: [_fold_mean(results, name, repeat) for repeat in repeats] for name in TRIAL_MEANS}
     for name in POOLED:
         by_repeat[name] = [measured[repeat][name] if repeat in measured else math.nan for repeat in repeats]
-    arm, split, patches = key
     return ArmSummary(
-        arm=arm,
-        split=split,
-        patches=patches,
+        *key,
         values={name: mean_and_se(values) for name, values in by_repeat.items()},
         by_repeat=by_repeat,
         n_trials=len(results),
         n_repeats=len(repeats),
-        n_false_positive_bags=_total(results, "n_false_positive_bags"),
-        n_hard=_total(results, "n_hard"),
+        n_false_positive_bags=sum(row.n_false_positive_bags for row in results),
+        n_hard=sum(row.n_hard for row in results),
     )
 
 
-def _total(results: Iterable[Row], column: str) -> int:
-    return sum(int(row[column]) for row in results)
-
-
-def _fold_mean(results: Sequence[Row], name: str, repeat: str) -> float:
-    return mean_and_se([float(row.get(name) or "nan") for row in results if row["repeat"] == repeat]).mean
+def _fold_mean(results: Sequence[ResultRow], name: str, repeat: int) -> float:
+    here = [row for row in results if row.trial.repeat == repeat]
+    return mean_and_se([getattr(row.metrics if name in METRICS else row, name) for row in here]).mean

@@ -5,17 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.evaluation.evaluation import TrialRows
-from hardmil.files.csv_table import write_rows
-from hardmil.statistics.comparisons import (
-    COMPARISONS,
-    Comparison,
-    compare_arms,
-    comparison_rows,
-    not_comparable,
-)
-from hardmil.statistics.intervals import INTERVALS, Interval, interval_rows, intervals, resample_arms
+from hardmil.files.csv_table import write_table
+from hardmil.statistics.comparisons import Comparison, compare_arms, not_comparable
+from hardmil.statistics.intervals import Interval, intervals, resample_arms
 from hardmil.statistics.pooled_predictions import pool_predictions
-from hardmil.statistics.summary import SUMMARY, ArmSummary, summarise, summary_rows
+from hardmil.statistics.summary import SUMMARY_COLUMNS, ArmSummary, SummaryRow, summarise, summary_row
 
 
 @dataclass(frozen=True)
@@ -33,7 +27,8 @@ def write_statistics(folder: Path, *, rows: TrialRows, positive: str, seed: int)
     summary = summarise(rows.results, predictions=rows.predictions, positive=positive)
     arms = resample_arms(pool_predictions(rows.predictions, positive=positive), seed=seed)
     found = Statistics(summary, intervals(arms), compare_arms(arms), not_comparable(arms))
-    write_rows(folder / "summary.csv", summary_rows(summary), columns=SUMMARY)
-    write_rows(folder / "intervals.csv", interval_rows(found.intervals), columns=INTERVALS)
-    write_rows(folder / "comparisons.csv", comparison_rows(found.comparisons), columns=COMPARISONS)
+    lines = map(summary_row, summary)
+    write_table(folder / "summary.csv", lines, row=SummaryRow, columns=SUMMARY_COLUMNS)
+    write_table(folder / "intervals.csv", found.intervals, row=Interval)
+    write_table(folder / "comparisons.csv", found.comparisons, row=Comparison)
     return found

@@ -1,0 +1,66 @@
+"""An arm's name: base[+use[-option]...][@random]."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+CONTROL = "@random"
+MINING_USES = ("sb", "mb", "fmb", "inject", "weigh")
+
+
+@dataclass(frozen=True)
+class Use:
+    """One part of an arm's name after its base, such as `fmb-equal-oof`."""
+
+    name: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ArmName:
+    """An arm's name and its parts; `control` is what follows the `@`, None where there is none."""
+
+    text: str
+    base: str
+    uses: tuple[Use, ...]
+    control: str | None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is the random control of another arm."""
+        return self.control is not None
+
+    @property
+    def mines(self) -> bool:
+        """Whether the arm, or the arm whose control it is, mines at all."""
+        return any(use.name in MINING_USES for use in self.uses)
+
+    @property
+    def its_control(self) -> str:
+        """The name of its random control."""
+        return self.text + CONTROL
+
+
+@cache
+def parse_arm_name(text: str) -> ArmName:
+    """The parts of a name, whether or not they are known."""
+    arm, at, control = text.partition("@")
+    base, *parts = arm.split("+")
+    uses = (part.split("-") for part in parts)
+    return ArmName(
+        text, base, tuple(Use(name, tuple(options)) for name, *options in uses), control if at else None
+    )
+
+
+def with_controls(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, and after each arm that mines its random control, unless it is among them.
+
+    Only the control shows whether the hardness of what was mined made a difference.
+    """
+    given = tuple(dict.fromkeys(names))
+    found: list[str] = []
+    for name in map(parse_arm_name, given):
+        found.append(name.text)
+        if name.mines and not name.is_control and name.its_control not in given:
+            found.append(name.its_control)
+    return tuple(found)

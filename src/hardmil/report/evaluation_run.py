@@ -1,0 +1,167 @@
+"""Run an evaluation from the first trial to the report."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hardmil.device import Device, find_device
+from hardmil.errors import JobError
+from hardmil.evaluation.arm_name import with_controls
+from hardmil.evaluation.arms import Arm, arm, check_arms
+from hardmil.evaluation.cohort import study_cohort
+from hardmil.evaluation.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
+from hardmil.evaluation.study_folds import study_folds
+from hardmil.evaluation.trial import operating_settings
+from hardmil.files.run_record import write_run_record
+from hardmil.jobs.failures import Failure, write_failures
+from hardmil.jobs.pool import LOCAL, Engine
+from hardmil.preprocessing.study_folder import Study, read_bags
+from hardmil.report.assemble import Page, exclusions_of, write_evaluation_report
+from hardmil.statistics.tables import Statistics, write_statistics
+from hardmil.tracking import Tracker, TrackWith, tracked
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationRun:
+    """What an evaluation left: its rows, what they say about the arms, and the report.
+
+    `failures` are slides without a bag and trials that failed; `log` holds their tracebacks.
+    """
+
+    folder: Path
+    rows: TrialRows
+    statistics: Statistics
+    report: Path
+    notes: Sequence[str] = ()
+    failures: Sequence[Failure] = ()
+    log: Path | None = None
+
+
+def evaluate(
+    study: Study,
+    *,
+    name: str = "main",
+    only_folds: tuple[int, ...] | None = None,
+    device: str | None = None,
+    engine: Engine = LOCAL,
+    track: TrackWith | None = None,
+    quiet: bool = False,
+) -> EvaluationRun:
+    """Run the study's arms on the same folds; tables and report go to runs/<name>.
+
+    Args:
+        study: The study.
+        name: Folder of the run, in `runs/`.
+        only_folds: Numbers of the folds to run; all by default.
+        device: auto, cpu, cuda or mps; the study's `device` by default.
+        engine: Where trials run.
+        track: Log settings, numbers and report to this tracker.
+        quiet: No progress bar.
+
+    Raises:
+        BagError: If no slide has a bag.
+        FoldError: If the folds cannot be drawn, or leak.
+        JobError: If no trial could be done.
+    """
+    started, config = time.time(), study.config
+    names = with_controls(config.evaluation.arms)
+    check_arms(names, study=config)
+    found = read_bags(study, quiet=quiet)
+    cohort = study_cohort(study, bags=found.bags)
+    evaluation = Evaluation(
+        cohort=cohort,
+        folds=study_folds(study, cohort=cohort, left_out=found.left_out),
+        arms=[arm(one, study=config, kind=cohort.bags[0].kind) for one in names],
+        classes=study.slide_table.classes,
+        folder=study.folder / "runs" / name,
+        split="case" if config.evaluation.splits is None else "file",
+        patches=patches_word(config),
+        seed=config.seed,
+        only_folds=only_folds,
+        operating=operating_settings(config.evaluation),
+    )
+    negative, positive = study.slide_table.classes
+    page = Page(
+        title=f"Study {study.folder.resolve().name}",
+        question=(
+            f"How often is a {negative} slide called {positive}, and does mining the patches that fooled the "
+            "model lower that?"
+        ),
+        paths={row.slide_id: row.path for row in study.slide_table.rows},
+        mpp={row.slide_id: row.mpp for row in study.slide_table.rows},
+        config=config,
+        exclusions=exclusions_of(found),
+    )
+    run = run_evaluation(
+        evaluation,
+        page=page,
+        command="hardmil evaluate",
+        started=started,
+        device=find_device(device or config.device, precision=config.training.precision),
+        engine=engine,
+        slide_failures=found.failures,
+        quiet=quiet,
+    )
+    with tracked(track, folder=study.folder, name=f"evaluate {name}") as tracker:
+        _log_run(tracker, settings=config.model_dump(mode="json"), run=run)
+    return replace(run, notes=found.notes)
+
+
+def run_evaluation(
+    evaluation: Evaluation,
+    *,
+    page: Page,
+    command: str,
+    started: float,
+    device: Device,
+    engine: Engine = LOCAL,
+    also: Sequence[Arm] = (),
+    slide_failures: Sequence[Failure] = (),
+    quiet: bool = False,
+) -> EvaluationRun:
+    """Run the trials that have no row yet, then write statistics, run record and report.
+
+    Args:
+        evaluation: What is compared, and the folder to write to.
+        page: What the report says besides its numbers.
+        command: For the run record, as the user would type it.
+        started: Seconds since the epoch, for the run record.
+        device: Where networks are trained.
+        engine: Where trials run.
+        also: Further arms; their rows from an earlier call are part of the tables.
+        slide_failures: Slides without a bag, to be listed with the trials that failed.
+        quiet: No progress bar.
+
+    Raises:
+        FoldError: If the folds leak.
+        ConfigError: If an arm cannot be run as written.
+        JobError: If no trial could be done.
+    """
+    folder, seed = evaluation.folder, evaluation.seed
+    failed = evaluate_arms(evaluation, device=device, engine=engine, quiet=quiet)
+    failures = [*slide_failures, *failed]
+    log = write_failures(folder, failures)
+    rows = valid_rows(evaluation, also=also)
+    if failed and not rows.results:
+        raise JobError(
+            f"none of {len(failed)} trials could be done; first: {failed[0].name}: {failed[0].message}; "
+            f"tracebacks of all in {log}"
+        )
+    statistics = write_statistics(folder, rows=rows, positive=evaluation.classes[1], seed=seed)
+    record = page.config.model_dump(mode="json")
+    write_run_record(folder, command, config=record, seed=seed, started=started)
+    report = write_evaluation_report(
+        page, evaluation=evaluation, rows=rows, statistics=statistics, failures=failed
+    )
+    return EvaluationRun(folder, rows, statistics, report, failures=failures, log=log)
+
+
+def _log_run(tracker: Tracker, *, settings: Mapping[str, object], run: EvaluationRun) -> None:
+    """Log settings, the arms' numbers, tables and report; MLflow allows no `@` in a metric's name."""
+    tracker.params(settings)
+    for one in run.statistics.summary:
+        for metric, value in one.values.items():
+            tracker.metric(f"{one.arm.replace('@', '-at-')}/{metric}", value.mean)
+    for name in ("results.csv", "summary.csv", "report.html"):
+        tracker.artifact(run.folder / name)
