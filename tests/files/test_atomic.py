@@ -151,7 +151,7 @@ def test_run_record_does_not_import_torch():
     code = (
         "import sys; from hardmil.files.run_record import run_record; "
         "r = run_record('x', config={}, seed=None, started=0.0); "
-        "assert r['versions']['torch']; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+        "assert r['versions']['torch']; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

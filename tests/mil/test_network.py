@@ -100,11 +100,6 @@ def test_patches_that_are_not_square_are_refused():
         BagClassifier(_config(), instance_shape=(27, 30, 3))
 
 
-def test_a_config_with_settings_left_open_is_refused():
-    with pytest.raises(TypeError, match="resolve_config"):
-        BagClassifier(ModelConfig(), instance_shape=(4,))
-
-
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
