@@ -1,1 +1,1 @@
-"""The checks room."""
+"""The checks of `hardmil doctor`: installation, encoders, duplicates, abutting tiles, a study."""
