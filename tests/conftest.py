@@ -5,6 +5,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
 from tests.support.reports import sample as sample
 from tests.support.studies import feature_study as feature_study
 from tests.support.studies import hardmil as hardmil
@@ -12,6 +13,10 @@ from tests.support.studies import study as study
 from tests.support.trainings import n_fits as n_fits
 
 from hardmil.phantom.slide import draw_phantom, write_phantom
+
+# No deadline: the time of one example depends on the load of the machine.
+settings.register_profile("hardmil", deadline=None)
+settings.load_profile("hardmil")
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ def _lines_of_rooms() -> list[tuple[str, ...]]:
 FLOORS = {room: floor for floor, rooms in enumerate(_lines_of_rooms()) for room in rooms}
 WITHOUT_TORCH = ("errors", "geometry", "metrics", "config", "files", "jobs", "slides", "phantom")
 HEAVY = ("torch", "sklearn", "scipy", "cv2", "matplotlib")
+LISTINGS = ("glob", "rglob", "iterdir", "listdir", "scandir")
+"""Functions that list a folder."""
 MODULES = [path for path in FILES if path.name != "__init__.py"]
 
 
@@ -66,6 +68,15 @@ def test_no_cycles_inside_a_room():
     graph = {_name(path): known.intersection(_ours(path)) for path in MODULES}
     order = list(TopologicalSorter(graph).static_order())
     assert order.index("bags.bag") < order.index("mil.training") < order.index("evaluation.trial")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_listings_of_folders_leave_out_hidden_files(path: Path):
+    """Drafts of atomic writes and locks are hidden files next to the real ones."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    filtered = {arg for call in calls if ast.unparse(call.func) == "visible" for arg in call.args}
+    listing = {call for call in calls if ast.unparse(call.func).split(".")[-1] in LISTINGS}
+    assert [ast.unparse(call) for call in listing - filtered] == []
 
 
 @pytest.mark.parametrize(

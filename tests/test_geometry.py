@@ -19,7 +19,7 @@ from hardmil.geometry import best_level, first_known, grid_starts, interpolate_r
         (27, None, 0.25, 27),
     ],
 )
-def test_patch_covers_its_micrometres(size_px, um_per_px, mpp, expected):
+def test_patch_covers_its_size_in_micrometres(size_px, um_per_px, mpp, expected):
     assert size_level0_px(size_px, um_per_px=um_per_px, mpp=mpp) == expected
 
 
@@ -61,7 +61,7 @@ def test_reflect_is_numpys_reflect(length, left, right):
     np.testing.assert_array_equal(reflect(np.arange(-left, length + right), length=length), padded)
 
 
-def test_the_first_known_resolution_is_believed() -> None:
+def test_the_first_known_resolution_is_used():
     assert first_known(None, 0.25, 0.5) == 0.25
     assert first_known(0.5, 0.25) == 0.5
     assert first_known(None, None) is None

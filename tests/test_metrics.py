@@ -166,10 +166,10 @@ def test_float32_scores_compare_in_float64():
     assert binary_metrics(labels, scores, threshold=threshold).recall == 1.0
 
 
-def test_broken_input_is_refused():
+def test_invalid_input_is_refused():
     with pytest.raises(BagError, match=r"1 of 2 are not finite.*lower training\.lr"):
         binary_metrics(np.array([1, 0]), np.array([np.nan, 0.5]))
-    with pytest.raises(BagError, match=r"found \[-1\], expected 0 and 1"):
+    with pytest.raises(BagError, match=r"found \[-1\]; expected only 0 and 1"):
         binary_metrics(np.array([1, -1]), np.array([0.1, 0.5]))
     for share in (0.0, 1.1):
         with pytest.raises(ValueError, match="above 0 and at most 1"):
@@ -221,25 +221,25 @@ def test_brier_score_and_calibration_error_are_those_of_a_plain_loop(bags: list[
     assert expected_calibration_error(labels, scores) == pytest.approx(error)
 
 
-def test_calibration_of_scores_that_are_right_and_of_scores_that_are_too_sure():
+def test_calibration_of_correct_and_of_overconfident_scores():
     labels = np.array([1, 1, 1, 0, 0, 0, 0, 1])
     calibrated = np.array([0.75, 0.75, 0.75, 0.75, 0.25, 0.25, 0.25, 0.25])
     assert expected_calibration_error(labels, calibrated) == 0
     assert expected_calibration_error(labels, np.round(calibrated)) == pytest.approx(0.25)
-    # bins of 1/2: 0.4 and 0.1 share one, and their errors, +0.4 and -0.9, meet
+    # With bins of width 1/2, 0.4 and 0.1 share one, and their errors, +0.4 and -0.9, cancel in part.
     two = (np.array([0, 1]), np.array([0.4, 0.1]))
     assert expected_calibration_error(*two, n_bins=2) == pytest.approx(0.25)
     assert expected_calibration_error(*two) == pytest.approx((0.4 + 0.9) / 2)
 
 
-def test_no_bag_has_no_calibration():
+def test_without_bags_calibration_is_undefined():
     none = (np.array([], dtype=np.int64), np.array([]))
     assert math.isnan(brier_score(*none))
     assert math.isnan(expected_calibration_error(*none))
     assert math.isnan(average_precision(*none))
 
 
-def test_calibration_is_of_probabilities():
+def test_calibration_needs_probabilities():
     for measure in (brier_score, expected_calibration_error):
-        with pytest.raises(BagError, match=r"found -0\.5, expected probabilities.*after the sigmoid"):
+        with pytest.raises(BagError, match=r"found -0\.5; expected probabilities.*after the sigmoid"):
             measure(np.array([1, 0]), np.array([0.5, -0.5]))

@@ -1,20 +1,20 @@
-"""What can go wrong, in the user's words.
+"""The errors that a user can meet.
 
-Every message says which slide, bag or file it is about, what was found, what was expected, and what to do.
-The command line catches `HardmilError` alone; anything else is a bug and keeps its traceback.
+Every message names the slide, bag or file, what was found, what was expected, and what to do. The command
+line catches only `HardmilError`; anything else is a bug and keeps its traceback.
 """
 
 
 class HardmilError(Exception):
-    """Any error a user can mend."""
+    """Base class of all errors that the user can fix."""
 
 
 class ConfigError(HardmilError, ValueError):
-    """A study, an arm or a knob that cannot be run as written."""
+    """A study, an arm or a setting that cannot be used as written."""
 
 
 class TableError(HardmilError, ValueError):
-    """A table of slides or splits that does not hold what it must."""
+    """A table of slides or splits with missing or invalid content."""
 
 
 class SlideError(HardmilError, OSError):
@@ -22,23 +22,23 @@ class SlideError(HardmilError, OSError):
 
 
 class BagError(HardmilError, ValueError):
-    """A bag whose instances do not fit what is done with them."""
+    """A bag whose instances are invalid, or do not fit the model or the other bags."""
 
 
 class EmptyBagError(BagError):
-    """A bag without a single instance."""
+    """A bag without instances."""
 
 
 class FeatureFileError(BagError):
-    """A feature file that is damaged or in no layout we know."""
+    """A feature file that is damaged or in an unknown layout."""
 
 
 class TrainingError(HardmilError, RuntimeError):
-    """A training run that cannot go on: no such device, or a loss that is no number."""
+    """A training run that cannot continue: the device does not exist, or the loss is not finite."""
 
 
 class BundleError(HardmilError, ValueError):
-    """A trained model's folder that is missing something or was made for something else."""
+    """A trained model's folder that is incomplete, or was made for other data."""
 
 
 class FoldError(HardmilError, ValueError):
@@ -46,12 +46,12 @@ class FoldError(HardmilError, ValueError):
 
 
 class JobError(HardmilError, RuntimeError):
-    """Some items of a batch failed; the table of failures was printed before."""
+    """Some items of a batch failed; the table of failures has been printed."""
 
 
 class BusyError(HardmilError, RuntimeError):
-    """A file that another run is making at this moment."""
+    """A file that another run is working on."""
 
 
 class StoreError(HardmilError, OSError):
-    """A folder that takes no more files: the disk is full, or it may not be written."""
+    """A folder that cannot be written to: the disk is full, or permission is missing."""

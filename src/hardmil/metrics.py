@@ -1,6 +1,6 @@
-"""How good bag scores are: the paper's six, FPR at a wanted sensitivity, ranking and calibration.
+"""Metrics of bag scores: the six of the paper, FPR at a given sensitivity, ranking and calibration.
 
-An undefined value is nan, never 0: a fold without a negative bag has no false-positive rate.
+An undefined value is nan, never 0: a fold without negative bags has no false-positive rate.
 """
 
 import math
@@ -15,7 +15,7 @@ from hardmil.errors import BagError
 
 @dataclass(frozen=True)
 class BinaryMetrics:
-    """The six columns of the paper's tables, each a share from 0 to 1, or nan where undefined."""
+    """The six columns of the paper's tables, each from 0 to 1, or nan if undefined."""
 
     accuracy: float
     precision: float
@@ -27,7 +27,7 @@ class BinaryMetrics:
 
 @dataclass(frozen=True)
 class MeanSE:
-    """Mean and standard error of the values that are defined, and how many are not."""
+    """Mean and standard error of the defined values, and how many values were used and left out."""
 
     mean: float
     se: float
@@ -38,14 +38,14 @@ class MeanSE:
 def binary_metrics(
     labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, threshold: float | int = 0.5
 ) -> BinaryMetrics:
-    """The paper's six of bag scores; a bag is predicted positive if its score is above the threshold.
+    """The six metrics of the paper; a bag is predicted positive if its score is above the threshold.
 
-    Precision is nan if no bag is predicted positive, recall without a positive bag, FPR without a negative
-    one, AUC unless both classes are there. F-score is 2 TP / (2 TP + FP + FN): 0 where every positive bag is
-    missed, nan only where no bag is positive or predicted so.
+    Precision is nan if no bag is predicted positive, recall without positive bags, FPR without negative bags,
+    AUC unless both classes are present. The F-score is 2 TP / (2 TP + FP + FN): 0 if every positive bag is
+    missed, nan only if no bag is positive or predicted positive.
 
     Raises:
-        BagError: If a score is not finite, or a label neither 0 nor 1.
+        BagError: If a score is not finite, or a label is neither 0 nor 1.
     """
     is_positive, checked = _checked(labels, scores=scores)
     predicted = checked > threshold
@@ -64,22 +64,22 @@ def binary_metrics(
 def threshold_at_sensitivity(
     labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, sensitivity: float | int
 ) -> float:
-    """The largest score that at least this share of the positive bags reach; nan without a positive bag.
+    """The highest score that at least this share of the positive bags reach; nan without positive bags.
 
-    A bag *at* it counts as positive. Where positive means score > threshold, as in `binary_metrics`, use
-    `predict_threshold_at_sensitivity`.
+    A bag with exactly this score counts as positive. Where positive means score > threshold, as in
+    `binary_metrics`, use `predict_threshold_at_sensitivity`.
 
     Raises:
-        BagError: If a score is not finite, or a label neither 0 nor 1.
+        BagError: If a score is not finite, or a label is neither 0 nor 1.
         ValueError: If the sensitivity is not in (0, 1].
     """
     if not 0 < sensitivity <= 1:
-        raise ValueError(f"a sensitivity is above 0 and at most 1, not {sensitivity}")
+        raise ValueError(f"sensitivity is {sensitivity}; expected a number above 0 and at most 1")
     is_positive, checked = _checked(labels, scores=scores)
     positives = np.sort(checked[is_positive])[::-1]
     if len(positives) == 0:
         return math.nan
-    # 0.55 * 100 is 55.00000000000001 in floating point: without the margin that would ask for 56 of 100.
+    # 0.55 * 100 is 55.00000000000001 in floating point: without the margin, 56 of 100 would be needed.
     needed = math.ceil(sensitivity * len(positives) - 1e-9)
     return float(positives[max(needed, 1) - 1])
 
@@ -87,13 +87,13 @@ def threshold_at_sensitivity(
 def predict_threshold_at_sensitivity(
     labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, sensitivity: float | int
 ) -> float:
-    """The largest t for which `score > t` keeps at least this share of the positive bags.
+    """The highest t for which `score > t` holds for at least this share of the positive bags.
 
-    One float64 step below `threshold_at_sensitivity`: compare float64 scores with it, as `binary_metrics`
-    does; float32 would round it back up.
+    It is one float64 step below `threshold_at_sensitivity`. Compare it with float64 scores, as
+    `binary_metrics` does; float32 would round it back up.
 
     Raises:
-        BagError: If a score is not finite, or a label neither 0 nor 1.
+        BagError: If a score is not finite, or a label is neither 0 nor 1.
         ValueError: If the sensitivity is not in (0, 1].
     """
     reached = threshold_at_sensitivity(labels, scores, sensitivity=sensitivity)
@@ -103,12 +103,12 @@ def predict_threshold_at_sensitivity(
 def fpr_at_sensitivity(
     labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, sensitivity: float | int
 ) -> float:
-    """Share of the negative bags that score as high as `threshold_at_sensitivity`, or higher.
+    """Share of the negative bags with a score of at least `threshold_at_sensitivity`.
 
-    A step of the ROC curve, not a point between two: with few bags an interpolated one is never met in use.
+    This is a step of the ROC curve, not interpolated: with few bags, no threshold reaches a point in between.
 
     Raises:
-        BagError: If a score is not finite, or a label neither 0 nor 1.
+        BagError: If a score is not finite, or a label is neither 0 nor 1.
         ValueError: If the sensitivity is not in (0, 1].
     """
     threshold = threshold_at_sensitivity(labels, scores, sensitivity=sensitivity)
@@ -120,23 +120,23 @@ def fpr_at_sensitivity(
 def balanced_accuracy(
     labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, threshold: float | int = 0.5
 ) -> float:
-    """Mean of sensitivity and specificity at `score > threshold`; nan unless both classes are there.
+    """Mean of sensitivity and specificity at `score > threshold`; nan unless both classes are present.
 
     Raises:
-        BagError: If a score is not finite, or a label neither 0 nor 1.
+        BagError: If a score is not finite, or a label is neither 0 nor 1.
     """
     found = binary_metrics(labels, scores, threshold=threshold)
     return (found.recall + 1 - found.fpr) / 2
 
 
 def average_precision(labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"]) -> float:
-    """Precision at each distinct score, weighted by the recall it adds; nan without a positive bag.
+    """Precision at each distinct score, weighted by the recall it adds; nan without positive bags.
 
-    A sum of steps, not of trapezia: scikit-learn's `average_precision_score`. Bags of equal score are taken
-    together.
+    A sum of steps, not of trapezoids, as in scikit-learn's `average_precision_score`. Bags of equal score
+    count as one step.
 
     Raises:
-        BagError: If a score is not finite, or a label neither 0 nor 1.
+        BagError: If a score is not finite, or a label is neither 0 nor 1.
     """
     is_positive, checked = _checked(labels, scores=scores)
     _, level = np.unique(-checked, return_inverse=True)
@@ -146,10 +146,10 @@ def average_precision(labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray,
 
 
 def brier_score(labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"]) -> float:
-    """Mean squared distance of the score from the label: 0 is best, 0.25 a coin; nan without a bag.
+    """Mean squared difference of score and label: 0 is best, always 0.5 gives 0.25; nan without bags.
 
     Raises:
-        BagError: If a score is no probability, or a label neither 0 nor 1.
+        BagError: If a score is not a probability, or a label is neither 0 nor 1.
     """
     is_positive, checked = _checked_probabilities(labels, scores=scores)
     return _share(float(np.sum((checked - is_positive) ** 2)), len(checked))
@@ -158,19 +158,20 @@ def brier_score(labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag
 def expected_calibration_error(
     labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, n_bins: int = 10
 ) -> float:
-    """How far scores are from the share of positive bags among those of like score; nan without a bag.
+    """How far scores are from the share of positive bags among bags with similar scores; nan without bags.
 
-    The scores are put into bins of equal width, [0, 0.1) to [0.9, 1]; over the bins that hold a bag, the
-    distance of mean score and share of positive bags is averaged, weighted by their bags. With few bags it
-    is above 0 for a perfect model too: compare it only between arms on the same slides.
+    The scores are sorted into bins of equal width, [0, 0.1) to [0.9, 1]. The distance between mean score and
+    share of positive bags is averaged over the bins, weighted by their number of bags. With few bags the
+    result is above 0 even for a perfect model: compare it only between arms on the same slides.
 
     Raises:
-        BagError: If a score is no probability, or a label neither 0 nor 1.
+        BagError: If a score is not a probability, or a label is neither 0 nor 1.
 
-    Source: Naeini et al. 2015, for two classes: of the positive class's probability, not of the larger one.
+    Source: Naeini et al. 2015, for two classes: of the probability of the positive class, not of the larger
+    probability.
     """
     is_positive, checked = _checked_probabilities(labels, scores=scores)
-    # floor, as in numpy's histogram: a score of 1 belongs to the last bin.
+    # Rounded down, as in numpy's histogram; a score of 1 belongs to the last bin.
     bins = np.minimum((checked * n_bins).astype(np.int64), n_bins - 1)
     surplus = np.bincount(bins, weights=checked - is_positive, minlength=n_bins)
     return _share(float(np.sum(np.abs(surplus))), len(checked))
@@ -179,7 +180,7 @@ def expected_calibration_error(
 def mean_and_se(values: Iterable[float]) -> MeanSE:
     """Mean and standard error (ddof = 1) over the values that are not nan; the others are counted.
 
-    The mean is nan without a value, the standard error with fewer than two.
+    The mean is nan without values, the standard error with fewer than two.
     """
     every = np.fromiter(values, dtype=np.float64)
     defined = every[~np.isnan(every)]
@@ -195,16 +196,16 @@ def mean_and_se(values: Iterable[float]) -> MeanSE:
 def _checked(
     labels: Int[np.ndarray, " bag"], *, scores: Float[np.ndarray, " bag"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which bags are positive, and the scores as float64: thresholds compare in one precision."""
+    """Which bags are positive, and the scores as float64, the precision of all thresholds."""
     broken = int(np.sum(~np.isfinite(scores)))
     if broken:
         raise BagError(
-            f"bag scores: {broken} of {len(scores)} are not finite numbers; training diverged; "
-            "lower training.lr"
+            f"bag scores: {broken} of {len(scores)} are not finite; expected numbers; training probably "
+            "diverged: lower training.lr"
         )
     others = sorted(set(labels.tolist()) - {0, 1})
     if others:
-        raise BagError(f"labels: found {others}, expected 0 and 1 only; leave bags of unknown label out")
+        raise BagError(f"labels: found {others}; expected only 0 and 1; leave out bags of unknown label")
     return labels == 1, scores.astype(np.float64)
 
 
@@ -215,7 +216,7 @@ def _checked_probabilities(
     outside = checked[(checked < 0) | (checked > 1)]
     if len(outside):
         raise BagError(
-            f"bag scores: found {outside[0]:g}, expected probabilities from 0 to 1; "
+            f"bag scores: found {outside[0]:g}; expected probabilities from 0 to 1; "
             "give scores after the sigmoid"
         )
     return is_positive, checked
@@ -226,7 +227,7 @@ def _share(part: float | int, whole: float | int) -> float:
 
 
 def _auc(positives: np.ndarray, negatives: np.ndarray) -> float:
-    """Chance that a positive bag scores above a negative one, ties counting half (Mann-Whitney)."""
+    """Probability that a positive bag scores above a negative one; ties count half (Mann-Whitney)."""
     ordered = np.sort(negatives)
     below = np.searchsorted(ordered, positives, side="left")
     not_above = np.searchsorted(ordered, positives, side="right")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardmil.bags.folds import Fold, check_folds, inner_folds, repeated_folds
@@ -21,7 +21,6 @@ def _flat(cases: list[list[int]]) -> tuple[np.ndarray, list[str]]:
     return np.array([label for labels in cases for label in labels]), names
 
 
-@settings(deadline=None)
 @given(CASES, st.integers(0, 10))
 def test_each_bag_is_tested_once_a_repeat_and_no_case_is_split(cases: list[list[int]], seed: int):
     labels, names = _flat(cases)

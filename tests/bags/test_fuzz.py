@@ -21,7 +21,7 @@ from hardmil.bags.slide_table import SlideRow, SlideTable, read_slide_table
 from hardmil.errors import HardmilError
 
 Result = TypeVar("Result")
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 ROW = SlideRow("s1", "c1", None, None, 0.5)
 DTYPES = st.sampled_from(["f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "?", "c8", "S3"])
 ARRAYS = DTYPES.flatmap(

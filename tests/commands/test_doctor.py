@@ -45,7 +45,7 @@ def test_what_to_know_of_a_slide_is_noted(hardmil: Hardmil, study: Path) -> None
     Image.open(study / "slides" / "000 a.png").save(study / "slides" / "big.png", dpi=(50_800, 50_800))
     run = hardmil("doctor", study, "--json")
     assert run.code == 0, run.err
-    said = "the table says 0.25 um/px, the file 0.5; the table is taken, correct or clear it"
+    said = "the table says 0.25 um/px, the file 0.5; the table is used: correct or clear it"
     assert f"note               000 a: {said}" in run.out
     assert checked(run.out)["notes"] == {"000 a": [said]}
 
@@ -103,7 +103,7 @@ def test_all_that_is_wrong_is_named(hardmil: Hardmil, study: Path) -> None:
     assert run.code == 1
     failures = json.loads(run.out.splitlines()[-1])["failures"]
     assert "class 0: 1 cases, fewer than the 2 folds" in failures["folds"]
-    assert "001 a.bmp: is no image that is understood" in failures["001 a"]
+    assert "001 a.bmp: is not an image" in failures["001 a"]
     assert "fill the mpp column" in failures["000 a"]
     assert "1 case with both labels, which is no error" in run.out
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hardmil.errors import SlideError, StoreError, TableError
-from hardmil.files.atomic import no_room_left, read_json, write_atomically, write_json
+from hardmil.files.atomic import no_room_left, read_json, visible, write_atomically, write_json
+from hardmil.files.claims import claim
 from hardmil.files.run_record import run_record, write_run_record
 
 
@@ -74,7 +75,7 @@ def test_other_errors_of_the_block_pass_unchanged(tmp_path: Path):
     assert not no_room_left(ValueError("errno = 28,"))
 
 
-def test_folder_that_cannot_be_made(tmp_path: Path):
+def test_folder_that_cannot_be_created(tmp_path: Path):
     (tmp_path / "taken").write_text("a file")
     with (
         pytest.raises(StoreError, match=r"a\.json: cannot be written .*choose another folder"),
@@ -93,11 +94,11 @@ def test_target_that_is_a_folder(tmp_path: Path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_read_only_folder(tmp_path: Path):
     tmp_path.chmod(0o500)
-    with pytest.raises(StoreError, match="you may write to"):
+    with pytest.raises(StoreError, match="writable folder"):
         write_json(tmp_path / "a.json", 1)
 
 
-def test_json_there_and_back(tmp_path: Path):
+def test_json_round_trip(tmp_path: Path):
     value = {"µm": 0.5, "ids": ["007", "Fäll"], "none": None}
     write_json(tmp_path / "a.json", value)
     assert read_json(tmp_path / "a.json") == value
@@ -122,7 +123,7 @@ def test_run_record_holds_what_a_rerun_needs(tmp_path: Path, monkeypatch: pytest
     assert (record["command"], record["config"], record["seed"]) == ("hardmil train", {"seed": 3}, 3)
     assert record["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert record["versions"]["numpy"]
-    assert 5 <= record["seconds"] < 60
+    assert record["seconds"] >= 5
     assert record["git"] is None
 
 
@@ -150,6 +151,16 @@ def test_run_record_does_not_import_torch():
     code = (
         "import sys; from hardmil.files.run_record import run_record; "
         "r = run_record('x', config={}, seed=None, started=0.0); "
-        "assert r['versions']['torch']; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+        "assert r['versions']['torch']; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_drafts_and_locks_are_not_among_the_visible_files(tmp_path: Path):
+    (tmp_path / "b.h5").touch()
+    (tmp_path / "a.h5").touch()
+    with write_atomically(tmp_path / "c.h5") as draft, claim(tmp_path / "c.h5"):
+        draft.touch()
+        assert draft in tmp_path.glob("*.h5"), "Path.glob lists hidden files"
+        assert visible(tmp_path.glob("*.h5")) == [tmp_path / "a.h5", tmp_path / "b.h5"]
+        assert visible(tmp_path.iterdir()) == [tmp_path / "a.h5", tmp_path / "b.h5"]

@@ -11,7 +11,7 @@ from hardmil.files.geojson import Region, read_regions, square, write_regions
 
 coordinates = st.integers(-1000, 200_000).map(lambda value: value / 4)
 polygons = st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=9, unique=True).map(np.array)
-# What a Region is made of; it is made in the test, as beartype looks at tuples at random.
+# The fields of a Region, which is built in the test: beartype checks a random element of a tuple.
 parts_of_regions = st.fixed_dictionaries(
     {
         "polygon": polygons,
@@ -22,7 +22,7 @@ parts_of_regions = st.fixed_dictionaries(
 )
 
 
-def test_file_is_as_qupath_reads_it(tmp_path: Path):
+def test_file_has_the_layout_of_qupath(tmp_path: Path):
     path = tmp_path / "slide.geojson"
     write_regions(path, [Region(square(10, 20, 64), "lesion", {"attention": 0.25})], object_type="tile")
     assert json.loads(path.read_text()) == {
@@ -59,7 +59,7 @@ def test_read_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFacto
         assert [hole.tolist() for hole in found.holes] == [hole.tolist() for hole in expected.holes]
 
 
-def test_older_qupath_is_understood(tmp_path: Path):
+def test_files_of_older_qupath_are_read(tmp_path: Path):
     """A bare list of features, measurements as pairs, a multipolygon with a hole, no classification."""
     ring, hole = [[0, 0], [9, 0], [9, 9], [0, 0]], [[2, 1], [3, 1], [3, 2], [2, 1]]
     feature = {
@@ -92,10 +92,10 @@ def test_older_qupath_is_understood(tmp_path: Path):
         ('[{"geometry": null, "properties": {"measurements": 3}}]', "found measurements 3"),
     ],
 )
-def test_what_is_no_geojson_of_polygons_is_named(tmp_path: Path, text: str, reason: str):
+def test_file_without_geojson_polygons_is_named(tmp_path: Path, text: str, reason: str):
     path = tmp_path / "broken.geojson"
     path.write_text(text)
-    with pytest.raises(TableError, match=rf"broken\.geojson: is no GeoJSON of polygons \(.*{reason}"):
+    with pytest.raises(TableError, match=rf"broken\.geojson: is not GeoJSON .*\(.*{reason}"):
         read_regions(path)
 
 
@@ -104,9 +104,9 @@ def test_missing_file_is_named(tmp_path: Path):
         read_regions(tmp_path / "none.geojson")
 
 
-def test_measurement_that_json_cannot_hold_is_refused_and_nothing_written(tmp_path: Path):
+def test_measurement_that_json_cannot_store_is_refused_and_nothing_written(tmp_path: Path):
     path = tmp_path / "regions.geojson"
-    with pytest.raises(TableError, match=r"measurement 'attention' of 'lesion' is nan; leave it out"):
+    with pytest.raises(TableError, match=r"measurement 'attention' of 'lesion' is nan; .*leave it out"):
         write_regions(path, [Region(square(0, 0, 1), "lesion", {"attention": float("nan")})])
     assert not path.exists()
 
@@ -136,7 +136,7 @@ def _read_or_named(path: Path) -> list[Region]:
 
 
 @given(anything | st.lists(features, max_size=3))
-def test_whatever_json_holds_it_is_read_or_named(tmp_path_factory: pytest.TempPathFactory, content: object):
+def test_any_json_is_read_or_named(tmp_path_factory: pytest.TempPathFactory, content: object):
     path = tmp_path_factory.getbasetemp() / "any.geojson"
     path.write_text(json.dumps(content))
     assert all(len(region.polygon) >= 3 for region in _read_or_named(path))
@@ -144,9 +144,7 @@ def test_whatever_json_holds_it_is_read_or_named(tmp_path_factory: pytest.TempPa
 
 @given(st.binary(max_size=40))
 @example(b"[" * 100_000)
-def test_whatever_bytes_are_there_they_are_read_or_named(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-):
+def test_any_bytes_are_read_or_named(tmp_path_factory: pytest.TempPathFactory, content: bytes):
     path = tmp_path_factory.getbasetemp() / "any.geojson"
     path.write_bytes(content)
     assert _read_or_named(path) == []

@@ -20,12 +20,12 @@ def test_engines_by_name():
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"kind": "dask"}, "--engine dask: no such engine, expected local or ray"),
+        ({"kind": "dask"}, r"--engine dask: .* local or ray"),
         ({"workers": 0}, "--workers 0: expected 1 or more"),
-        ({"address": "head:6379"}, "--address head:6379: only Ray has one; add --engine ray"),
+        ({"address": "head:6379"}, r"--address head:6379: .* --engine ray"),
     ],
 )
-def test_engines_that_are_not(asked: dict[str, object], message: str):
+def test_unknown_engines_are_refused(asked: dict[str, object], message: str):
     with pytest.raises(ConfigError, match=message):
         find_engine(**asked)  # pyright: ignore[reportArgumentType]
 
@@ -34,13 +34,15 @@ def test_engines_that_are_not(asked: dict[str, object], message: str):
     ("workers", "asked", "threads"),
     [(1, "", 6), (2, "", 3), (4, "", 1), (9, "", 1), (2, "2", 2), (2, "8", 3), (2, "4,2", 3), (2, "0", 3)],
 )
-def test_threads_are_shared_out(workers: int, asked: str, threads: int, monkeypatch: pytest.MonkeyPatch):
+def test_threads_are_divided_between_workers(
+    workers: int, asked: str, threads: int, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     assert Engine(workers=workers).threads == threads
 
 
-def test_without_ray_there_is_a_hint(monkeypatch: pytest.MonkeyPatch):
+def test_missing_ray_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
         ConfigError, match=r"Ray is not installed; install it with pip install 'hardmil\[ray\]'"

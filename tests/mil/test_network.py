@@ -90,14 +90,33 @@ def test_every_size_it_says_it_takes(size: int):
 @pytest.mark.parametrize("size", [23, 49, 224])
 def test_other_sizes_are_refused_with_a_way_out(size: int):
     with pytest.raises(
-        BagError, match=rf"patches of {size} px: .* takes 24 to 48 px; .* encoder \(features\)"
+        BagError, match=rf"patches of {size} px: .* 24 to 48 px; .*patches\.size_px.* encoder"
     ):
         BagClassifier(_config(), instance_shape=(size, size, 3))
 
 
-def test_patches_that_are_no_squares_are_refused():
-    with pytest.raises(BagError, match="patches of 30 x 27 px: the patch network takes squares"):
+def test_patches_that_are_not_square_are_refused():
+    with pytest.raises(BagError, match=r"patches of 30 x 27 px: .*square"):
         BagClassifier(_config(), instance_shape=(27, 30, 3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("adaptive-attention", ["attend.hidden.weight", "attend.score.weight"]),
+        ("attention", ["attend.hidden.weight", "attend.score.weight"]),
+        ("gated-attention", ["attend.hidden.weight", "attend.gate.weight", "attend.score.weight"]),
+        ("mean", []),
+        ("max", []),
+        ("noisy-and", ["pool_logits.share"]),
+        ("quantile", ["pool_logits.layer.weight", "pool_logits.layer.bias"]),
+    ],
+)
+def test_parameter_names_are_those_in_saved_bundles(kind: str, names: list[str]):
+    """A bundle stores its weights under these names, in this order."""
+    embed = [f"embed.{name}" for name in ("mean", "scale", "fc.weight", "fc.bias")]
+    found = list(BagClassifier(_config(kind=kind), instance_shape=(4,)).state_dict())
+    assert found == [*embed, *names, "classify.weight", "classify.bias"]
 
 
 def test_features_are_standardised_by_the_numbers_given():

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardmil.config.model import PoolingConfig
 from hardmil.mil.pooling import (
     AttentionLayer,
-    LogitPooling,
     adaptive_weights,
     pseudo_negatives,
     segment_softmax,
@@ -35,7 +34,6 @@ def _attention(bags: list[list[float]]) -> tuple[torch.Tensor, torch.Tensor]:
     return segment_softmax(logits, bag_index=bag_index, n_bags=len(bags)), sizes
 
 
-@settings(deadline=None)
 @given(LOGITS)
 def test_attention_is_the_softmax_of_each_bag(bags: list[list[float]]):
     attention, sizes = _attention(bags)
@@ -44,7 +42,6 @@ def test_attention_is_the_softmax_of_each_bag(bags: list[list[float]]):
         assert part.sum().item() == pytest.approx(1, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(st.permutations([-3.0, -1.0, 0.5, 0.6, 2.0]))
 def test_attention_does_not_mind_the_order(logits: list[float]):
     found, _ = _attention([[7.0], logits])
@@ -69,7 +66,6 @@ def test_gradient_of_attention_is_that_of_torch():
     np.testing.assert_allclose(logits.grad, plain.grad, rtol=1e-5, atol=1e-7)
 
 
-@settings(deadline=None)
 @given(LOGITS)
 def test_pseudo_negatives_draw_less_than_the_mean_of_their_bag(bags: list[list[float]]):
     attention, sizes = _attention(bags)
@@ -87,7 +83,6 @@ def test_a_flat_bag_has_no_pseudo_negatives(n: int):
     assert pseudo_negatives(attention, sizes=sizes).tolist() == [False] * (n + 1) + [True]
 
 
-@settings(deadline=None)
 @given(LOGITS, st.floats(0, 4))
 def test_adaptive_weights_multiply_those_below_the_mean(bags: list[list[float]], lam: float):
     attention, sizes = _attention(bags)
@@ -153,63 +148,3 @@ def test_attention_logits_against_a_loop(kind: str):
     np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
     assert (gate is not None) == (kind == "gated-attention")
     assert not any(name.endswith("bias") for name in layer.state_dict())
-
-
-def _pool(kind: str, bags: list[list[float]]) -> tuple[list[float], list[np.ndarray]]:
-    """Bag logits and the attention of each bag."""
-    logits, bag_index, sizes = _packed(bags)
-    with torch.no_grad():
-        bag_logit, attention = LogitPooling(kind)(logits, bag_index=bag_index, sizes=sizes)
-    return bag_logit.tolist(), [part.numpy() for part in attention.split(sizes.tolist())]
-
-
-@settings(deadline=None)
-@given(LOGITS, st.sampled_from(["mean", "max", "noisy-and", "quantile"]))
-def test_logit_poolings_give_attention_and_mind_each_bag_alone(bags: list[list[float]], kind: str):
-    together, attention = _pool(kind, bags)
-    for logit, share, bag in zip(together, attention, bags, strict=True):
-        assert share.sum() == pytest.approx(1, abs=1e-5)
-        assert share.min() >= 0
-        alone, _ = _pool(kind, [bag[::-1]])
-        assert logit == pytest.approx(alone[0], rel=1e-4, abs=1e-4)
-
-
-def _sigmoid(t: float) -> float:
-    return 1 / (1 + np.exp(-t))
-
-
-@settings(deadline=None)
-@given(LOGITS)
-def test_logit_poolings_against_loops(bags: list[list[float]]):
-    for i, bag in enumerate(bags):
-        chances = [_sigmoid(t) for t in bag]
-        assert _pool("mean", bags)[0][i] == pytest.approx(np.mean(bag), abs=1e-5)
-        assert _pool("max", bags)[0][i] == pytest.approx(max(bag), abs=1e-6)
-        lowest, highest = _sigmoid(-5), _sigmoid(5)
-        noisy = (_sigmoid(10 * (np.mean(chances) - 0.5)) - lowest) / (highest - lowest)
-        assert _sigmoid(_pool("noisy-and", bags)[0][i]) == pytest.approx(noisy, abs=1e-4)
-        quantiles = np.quantile(chances, np.linspace(0, 1, 16))
-        assert _pool("quantile", bags)[0][i] == pytest.approx(8 * quantiles.mean() - 4, abs=1e-4)
-
-
-def test_where_the_attention_of_logit_poolings_lies():
-    bags = [[-2.0, 3.0, 0.0, 3.0]]
-    assert _pool("mean", bags)[1][0].tolist() == [0.25] * 4
-    assert _pool("max", bags)[1][0].tolist() == [0, 0.5, 0, 0.5]
-    chances = np.array([_sigmoid(t) for t in bags[0]])
-    np.testing.assert_allclose(_pool("noisy-and", bags)[1][0], chances / chances.sum(), rtol=1e-5)
-    # Ordered: -2, 0, 3, 3. Of sixteen quantiles a fifth of a gap apart, an end has 1 + .8 + .6 + .4 + .2 = 3.
-    found = _pool("quantile", bags)[1][0]
-    np.testing.assert_allclose(found[[0, 2]], [3 / 16, 5 / 16], rtol=1e-5)
-    np.testing.assert_allclose(sorted(found[[1, 3]]), [3 / 16, 5 / 16], rtol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["mean", "max", "noisy-and", "quantile"])
-def test_a_higher_instance_logit_never_lowers_the_bag(kind: str):
-    pooling = LogitPooling(kind)
-    logits = torch.tensor([-1.0, 0.5, 2.0, 0.1, -3.0], requires_grad=True)
-    index, sizes = torch.zeros(5, dtype=torch.long), torch.tensor([5])
-    pooling(logits, bag_index=index, sizes=sizes)[0].sum().backward()
-    assert logits.grad is not None
-    assert logits.grad.min() >= 0
-    assert logits.grad.sum() > 0.1

@@ -9,9 +9,9 @@ from hardmil.pictures.patch_pictures import (
     PATCH_EDGE_PX,
     SURROUNDINGS_EDGE_PX,
     GalleryItem,
-    gallery_pictures,
+    draw_item,
 )
-from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.slides.reader import open_slide
 
 RED, GREEN = (200, 30, 40), (40, 160, 60)
 ITEM = GalleryItem("s1", 320, 96, 32, 0.03, 0.91, 2, 1, "out-of-fold", "ours+fmb-oof")
@@ -30,8 +30,9 @@ def _decode(png: bytes | None) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
-def test_the_patch_is_the_patch_and_its_outline_lies_around_it(tmp_path: Path):
-    [picture] = gallery_pictures([ITEM], paths={"s1": _slide(tmp_path / "s1.tif")})
+def test_the_patch_is_drawn_with_its_outline_in_the_surroundings(tmp_path: Path):
+    with open_slide(_slide(tmp_path / "s1.tif")) as slide:
+        picture = draw_item(ITEM, slide=slide)
     patch, around = _decode(picture.patch), _decode(picture.surroundings)
     assert picture.item == ITEM
     assert patch.shape == (PATCH_EDGE_PX, PATCH_EDGE_PX, 3)
@@ -50,32 +51,8 @@ def test_the_patch_is_the_patch_and_its_outline_lies_around_it(tmp_path: Path):
 
 def test_at_the_corner_of_the_slide_the_outside_is_white(tmp_path: Path):
     corner = replace(ITEM, x=0, y=0)
-    [picture] = gallery_pictures([corner], paths={"s1": _slide(tmp_path / "s1.tif")})
+    with open_slide(_slide(tmp_path / "s1.tif")) as slide:
+        picture = draw_item(corner, slide=slide)
     around = _decode(picture.surroundings)
     np.testing.assert_array_equal(around[20, 20], (255, 255, 255))
     np.testing.assert_array_equal(around[240, 240], GREEN)
-
-
-def test_order_is_kept_and_each_slide_is_opened_once(tmp_path: Path):
-    paths = {name: _slide(tmp_path / f"{name}.tif") for name in ("a", "b")}
-    items = [replace(ITEM, slide_id=name, x=x) for name, x in (("b", 0), ("a", 320), ("b", 320))]
-    opened: list[str] = []
-
-    def open_and_count(path: Path) -> SlideReader:
-        opened.append(path.stem)
-        return open_slide(path)
-
-    pictures = gallery_pictures(items, paths=paths, open_with=open_and_count)
-    assert [picture.item for picture in pictures] == items
-    assert opened == ["a", "b"]
-    np.testing.assert_array_equal(_decode(pictures[2].patch)[0, 0], RED)
-    np.testing.assert_array_equal(_decode(pictures[0].patch)[0, 0], GREEN)
-
-
-def test_slides_that_are_missing_leave_their_items_without_pictures(tmp_path: Path):
-    items = [ITEM, replace(ITEM, slide_id="gone"), replace(ITEM, slide_id="unknown")]
-    paths = {"s1": _slide(tmp_path / "s1.tif"), "gone": tmp_path / "gone.svs", "unknown": None}
-    found = gallery_pictures(items, paths=paths)
-    assert [picture.patch is None for picture in found] == [False, True, True]
-    assert "gone.svs" in found[1].why_not
-    assert found[2].why_not == "the table has no path for this slide"

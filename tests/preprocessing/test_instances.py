@@ -70,7 +70,7 @@ def test_prediction_takes_what_was_said_of_its_own_slides(tmp_path: Path):
     row = row_of(write_pyramid(tmp_path / "s.tif", mpp=None))
     config = PatchConfig(size_px=16, um_per_px=1.0, min_tissue=0, mpp=0.25)
     assert encode_slide(row, config=config, label=-1, mpp=0.5).size_level0_px == 32
-    with pytest.raises(SlideError, match="does not say its micrometres per pixel"):
+    with pytest.raises(SlideError, match="does not state its micrometres per pixel"):
         encode_slide(row, config=config, label=-1)
 
 

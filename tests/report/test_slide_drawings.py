@@ -8,7 +8,8 @@ from hardmil.pictures.heatmap import SlideAttention
 from hardmil.pictures.patch_pictures import GalleryItem
 from hardmil.report import slide_drawings
 from hardmil.report.slide_drawings import NO_PATH, NO_ROOM, PictureRequest, draw_slides
-from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.slides.reader import open_slide
+from hardmil.slides.slide import Slide
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def wish(name: str) -> PictureRequest:
 def test_each_slide_is_opened_once_for_all_its_pictures(paths: dict[str, Path | None], monkeypatch):
     opened: list[str] = []
 
-    def counted(path: Path) -> SlideReader:
+    def counted(path: Path) -> Slide:
         opened.append(path.stem)
         return open_slide(path)
 

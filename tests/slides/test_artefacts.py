@@ -3,13 +3,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tests.support.slides import picture_slide
 
 from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.phantom.slide import draw_phantom
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
-from hardmil.slides.picture_slide import PictureSlide
-from hardmil.slides.pictures import Picture
 from hardmil.slides.reader import open_slide
 from hardmil.slides.tissue import segment_tissue
 
@@ -24,20 +23,16 @@ def tissue_rgb() -> np.ndarray:
 
 
 def with_stroke(rgb: np.ndarray, ink: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A slide with a stroke of 100 um across it, and where the stroke is."""
+    """An image with a pen stroke 100 um wide, and the mask of the stroke."""
     is_stroke = np.zeros(rgb.shape[:2], np.uint8)
     cv2.line(is_stroke, (100, 150), (1050, 700), 1, thickness=100)
-    # Ink lets a little of what is below it through.
+    # Ink is slightly transparent.
     inked = 0.85 * np.array(ink) + 0.15 * rgb
     return np.where(is_stroke[..., None] > 0, inked, rgb).astype(np.uint8), is_stroke > 0
 
 
-def slide_of(rgb: np.ndarray, *, mpp: float | None) -> PictureSlide:
-    return PictureSlide(Path("slide.png"), picture=Picture(rgb, mpp))
-
-
 @pytest.mark.parametrize("colour", INKS)
-def test_pen_is_found_whole_and_nothing_else(tissue_rgb: np.ndarray, colour: str):
+def test_all_of_the_pen_is_found_and_nothing_else(tissue_rgb: np.ndarray, colour: str):
     rgb, is_stroke = with_stroke(tissue_rgb, INKS[colour])
     found = is_pen(rgb, um_per_px=1.0)
     assert found[is_stroke].mean() > 0.99
@@ -46,33 +41,35 @@ def test_pen_is_found_whole_and_nothing_else(tissue_rgb: np.ndarray, colour: str
     assert is_pen(rgb, um_per_px=None)[is_stroke].mean() > 0.99
 
 
-def test_tissue_without_pen_keeps_all(tissue_rgb: np.ndarray):
+def test_no_pen_is_found_in_tissue_without_pen(tissue_rgb: np.ndarray):
     assert not is_pen(tissue_rgb, um_per_px=1.0).any()
 
 
-def test_real_tissue_keeps_all(data_dir: Path):
+def test_no_pen_is_found_in_real_tissue(data_dir: Path):
     with open_slide(data_dir / "slides" / "CMU-1-Small-Region.svs") as slide:
         rgb, um_per_px = slide.thumbnail(2048), 0.499 * slide.height_px / 2048
         assert is_pen(rgb, um_per_px=um_per_px).mean() < 0.001
 
 
-def test_pen_is_no_tissue_when_asked(tissue_rgb: np.ndarray):
+def test_pen_is_removed_when_asked(tissue_rgb: np.ndarray):
     rgb, is_stroke = with_stroke(tissue_rgb, INKS["blue"])
-    usual = segment_tissue(slide_of(rgb, mpp=1.0)).is_tissue
-    asked = segment_tissue(slide_of(rgb, mpp=1.0), PatchConfig(tissue=TissueConfig(drop_pen=True))).is_tissue
+    usual = segment_tissue(picture_slide(rgb, mpp=1.0)).is_tissue
+    asked = segment_tissue(
+        picture_slide(rgb, mpp=1.0), PatchConfig(tissue=TissueConfig(drop_pen=True))
+    ).is_tissue
     assert usual[is_stroke].mean() > 0.9
     assert asked[is_stroke].mean() < 0.01
     assert asked[~is_stroke].sum() > 0.7 * usual[~is_stroke].sum()
 
 
 def half_blurred(rgb: np.ndarray) -> np.ndarray:
-    """The right half out of focus by 4 um."""
+    """The image with its right half blurred by 4 um."""
     blurred = cv2.GaussianBlur(rgb, (0, 0), 4.0)
     return np.hstack([rgb[:, :600], blurred[:, 600:]])
 
 
 def test_blurred_half_is_found(tissue_rgb: np.ndarray):
-    slide = slide_of(half_blurred(tissue_rgb), mpp=1.0)
+    slide = picture_slide(half_blurred(tissue_rgb), mpp=1.0)
     is_tissue = segment_tissue(slide).is_tissue
     found = is_out_of_focus(slide, is_tissue, downsample=1.0, mpp=1.0)
     assert found[:, :576][is_tissue[:, :576]].mean() < 0.01
@@ -82,10 +79,10 @@ def test_blurred_half_is_found(tissue_rgb: np.ndarray):
     np.testing.assert_array_equal(segment_tissue(slide, config).is_tissue, is_tissue & ~found)
 
 
-def test_focus_is_seen_alike_on_a_coarser_mask(tissue_rgb: np.ndarray):
-    """Four level-0 px a pixel of the mask, and blocks that do not start at 0."""
+def test_focus_does_not_depend_on_the_scale_of_the_mask(tissue_rgb: np.ndarray):
+    """One pixel of the mask covers 4 level-0 px, and some blocks do not start at 0."""
     wide = np.vstack([half_blurred(tissue_rgb)] * 3)
-    slide = slide_of(wide, mpp=1.0)
+    slide = picture_slide(wide, mpp=1.0)
     everywhere = np.ones((wide.shape[0] // 4, wide.shape[1] // 4), dtype=bool)
     coarse = is_out_of_focus(slide, everywhere, downsample=4.0, mpp=1.0)
     fine = is_out_of_focus(slide, np.ones(wide.shape[:2], dtype=bool), downsample=1.0, mpp=1.0)
@@ -99,7 +96,7 @@ def test_real_tissue_is_in_focus(data_dir: Path):
         assert found[mask.is_tissue].mean() < 0.02
 
 
-@pytest.mark.parametrize(("mpp", "found"), [(None, "is not known"), (2.0, "is 2 um/px")])
-def test_focus_that_cannot_be_seen_is_refused(tissue_rgb: np.ndarray, mpp: float | None, found: str):
-    with pytest.raises(SlideError, match=f"slide.png: its resolution {found}, and .*1.5 um/px or finer"):
-        is_out_of_focus(slide_of(tissue_rgb, mpp=mpp), np.ones((9, 9), bool), downsample=1.0, mpp=mpp)
+@pytest.mark.parametrize(("mpp", "found"), [(None, "is unknown"), (2.0, "is 2 um/px")])
+def test_resolution_too_coarse_for_focus_is_refused(tissue_rgb: np.ndarray, mpp: float | None, found: str):
+    with pytest.raises(SlideError, match=rf"slide\.png: its resolution {found}, .*1\.5 um/px or finer"):
+        is_out_of_focus(picture_slide(tissue_rgb, mpp=mpp), np.ones((9, 9), bool), downsample=1.0, mpp=mpp)

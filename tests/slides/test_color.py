@@ -14,7 +14,7 @@ images = arrays(
 
 
 def equalise_by_hand(channel: np.ndarray) -> np.ndarray:
-    """Histogram equalisation, one pixel at a time: the darkest value to 0, the brightest to 255."""
+    """Histogram equalisation, pixel by pixel: the darkest value becomes 0, the brightest 255."""
     values = channel.ravel().tolist()
     darkest = min(values)
     n_darkest = values.count(darkest)
@@ -29,7 +29,7 @@ def equalise_by_hand(channel: np.ndarray) -> np.ndarray:
 
 
 @given(images)
-def test_channels_are_equalised_as_by_hand(patches: np.ndarray):
+def test_channels_equal_a_plain_loop(patches: np.ndarray):
     before = patches.copy()
     equal = equalise(patches, mode="channel")
     for patch, expected in zip(equal, patches, strict=True):
@@ -39,7 +39,7 @@ def test_channels_are_equalised_as_by_hand(patches: np.ndarray):
 
 
 @given(images)
-def test_luminance_is_equalised_as_by_hand(patches: np.ndarray):
+def test_luminance_equals_a_plain_loop(patches: np.ndarray):
     equal = equalise(patches, mode="luminance")
     for patch, original in zip(equal, patches.astype(float), strict=True):
         red, green, blue = original[..., 0], original[..., 1], original[..., 2]
@@ -54,7 +54,7 @@ def test_luminance_is_equalised_as_by_hand(patches: np.ndarray):
             np.testing.assert_allclose(patch, rgb.clip(0, 255), atol=3.5)
 
 
-def test_none_gives_an_equal_copy():
+def test_none_copies_the_patches():
     patches = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
     same = equalise(patches, mode="none")
     np.testing.assert_array_equal(same, patches)

@@ -13,13 +13,13 @@ polygons = st.lists(st.tuples(places, places), min_size=3, max_size=8).map(np.ar
 
 
 @given(masks, st.sampled_from([1.0, 2.5, 16.0]))
-def test_outline_of_a_mask_filled_gives_it_back(is_inside: np.ndarray, downsample: float):
+def test_filled_outlines_restore_the_mask(is_inside: np.ndarray, downsample: float):
     regions = outlines(is_inside, downsample=downsample, name="tissue")
     assert {region.name for region in regions} <= {"tissue"}
     np.testing.assert_array_equal(inside(regions, shape=is_inside.shape, downsample=downsample), is_inside)
 
 
-def test_pieces_come_largest_first_each_with_its_holes():
+def test_pieces_are_sorted_by_size_and_have_their_holes():
     is_inside = np.zeros((20, 40), dtype=bool)
     is_inside[2:6, 2:6] = True
     is_inside[2:18, 10:38] = True
@@ -31,7 +31,7 @@ def test_pieces_come_largest_first_each_with_its_holes():
 
 
 @given(polygons, st.sampled_from([1.0, 2.5]))
-def test_inside_is_even_and_odd_at_the_pixels_centre(polygon: np.ndarray, downsample: float):
+def test_inside_is_the_even_odd_rule_at_the_centre_of_a_pixel(polygon: np.ndarray, downsample: float):
     shape = (9, 13)
     found = inside([Region(polygon, "any")], shape=shape, downsample=downsample)
     for row in range(shape[0]):
@@ -41,7 +41,7 @@ def test_inside_is_even_and_odd_at_the_pixels_centre(polygon: np.ndarray, downsa
 
 
 def _crossed_to_the_left(polygon: np.ndarray, x: float, y: float) -> bool:
-    """Whether a ray from the left edge of the world meets an odd number of edges up to (x, y)."""
+    """Whether a ray from the left meets an odd number of edges before (x, y)."""
     n = 0
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if min(y0, y1) <= y < max(y0, y1):
@@ -49,7 +49,7 @@ def _crossed_to_the_left(polygon: np.ndarray, x: float, y: float) -> bool:
     return n % 2 == 1
 
 
-def test_polygons_out_of_the_mask_and_beside_each_other():
+def test_polygons_outside_the_mask_and_next_to_each_other():
     far = Region(square(500, 500, 9), "far")
     above = Region(square(-30, -30, 40), "above")
     assert inside([far], shape=(6, 8), downsample=1.0).sum() == 0
@@ -58,7 +58,7 @@ def test_polygons_out_of_the_mask_and_beside_each_other():
     assert inside(both, shape=(6, 8), downsample=1.0).sum() == 24
 
 
-def test_as_matplotlib_has_it():
+def test_inside_equals_matplotlib():
     rng = np.random.default_rng(0)
     polygon = np.stack([np.cos(t := np.sort(rng.uniform(0, 6.28, 40))), np.sin(t)], axis=1)
     polygon = polygon * rng.uniform(20, 60, (40, 1)) + 70.3

@@ -9,7 +9,7 @@ masks = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
 @given(masks, st.floats(0, 6), st.booleans())
-def test_large_pieces_are_those_of_a_plain_flood(is_there: np.ndarray, min_px: float, border: bool):
+def test_large_pieces_equal_a_plain_flood_fill(is_there: np.ndarray, min_px: float, border: bool):
     expected = np.zeros_like(is_there)
     left = {(int(y), int(x)) for y, x in np.argwhere(is_there)}
     while left:

@@ -14,15 +14,14 @@ from PIL import Image
 
 from hardmil.errors import SlideError
 from hardmil.phantom.slide import draw_phantom, write_phantom
-from hardmil.slides.openslide_reader import OpenSlideReader
-from hardmil.slides.picture_slide import PictureSlide
-from hardmil.slides.protocol import Level, SlideReader
-from hardmil.slides.reader import open_slide
+from hardmil.slides.level_source import Level
+from hardmil.slides.picture_source import PictureSource
+from hardmil.slides.reader import open_slide, open_source
 
 
 @contextmanager
-def as_nobody() -> Iterator[None]:
-    """Root reads whatever it likes; become someone who may not."""
+def as_another_user() -> Iterator[None]:
+    """Run the block as another user, because root may read everything."""
     if os.geteuid() != 0:
         yield
         return
@@ -34,7 +33,7 @@ def as_nobody() -> Iterator[None]:
 
 
 def write_gradient(path: Path, *, mpp: float = 0.25, **options: object) -> np.ndarray:
-    """A tiled TIFF of three levels, 700 x 500 px, in which each pixel tells its place; without loss."""
+    """A lossless tiled TIFF with three levels, 700 x 500 px, in which colours encode the position."""
     y, x = np.mgrid[:500, :700]
     rgb = np.stack([x // 3, y // 2, (x + y) % 256], axis=-1).astype(np.uint8)
     with tifffile.TiffWriter(path) as tiff:
@@ -54,7 +53,7 @@ def write_gradient(path: Path, *, mpp: float = 0.25, **options: object) -> np.nd
 
 
 def whole_or_error(path: Path) -> np.ndarray | str:
-    """All pixels of level 0, or the message that says why not."""
+    """All pixels of level 0, or the error message."""
     try:
         with open_slide(path) as slide:
             return slide.read(0, 0, slide.width_px, slide.height_px)
@@ -68,10 +67,8 @@ def gradient(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray
     return path, write_gradient(path)
 
 
-def test_pyramid_tells_its_size_levels_and_resolution(gradient: tuple[Path, np.ndarray]):
+def test_size_levels_and_resolution_of_a_pyramid(gradient: tuple[Path, np.ndarray]):
     with open_slide(str(gradient[0])) as slide:
-        assert isinstance(slide, SlideReader)
-        assert isinstance(slide, OpenSlideReader)
         assert slide.path == gradient[0]
         assert (slide.width_px, slide.height_px) == (700, 500)
         assert slide.mpp == pytest.approx(0.25)
@@ -79,7 +76,7 @@ def test_pyramid_tells_its_size_levels_and_resolution(gradient: tuple[Path, np.n
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_rectangle_starts_in_level_0_px_and_is_as_large_as_asked(gradient, level: int):
+def test_rectangle_starts_at_level_0_px_and_has_the_size_in_px_of_the_level(gradient, level: int):
     path, rgb = gradient
     step = 2**level
     with open_slide(path) as slide:
@@ -100,7 +97,7 @@ def test_outside_the_slide_is_white(gradient, x: int, y: int, width: int, height
     np.testing.assert_array_equal(region, expected)
 
 
-def test_thumbnail_is_an_average_by_area(gradient):
+def test_thumbnail_is_averaged_by_area(gradient):
     path, rgb = gradient
     with open_slide(path) as slide:
         small, whole = slide.thumbnail(100), slide.thumbnail(10_000)
@@ -110,16 +107,16 @@ def test_thumbnail_is_an_average_by_area(gradient):
     np.testing.assert_array_equal(whole, rgb)
 
 
-def test_thumbnail_read_in_strips_is_the_same_picture(gradient, monkeypatch: pytest.MonkeyPatch):
+def test_thumbnail_read_in_strips_is_the_same(gradient, monkeypatch: pytest.MonkeyPatch):
     path, rgb = gradient
-    monkeypatch.setattr("hardmil.slides.protocol.STRIP_PX", 9_000)
+    monkeypatch.setattr("hardmil.slides.slide.STRIP_PX", 9_000)
     with open_slide(path) as slide:
         small, whole = slide.thumbnail(350), slide.thumbnail(700)
     np.testing.assert_array_equal(small, rgb[::2, ::2])
     np.testing.assert_array_equal(whole, rgb)
 
 
-def test_resolution_of_a_screen_is_not_believed(tmp_path: Path):
+def test_resolution_of_a_screen_is_ignored(tmp_path: Path):
     write_gradient(tmp_path / "screen.tif", mpp=25_400 / 72)
     with open_slide(tmp_path / "screen.tif") as slide:
         assert slide.mpp is None
@@ -144,7 +141,7 @@ def test_impossible_rectangle_is_refused(gradient, level: int, width: int):
         slide.read(0, 0, width, 5, level)
 
 
-def test_thumbnail_of_nothing_is_refused(gradient):
+def test_thumbnail_of_0_px_is_refused(gradient):
     with open_slide(gradient[0]) as slide, pytest.raises(SlideError, match="thumbnail of 0 px was asked for"):
         slide.thumbnail(0)
 
@@ -162,7 +159,7 @@ def test_missing_file_is_named(tmp_path: Path):
         open_slide(tmp_path / "none.svs")
 
 
-def test_path_that_no_disk_takes_is_named():
+def test_path_that_is_too_long_is_named():
     with pytest.raises(SlideError, match=r"cannot be read \(File name too long\); check the path"):
         open_slide("x" * 300)
 
@@ -173,9 +170,9 @@ def test_folder_is_named(tmp_path: Path):
 
 
 def test_mirax_slide_without_its_folder_is_named(tmp_path: Path):
-    """Its file is a JPEG: read as a picture, it would pass for the slide."""
+    """The file is a JPEG, and would otherwise be read as a picture."""
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "slide.mrxs", "JPEG")
-    with pytest.raises(SlideError, match=r"slide\.mrxs: the folder slide beside it.*is missing.*copy"):
+    with pytest.raises(SlideError, match=r"slide\.mrxs: the folder slide next to it.*is missing.*copy"):
         open_slide(tmp_path / "slide.mrxs")
 
 
@@ -189,21 +186,21 @@ def test_file_without_permission_is_named(gradient):
     path = gradient[0].with_name("locked.tif")
     path.write_bytes(gradient[0].read_bytes())
     path.chmod(0)
-    with as_nobody(), pytest.raises(SlideError, match="no permission to read it; ask its owner"):
+    with as_another_user(), pytest.raises(SlideError, match="no permission to read it; ask its owner"):
         open_slide(path)
 
 
 @pytest.mark.parametrize("name", ["notes.svs", "notes.tif", "notes.png", "notes.mrxs", "notes"])
-def test_renamed_text_is_named_with_what_it_starts_with(tmp_path: Path, name: str):
+def test_text_file_is_named_with_its_first_bytes(tmp_path: Path, name: str):
     (tmp_path / name).write_text("Dear colleague, the slide is on the other disk.")
     with pytest.raises(
-        SlideError, match=rf"{name}: is no image .*starts with b'Dear colleag'.*expected a slide"
+        SlideError, match=rf"{name}: is not an image .*starts with b'Dear colleag'.*expected a slide"
     ):
         open_slide(tmp_path / name)
 
 
 @pytest.mark.parametrize("twentieth", range(20))
-def test_slide_cut_short_reads_right_or_is_named(phantom_slide: Path, tmp_path: Path, twentieth: int):
+def test_truncated_slide_is_read_correctly_or_named(phantom_slide: Path, tmp_path: Path, twentieth: int):
     whole = phantom_slide.read_bytes()
     cut = tmp_path / "cut.tif"
     cut.write_bytes(whole[: max(5, len(whole) * twentieth // 20)])
@@ -213,11 +210,11 @@ def test_slide_cut_short_reads_right_or_is_named(phantom_slide: Path, tmp_path: 
     if isinstance(found, np.ndarray):
         np.testing.assert_array_equal(found, expected)
     else:
-        assert re.search(r"cut\.tif: .*(incomplete|no image)", found)
+        assert re.search(r"cut\.tif: .*(incomplete|not an image)", found)
 
 
 def test_tile_damaged_in_the_middle_is_named_when_it_is_read(phantom_slide: Path, tmp_path: Path):
-    """OpenSlide opens such a file; the damage shows on reading."""
+    """OpenSlide opens this file; the damage is found on reading."""
     content = bytearray(phantom_slide.read_bytes())
     with tifffile.TiffFile(phantom_slide) as tiff:
         offset, n_bytes = tiff.pages.first.dataoffsets[5], tiff.pages.first.databytecounts[5]
@@ -230,14 +227,14 @@ def test_tile_damaged_in_the_middle_is_named_when_it_is_read(phantom_slide: Path
             slide.read(0, 0, slide.width_px, slide.height_px)
 
 
-def test_aperio_slide_of_the_data(data_dir: Path):
+def test_real_aperio_slide(data_dir: Path):
     with open_slide(data_dir / "slides" / "CMU-1-Small-Region.svs") as slide:
         assert (slide.width_px, slide.height_px) == (2220, 2967)
         assert slide.mpp == pytest.approx(0.499)
         assert slide.read(0, 0, 4, 4)[3, 3].tolist() == [220, 117, 168]
 
 
-def test_openslides_own_fixtures_open(data_dir: Path):
+def test_fixtures_of_openslide_are_read(data_dir: Path):
     with open_slide(data_dir / "slides" / "openslide_boxes.tiff") as slide:
         assert [(level.width_px, level.height_px) for level in slide.levels] == [
             (300, 250),
@@ -251,7 +248,7 @@ def test_openslides_own_fixtures_open(data_dir: Path):
         assert slide.read(0, 0, 16, 16).std() > 0
 
 
-def test_openslides_broken_fixtures_are_named(data_dir: Path):
+def test_broken_fixtures_of_openslide_are_named(data_dir: Path):
     with pytest.raises(SlideError, match=r"openslide_unopenable\.tiff: cannot be decoded"):
         open_slide(data_dir / "slides" / "openslide_unopenable.tiff")
     with (
@@ -261,11 +258,10 @@ def test_openslides_broken_fixtures_are_named(data_dir: Path):
         slide.read(0, 0, 16, 16)
 
 
-def test_picture_is_a_slide_of_one_level(data_dir: Path):
+def test_picture_is_a_slide_with_one_level(data_dir: Path):
     image = data_dir / "CRCHistoPhenotypes_2016_04_28" / "Classification" / "img1" / "img1.bmp"
+    assert isinstance(open_source(image), PictureSource)
     with open_slide(image) as slide:
-        assert isinstance(slide, PictureSlide)
-        assert isinstance(slide, SlideReader)
         assert slide.levels == (Level(500, 500, 1.0),)
         assert slide.mpp is None
         whole = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)

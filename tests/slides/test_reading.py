@@ -6,31 +6,33 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.support.slides import picture_slide
 
 from hardmil.config.patches import PatchConfig
 from hardmil.errors import ConfigError, SlideError
-from hardmil.slides import reading as patches_module
+from hardmil.slides import reading as reading
 from hardmil.slides.color import equalise
 from hardmil.slides.grid import PatchGrid, place_patches
-from hardmil.slides.picture_slide import PictureSlide
+from hardmil.slides.level_source import Level
+from hardmil.slides.picture_source import PictureSource
 from hardmil.slides.pictures import Picture
-from hardmil.slides.protocol import Level
 from hardmil.slides.reader import open_slide
 from hardmil.slides.reading import crop_patches, read_blocks, read_patches
+from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import segment_tissue
 
 PINK = (220, 140, 185)
 
 
-def picture(width_px: int, height_px: int, *, tissue: np.ndarray | None = None) -> PictureSlide:
+def picture(width_px: int, height_px: int, *, tissue: np.ndarray | None = None) -> Slide:
     """A slide in memory: pink where there is tissue, white elsewhere."""
     rgb = np.full((height_px, width_px, 3), 255, np.uint8)
     rgb[slice(None) if tissue is None else tissue] = PINK
-    return PictureSlide(Path("picture.png"), picture=Picture(rgb, None))
+    return picture_slide(rgb)
 
 
 def shares_by_hand(is_tissue: np.ndarray, *, size: int) -> dict[tuple[int, int], float]:
-    """Part of each cell of the grid that is tissue, counted pixel by pixel, row by row."""
+    """Share of tissue in each cell of the grid, row by row, counted pixel by pixel."""
     height, width = is_tissue.shape
     return {
         (x, y): is_tissue[y : y + size, x : x + size].sum() / size**2
@@ -39,7 +41,6 @@ def shares_by_hand(is_tissue: np.ndarray, *, size: int) -> dict[tuple[int, int],
     }
 
 
-@settings(deadline=None)
 @given(
     width=st.integers(8, 90),
     height=st.integers(8, 70),
@@ -59,7 +60,6 @@ def test_grid_keeps_the_cells_with_enough_tissue(width, height, size, min_tissue
     assert (grid.size_px, grid.size_level0_px, len(grid)) == (size, size, len(expected))
 
 
-@settings(deadline=None)
 @given(
     width=st.integers(1, 300),
     height=st.integers(1, 200),
@@ -67,7 +67,7 @@ def test_grid_keeps_the_cells_with_enough_tissue(width, height, size, min_tissue
     mpp=st.sampled_from([0.25, 0.3, 0.5, 1.0]),
     um_per_px=st.sampled_from([0.5, 1.0]),
 )
-def test_patches_lie_inside_apart_and_cover_all_but_the_remainder(width, height, size, mpp, um_per_px):
+def test_patches_are_inside_do_not_overlap_and_cover_the_slide(width, height, size, mpp, um_per_px):
     config = PatchConfig(size_px=size, um_per_px=um_per_px, min_tissue=0)
     grid = place_patches(picture(width, height), config, mpp=mpp)
     edge = grid.size_level0_px
@@ -81,23 +81,22 @@ def test_patches_lie_inside_apart_and_cover_all_but_the_remainder(width, height,
     assert covered.sum() == len(grid) * edge**2
 
 
-@settings(deadline=None)
 @given(
     width=st.integers(8, 120),
     height=st.integers(8, 90),
     size=st.integers(8, 24),
     share=st.floats(0, 0.9),
 )
-def test_patches_that_overlap_step_evenly_and_stay_inside(width, height, size, share):
+def test_overlapping_patches_have_a_fixed_step_and_are_inside(width, height, size, share):
     overlap = int(share * size)
     config = PatchConfig(size_px=size, overlap_px=overlap, um_per_px=None, min_tissue=0)
     grid = place_patches(picture(width, height), config)
     step = size - overlap
-    places = [(x, y) for y in range(0, height - size + 1, step) for x in range(0, width - size + 1, step)]
-    assert [tuple(corner) for corner in grid.coords.tolist()] == places
+    expected = [(x, y) for y in range(0, height - size + 1, step) for x in range(0, width - size + 1, step)]
+    assert [tuple(corner) for corner in grid.coords.tolist()] == expected
 
 
-def test_patches_that_overlap_keep_their_own_tissue():
+def test_overlapping_patches_have_their_own_tissue_share():
     tissue = np.zeros((20, 40), bool)
     tissue[:, 20:] = True
     config = PatchConfig(size_px=20, overlap_px=10, um_per_px=None, min_tissue=0.5)
@@ -111,8 +110,8 @@ def test_an_overlap_as_large_as_the_patch_is_refused():
         PatchConfig(overlap_px=32)
 
 
-def test_share_on_a_thumbnail_is_exact_between_its_pixels(monkeypatch: pytest.MonkeyPatch):
-    """Patches of 27 px on a mask of 8 level-0 px a pixel: cells cut through the mask's pixels."""
+def test_tissue_share_is_exact_between_pixels_of_the_mask(monkeypatch: pytest.MonkeyPatch):
+    """Patches of 27 px on a mask with 8 level-0 px per pixel: patch borders are inside pixels of the mask."""
     monkeypatch.setattr("hardmil.slides.tissue.MAX_EDGE_PX", 50)
     tissue = np.zeros((240, 400), bool)
     tissue[80:160, 120:304] = True
@@ -123,23 +122,23 @@ def test_share_on_a_thumbnail_is_exact_between_its_pixels(monkeypatch: pytest.Mo
     np.testing.assert_allclose(grid.tissue_share, list(expected.values()), atol=1e-6)
 
 
-def test_mpp_of_the_table_overrides_the_files(phantom_slide: Path):
+def test_mpp_of_the_table_overrides_that_of_the_file(phantom_slide: Path):
     with open_slide(phantom_slide) as slide:
         assert place_patches(slide, PatchConfig(um_per_px=1.0)).size_level0_px == 64
         assert place_patches(slide, PatchConfig(um_per_px=1.0), mpp=0.25).size_level0_px == 128
         assert place_patches(slide, PatchConfig(um_per_px=None), mpp=0.25).size_level0_px == 32
 
 
-def test_slide_without_resolution_says_both_ways_out():
+def test_slide_without_resolution_is_refused_with_both_remedies():
     with pytest.raises(
         SlideError,
-        match=r"picture\.png: .*fill the mpp column in slides\.csv, .* or set patches\.um_per_px: null",
+        match=r"slide\.png: .*mpp column in slides\.csv, .*patches\.um_per_px: null",
     ):
         place_patches(picture(90, 70), PatchConfig(um_per_px=0.5))
 
 
 def test_nuclei_are_not_placed_on_a_slide():
-    with pytest.raises(ConfigError, match=r"patches\.mode is nuclei, but a slide has no annotated nuclei"):
+    with pytest.raises(ConfigError, match=r"slide\.png: patches\.mode is nuclei; expected grid"):
         place_patches(picture(90, 70), PatchConfig(mode="nuclei", um_per_px=None))
 
 
@@ -157,7 +156,7 @@ def test_blank_slide_and_slide_smaller_than_a_patch_give_an_empty_grid():
 )
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize(("um_per_px", "level"), [(0.5, 0), (1.0, 1)])
-def test_patches_are_the_pixels_of_one_read_each(
+def test_patches_equal_one_read_each(
     phantom_slide: Path,
     monkeypatch: pytest.MonkeyPatch,
     um_per_px: float,
@@ -167,9 +166,9 @@ def test_patches_are_the_pixels_of_one_read_each(
     band_px: int,
     block_bytes: int,
 ):
-    monkeypatch.setattr(patches_module, "COLUMN_PX", column_px)
-    monkeypatch.setattr(patches_module, "BAND_PX", band_px)
-    monkeypatch.setattr(patches_module, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(reading, "COLUMN_PX", column_px)
+    monkeypatch.setattr(reading, "BAND_PX", band_px)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", block_bytes)
     with open_slide(phantom_slide) as slide:
         grid = place_patches(slide, PatchConfig(um_per_px=um_per_px))
         one_by_one = [slide.read(x, y, 32, 32, level) for x, y in grid.coords.tolist()]
@@ -178,7 +177,7 @@ def test_patches_are_the_pixels_of_one_read_each(
 
 
 def test_patches_between_levels_are_averaged_by_area(phantom_slide: Path):
-    """8 level-0 px a pixel; the coarsest level has 2, so each pixel is the mean of 4 x 4 of it."""
+    """A pixel covers 8 level-0 px, and one of the coarsest level 2, so 4 x 4 of these are averaged."""
     with open_slide(phantom_slide) as slide:
         grid = place_patches(slide, PatchConfig(size_px=16, um_per_px=4.0))
         found = read_patches(slide, grid)
@@ -196,39 +195,39 @@ def test_order_of_coords_is_the_order_of_patches(phantom_slide: Path):
         np.testing.assert_array_equal(read_patches(slide, shuffled), read_patches(slide, grid)[order])
 
 
-def cells_read(slide: PictureSlide, grid: PatchGrid, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """How often each pixel of a slide is read for the patches."""
-    times = np.zeros((slide.height_px, slide.width_px), np.int64)
+class CountingSource(PictureSource):
+    """A pink picture of 1,000 x 600 px in tiles of 64 x 128 px; counts how often each pixel is read."""
 
-    def watched(x: int, y: int, width: int, height: int, level: int = 0) -> np.ndarray:
-        times[y : y + height, x : x + width] += 1
-        return PictureSlide.read(slide, x, y, width, height, level)
+    def __init__(self) -> None:
+        super().__init__(Picture(np.full((600, 1000, 3), PINK, np.uint8), None))
+        self.levels = (Level(1000, 600, 1.0, (64, 128)),)
+        self.times = np.zeros((600, 1000), np.int64)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(slide, "read", watched)
-        assert (read_patches(slide, grid) == PINK).all()
-    return times
+    def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> np.ndarray:
+        self.times[y : y + height, x : x + width] += 1
+        return super().read_level(level, x=x, y=y, width=width, height=height)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     corners=st.lists(st.tuples(st.integers(0, 960), st.integers(0, 560)), min_size=1, max_size=30),
     band_px=st.sampled_from([1, 300, 1024]),
 )
-def test_what_patches_touch_is_read_once_and_nothing_else(monkeypatch, corners, band_px):
-    """In whole tiles of 128 px, however much the patches overlap."""
-    monkeypatch.setattr(patches_module, "BAND_PX", band_px)
-    slide = picture(1000, 600)
-    slide.levels = (Level(1000, 600, 1.0, (64, 128)),)
-    times = cells_read(slide, PatchGrid(np.array(corners), 40, 40, np.ones(len(corners))), monkeypatch)
+def test_tiles_with_patches_are_read_once_and_no_others(monkeypatch, corners, band_px):
+    """Whole tiles of 128 px are read, however much the patches overlap."""
+    monkeypatch.setattr(reading, "BAND_PX", band_px)
+    source = CountingSource()
+    grid = PatchGrid(np.array(corners), 40, 40, np.ones(len(corners)))
+    with Slide(Path("picture.png"), source) as slide:
+        assert (read_patches(slide, grid) == PINK).all()
     touched = np.zeros((600, 1000), np.int64)
     for x, y in corners:
         touched[y // 128 * 128 : -(-(y + 40) // 128) * 128, x // 128 * 128 : -(-(x + 40) // 128) * 128] = 1
-    np.testing.assert_array_equal(times, touched)
+    np.testing.assert_array_equal(source.times, touched)
 
 
 def test_memory_does_not_grow_with_the_slide(monkeypatch: pytest.MonkeyPatch):
-    """Eight times as wide and high, and the window is the same."""
+    """The window on a slide eight times as wide and high has the same size."""
     windows: list[int] = []
     made = np.empty
 
@@ -236,7 +235,7 @@ def test_memory_does_not_grow_with_the_slide(monkeypatch: pytest.MonkeyPatch):
         windows.append(int(np.prod(shape)))
         return made(shape, dtype, **rest)
 
-    monkeypatch.setattr(patches_module, "COLUMN_PX", 1024)
+    monkeypatch.setattr(reading, "COLUMN_PX", 1024)
     largest = []
     for times in (1, 8):
         slide = picture(2200 * times, 1500 * times)
@@ -256,7 +255,7 @@ def test_memory_does_not_grow_with_the_slide(monkeypatch: pytest.MonkeyPatch):
     height=st.integers(1, 15),
     size=st.integers(1, 12),
 )
-def test_cut_patches_mirrors_at_the_border(data, width: int, height: int, size: int):
+def test_crop_patches_mirrors_at_the_border(data, width: int, height: int, size: int):
     rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     corner = st.tuples(st.integers(-30, 30), st.integers(-30, 30))
     coords = np.array(data.draw(st.lists(corner, min_size=1, max_size=4)))
@@ -265,8 +264,8 @@ def test_cut_patches_mirrors_at_the_border(data, width: int, height: int, size: 
     np.testing.assert_array_equal(crop_patches(rgb, coords, size_px=size), expected)
 
 
-def test_colon_keeps_228_cuts_a_bag_and_one_bag_is_empty(data_dir: Path):
-    """The rule and share that docs and defaults rest on."""
+def test_colon_has_228_patches_a_bag_and_one_empty_bag(data_dir: Path):
+    """The tissue rule and share behind the defaults and the docs."""
     colon = data_dir / "CRCHistoPhenotypes_2016_04_28" / "Classification"
     config = PatchConfig(size_px=27, um_per_px=None)
     n_patches: dict[str, int] = {}
@@ -280,7 +279,7 @@ def test_colon_keeps_228_cuts_a_bag_and_one_bag_is_empty(data_dir: Path):
     assert [name for name, n in n_patches.items() if n == 0] == ["img76"]
 
 
-def test_aperio_slide_gives_stained_patches(data_dir: Path):
+def test_aperio_slide_has_stained_patches(data_dir: Path):
     with open_slide(data_dir / "slides" / "CMU-1-Small-Region.svs") as slide:
         grid = place_patches(slide, PatchConfig(size_px=64, um_per_px=1.0))
         found = equalise(read_patches(slide, grid), mode="none")

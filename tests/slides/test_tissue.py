@@ -7,38 +7,44 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from tests.support.slides import picture_slide
 
 from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.files.geojson import Region, square
 from hardmil.phantom.tissue import smooth_noise
-from hardmil.slides.picture_slide import PictureSlide
-from hardmil.slides.pictures import Picture
 from hardmil.slides.reader import open_slide
+from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import (
+    TissueMask,
+    TissueRule,
     otsu,
-    segment_rgb,
     segment_strips,
     segment_tissue,
 )
 
 WHITE, PINK, PURPLE, GREY = (244, 243, 245), (225, 150, 190), (110, 70, 150), (120, 120, 120)
-AS_IT_IS = PatchConfig(tissue=TissueConfig(min_area_um2=0, max_hole_um2=0))
+UNFILTERED = PatchConfig(tissue=TissueConfig(min_area_um2=0, max_hole_um2=0))
 masks = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
-def with_knobs(**settings: object) -> PatchConfig:
+def with_settings(**settings: object) -> PatchConfig:
     return PatchConfig(tissue=TissueConfig(**settings))
 
 
-def pink(is_pink: np.ndarray, *, mpp: float | None) -> PictureSlide:
-    """A slide that is pink here and glass there."""
+def pink(is_pink: np.ndarray, *, mpp: float | None) -> Slide:
+    """A slide that is pink in the mask and glass elsewhere."""
     rgb = np.where(is_pink[..., None], PINK, WHITE).astype(np.uint8)
-    return PictureSlide(Path("pink.png"), picture=Picture(rgb, mpp))
+    return picture_slide(rgb, mpp=mpp, name="pink.png")
+
+
+def segment(rgb: np.ndarray, *, rule: TissueRule = "s-or-v") -> TissueMask:
+    """The tissue of an image given as one strip."""
+    return segment_strips([rgb], rule=rule, downsample=1.0)
 
 
 def island(colour: tuple[int, int, int], *, noise: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
-    """A noisy image of glass with one island of a colour, and where it is."""
+    """A noisy image of glass with one coloured island, and the mask of the island."""
     rng = np.random.default_rng(0)
     is_island = np.zeros((90, 130), bool)
     is_island[20:60, 30:100] = True
@@ -47,7 +53,7 @@ def island(colour: tuple[int, int, int], *, noise: float = 2.0) -> tuple[np.ndar
 
 
 def otsu_by_hand(channel: np.ndarray) -> int:
-    """The threshold with the largest variance between the two classes; the first of equals."""
+    """The threshold with the largest variance between the two classes; of equal ones, the first."""
     values = channel.ravel().astype(float)
     best, best_variance = 0, 0.0
     for threshold in range(256):
@@ -59,7 +65,7 @@ def otsu_by_hand(channel: np.ndarray) -> int:
     return best
 
 
-def test_otsu_is_otsus():
+def test_otsu_equals_a_plain_loop():
     rgb, _ = island(PINK, noise=9)
     for channel in range(3):
         assert otsu(np.ascontiguousarray(rgb[..., channel])) == otsu_by_hand(rgb[..., channel])
@@ -68,7 +74,7 @@ def test_otsu_is_otsus():
 @pytest.mark.parametrize("colour", [PINK, PURPLE, (236, 216, 226)], ids=["pink", "purple", "pale eosin"])
 def test_stained_tissue_is_found(colour: tuple[int, int, int]):
     rgb, is_island = island(colour)
-    assert (segment_rgb(rgb).is_tissue == is_island).mean() > 0.99
+    assert (segment(rgb).is_tissue == is_island).mean() > 0.99
 
 
 def test_rules_combine_saturation_and_value():
@@ -76,7 +82,7 @@ def test_rules_combine_saturation_and_value():
     rgb[70:80, 30:100] = GREY
     is_grey = np.zeros_like(is_island)
     is_grey[70:80, 30:100] = True
-    found = {rule: segment_rgb(rgb, rule=rule).is_tissue for rule in ("s", "v", "s-or-v", "s-and-v")}
+    found = {rule: segment(rgb, rule=rule).is_tissue for rule in ("s", "v", "s-or-v", "s-and-v")}
     np.testing.assert_array_equal(found["s"], is_island)
     np.testing.assert_array_equal(found["v"], is_grey)
     np.testing.assert_array_equal(found["s-or-v"], is_island | is_grey)
@@ -86,21 +92,21 @@ def test_rules_combine_saturation_and_value():
 @pytest.mark.parametrize("noise", [0.0, 1.0, 2.0, 4.0])
 @pytest.mark.parametrize("colour", [(255, 255, 255), WHITE, PINK])
 def test_slide_without_contrast_has_no_tissue(colour: tuple[int, int, int], noise: float):
-    """Otsu parts any channel in two, here noise; that must not become tissue."""
+    """Otsu splits any channel in two, here noise, which must not become tissue."""
     rgb = np.full((90, 130, 3), colour) + np.random.default_rng(1).normal(0, noise, (90, 130, 3))
-    mask = segment_rgb(rgb.round().clip(0, 255).astype(np.uint8), rule="s-or-v")
+    mask = segment(rgb.round().clip(0, 255).astype(np.uint8))
     assert not mask.is_tissue.any()
 
 
-def test_uneven_light_on_glass_is_no_tissue():
+def test_uneven_light_on_glass_is_not_tissue():
     shade = 5 * smooth_noise(np.random.default_rng(2), shape=(300, 400), scale_px=150)
     rgb = np.repeat((240 + shade).round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    assert not segment_rgb(rgb).is_tissue.any()
+    assert not segment(rgb).is_tissue.any()
 
 
 def test_thresholds_are_reported_in_opencvs_units():
     rgb, _ = island(PINK, noise=6)
-    mask = segment_rgb(rgb)
+    mask = segment(rgb)
     hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
     reported = [mask.otsu_hue, mask.otsu_saturation, mask.otsu_value]
     assert reported == [otsu_by_hand(hsv[..., channel]) for channel in range(3)]
@@ -108,8 +114,8 @@ def test_thresholds_are_reported_in_opencvs_units():
 
 def test_small_slide_is_segmented_pixel_by_pixel(phantom_slide: Path):
     with open_slide(phantom_slide) as slide:
-        mask = segment_tissue(slide, AS_IT_IS)
-        expected = segment_rgb(slide.read(0, 0, slide.width_px, slide.height_px)).is_tissue
+        mask = segment_tissue(slide, UNFILTERED)
+        expected = segment(slide.read(0, 0, slide.width_px, slide.height_px)).is_tissue
     assert mask.downsample == 1
     np.testing.assert_array_equal(mask.is_tissue, expected)
     assert 0.4 < mask.is_tissue.mean() < 0.9
@@ -128,15 +134,15 @@ def test_large_slide_is_segmented_on_a_thumbnail(tmp_path: Path):
     np.testing.assert_array_equal(mask.is_tissue, expected)
 
 
-def test_blank_slide_is_no_error(tmp_path: Path):
+def test_blank_slide_has_no_tissue(tmp_path: Path):
     path = tmp_path / "blank.png"
     Image.new("RGB", (70, 50), "white").save(path)
     with open_slide(path) as slide:
         assert not segment_tissue(slide).is_tissue.any()
 
 
-def test_large_slide_of_known_mpp_is_segmented_at_a_fixed_one():
-    """3,000 x 900 px at 0.5 um/px: 8 um/px is every 16th."""
+def test_large_slide_of_known_mpp_is_segmented_at_a_fixed_resolution():
+    """3,000 x 900 px at 0.5 um/px; 8 um/px is a downsample of 16."""
     is_pink = np.zeros((900, 3000), bool)
     is_pink[160:640, 320:1600] = True
     mask = segment_tissue(pink(is_pink, mpp=0.5))
@@ -145,11 +151,11 @@ def test_large_slide_of_known_mpp_is_segmented_at_a_fixed_one():
     assert mask.is_tissue.sum() == pytest.approx(is_pink.sum() / 16**2, rel=0.05)
 
 
-def test_a_slide_as_large_of_unknown_mpp_is_segmented_on_2048_px():
+def test_large_slide_of_unknown_mpp_is_segmented_on_2048_px():
     assert segment_tissue(pink(np.ones((900, 4096), bool), mpp=None)).downsample == 2
 
 
-def test_dust_goes_and_small_holes_are_filled_by_their_area_on_the_slide():
+def test_dust_is_removed_and_small_holes_are_filled_by_their_area_in_um2():
     """At 2 um/px: 10 x 10 px are 400 um2, 30 x 30 px 3,600 um2."""
     is_pink = np.zeros((200, 300), bool)
     is_pink[20:180, 20:200] = True
@@ -161,18 +167,18 @@ def test_dust_goes_and_small_holes_are_filled_by_their_area_on_the_slide():
     expected[40:50, 40:50] = True
     expected[20:30, 250:260] = False
     assert (segment_tissue(pink(is_pink, mpp=2.0)).is_tissue == expected).all()
-    assert (segment_tissue(pink(is_pink, mpp=0.1), AS_IT_IS).is_tissue == is_pink).all()
+    assert (segment_tissue(pink(is_pink, mpp=0.1), UNFILTERED).is_tissue == is_pink).all()
     assert (segment_tissue(pink(is_pink, mpp=None)).is_tissue == is_pink).all()
 
 
-def test_a_bay_at_the_border_is_no_hole():
+def test_a_gap_at_the_border_is_not_a_hole():
     is_pink = np.ones((40, 60), bool)
     is_pink[:5, 10:15] = False
     assert (segment_tissue(pink(is_pink, mpp=2.0)).is_tissue == is_pink).all()
 
 
 def segment_whole(rgb: np.ndarray, *, rule: str, pen: np.ndarray | None) -> np.ndarray:
-    """The tissue by the words of `segment_strips`, all pixels at once."""
+    """The tissue as `segment_strips` defines it, all pixels at once."""
     _, saturation, value = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV))
     is_seen = np.ones(rgb.shape[:2], bool) if pen is None else ~pen
     found = []
@@ -202,14 +208,17 @@ def test_strips_give_the_mask_of_the_whole(rgb: np.ndarray, cuts: list[int], rul
 
 def test_a_slide_of_many_strips_has_the_mask_of_its_thumbnail(monkeypatch: pytest.MonkeyPatch):
     rgb, _ = island(PINK, noise=9)
-    slide = PictureSlide(Path("island.png"), picture=Picture(rgb, None))
-    monkeypatch.setattr("hardmil.slides.protocol.STRIP_PX", 1000)
+    slide = picture_slide(rgb)
+    monkeypatch.setattr("hardmil.slides.slide.STRIP_PX", 1000)
     expected = segment_whole(slide.thumbnail(2048), rule="s-or-v", pen=None)
-    np.testing.assert_array_equal(segment_tissue(slide, AS_IT_IS).is_tissue, expected)
+    np.testing.assert_array_equal(segment_tissue(slide, UNFILTERED).is_tissue, expected)
 
 
 def test_annotated_areas_restrict_and_exclude():
-    slide = pink(np.ones((60, 80), bool), mpp=None)
+    is_pink = np.ones((60, 80), bool)
+    # A slide that is pink everywhere would have no contrast, and hence no tissue.
+    is_pink[0, 0] = False
+    slide = pink(is_pink, mpp=None)
     regions = [
         Region(square(8, 4, 32), "tumour", holes=(square(16, 12, 8),)),
         Region(square(30, 4, 10), "fold"),
@@ -220,24 +229,22 @@ def test_annotated_areas_restrict_and_exclude():
     tumour[12:20, 16:24] = False
     fold = np.zeros((60, 80), bool)
     fold[4:14, 30:40] = True
-    config = with_knobs(keep=("tumour",), drop=("fold",))
-    # A slide that is pink all over has no contrast: all that annotations may do is take away.
-    slide._picture.rgb[0, 0] = WHITE  # type: ignore[union-attr]
+    config = with_settings(keep=("tumour",), drop=("fold",))
     everything = segment_tissue(slide, regions=regions).is_tissue
     assert everything.sum() == 60 * 80 - 1
     np.testing.assert_array_equal(segment_tissue(slide, config, regions=regions).is_tissue, tumour & ~fold)
-    dropped = segment_tissue(slide, with_knobs(drop=("fold",)), regions=regions).is_tissue
+    dropped = segment_tissue(slide, with_settings(drop=("fold",)), regions=regions).is_tissue
     np.testing.assert_array_equal(dropped, everything & ~fold)
-    assert (segment_tissue(slide, with_knobs(drop=("fold",))).is_tissue == everything).all()
+    assert (segment_tissue(slide, with_settings(drop=("fold",))).is_tissue == everything).all()
     unnamed = [*regions, Region(square(60, 4, 10), "")]
-    kept = segment_tissue(slide, with_knobs(keep=("*",)), regions=unnamed).is_tissue
+    kept = segment_tissue(slide, with_settings(keep=("*",)), regions=unnamed).is_tissue
     assert kept.sum() == (32 * 32 - 8 * 8) + 10 * 10 * 2
 
 
 def test_slide_without_the_annotations_that_restrict_it_is_named():
     slide = pink(np.ones((60, 80), bool), mpp=None)
     with pytest.raises(
-        SlideError, match=r"pink.png: has no annotations, .*keep asks for tumour; fill the column"
+        SlideError, match=r"pink.png: has no annotations, .*keep asks for tumour; .*annotations column"
     ):
-        segment_tissue(slide, with_knobs(keep=("tumour",)))
-    assert not segment_tissue(slide, with_knobs(keep=("tumour",)), regions=[]).is_tissue.any()
+        segment_tissue(slide, with_settings(keep=("tumour",)))
+    assert not segment_tissue(slide, with_settings(keep=("tumour",)), regions=[]).is_tissue.any()

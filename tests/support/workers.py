@@ -1,4 +1,4 @@
-"""Items that workers are given, and what they do with them: finish, fail, hang, die."""
+"""Items for workers that finish, fail, hang or kill their worker."""
 
 import os
 import signal
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.support.waiting import wait_until
 
 from hardmil.errors import FoldError, StoreError
 from hardmil.jobs.failures import Failure
@@ -21,7 +23,7 @@ FATAL_ERRORS = (FoldError, StoreError)
 
 @dataclass(frozen=True)
 class Desk:
-    """What the workers of these tests share: a folder to leave notes in."""
+    """A folder in which the workers of these tests leave notes."""
 
     folder: Path
 
@@ -39,7 +41,7 @@ class Desk:
 
 
 def work(desk: Desk, item: str) -> str:
-    """Does what the item's name says, and notes when."""
+    """Do what the name of the item says, and note the time."""
     desk.note(f"{item}.begin", time.monotonic())
     desk.note("pids", os.getpid())
     what = item.partition("-")[0]
@@ -55,8 +57,10 @@ def work(desk: Desk, item: str) -> str:
         raise OSError(28, "No space left on device")
     elif what == "slow":
         time.sleep(1)
+    elif what == "after":
+        wait_until(lambda: bool(desk.notes(f"{item.partition('-')[2]}.begin")))
     elif what == "sleep":
-        time.sleep(60)
+        time.sleep(600)
     desk.note(f"{item}.end", time.monotonic())
     return item.upper()
 
@@ -64,7 +68,7 @@ def work(desk: Desk, item: str) -> str:
 def run_on_workers(
     desk: Desk, *groups: Sequence[str], engine: Engine = TWO_WORKERS
 ) -> tuple[dict[str, tuple[str, int]], list[Failure]]:
-    """What was kept, with the process that kept it, and the failures."""
+    """The kept results, with the process that kept them, and the failures."""
     kept: dict[str, tuple[str, int]] = {}
     failures = run_groups(
         work,

@@ -11,25 +11,25 @@ from hardmil.errors import BagError, EmptyBagError
 
 @dataclass(frozen=True, eq=False)
 class Bag:
-    """The instances of one slide, in level-0 pixels.
+    """The instances of one slide and their coordinates in level-0 pixels.
 
-    `label` is 0, 1, or -1 if not known. `instances` are features, float16 or float32 (n, dim), or pixels,
+    `label` is 0, 1, or -1 if unknown. `instances` are features, float16 or float32 (n, dim), or pixels,
     uint8 (n, height, width, 3). `coords` are int64 (n, 2): (x, y) of each patch's top-left corner, and
-    `size_level0_px` is the edge of a patch; a size of 0 says that places are not known (coords all 0).
+    `size_level0_px` is the edge of a patch. A size of 0 means that the coordinates are unknown (all 0).
 
-    `instance_labels` are what is known of single instances: 1 lesion, 0 normal, nan not known;
-    `instance_weights` are theirs in the instance loss. Both are float32 (n,), or None: nothing known, all
-    alike. `provenance` says which encoder and which patches they came from, as far as that is known.
+    `instance_labels` are the known labels of single instances: 1 lesion, 0 normal, nan unknown;
+    `instance_weights` are their weights in the instance loss. Both are float32 (n,), or None: no labels,
+    equal weights. `provenance` is the encoder and the patches they were made from, as far as known.
 
     Raises:
-        EmptyBagError: If there is no instance.
-        BagError: If instances and coords do not fit each other, or features are not finite.
+        EmptyBagError: If there are no instances.
+        BagError: If instances and coords do not match, or features are not finite.
     """
 
     slide_id: str
     case_id: str
     label: int
-    # Shapes are checked below, in the user's words: a bag is where a user's arrays come in.
+    # Shapes are checked below and not by annotations, as these arrays may come from the user.
     instances: np.ndarray
     coords: np.ndarray
     size_level0_px: int
@@ -40,25 +40,25 @@ class Bag:
     def __post_init__(self) -> None:
         if len(self.instances) == 0:
             raise EmptyBagError(
-                f"slide {self.slide_id}: no patch in its bag; check its tissue, or leave it out"
+                f"slide {self.slide_id}: its bag has no patches; check its tissue, or leave it out"
             )
         if self.label not in (-1, 0, 1):
-            raise BagError(f"slide {self.slide_id}: label {self.label}; expected 0, 1, or -1 for not known")
+            raise BagError(f"slide {self.slide_id}: label {self.label}; expected 0, 1, or -1 for unknown")
         _check_instances(self.instances, slide_id=self.slide_id)
         if self.coords.shape != (len(self.instances), 2) or self.coords.dtype != np.int64:
             raise BagError(
                 f"slide {self.slide_id}: {len(self.instances)} instances, but coords {self.coords.dtype} "
-                f"{self.coords.shape}; expected int64 ({len(self.instances)}, 2); cut or encode it again"
+                f"{self.coords.shape}; expected int64 ({len(self.instances)}, 2); encode it again"
             )
         for known in (self.instance_labels, self.instance_weights):
             if known is not None and known.shape != (len(self.instances),):
                 raise BagError(
                     f"slide {self.slide_id}: {len(self.instances)} instances, but {known.shape} labels or "
-                    "weights of them; expected one each"
+                    "weights; expected one for each instance"
                 )
 
     def take(self, index: np.ndarray) -> "Bag":
-        """The bag of these instances alone."""
+        """The bag with only these instances."""
         labels, weights = self.instance_labels, self.instance_weights
         return replace(
             self,
@@ -69,12 +69,12 @@ class Bag:
         )
 
     def index_by_corner(self) -> dict[tuple[int, int], int]:
-        """Which instance has its top-left corner at (x, y)."""
+        """The index of the instance with its top-left corner at (x, y)."""
         return {(int(x), int(y)): position for position, (x, y) in enumerate(self.coords)}
 
     @property
     def kind(self) -> Literal["pixels", "features"]:
-        """Whether the instances are patches of pixels or vectors."""
+        """Whether the instances are pixel patches or feature vectors."""
         return "pixels" if self.instances.dtype == np.uint8 else "features"
 
     def __len__(self) -> int:
@@ -88,11 +88,11 @@ def _check_instances(instances: np.ndarray, *, slide_id: str) -> None:
     if not (is_pixels or is_features):
         raise BagError(
             f"slide {slide_id}: instances are {dtype} {shape}; expected uint8 (n, height, width, 3), or "
-            "float16 or float32 (n, dim); cut or encode it again"
+            "float16 or float32 (n, dim); encode it again"
         )
     broken = 0 if is_pixels else int(np.sum(~np.isfinite(instances).all(axis=1)))
     if broken:
         raise BagError(
-            f"slide {slide_id}: {broken} of {len(instances)} instances hold NaN or infinite features; "
+            f"slide {slide_id}: {broken} of {len(instances)} instances have NaN or infinite features; "
             "expected finite numbers; encode it again, in float32 if it was float16"
         )

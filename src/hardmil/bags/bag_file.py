@@ -1,4 +1,4 @@
-"""A bag on disk: one HDF5 file a slide, in TRIDENT's layout."""
+"""The file of a bag: one HDF5 file per slide, in the layout of TRIDENT."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from hardmil.bags.provenance import provenance_of_attributes
 from hardmil.errors import FeatureFileError
 from hardmil.files.h5 import open_h5, write_growing_h5, write_h5
 
-# What TRIDENT's own readers look for on `coords`; a value that we do not know is "None", as it writes one.
+# Attributes of `coords` that TRIDENT's readers expect; an unknown value is "None", as in TRIDENT's files.
 _COORDS_ATTRIBUTES = (
     "patch_size",
     "patch_size_level0",
@@ -31,7 +31,7 @@ _COORDS_ATTRIBUTES = (
 
 @dataclass(frozen=True, eq=False)
 class Coords:
-    """Where the patches of a slide are, without their pixels."""
+    """The patch coordinates of a slide, without pixels."""
 
     coords: Int64[np.ndarray, "patch 2"]
     size_level0_px: int
@@ -39,16 +39,16 @@ class Coords:
 
 
 def write_bag(path: Path, bag: Bag, *, attributes: Mapping[str, object]) -> None:
-    """Write a bag: datasets `coords`, and `features` or `patches`; whole or not at all.
+    """Write a bag atomically: datasets `coords`, and `features` or `patches`.
 
     Args:
         path: `<slide_id>.h5`.
-        bag: Its id, sizes and places are filled in here.
-        attributes: TRIDENT's for `coords` (patch_size, level0_magnification, ...) and any of our own;
-            `encoder` goes to the instances.
+        bag: The bag; its id and sizes become attributes.
+        attributes: Those of TRIDENT for `coords` (patch_size, level0_magnification, ...) and any others;
+            `encoder` is written to the instances.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     name = "patches" if bag.kind == "pixels" else "features"
     on_coords = {key: value for key, value in attributes.items() if key != "encoder"}
@@ -67,20 +67,20 @@ def write_bag_in_parts(
     size_level0_px: int,
     attributes: Mapping[str, object],
 ) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
-    """A bag file whose instances come a part at a time; whole at `path` when the block ends without an error.
+    """A function that writes a bag file in parts; the file appears when the block ends without an error.
 
-    Call what it yields with the indices of some patches, ascending, and their instances: uint8 (part, height,
-    width, 3) or float16 (part, dim). Memory holds one part. A slide without a patch gets `features` (0, 0).
+    Call it with the indices of some patches, ascending, and their instances: uint8 (part, height, width, 3)
+    or float16 (part, dim). Only one part is in memory. A slide without patches gets `features` (0, 0).
 
     Args:
         path: `<slide_id>.h5`.
-        coords: Of all patches, in level-0 px.
-        slide_id: The slide's.
+        coords: Coordinates of all patches, in level-0 px.
+        slide_id: Id of the slide.
         size_level0_px: Edge of a patch in level-0 px.
-        attributes: As those of `write_bag`.
+        attributes: As in `write_bag`.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     on_coords = {key: value for key, value in attributes.items() if key != "encoder"}
     with write_growing_h5(path) as (file, raise_if_full):
@@ -104,21 +104,21 @@ def write_bag_in_parts(
 
 
 def read_bag(path: Path, *, case_id: str, label: int, slide_id: str | None = None) -> Bag:
-    """The bag in an HDF5 file of ours, TRIDENT's or CLAM's.
+    """The bag in an HDF5 file of hardmil, TRIDENT or CLAM.
 
-    Features of shape (1, N, D) lose the 1, float64 becomes float32. A file without patch size (CLAM's
-    features) gives a size of 0.
+    Features of shape (1, N, D) become (N, D), float64 becomes float32. A file without a patch size (features
+    of CLAM) gives a size of 0.
 
     Args:
         path: The file.
-        case_id: Of the slide, from the table.
-        label: 0, 1, or -1 for not known.
-        slide_id: None: as the file says, else the file's name.
+        case_id: Case of the slide, from the table.
+        label: 0, 1, or -1 for unknown.
+        slide_id: Id of the slide; by default the id in the file, else the name of the file.
 
     Raises:
-        FeatureFileError: If the file is damaged, or holds no instances that we know.
-        EmptyBagError: If it holds none at all.
-        BagError: If instances and coords do not fit each other, or features are not finite.
+        FeatureFileError: If the file is damaged, or in an unknown layout.
+        EmptyBagError: If it has no instances.
+        BagError: If instances and coords do not match, or features are not finite.
     """
     with open_h5(path) as file:
         name = next((name for name in ("features", "patches") if name in file), None)
@@ -149,24 +149,26 @@ def write_coords(
     size_level0_px: int,
     attributes: Mapping[str, object],
 ) -> None:
-    """Write where a slide's patches are, as TRIDENT's `patches/<slide_id>_patches.h5`.
+    """Write the patch coordinates of a slide, as in TRIDENT's `patches/<slide_id>_patches.h5`.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     with write_h5(path) as file:
         _put_coords(file, coords, size_level0_px, slide_id, path, attributes)
 
 
 def read_coords(path: Path) -> Coords:
-    """Where a slide's patches are; there may be none.
+    """The patch coordinates of a slide; there may be none.
 
     Raises:
-        FeatureFileError: If the file is damaged, or has no coords.
+        FeatureFileError: If the file is damaged, or has no dataset `coords`.
     """
     with open_h5(path) as file:
         if "coords" not in file:
-            raise FeatureFileError(f"{path}: found {_listing(file)}; expected a dataset coords; cut it again")
+            raise FeatureFileError(
+                f"{path}: found {_listing(file)}; expected a dataset coords; write the file again"
+            )
         dataset = dataset_of(file, "coords")
         attributes = attributes_of(dataset)
         coords = as_coords(dataset[()], path=path)
@@ -175,7 +177,7 @@ def read_coords(path: Path) -> Coords:
 
 
 def as_instances(array: np.ndarray) -> np.ndarray:
-    """An array of a file as a bag takes it: a leading 1 dropped, features at most float32."""
+    """An array from a file in the form that a bag needs: without a leading 1, features at most float32."""
     if array.ndim == 3 and len(array) == 1:
         array = array[0]
     if array.ndim == 0:
@@ -183,7 +185,7 @@ def as_instances(array: np.ndarray) -> np.ndarray:
     if array.ndim == 1 and len(array) == 0:
         array = array.reshape(0, 1)
     with np.errstate(over="ignore"):
-        # What is too large for float32 becomes infinite, which a bag refuses in words.
+        # A value too large for float32 becomes infinite, which `Bag` refuses.
         return array.astype(np.float32) if array.dtype == np.float64 else array
 
 

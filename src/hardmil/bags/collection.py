@@ -1,4 +1,4 @@
-"""The bags of many slides, checked to fit together."""
+"""Reading the bags of many slides, and checking that they can be used together."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from hardmil.jobs.run import run_jobs
 
 @dataclass(frozen=True)
 class FoundBags:
-    """The bags of a table's slides by slide_id, the slides whose files hold no instance, the failures."""
+    """The bags of a table by slide_id, the slides whose files have no instances, and the failures."""
 
     bags: dict[str, Bag]
     empty: tuple[str, ...]
@@ -23,10 +23,10 @@ class FoundBags:
 def collect_bags(
     read: Callable[[SlideRow], Bag], rows: Sequence[SlideRow], *, label: str, quiet: bool
 ) -> FoundBags:
-    """What `read` gives for each slide; one whose bag is empty is set apart, and is no failure.
+    """The bags that `read` returns for the slides; a slide with an empty bag is not a failure.
 
     Raises:
-        BagError: If two bags differ in kind or length of their instances, in encoder or in patch size.
+        BagError: If two bags differ in the kind or shape of their instances, in encoder or in patch size.
     """
 
     def read_or_none(row: SlideRow) -> Bag | None:
@@ -42,18 +42,18 @@ def collect_bags(
 
 
 def notes_on(bags: Iterable[Bag], *, empty: Sequence[str] = ()) -> list[str]:
-    """What a user should know of bags that were read: slides without a patch, or without known places."""
-    notes = [f"note: no patch in the bag of {_named(empty)}: left out"] if empty else []
+    """Notes for the user on bags: slides without patches, or with unknown coordinates."""
+    notes = [f"note: no patches in the bag of {_named(empty)}: left out"] if empty else []
     return notes + notes_on_missing_coords([bag.slide_id for bag in bags if bag.size_level0_px == 0])
 
 
 def notes_on_missing_coords(slide_ids: Sequence[str]) -> list[str]:
-    """What a user should know of slides without known places; nothing if there are none."""
+    """A note for the user on slides with unknown coordinates; empty if there are none."""
     if not slide_ids:
         return []
     return [
-        f"note: where the patches lie is not known of {_named(slide_ids)}, so no heat map shows them: a "
-        ".pt holds no places, and STAMP's need the slide's mpp, which the column mpp can give"
+        f"note: the patch coordinates of {_named(slide_ids)} are unknown, so they have no heat map: a .pt "
+        "file has no coordinates, and those of STAMP need the slide's mpp, which the column mpp can give"
     ]
 
 
@@ -63,25 +63,25 @@ def _named(slide_ids: Sequence[str]) -> str:
 
 
 def check_same_instances(bags: Iterable[Bag]) -> None:
-    """Check that bags of one study hold instances of one kind and shape, made alike as far as is known.
+    """Check that bags have instances of one kind and shape, and the same provenance as far as known.
 
     Raises:
-        BagError: If two do not; both slides are named, and what they hold.
+        BagError: If two differ; both slides are named.
     """
     first: Bag | None = None
-    sayers: list[Bag] = []
+    with_provenance: list[Bag] = []
     for bag in bags:
         first = first or bag
-        for other in sayers:
+        for other in with_provenance:
             found = bag.provenance.difference(other.provenance)
             if found is not None:
                 raise BagError(
                     f"slide {bag.slide_id} has {found[0]}, slide {other.slide_id} has {found[1]}; expected "
                     "the same in all; write the files of one of them again, or leave it out"
                 )
-        known = common_provenance(one.provenance for one in sayers)
+        known = common_provenance(one.provenance for one in with_provenance)
         if bag.provenance.joined(known) != known:
-            sayers.append(bag)
+            with_provenance.append(bag)
         if _what(bag) != _what(first):
             raise BagError(
                 f"slide {bag.slide_id} has {_what(bag)}, slide {first.slide_id} has {_what(first)}; expected "

@@ -1,4 +1,4 @@
-"""Everyone else's feature files: TRIDENT's .h5, CLAM's h5_files and pt_files, STAMP's .h5."""
+"""Feature files of other tools: .h5 of TRIDENT, h5_files and pt_files of CLAM, .h5 of STAMP."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +16,15 @@ from hardmil.errors import FeatureFileError, SlideError
 from hardmil.files.h5 import open_h5
 from hardmil.slides.reader import open_slide
 
-# Where a slide's file may lie below the folder: an .h5 first, as only it says where the patches are.
-_PLACES = ("{}.h5", "h5_files/{}.h5", "{}.pt", "pt_files/{}.pt")
+# Paths of a slide's file in the folder; .h5 first, as only it has coordinates.
+_FILE_NAMES = ("{}.h5", "h5_files/{}.h5", "{}.pt", "pt_files/{}.pt")
 
 
 def read_feature_folder(folder: Path, slide_table: SlideTable, *, quiet: bool = False) -> FoundBags:
-    """The bags of all slides of a table; a slide whose file fails is among the failures.
+    """The bags of all slides of a table; a slide whose file cannot be read is among the failures.
 
     Raises:
-        BagError: If two bags differ in kind or length of their instances, in encoder or in patch size.
+        BagError: If two bags differ in the kind or shape of their instances, in encoder or in patch size.
     """
 
     def read(row: SlideRow) -> Bag:
@@ -35,12 +35,12 @@ def read_feature_folder(folder: Path, slide_table: SlideTable, *, quiet: bool = 
 
 
 def find_feature_file(folder: Path, *, slide_id: str) -> Path:
-    """The file of a slide in a folder as TRIDENT or CLAM leave it; an .h5 before a .pt.
+    """The file of a slide in a folder of TRIDENT or CLAM; .h5 takes precedence over .pt.
 
     Raises:
         FeatureFileError: If there is none.
     """
-    names = [place.format(slide_id) for place in _PLACES]
+    names = [name.format(slide_id) for name in _FILE_NAMES]
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -53,14 +53,14 @@ def find_feature_file(folder: Path, *, slide_id: str) -> Path:
 def read_features(path: Path, row: SlideRow, *, label: int) -> Bag:
     """The bag of a slide in a feature file.
 
-    An .h5 without patch size (CLAM's features) takes the step of its grid for it. A .pt holds no places:
-    its bag has coords of 0 and a size of 0, which says that they are not known; so has STAMP's, in
-    micrometres, where neither the row nor the slide says how many a pixel has.
+    For an .h5 without a patch size (features of CLAM), the step of its grid is used. A .pt has no
+    coordinates: its bag has coords and a size of 0, which means unknown. So has a file of STAMP, whose
+    coordinates are in micrometres, if neither the row nor the slide states the mpp.
 
     Raises:
-        FeatureFileError: If the file is damaged or in no layout we know.
-        EmptyBagError: If it holds no instance.
-        BagError: If its instances are no finite features.
+        FeatureFileError: If the file is damaged or in an unknown layout.
+        EmptyBagError: If it has no instances.
+        BagError: If its features are not finite.
     """
     if path.suffix == ".pt":
         features = as_instances(read_saved_tensor(path))
@@ -75,7 +75,7 @@ def read_features(path: Path, row: SlideRow, *, label: int) -> Bag:
 
 
 def _mpp_of(row: SlideRow) -> float | None:
-    """What the table says, or else the slide; None where neither does, or the slide cannot be opened."""
+    """The mpp of the table, else of the slide; None if unknown, or if the slide cannot be opened."""
     if row.mpp is not None or row.path is None or not row.path.is_file():
         return row.mpp
     try:
@@ -86,10 +86,10 @@ def _mpp_of(row: SlideRow) -> float | None:
 
 
 def grid_step(coords: Int64[np.ndarray, "patch 2"]) -> int:
-    """The most common distance between neighbours in a row of patches; 0 if no row has two.
+    """The most common distance between neighbours in a row of patches; 0 if no row has two patches.
 
-    The patch size of a grid without overlap. CLAM lays one grid a piece of tissue, so the smallest
-    distance would be that between two grids.
+    It is the patch size of a grid without overlap. CLAM places one grid on each piece of tissue, so the
+    smallest distance may be that between two grids.
     """
     ordered = coords[np.lexsort((coords[:, 0], coords[:, 1]))]
     steps = np.diff(ordered, axis=0)

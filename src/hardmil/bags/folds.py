@@ -1,4 +1,4 @@
-"""Folds: by label, never splitting a case; and the check that no fold leaks."""
+"""Folds stratified by label that never split a case, and the check for leaks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from hardmil.errors import FoldError
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """Positions of bags on the sides of one split, ascending."""
+    """Positions of the bags in each part of one split, ascending."""
 
     train: Int[np.ndarray, " train"]
     test: Int[np.ndarray, " test"]
@@ -21,9 +21,9 @@ class Fold:
 def repeated_folds(
     labels: Int[np.ndarray, " bag"], cases: Sequence[str], *, n_folds: int, n_repeats: int, seed: int
 ) -> list[list[Fold]]:
-    """Folds stratified by label that keep the slides of a case together, drawn anew each repeat.
+    """Folds stratified by label that keep the slides of a case together, as `[repeat][fold]`.
 
-    `[repeat][fold]`; in a repeat each bag is tested once. A case may hold slides of both labels.
+    Each repeat is drawn independently, and tests each bag once. A case may have slides of both labels.
 
     Raises:
         FoldError: If a class has fewer cases than folds.
@@ -32,7 +32,7 @@ def repeated_folds(
     if n_cases < n_folds:
         advice = f"use {n_cases} folds, or add cases" if n_cases > 1 else "add cases"
         raise FoldError(
-            f"class {label}: {n_cases} cases, fewer than the {n_folds} folds; expected one a fold; {advice}"
+            f"class {label}: {n_cases} cases for {n_folds} folds; expected at least one per fold; {advice}"
         )
     draws = np.random.SeedSequence(seed).generate_state(n_repeats)
     repeats = [_draw(labels, cases, n_folds=n_folds, seed=int(draw)) for draw in draws]
@@ -44,9 +44,9 @@ def repeated_folds(
 def inner_folds(
     labels: Int[np.ndarray, " bag"], cases: Sequence[str], *, n_folds: int, seed: int
 ) -> list[Fold]:
-    """Folds inside the training bags, for scores of a model that never saw the bag.
+    """Folds of the training bags, to score each bag with a model that was not trained on it.
 
-    As `repeated_folds`, but where a class has fewer cases than folds, as many folds as it has cases.
+    As `repeated_folds`, but if a class has fewer cases than folds, there are as many folds as cases.
 
     Raises:
         FoldError: If a class has fewer than two cases.
@@ -54,21 +54,22 @@ def inner_folds(
     label, n_cases = _rarest_class(labels, cases)
     if n_cases < 2:
         raise FoldError(
-            f"class {label}: {n_cases} cases among the training bags; out-of-fold mining and validation "
-            "need two of each class; use mining.source train and training.select train-loss, or add cases"
+            f"class {label}: {n_cases} cases among the training bags; expected two of each class for "
+            "out-of-fold mining and validation; use mining.source train and training.select train-loss, or "
+            "add cases"
         )
     return repeated_folds(labels, cases, n_folds=min(n_folds, n_cases), n_repeats=1, seed=seed)[0]
 
 
 def check_folds(folds: Sequence[Fold], cases: Sequence[str]) -> None:
-    """Check that no case is on two sides of a fold.
+    """Check that no case is in two parts of a fold.
 
     Args:
         folds: Positions of bags.
         cases: The case of each bag.
 
     Raises:
-        FoldError: If one is; fold and case are named.
+        FoldError: If one is; the fold and the case are named.
     """
     for number, fold in enumerate(folds):
         sides = {"train": fold.train, "validation": fold.validation, "test": fold.test}
@@ -79,14 +80,14 @@ def check_folds(folds: Sequence[Fold], cases: Sequence[str]) -> None:
                 if case in seen:
                     raise FoldError(
                         f"fold {number}: case {case} is in {seen[case]} and in {side}; expected all its "
-                        "slides on one side, as the test would otherwise flatter; correct the splits or "
+                        "slides in one part, or the test would be too optimistic; correct the splits or "
                         "the case_id"
                     )
                 seen[case] = side
 
 
 def _rarest_class(labels: np.ndarray, cases: Sequence[str]) -> tuple[int, int]:
-    """Of classes 0 and 1, the one that the fewest cases have a slide of, and how many have."""
+    """The class, 0 or 1, of which fewer cases have a slide, and the number of these cases."""
     n_cases = {
         c: len({case for label, case in zip(labels, cases, strict=True) if label == c}) for c in (0, 1)
     }
@@ -94,7 +95,7 @@ def _rarest_class(labels: np.ndarray, cases: Sequence[str]) -> tuple[int, int]:
 
 
 def fewest_cases(labels: Int[np.ndarray, " bag"], cases: Sequence[str]) -> int:
-    """How many cases have a slide of the class that fewest have one of."""
+    """The number of cases with a slide of the rarer class."""
     return _rarest_class(labels, cases)[1]
 
 

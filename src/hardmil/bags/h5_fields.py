@@ -1,4 +1,4 @@
-"""What a feature file says, as numbers that can be trusted: places, patch size, attributes."""
+"""Checked values from a feature file: coordinates, patch size, attributes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +12,10 @@ from hardmil.errors import FeatureFileError
 
 
 def as_coords(array: np.ndarray, *, path: Path) -> np.ndarray:
-    """(N, 2) int64 of whatever whole numbers a tool wrote; (1, N, 2) loses its 1.
+    """Coordinates as int64 (N, 2), from integers of any type in (N, 2) or (1, N, 2).
 
     Raises:
-        FeatureFileError: If it holds anything else.
+        FeatureFileError: If the array contains anything else.
     """
     if array.size == 0:
         return np.zeros((0, 2), dtype=np.int64)
@@ -23,20 +23,23 @@ def as_coords(array: np.ndarray, *, path: Path) -> np.ndarray:
     is_pairs = squeezed.ndim == 2 and squeezed.shape[1] == 2 and squeezed.dtype.kind in "iuf"
     if not is_pairs or not np.isfinite(squeezed).all() or not np.all(np.mod(squeezed, 1) == 0):
         raise FeatureFileError(
-            f"{path}: coords are {array.dtype} {array.shape}; expected whole level-0 pixels (n, 2), x then y"
+            f"{path}: coords are {array.dtype} {array.shape}; expected integer level-0 pixels (n, 2), x then "
+            "y; write it again"
         )
     if np.abs(squeezed.astype(np.float64)).max() > 2**40:
-        raise FeatureFileError(f"{path}: coords reach {squeezed.max()}; expected level-0 pixels of a slide")
+        raise FeatureFileError(
+            f"{path}: coords are up to {squeezed.max()}; expected level-0 pixels of a slide; write it again"
+        )
     return squeezed.astype(np.int64)
 
 
 def check_inside(
     coords: Int64[np.ndarray, "patch 2"], attributes: Mapping[str, object], *, path: Path
 ) -> None:
-    """Refuse a patch whose corner is not in the slide, where the file says how large that is.
+    """Check that the corners of all patches are inside the slide, if the file states the slide's size.
 
     Raises:
-        FeatureFileError: If there is one; the first is named.
+        FeatureFileError: If one is outside; the first is named.
     """
     size = [attributes.get("level0_width"), attributes.get("level0_height")]
     if len(coords) == 0 or not all(isinstance(edge, int | float) for edge in size):
@@ -45,16 +48,16 @@ def check_inside(
     if len(outside):
         x, y = coords[outside[0]]
         raise FeatureFileError(
-            f"{path}: {len(outside)} of {len(coords)} patches lie outside the slide, first ({x}, {y}); "
-            f"the slide is {size[0]} x {size[1]} px; expected the coords of this slide; write it again"
+            f"{path}: {len(outside)} of {len(coords)} patches are outside the slide, first ({x}, {y}); "
+            f"expected coords inside its {size[0]} x {size[1]} px; write it again"
         )
 
 
 def size_level0_px_of(attributes: Mapping[str, object], *, path: Path) -> int:
-    """The patch size that the file names; CLAM's is in pixels of its level. 0 if it says nothing.
+    """The patch size in the file, in level-0 px; CLAM's is converted from its level. 0 if there is none.
 
     Raises:
-        FeatureFileError: If it is no number of pixels.
+        FeatureFileError: If it is not a valid number of pixels.
     """
     if attributes.get("patch_size_level0", "None") != "None":
         size = attributes["patch_size_level0"]
@@ -65,16 +68,16 @@ def size_level0_px_of(attributes: Mapping[str, object], *, path: Path) -> int:
         size = size * level if isinstance(size, int | float) and isinstance(level, int | float) else None
     if not isinstance(size, int | float) or not 0 <= size < 2**31:
         raise FeatureFileError(
-            f"{path}: its patch size is {size!r}; expected level-0 pixels, a number; write it again"
+            f"{path}: its patch size is {size!r}; expected a number of level-0 pixels; write it again"
         )
     return round(size)
 
 
 def dataset_of(file: h5py.File, name: str) -> h5py.Dataset:
-    """The dataset of this name.
+    """The dataset with this name.
 
     Raises:
-        FeatureFileError: If there is a group in its place.
+        FeatureFileError: If the name is that of a group.
     """
     found = file[name]
     if not isinstance(found, h5py.Dataset):
@@ -85,10 +88,10 @@ def dataset_of(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def attributes_of(dataset: h5py.Dataset | h5py.File) -> dict[str, object]:
-    """Its attributes, numbers as Python's own."""
+    """The attributes, with numbers as Python types."""
     return {key: plain(value) for key, value in dataset.attrs.items()}
 
 
 def plain(value: object) -> object:
-    """A number as Python's own; h5py gives numpy's."""
+    """The value as a Python type if it is a numpy scalar, as h5py returns them."""
     return value.item() if isinstance(value, np.generic) else value

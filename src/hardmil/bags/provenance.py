@@ -1,4 +1,4 @@
-"""How the instances of a bag were made, as far as its file says: two that differ must not be mixed."""
+"""How the instances of a bag were made, as far as its file states it; differing bags must not be mixed."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ UNKNOWN = (None, "", "None", "unknown")
 
 @dataclass(frozen=True)
 class Provenance:
-    """The encoder, and what its patches were, each None where it is not known.
+    """The encoder and the patches it was given, each None if unknown.
 
-    `patch` is in words, as files differ in what they say: "256 px at 20x", "224 px of 256 um".
+    `patch` is a text, as files state different things: "256 px at 20x", "224 px of 256 um".
     """
 
     encoder: str | None = None
     patch: str | None = None
 
     def difference(self, other: "Provenance") -> tuple[str, str] | None:
-        """What this one and the other say of the same thing, where both know it and differ; else None."""
+        """The two different values of a field that both know; None if they agree."""
         for name, ours, theirs in (
             ("encoder", self.encoder, other.encoder),
             ("patches of", self.patch, other.patch),
@@ -27,28 +27,28 @@ class Provenance:
         return None
 
     def joined(self, other: "Provenance") -> "Provenance":
-        """What is known of either."""
+        """The known fields of both; this one takes precedence."""
         return Provenance(self.encoder or other.encoder, self.patch or other.patch)
 
 
 UNKNOWN_PROVENANCE = Provenance()
 
 
-def common_provenance(all_made: Iterable[Provenance]) -> Provenance:
-    """What is known of any of them; they were checked to agree."""
+def common_provenance(items: Iterable[Provenance]) -> Provenance:
+    """The known fields of all of them; they must agree."""
     found = Provenance()
-    for made in all_made:
-        found = found.joined(made)
+    for item in items:
+        found = found.joined(item)
     return found
 
 
 def provenance_of_attributes(
     on_coords: Mapping[str, object], on_features: Mapping[str, object]
 ) -> Provenance:
-    """What TRIDENT, CLAM and hardmil say of a file, on its coords and its features.
+    """The provenance in the attributes that TRIDENT, CLAM and hardmil write to coords and features.
 
-    The magnification of our own files is left out: cut as they are, slides of 20x and 40x may be mixed on
-    purpose, and one study's knobs made them all.
+    The magnification in files of hardmil is ignored: a study without a set resolution may mix slides of 20x
+    and 40x on purpose.
     """
     encoder = on_features.get("encoder")
     size, level = on_coords.get("patch_size"), on_coords.get("patch_level")

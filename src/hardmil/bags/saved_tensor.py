@@ -1,4 +1,4 @@
-"""Features in a .pt file, read without running code from it."""
+"""Features in a .pt file, read without running code from the file."""
 
 import codecs
 import pickle
@@ -12,7 +12,7 @@ import numpy as np
 
 from hardmil.errors import FeatureFileError
 
-# What torch, its unpickler and zip raise at files that are none of theirs, or were cut or changed.
+# What torch, its unpickler and zip raise for files of another kind, or truncated or changed ones.
 _DAMAGE = (
     *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
     *(MemoryError, OverflowError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile),
@@ -22,20 +22,24 @@ _FEATURE_KEYS = ("features", "feats", "feat", "embeddings")
 
 
 def read_saved_tensor(path: Path) -> np.ndarray:
-    """The features in a tensor, an array, or a dict of either; opened without running code of the file."""
+    """The features in a file with a tensor, an array, or a dict of either.
+
+    Raises:
+        FeatureFileError: If the file is missing, damaged, or has no features.
+    """
     import torch
 
     if not path.is_file():
-        raise FeatureFileError(f"{path}: no such file; expected one saved tensor; write it")
+        raise FeatureFileError(f"{path}: no such file; expected a saved tensor; write it")
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_globals()):
-            # Of pickle protocols; what cannot be read is an error below.
+            # Warnings about pickle protocols; a file that cannot be read is an error below.
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FeatureFileError(
-            f"{path}: cannot be read ({reason}); expected one saved tensor; write the file again"
+            f"{path}: cannot be read ({reason}); expected a saved tensor; write the file again"
         ) from error
     found = (
         next((content[key] for key in _FEATURE_KEYS if key in content), None)
@@ -54,10 +58,10 @@ def read_saved_tensor(path: Path) -> np.ndarray:
 
 
 def _numpy_globals() -> list[Any]:
-    """What weights-only loading must know to build an array: TRIDENT saves arrays, not tensors, as .pt."""
+    """Globals that weights-only loading must allow for arrays: TRIDENT saves arrays, not tensors, as .pt."""
     rebuild = np.zeros(0).__reduce__()[0]
     dtypes = [type(np.dtype(name)) for name in ("float16", "float32", "float64")]
-    # The module was numpy.core before numpy 2, and files keep the name of their writer's numpy.
+    # The module was numpy.core before numpy 2, and files have the name from the numpy that wrote them.
     names = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
     return [*names, np.ndarray, np.dtype, *dtypes, codecs.encode]
 

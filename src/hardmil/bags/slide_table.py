@@ -1,4 +1,4 @@
-"""The table of slides: which there are, of whom, with what label, in which file."""
+"""The table of slides: id, case, label and file of each slide."""
 
 import csv
 import difflib
@@ -48,23 +48,23 @@ class SlideRow:
 
 @dataclass(frozen=True)
 class SlideTable:
-    """The slides in the order of the table, and its labels; the last of `classes` is the positive one."""
+    """The slides in the order of the table, and the labels; the last of `classes` is the positive one."""
 
     rows: tuple[SlideRow, ...]
     classes: tuple[str, ...]
 
     def class_index(self, row: SlideRow) -> int:
-        """0 or 1 for a negative or positive slide, -1 if its label is not known.
+        """0 for a negative slide, 1 for a positive one, -1 if the label is unknown.
 
         Raises:
-            TableError: If the table holds one label and nobody said whether it is the positive one.
+            TableError: If the table has only one label, and `positive` was not given.
         """
         if row.label is None:
             return -1
         if len(self.classes) < 2:
             raise TableError(
-                f'slide {row.slide_id}: "{row.label}" is the only label, so which one is positive is not '
-                "known; name it with `positive:`"
+                f'slide {row.slide_id}: "{row.label}" is the only label; expected two, or a positive label '
+                "in the study; name it with `positive:`"
             )
         return int(row.label == self.classes[-1])
 
@@ -74,19 +74,20 @@ def read_slide_table(
 ) -> SlideTable:
     """The table of slides in a CSV file (comma, semicolon or tab).
 
-    Ids are strings: leading zeros stay. Spaces around a cell go, those inside stay. A relative path starts
-    at the table's folder. Whether a slide file exists is found out when it is opened, so that one missing
-    file does not stop the others. Without a column of cases each slide is its own case.
+    Ids are strings, so leading zeros are kept. Spaces around a cell are removed, those inside are kept. A
+    relative path starts at the table's folder. Whether a slide file exists is checked only when it is opened,
+    so that one missing file does not stop the others. Without a column of cases, each slide is a case.
 
     Args:
-        path: Columns slide_id, case_id, label, path, mpp, annotations, in any order, beside others; aliases
-            slide, FILENAME, wsi (file names: a known suffix is dropped) and case, patient, PATIENT.
-        positive: The label that counts as positive; None: the last in sorted order.
-        labels_required: Whether every slide must have a label, and both labels occur.
+        path: Columns slide_id, case_id, label, path, mpp, annotations, in any order; others are ignored.
+            Aliases are slide, FILENAME, wsi (file names, whose known suffix is dropped), and case, patient,
+            PATIENT.
+        positive: The positive label; None: the last in sorted order.
+        labels_required: Whether every slide must have a label, and both labels must occur.
         paths_required: Whether every slide must have a path.
 
     Raises:
-        TableError: If the table is not what it must be; file, line and remedy are named.
+        TableError: If the table is invalid; file, line and remedy are named.
     """
     table = _read_table(path)
     columns = _find_columns(table.header, path=path, required=_required(labels_required, paths_required))
@@ -95,7 +96,7 @@ def read_slide_table(
         for line, cells in table.lines
     )
     if not rows:
-        raise TableError(f"{path}: no slide below the header; add one line a slide")
+        raise TableError(f"{path}: no slides below the header; add one line for each slide")
     _check_ids(rows, lines=[line for line, _ in table.lines], path=path)
     for (line, _), row in zip(table.lines, rows, strict=True):
         _check_filled(row, where=f"{path}, line {line}", labels=labels_required, paths=paths_required)
@@ -104,7 +105,7 @@ def read_slide_table(
 
 @dataclass(frozen=True)
 class _Table:
-    """A CSV file as text: its header, and its lines with their numbers."""
+    """The text of a CSV file: its header, and its lines with line numbers."""
 
     header: tuple[str, ...]
     lines: tuple[tuple[int, Mapping[str, str]], ...]
@@ -154,10 +155,12 @@ def _required(labels: bool, paths: bool) -> tuple[str, ...]:
 
 
 def _find_columns(header: tuple[str, ...], *, path: Path, required: Iterable[str]) -> dict[str, str]:
-    """Our name of a column -> the table's name of it."""
+    """The table's name of each of our columns."""
     twice = [name for name in header if name and header.count(name) > 1]
     if twice:
-        raise TableError(f"{path}: {header.count(twice[0])} columns are named {twice[0]}; rename all but one")
+        raise TableError(
+            f"{path}: {header.count(twice[0])} columns are named {twice[0]}; expected one; rename the others"
+        )
     by_lower = {name.lower(): name for name in reversed(header)}
     found = {
         ours: by_lower[next(alias for alias in aliases if alias in by_lower)]
@@ -180,7 +183,7 @@ def _row(cells: Mapping[str, str], *, columns: Mapping[str, str], where: str, fo
 
     slide_id = _slide_id(cell("slide_id"), column=columns["slide_id"], where=where)
     if "case_id" in columns and not cell("case_id"):
-        raise TableError(f"{where}: slide {slide_id} has no {columns['case_id']}; name its patient")
+        raise TableError(f"{where}: slide {slide_id} has no {columns['case_id']}; give its patient")
     file, annotations = cell("path"), cell("annotations")
     return SlideRow(
         slide_id=slide_id,
@@ -193,7 +196,7 @@ def _row(cells: Mapping[str, str], *, columns: Mapping[str, str], where: str, fo
 
 
 def _slide_id(text: str, *, column: str, where: str) -> str:
-    """The id; of the columns that hold file names, the name without its suffix."""
+    """The id; from columns of file names, the name without its suffix."""
     named = PurePath(text)
     if column.lower() != "slide_id" and named.suffix.lower() in _SUFFIXES:
         text = text[: -len(named.suffix)]
@@ -201,8 +204,8 @@ def _slide_id(text: str, *, column: str, where: str) -> str:
         raise TableError(f"{where}: empty {column}; give every slide an id")
     if "/" in text or "\\" in text or text in (".", ".."):
         raise TableError(
-            f'{where}: slide id "{text}" cannot be a file name; expected no / or \\; put the file\'s place '
-            "in the column path"
+            f'{where}: slide id "{text}" cannot be a file name; expected no / or \\; put the path of the '
+            "file into the column path"
         )
     return text
 
@@ -216,7 +219,8 @@ def _mpp(text: str, *, where: str) -> float | None:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise TableError(
-            f'{where}: mpp is "{text}"; expected micrometres per pixel, such as 0.25 with a point, or nothing'
+            f'{where}: mpp is "{text}"; expected micrometres per pixel with a decimal point, such as 0.25, '
+            "or an empty cell"
         )
     return value
 
@@ -250,8 +254,8 @@ def _classes(rows: tuple[SlideRow, ...], positive: str | None, *, path: Path, bo
     found = sorted({row.label for row in rows if row.label is not None})
     if len(found) > 2:
         raise TableError(
-            f"{path}: {len(found)} labels ({', '.join(found)}); expected two, as hardmil tells positive from "
-            "negative slides; merge labels or leave slides out"
+            f"{path}: {len(found)} labels ({', '.join(found)}); expected two, one positive and "
+            "one negative; merge labels or leave slides out"
         )
     if both and len(found) == 1:
         raise TableError(

@@ -1,4 +1,4 @@
-"""Folds from files: CLAM's splits, or columns of a table."""
+"""Folds from files: splits of CLAM, or columns of a table."""
 
 import csv
 import re
@@ -7,23 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from hardmil.bags.folds import (
-    Fold,
-)
+from hardmil.bags.folds import Fold
 from hardmil.errors import TableError
+from hardmil.files.atomic import visible
 
 
 def read_splits(path: Path, slide_ids: Sequence[str], *, failed: Collection[str] = ()) -> list[Fold]:
-    """The folds in a folder of CLAM's splits, or in columns fold_0, fold_1, ... of a table, by number.
+    """The folds in a folder of CLAM splits, or in columns fold_0, fold_1, ... of a table, by number.
 
-    Slides in no column of a file, or with an empty cell, are left out of that fold. Cases are not looked at:
-    see `check_folds`.
+    A slide that is in no column of a file, or has an empty cell, is left out of that fold. Cases are not
+    checked: see `check_folds`.
 
     Args:
-        path: A folder with `splits_0.csv`, ... (columns train, val, test), or a CSV of columns slide_id and
-            fold_0, ... that say train, val or test.
-        slide_ids: Of the bags; a fold's positions point into it.
-        failed: Slides of the table without a bag; the folds go on without them.
+        path: A folder with `splits_0.csv`, ... (columns train, val, test), or a CSV with columns slide_id and
+            fold_0, ..., whose cells are train, val or test.
+        slide_ids: Ids of the bags; the positions in a fold are indices into it.
+        failed: Slides of the table without a bag; they are left out of the folds.
 
     Raises:
         TableError: If there is no such file, a column is missing, or a slide is not in the table.
@@ -41,7 +40,9 @@ def _read_fold_columns(path: Path, slide_ids: Sequence[str], failed: Collection[
         if (found := re.fullmatch(r"fold_(\d+)", name or ""))
     }
     if not names or "slide_id" not in rows[0]:
-        raise TableError(f"{path}: no columns slide_id and fold_0, fold_1, ...; expected one a fold")
+        raise TableError(
+            f"{path}: no columns slide_id and fold_0, fold_1, ...; expected one column per fold; add them"
+        )
     positions = {slide_id: position for position, slide_id in enumerate(slide_ids)}
     return [_fold_of_column(path, names[n], rows, positions, failed) for n in sorted(names)]
 
@@ -53,7 +54,9 @@ def _fold_of_column(
     for number, row in enumerate(rows, start=2):
         side, slide_id = (row[name] or "").strip().lower(), (row["slide_id"] or "").strip()
         if side and side not in sides:
-            raise TableError(f"{path}, line {number}: {name} is {side!r}; expected train, val or test")
+            raise TableError(
+                f"{path}, line {number}: {name} is {side!r}; expected train, val or test; correct it"
+            )
         if side and slide_id not in failed:
             sides[side].append(slide_id)
     return _fold(path, {side: _positions(path, name, ids, positions) for side, ids in sides.items()})
@@ -62,12 +65,12 @@ def _fold_of_column(
 def _read_split_files(folder: Path, slide_ids: Sequence[str], failed: Collection[str]) -> list[Fold]:
     numbered = {
         int(found.group(1)): path
-        for path in (folder.iterdir() if folder.is_dir() else ())
+        for path in (visible(folder.iterdir()) if folder.is_dir() else ())
         if (found := re.fullmatch(r"splits_(\d+)\.csv", path.name))
     }
     if not numbered:
         raise TableError(
-            f"{folder}: no splits_0.csv; expected CLAM's splits, one file a fold, or a table with fold_0"
+            f"{folder}: no splits_0.csv; expected splits of CLAM, one file per fold, or a table with fold_0"
         )
     positions = {slide_id: position for position, slide_id in enumerate(slide_ids)}
     return [_read_split(path, positions, failed) for _, path in sorted(numbered.items())]
@@ -84,13 +87,15 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path}: no CSV in UTF-8 ({error}); save it as such") from error
+        raise TableError(f"{path}: not CSV in UTF-8 ({error}); save it as CSV UTF-8") from error
 
 
 def _fold(path: Path, sides: Mapping[str, np.ndarray]) -> Fold:
     for side in ("train", "test"):
         if len(sides[side]) == 0:
-            raise TableError(f"{path}: no slide in {side} of a fold; expected some in train and in test")
+            raise TableError(
+                f"{path}: no slides in {side} of a fold; expected some in train and in test; add them"
+            )
     return Fold(sides["train"], sides["test"], sides["val"] if len(sides["val"]) else None)
 
 
@@ -103,7 +108,7 @@ def _positions(path: Path, side: str, ids: list[str], positions: dict[str, int])
     unknown = [slide_id for slide_id in ids if slide_id not in positions]
     if unknown:
         raise TableError(
-            f"{path}, column {side}: {len(unknown)} slides are not in the table, first {unknown[0]}; "
-            "expected its slide_ids; correct one of the two"
+            f"{path}, column {side}: {len(unknown)} slides are not in the table, the first is {unknown[0]}; "
+            "expected slide_ids of the table; correct one of the two"
         )
     return np.unique(np.array([positions[slide_id] for slide_id in ids], dtype=np.int64))

@@ -1,4 +1,4 @@
-"""STAMP's feature files: places in micrometres from version 2 on, in 256/224 of them before."""
+"""Feature files of STAMP, with coordinates in micrometres since version 2, before in units of 256/224 um."""
 
 from collections.abc import Mapping
 
@@ -12,32 +12,32 @@ from hardmil.bags.h5_fields import attributes_of, dataset_of
 from hardmil.bags.provenance import UNKNOWN, Provenance
 from hardmil.errors import FeatureFileError
 
-# STAMP 1 cut tiles of 256 um and kept their places as pixels of 224 to a tile.
+# STAMP 1 extracted tiles of 256 um and stored their coordinates in pixels, 224 per tile.
 OLD_TILE_UM, OLD_TILE_PX = 256.0, 224
 
 
 def is_stamp(file: h5py.File) -> bool:
-    """Whether STAMP wrote this file."""
+    """Whether the file is from STAMP."""
     return "feats" in file
 
 
 def stamp_bag(file: h5py.File, *, slide_id: str, case_id: str, label: int, mpp: float | None) -> Bag:
-    """The bag in a file of STAMP: `feats` and `coords`, the rest on the file.
+    """The bag in a file of STAMP: datasets `feats` and `coords`, and attributes of the file.
 
-    Without the slide's mpp its places are not known: coords 0 and a size of 0 say so. Tiles that STAMP 1
-    augmented are left out.
+    Without the slide's mpp the coordinates are unknown: coords and size are 0. Augmented tiles of STAMP 1 are
+    left out.
 
     Args:
         file: The open file.
-        slide_id: Of the slide.
-        case_id: Of the slide.
-        label: Of the bag.
-        mpp: Micrometres per level-0 px.
+        slide_id: Id of the slide.
+        case_id: Case of the slide.
+        label: Label of the bag.
+        mpp: Micrometres per level-0 px; None if unknown.
 
     Raises:
-        FeatureFileError: If it holds no tiles, or no place for each.
-        EmptyBagError: If it holds no instance.
-        BagError: If its instances are no finite features.
+        FeatureFileError: If it has no features of tiles, or no valid coordinates.
+        EmptyBagError: If it has no instances.
+        BagError: If its features are not finite.
 
     Source: `preprocessing/__init__.py` and `modeling/data.py:get_coords` of STAMP 2.5, 2.1 and 2.0, and
     `preprocessing/helpers/feature_extractors.py` of 1.1.1, github.com/KatherLab/STAMP.
@@ -46,53 +46,57 @@ def stamp_bag(file: h5py.File, *, slide_id: str, case_id: str, label: int, mpp: 
     kind = attributes.get("feat_type", "tile")
     if kind != "tile":
         raise FeatureFileError(
-            f"{file.filename}: holds features of a {kind}; expected those of tiles; give the folder that "
+            f"{file.filename}: has features of a {kind}; expected features of tiles; give the folder that "
             "stamp preprocess wrote"
         )
     if "coords" not in file:
         raise FeatureFileError(f"{file.filename}: found feats without coords; expected both; write it again")
-    features, places = as_instances(dataset_of(file, "feats")[()]), dataset_of(file, "coords")[()]
-    if places.size == 0:
-        places = np.zeros((0, 2))
-    if places.ndim != 2 or places.shape[1] != 2 or places.dtype.kind not in "iuf":
+    features, stored = as_instances(dataset_of(file, "feats")[()]), dataset_of(file, "coords")[()]
+    if stored.size == 0:
+        stored = np.zeros((0, 2))
+    if stored.ndim != 2 or stored.shape[1] != 2 or stored.dtype.kind not in "iuf":
         raise FeatureFileError(
-            f"{file.filename}: coords are {places.dtype} {places.shape}; expected numbers (n, 2), x then y"
+            f"{file.filename}: coords are {stored.dtype} {stored.shape}; expected numbers (n, 2), x then y"
         )
     if "augmented" in file:
         kept = ~dataset_of(file, "augmented")[()].astype(bool)
-        features, places = features[kept], places[kept]
-    tile_um, um_per_unit = _units(attributes, places.astype(np.float64), name=file.filename)
+        features, stored = features[kept], stored[kept]
+    tile_um, um_per_unit = _tile_units(attributes, stored.astype(np.float64), name=file.filename)
     provenance = Provenance(_word(attributes.get("extractor")), _patch(attributes, tile_um))
-    in_px = places.astype(np.float64) * um_per_unit / (mpp or np.inf)
+    in_px = stored.astype(np.float64) * um_per_unit / (mpp or np.inf)
     if not np.isfinite(in_px).all() or (np.abs(in_px) > 2**40).any():
-        raise FeatureFileError(f"{file.filename}: coords hold NaN or no places; expected micrometres")
+        raise FeatureFileError(
+            f"{file.filename}: coords are NaN or out of range; expected micrometres; write it again"
+        )
     coords = np.rint(in_px).astype(np.int64)
     size = round(tile_um / mpp) if mpp else 0
     return Bag(slide_id, case_id, label, features, coords, size_level0_px=size, provenance=provenance)
 
 
-def _units(
-    attributes: Mapping[str, object], places: Float[np.ndarray, "tile 2"], *, name: str
+def _tile_units(
+    attributes: Mapping[str, object], stored: Float[np.ndarray, "tile 2"], *, name: str
 ) -> tuple[float, float]:
-    """Edge of a tile in um, and um of one unit of its coords."""
+    """Edge of a tile in um, and um of one unit of its coordinates."""
     by_version = attributes.get("tile_size_um", None)
     if by_version is None and attributes.get("unit") == "um":
         by_version = attributes.get("tile_size")
     if by_version is not None:
         if not isinstance(by_version, int | float) or not 0 < by_version < 1e6:
-            raise FeatureFileError(f"{name}: its tile size is {by_version!r}; expected micrometres")
+            raise FeatureFileError(
+                f"{name}: its tile size is {by_version!r}; expected micrometres; write it again"
+            )
         return float(by_version), 1.0
-    if "unit" not in attributes and _stride(places) in (None, OLD_TILE_PX):
+    if "unit" not in attributes and _stride(stored) in (None, OLD_TILE_PX):
         return OLD_TILE_UM, OLD_TILE_UM / OLD_TILE_PX
     raise FeatureFileError(
-        f"{name}: does not say the unit of its coords; expected the attribute tile_size_um, or the steps of "
-        f"{OLD_TILE_PX} of STAMP 1; run stamp preprocess again"
+        f"{name}: does not state the unit of its coords; expected the attribute tile_size_um, or steps of "
+        f"{OLD_TILE_PX} as in STAMP 1; run stamp preprocess again"
     )
 
 
-def _stride(places: Float[np.ndarray, "tile 2"]) -> int | None:
-    """The smallest step between two columns or rows of tiles, rounded; None where there is one of each."""
-    steps = np.concatenate([np.diff(np.unique(places[:, axis])) for axis in (0, 1)])
+def _stride(stored: Float[np.ndarray, "tile 2"]) -> int | None:
+    """The smallest step between two columns or rows of tiles, rounded; None if there is only one."""
+    steps = np.concatenate([np.diff(np.unique(stored[:, axis])) for axis in (0, 1)])
     steps = steps[np.isfinite(steps)]
     return round(float(steps.min())) if len(steps) else None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle
 from hardmil.evaluation.results import HARD_NEGATIVES, HardNegativeRow
+from hardmil.files.atomic import visible
 from hardmil.files.csv_table import read_table, write_table
 from hardmil.files.geojson import Region, square, write_regions
 from hardmil.files.run_record import write_run_record
@@ -91,7 +92,7 @@ def _mined_in_training(bundle: Bundle, *, study: Study) -> list[HardInstance]:
 
 def _write_tiles(folder: Path, pool: Sequence[HardInstance]) -> None:
     """One file for each slide, its hard negatives as QuPath tiles; replaces those of an earlier call."""
-    for old in folder.glob("*.geojson"):
+    for old in visible(folder.glob("*.geojson")):
         old.unlink()
     for slide_id in dict.fromkeys(one.slide_id for one in pool):
         regions = [

@@ -1,4 +1,4 @@
-"""Pictures whose facing edges continue each other: tiles of one larger field."""
+"""Detection of adjacent tiles: pictures whose facing edges continue each other."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,39 +11,41 @@ from jaxtyping import Float, Float32, Int, UInt8
 Side = Literal["top", "bottom", "left", "right"]
 
 TREND_PX = 25.0
-"""Standard deviation of the smooth trend taken away along an edge: at 0.5 um/px about a nucleus and a half.
-Two tissues of like colour run alike on a larger scale without touching."""
+"""Standard deviation of the smooth trend that is subtracted along an edge: at 0.5 um/px about 1.5 nuclei. On
+a larger scale, tissues of similar colour correlate without touching."""
 
 MIN_CONTRAST = 4.0
-"""Contrast (of 255, standard deviation around the trend) below which a stretch of edge is blank: glass after
-JPEG has 1 to 3, the palest stroma about 6. Blank stretches count for nothing."""
+"""Contrast (of 255, standard deviation around the trend) below which a part of an edge is blank: glass after
+JPEG compression has 1 to 3, the palest stroma about 6. Blank parts are ignored."""
 
 MIN_EDGE_PX = 64
-"""A shorter edge says too little: with some 20 independent values even neighbours stay below MIN_Z."""
+"""A shorter edge has too little information: with about 20 independent values even neighbours stay below
+MIN_Z."""
 
 MIN_TEXTURE = 0.1
-"""Share of an edge that must not be blank."""
+"""Minimum share of an edge that is not blank."""
 
 MIN_Z = 5.5
-"""Least standard score of the correlation. Scores of edges that do not touch are standard normal (colon: over
-19,800 facing pairs, the largest is 3.9). Of the 61 pairs of the set's table 60 have 6.4 or more; the last,
-74/76, has 3.9: four fifths of its edge is blank. One more pair passes, 15/16, with 7.3, and rightly: a vessel
-runs on across the edge. Chance passes 5.5 once in fifty million comparisons, those of 5,000 pictures."""
+"""Minimum standard score of the correlation. Scores of edges that do not touch are standard normal (colon: of
+19,800 facing pairs, the highest is 3.9). Of the 61 pairs in the table of the set, 60 have 6.4 or more; the
+last, 74/76, has 3.9: four fifths of its edge are blank. One more pair passes, 15/16, with 7.3, and is right:
+a vessel continues across the edge. By chance, 5.5 is exceeded once in fifty million comparisons, those of
+5,000 pictures."""
 
 MIN_CORRELATION = 0.4
-"""Long edges reach MIN_Z with a correlation of 0.2, which scanner stripes or a JPEG grid may give; tiles have
-more (colon: 0.45 to 0.94)."""
+"""Long edges reach MIN_Z with a correlation of 0.2, which scanner stripes or a JPEG grid may cause; adjacent
+tiles have more (colon: 0.45 to 0.94)."""
 
 _ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
 class Edge:
-    """The outermost pixels of one side of a picture, made comparable.
+    """The outermost pixels of one side of a picture, normalised for comparison.
 
-    `values` are its colours around their trend, over their local contrast, of length 1 in all.
-    `autocorrelation` is that of `values` at lags 1 to half the length. `n_independent_colours` is 1 where the
-    channels run alike, 3 where they have nothing in common. `texture` is the share that is not blank.
+    `values` are the colours minus their trend, divided by their local contrast, normalised to length 1.
+    `autocorrelation` is that of `values` at lags 1 to half the length. `n_independent_colours` is 1 if the
+    channels are proportional, 3 if they are uncorrelated. `texture` is the share that is not blank.
     """
 
     values: Float32[np.ndarray, "px 3"]
@@ -54,7 +56,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Abutment:
-    """Positions of two pictures; the second lies right of or below the first."""
+    """Positions of two adjacent pictures; the second is right of or below the first."""
 
     first: int
     second: int
@@ -64,7 +66,7 @@ class Abutment:
 
 
 def picture_edges(rgb: UInt8[np.ndarray, "height width 3"]) -> dict[Side, Edge]:
-    """The edges of a picture that have texture; blank, constant and short ones are left out."""
+    """The edges of a picture that have enough texture; blank and short ones are left out."""
     lines: dict[Side, np.ndarray] = {
         "top": rgb[0],
         "bottom": rgb[-1],
@@ -95,7 +97,7 @@ def _edge(line: UInt8[np.ndarray, "px 3"]) -> Edge | None:
 
 
 def _smooth(line: Float32[np.ndarray, "px channel"]) -> Float32[np.ndarray, "px channel"]:
-    """The trend along an edge, mirrored at its ends."""
+    """The smooth trend along an edge, which is mirrored at its ends."""
     import cv2
 
     width = 2 * round(3 * TREND_PX) + 1
@@ -104,20 +106,20 @@ def _smooth(line: Float32[np.ndarray, "px channel"]) -> Float32[np.ndarray, "px 
 
 
 def _autocorrelation(values: Float32[np.ndarray, "px 3"]) -> Float32[np.ndarray, " lag"]:
-    """Of all channels together, at lags 1 to half the length, by Fourier transform."""
+    """The autocorrelation of all channels together, at lags 1 to half the length, by Fourier transform."""
     spectrum = np.fft.rfft(values, n=2 * len(values), axis=0)
     return np.fft.irfft((np.abs(spectrum) ** 2).sum(axis=1))[1 : len(values) // 2 + 1].astype(np.float32)
 
 
 def abutting_pairs(pictures: Sequence[Mapping[Side, Edge]]) -> list[Abutment]:
-    """The pictures that continue each other, surest first; each side of a picture has one neighbour at most.
+    """The adjacent pictures, most certain first; each side of a picture has at most one neighbour.
 
     Two facing edges of equal length are compared by the correlation of their colours. Its standard score is
-    `atanh(r) * sqrt(n - 3)` with n independent values; a pair is taken if the score and the correlation are
-    high enough, and if each edge is the best partner of the other. It goes pixel for pixel, and finds tiles
-    cut from one field without gap, overlap or change of scale. Every edge is compared with every facing one,
-    2 n^2 dot products in blocks of 512 rows: time grows with n^2 (3,000 pictures of 500 px: seconds), memory
-    with n.
+    `atanh(r) * sqrt(n - 3)` with n independent values. A pair is accepted if the score and the correlation
+    are high enough, and if each edge is the best match of the other. The comparison is pixel by pixel: it
+    finds tiles of one field without gap, overlap or change of scale. Every edge is compared with every facing
+    edge, 2 n^2 dot products in blocks of 512 rows: time grows with n^2 (3,000 pictures of 500 px: seconds),
+    memory with n.
 
     Source: the variance of a correlation of two smooth series, Bartlett 1935; `atanh`, Fisher 1915.
     """
@@ -152,7 +154,7 @@ def _facing(
 
 @dataclass(frozen=True, eq=False)
 class _Edges:
-    """Edges of one length as arrays, a row each."""
+    """Edges of equal length as arrays, one row for each edge."""
 
     pictures: Int[np.ndarray, " edge"]
     values: Float32[np.ndarray, "edge value"]
@@ -175,7 +177,7 @@ def _stack(pictures: Sequence[int], edges: Sequence[Edge]) -> _Edges:
 
 
 def _mutual_best(here: _Edges, there: _Edges) -> Iterator[tuple[int, int, float, float]]:
-    """Pairs above both thresholds in which each is the other's best, with correlation and standard score."""
+    """Pairs above both thresholds that are each other's best match, with correlation and standard score."""
     best_there, best_r, best_z = (np.zeros(len(here), kind) for kind in (np.int64, float, float))
     best_here, highest = np.zeros(len(there), np.int64), np.full(len(there), -np.inf)
     for start in range(0, len(here), _ROWS_AT_ONCE):
@@ -197,14 +199,14 @@ def _mutual_best(here: _Edges, there: _Edges) -> Iterator[tuple[int, int, float,
 def _compare(
     here: _Edges, there: _Edges, rows: slice
 ) -> tuple[Float[np.ndarray, "row there"], Float[np.ndarray, "row there"]]:
-    """Correlation and standard score of some edges with all facing ones.
+    """Correlation and standard score of some edges with all facing edges.
 
-    Of n values so correlated along the edge, `1 + 2 * sum(rho_here * rho_there)` are as good as one; what is
-    blank in either counts for nothing; of three channels as many count as are independent.
+    Neighbouring values along an edge are correlated: `1 + 2 * sum(rho_here * rho_there)` of them count as
+    one. Parts that are blank in either edge do not count, and only independent channels do.
     """
     r = here.values[rows] @ there.values.T
-    n_alike = 1 + 2 * (here.autocorrelation[rows] @ there.autocorrelation.T)
+    n_per_value = 1 + 2 * (here.autocorrelation[rows] @ there.autocorrelation.T)
     length = here.values.shape[1] / 3 * np.minimum.outer(here.texture[rows], there.texture)
-    n = length / np.maximum(n_alike, 1) * np.sqrt(np.multiply.outer(here.colours[rows], there.colours))
+    n = length / np.maximum(n_per_value, 1) * np.sqrt(np.multiply.outer(here.colours[rows], there.colours))
     z = np.arctanh(np.clip(r, -0.999999, 0.999999)) * np.sqrt(np.maximum(n - 3, 0))
     return r.astype(np.float64), z

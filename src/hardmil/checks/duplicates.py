@@ -1,7 +1,7 @@
-"""Pictures that are one picture twice, and tiles of one field: what folds by case must not part.
+"""Detection of near-duplicate pictures and of adjacent tiles, which folds by case must not separate.
 
-A picture of at most `FULL_PX` is read as it is, a larger slide as a thumbnail of that edge; of either only a
-small `Signature` is kept, 60 to 170 KB, so that thousands of slides fit in memory.
+A picture of at most `FULL_PX` is read at level 0, a larger slide as a thumbnail of that edge. Only a small
+`Signature` of it is kept, 60 to 170 KB, so that thousands of slides fit in memory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,48 +12,48 @@ import numpy as np
 from jaxtyping import Float, Float16, Float32, UInt8
 
 from hardmil.checks.abutting import Edge, Side, abutting_pairs, picture_edges
-from hardmil.slides.reader import SlideReader
+from hardmil.slides.slide import Slide
 
 FULL_PX = 2048
-"""Edge up to which a picture is looked at pixel for pixel. Of a larger one the thumbnail's edges are
-compared, which finds halves of one scan where tissue runs to the cut; blank edges match nothing."""
+"""Edge up to which a picture is compared pixel by pixel. For a larger one, the edges of the thumbnail are
+compared, which finds halves of one scan if there is tissue at their border; blank edges match nothing."""
 
 MIN_MATCH = 0.5
-"""Least match of two pictures that are one. In the colon and UCSB sets (158 pictures) the most alike of
-different ones have 0.39 (two nearly blank ones), then 0.26. Copies saved as JPEG of quality 60, turned and
-flipped at random, have 0.94 or more; 0.67 with up to 2% cut off each side, 0.52 with 5%: 157 of 158 found,
-and with 8% 153. The missed one, img76, is blank."""
+"""Minimum match score of near-duplicates. In the colon and UCSB sets (158 pictures), the most similar
+different pictures have 0.39 (two nearly blank ones), then 0.26. Copies saved as JPEG of quality 60, randomly
+rotated and flipped, have 0.94 or more; 0.67 if up to 2% are cropped from each side, 0.52 with 5%: 157 of 158
+are found, and 153 with 8%. The missed one, img76, is blank."""
 
 COARSE_PX, FINE_PX = 8, 96
 MIN_COARSE = 0.4
-"""Least correlation of the 8 x 8 colours for a pair to be looked at more closely: the copies above have 0.64
-or more, nine in ten of different pictures less than 0.4."""
+"""Minimum correlation of the 8 x 8 colours of a pair to be compared in detail: the copies above have 0.64 or
+more, nine in ten pairs of different pictures have less than 0.4."""
 
 N_CANDIDATES = 3
-"""How many of its most alike others a picture is looked at with; a copy came first in every trial."""
+"""Number of similar pictures that each picture is compared with in detail; in all tests, a copy came first."""
 
 TREND_SHARE, MIN_CONTRAST, MIN_TEXTURE = 1 / 16, 4.0, 0.05
-"""Of the 96-px picture: width of the smooth trend that is taken away, as a share of its edge; contrast (of
-255) below which a place is blank; least share that must not be blank."""
+"""For the 96-px picture: width of the smooth trend that is subtracted, as a share of its edge; contrast (of
+255) below which a pixel is blank; minimum share that is not blank."""
 
 CORE_SHARE = 0.7
 SCALES = np.arange(0.80, 1.21, 0.02)
-"""The middle 70% of one picture is looked for in the other, at these sizes: a copy may have lost a margin."""
+"""The middle 70% of one picture is searched for in the other at these scales, as a copy may be cropped."""
 
 TURNS = (
     *("as it is", "turned 90°", "turned 180°", "turned 270°"),
     *("flipped", "turned 90° and flipped", "turned 180° and flipped", "turned 270° and flipped"),
 )
-"""What the second picture is to the first; turns are clockwise, a flip swaps left and right."""
+"""How the second picture was made from the first; rotations are clockwise, a flip swaps left and right."""
 
 _ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
 class Signature:
-    """What is kept of a picture: edges that are not blank, coarse colours (of length 1), detail.
+    """What is kept of a picture: edges that are not blank, coarse colours (normalised to length 1), detail.
 
-    Of a blank picture the last two are None.
+    The last two are None for a blank picture.
     """
 
     edges: Mapping[Side, Edge]
@@ -63,9 +63,9 @@ class Signature:
 
 @dataclass(frozen=True)
 class ImageMatch:
-    """Positions of two pictures, first < second for near-duplicates, and what they are to each other.
+    """Positions of two pictures, first < second for near-duplicates, and how they are related.
 
-    `how` says what the second is to the first: "right of", "below", or one of TURNS.
+    `how` is the relation of the second to the first: "right of", "below", or one of TURNS.
     `score` is a correlation.
     """
 
@@ -76,8 +76,8 @@ class ImageMatch:
     score: float
 
 
-def sign_slide(slide: SlideReader) -> Signature:
-    """The signature of an open slide, from its pixels or, if it is large, its thumbnail.
+def sign_slide(slide: Slide) -> Signature:
+    """The signature of an open slide, from its pixels or, for a large slide, from its thumbnail.
 
     Raises:
         SlideError: If the slide cannot be read.
@@ -101,7 +101,7 @@ def sign_picture(rgb: UInt8[np.ndarray, "height width 3"]) -> Signature:
 
 
 def _detail(picture: Float32[np.ndarray, "row column 3"]) -> Float32[np.ndarray, "row column 3"] | None:
-    """A picture around its smooth trend, over its local contrast; None where nearly all of it is blank."""
+    """A picture minus its smooth trend, divided by its local contrast; None if it is nearly all blank."""
     import cv2
 
     sigma = TREND_SHARE * len(picture)
@@ -113,26 +113,26 @@ def _detail(picture: Float32[np.ndarray, "row column 3"]) -> Float32[np.ndarray,
 
 
 def matching_pairs(signatures: Sequence[Signature]) -> list[ImageMatch]:
-    """Near-duplicates, then abutting pictures, surest first; a pair stands in the list once.
+    """Near-duplicates, then adjacent pictures, most certain first; each pair is listed once.
 
-    Near-duplicates are recompressed, resized, flipped, turned by quarters, or cropped by up to 5% a side;
-    pictures that share a part only are not found. Candidates are told by coarse colours, 8 n^2 products of
-    192 numbers in blocks of 512 rows, then looked at closely, 3 a picture and 4 ms each. For abutting
-    pictures see `abutting_pairs`.
+    Near-duplicates may be recompressed, resized, flipped, rotated by quarter turns, or cropped by up to 5% on
+    each side; pictures that share only a part are not found. Candidates are chosen by coarse colours, 8 n^2
+    products of 192 numbers in blocks of 512 rows; then 3 candidates for each picture are compared in detail,
+    4 ms each. For adjacent pictures see `abutting_pairs`.
     """
-    twins = near_duplicates(signatures)
-    known = {(pair.first, pair.second) for pair in twins}
+    duplicates = near_duplicates(signatures)
+    known = {(pair.first, pair.second) for pair in duplicates}
     tiles = [
         ImageMatch(pair.first, pair.second, "abutting", pair.direction, pair.correlation)
         for pair in abutting_pairs([signature.edges for signature in signatures])
-        # A flipped copy continues its original as well.
+        # A flipped copy also continues the edges of its original.
         if (min(pair.first, pair.second), max(pair.first, pair.second)) not in known
     ]
-    return [*twins, *tiles]
+    return [*duplicates, *tiles]
 
 
 def near_duplicates(signatures: Sequence[Signature]) -> list[ImageMatch]:
-    """The pictures that are one picture, surest first."""
+    """The pairs of near-duplicates, most certain first."""
     found: list[ImageMatch] = []
     for first, second, turn in sorted(set(_candidates(signatures))):
         a, b = signatures[first].fine, signatures[second].fine
@@ -145,12 +145,12 @@ def near_duplicates(signatures: Sequence[Signature]) -> list[ImageMatch]:
 
 
 def _orientations(picture: Float[np.ndarray, "row column 3"]) -> list[Float[np.ndarray, "row column 3"]]:
-    """A square picture with each of TURNS undone: the flip first, then the turn, anticlockwise."""
+    """A square picture with each of TURNS undone: first the flip, then the rotation, anticlockwise."""
     return [np.ascontiguousarray(np.rot90(one, k)) for one in (picture, picture[:, ::-1]) for k in range(4)]
 
 
 def _candidates(signatures: Sequence[Signature]) -> Iterator[tuple[int, int, int]]:
-    """(first, second, orientation of the second) of the pairs that are most alike in coarse colours."""
+    """(first, second, orientation of the second) of the pairs that are most similar in coarse colours."""
     positions = [i for i, signature in enumerate(signatures) if signature.coarse is not None]
     pictures = [c for signature in signatures if (c := signature.coarse) is not None]
     if len(pictures) < 2:
@@ -159,25 +159,27 @@ def _candidates(signatures: Sequence[Signature]) -> Iterator[tuple[int, int, int
     turned = np.stack([[one.ravel() for one in _orientations(picture)] for picture in pictures])
     n_best = min(N_CANDIDATES, len(pictures) - 1)
     for start in range(0, len(plain), _ROWS_AT_ONCE):
-        # row, orientation, column; one orientation at a time, so that a block stays small
-        alike = np.stack([plain[start : start + _ROWS_AT_ONCE] @ turned[:, k].T for k in range(len(TURNS))])
-        best = alike.max(axis=0)
+        # Row, orientation, column; one orientation at a time, to keep the block small.
+        similarity = np.stack(
+            [plain[start : start + _ROWS_AT_ONCE] @ turned[:, k].T for k in range(len(TURNS))]
+        )
+        best = similarity.max(axis=0)
         best[np.arange(len(best)), start + np.arange(len(best))] = -np.inf
         for row, columns in enumerate(np.argpartition(-best, n_best - 1, axis=1)[:, :n_best]):
             for column in map(int, columns):
                 if best[row, column] >= MIN_COARSE:
-                    yield _pair(positions, start + row, column, int(alike[:, row, column].argmax()))
+                    yield _pair(positions, start + row, column, int(similarity[:, row, column].argmax()))
 
 
 def _pair(positions: Sequence[int], first: int, second: int, turn: int) -> tuple[int, int, int]:
-    """The pair with the lower position first; turned by a quarter, the way back is the other quarter."""
+    """The pair with the lower position first; when swapped, a quarter turn becomes the opposite one."""
     if first < second:
         return positions[first], positions[second], turn
     return positions[second], positions[first], (0, 3, 2, 1, 4, 5, 6, 7)[turn]
 
 
 def _match(a: Float32[np.ndarray, "row column 3"], b: Float32[np.ndarray, "row column 3"]) -> float:
-    """How well the middle of either is found in the other, the lesser of the two: correlation at best fit."""
+    """How well the middle of each picture is found in the other, by correlation; the lower of the two."""
     one_way = _find_core(a, b)
     return one_way if one_way < MIN_MATCH else min(one_way, _find_core(b, a))
 

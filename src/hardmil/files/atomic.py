@@ -1,10 +1,10 @@
-"""Files that are whole or not there: write-then-rename, JSON, and the record of a run."""
+"""Atomic writes: a file is complete or absent. Also JSON files and listings of folders."""
 
 import errno
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,15 +16,15 @@ _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """A path to write to; it takes the name `path` only when the block ends without an error.
+    """A draft to write to, which is renamed to `path` when the block ends without an error.
 
-    A reader, or a run started again, so never meets half a file. The parent folder is made.
+    Readers and later runs therefore never see an incomplete file. The parent folder is created.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
-    # In the same folder: a rename is only atomic within one file system. The dot hides a leftover of a
-    # killed process from whoever lists the folder; the suffix stays for writers that choose by it.
+    # In the same folder, as a rename is only atomic within one file system. The dot hides what a killed
+    # process leaves, see `visible`; the suffix is kept for writers that choose the format by it.
     draft = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         with store_errors(path, every=True):
@@ -40,11 +40,20 @@ def write_atomically(path: Path) -> Iterator[Path]:
         raise
 
 
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """The paths that are not hidden, in sorted order.
+
+    Hidden files in a folder are drafts of unfinished writes, locks, and files of the operating system. Unlike
+    a shell, `Path.glob` and `Path.iterdir` list them, so every listing goes through this function.
+    """
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a value as indented JSON, atomically.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     with write_atomically(path) as draft:
@@ -68,7 +77,7 @@ def read_json(path: Path) -> object:
     """The value in a JSON file.
 
     Raises:
-        TableError: If the file is missing or is no JSON.
+        TableError: If the file is missing or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -79,16 +88,16 @@ def read_json(path: Path) -> object:
 
 
 def no_room_left(error: BaseException) -> bool:
-    """Whether an error says that the disk is full, so that every later write will fail as well."""
+    """Whether an error means that the disk is full, so that every later write fails too."""
     if not isinstance(error, OSError):
         return False
-    # HDF5 carries the number of the system's error in its text, and not always in errno.
+    # HDF5 gives the error number of the system in its message, and not always in errno.
     return error.errno in _NO_ROOM or any(f"errno = {number}," in str(error) for number in _NO_ROOM)
 
 
 @contextmanager
 def store_errors(path: Path, *, every: bool = False) -> Iterator[None]:
-    """Turn the system's refusals to write into StoreError; `every`: whatever the system says."""
+    """Convert errors of the system on writing to StoreError; with `every`, any OSError."""
     try:
         yield
     except HardmilError:
@@ -96,13 +105,13 @@ def store_errors(path: Path, *, every: bool = False) -> Iterator[None]:
     except OSError as error:
         if no_room_left(error):
             raise StoreError(
-                f"{path}: the disk is full; expected room for one more file; free some space, or choose "
-                "another folder, and run the command again: what is finished is kept"
+                f"{path}: the disk is full; expected space for this file; free some space, or choose another "
+                "folder, and run the command again: finished files are kept"
             ) from error
         if every or error.errno in _NOT_ALLOWED:
             raise StoreError(
-                f"{path}: cannot be written ({error.strerror or error}); expected a folder that you may "
-                "write to; change its permissions or choose another folder"
+                f"{path}: cannot be written ({error.strerror or error}); expected a writable folder; change "
+                "its permissions or choose another folder"
             ) from error
         raise
 

@@ -1,7 +1,7 @@
-"""One run at a time on one file, where several runs share a folder: lock files, created exclusively.
+"""Lock files: at most one of the runs that share a folder works on a file.
 
-Exclusive creation holds on network disks, where the locks of fcntl often do not. Work is written atomically
-all the same, so that two runs on one file, should it ever come to that, waste time and harm nothing.
+A lock file is created exclusively, which works on network disks, where fcntl locks often do not. Results are
+written atomically anyway, so that two runs on the same file could only waste time.
 """
 
 import json
@@ -17,29 +17,31 @@ from hardmil.errors import BusyError
 from hardmil.files.atomic import store_errors
 
 BEAT_S = 30.0
-"""How often a run says that it still works on a file."""
+"""How often a run updates the modification time of its lock file."""
 STALE_S = 300.0
-"""After this silence a run on another machine is taken for dead; one on this machine at once."""
+"""Age at which the lock of a run on another machine counts as abandoned; on this machine, it counts as soon
+as the process is gone."""
 
 
 @contextmanager
 def claim(path: Path) -> Iterator[None]:
-    """For as long as the block runs, no other run works on the file at `path`, which need not exist.
+    """Lock the file at `path`, which need not exist, against other runs until the block ends.
 
-    Beside it lies `.<name>.lock`, touched every half minute; one that a killed run left is taken over.
+    The lock is the file `.<name>.lock` next to it, touched every half minute. The lock of a run that was
+    killed is taken over.
 
     Raises:
-        BusyError: If another run works on it.
-        StoreError: If the disk is full, or the folder may not be written.
+        BusyError: If another run is working on it.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     lock, mine = path.with_name(f".{path.name}.lock"), _signature()
     if not _create(lock, mine, of=path):
         if not _is_abandoned(lock):
-            raise BusyError(f"{path}: another run works on it ({_holder(lock)}); wait for it, or end it")
+            raise BusyError(f"{path}: another run works on it ({_holder(lock)}); wait for it, or stop it")
         with store_errors(path, every=True):
             lock.unlink(missing_ok=True)
         if not _create(lock, mine, of=path):
-            raise BusyError(f"{path}: another run has just begun it ({_holder(lock)}); wait for it")
+            raise BusyError(f"{path}: another run has just started it ({_holder(lock)}); wait for it")
     ended = threading.Event()
     beat = threading.Thread(target=_keep_touching, args=(lock, ended), daemon=True)
     beat.start()
@@ -48,7 +50,7 @@ def claim(path: Path) -> Iterator[None]:
     finally:
         ended.set()
         beat.join()
-        # Not ours any more, if this run slept so long that another took it for dead.
+        # No longer ours if this process was suspended so long that another run took the lock over.
         with suppress(OSError):
             if lock.read_text(encoding="utf-8") == mine:
                 lock.unlink()
@@ -59,7 +61,7 @@ def _signature() -> str:
 
 
 def _create(lock: Path, content: str, *, of: Path) -> bool:
-    """Whether the lock file of a path is ours now; False if it was there."""
+    """Whether this run created the lock file; False if it already existed."""
     with store_errors(of, every=True):
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -72,22 +74,22 @@ def _create(lock: Path, content: str, *, of: Path) -> bool:
 
 
 def _is_abandoned(lock: Path) -> bool:
-    """Whether the run that holds a lock is gone: its process here, or its sign of life elsewhere."""
+    """Whether the run that holds a lock is gone: its process on this machine, or a lock file not updated."""
     try:
         holder = json.loads(lock.read_text(encoding="utf-8"))
-        if holder["host"] == socket.gethostname() and not _lives(int(holder["pid"])):
+        if holder["host"] == socket.gethostname() and not _is_running(int(holder["pid"])):
             return True
-        return _now_there(lock.parent) - lock.stat().st_mtime > STALE_S
+        return _file_server_time(lock.parent) - lock.stat().st_mtime > STALE_S
     except FileNotFoundError:
         return True
     except (OSError, ValueError, LookupError, TypeError):
-        # Just created and not yet written, or by something else: its age alone tells.
+        # Just created and still empty, or written by another program: only its age counts.
         with suppress(OSError):
-            return _now_there(lock.parent) - lock.stat().st_mtime > STALE_S
+            return _file_server_time(lock.parent) - lock.stat().st_mtime > STALE_S
         return False
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -97,8 +99,8 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _now_there(folder: Path) -> float:
-    """The time by the clock of the disk's machine, which may not be ours."""
+def _file_server_time(folder: Path) -> float:
+    """The current time by the clock that sets modification times in a folder, which may be a server's."""
     probe = folder / f".{uuid.uuid4().hex[:8]}.now"
     try:
         probe.touch()

@@ -1,7 +1,7 @@
-"""Level-0 polygons in QuPath's shape: write them, read them.
+"""Polygons on a slide as GeoJSON files of QuPath.
 
-A FeatureCollection of polygons, x to the right and y down, in level-0 px, which is what QuPath imports and
-exports for an image. Rings are closed in the file and open in memory.
+A file is a FeatureCollection of polygons in level-0 px, x to the right and y down, as QuPath imports and
+exports them. Rings are closed in the file and open in memory.
 """
 
 import json
@@ -22,9 +22,10 @@ ObjectType = Literal["annotation", "tile"]
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A named polygon with numbers to it.
+    """A named polygon with measurements.
 
-    `polygon` is (x, y) in level-0 px, its first point not repeated; `holes` are like it, and not part of it.
+    `polygon` is (x, y) in level-0 px, its first point not repeated; `holes` have the same form and are not
+    part of the region.
     """
 
     polygon: Float[np.ndarray, "point 2"]
@@ -34,15 +35,15 @@ class Region:
 
 
 def square(x: float | int, y: float | int, size: float | int) -> Float[np.ndarray, "4 2"]:
-    """The polygon of a patch with top-left corner (x, y), clockwise as seen on the slide."""
+    """The outline of a patch with top-left corner (x, y), clockwise as seen on the slide."""
     return np.array([[x, y], [x + size, y], [x + size, y + size], [x, y + size]], dtype=np.float64)
 
 
 def write_regions(path: Path, regions: Iterable[Region], *, object_type: ObjectType = "annotation") -> None:
-    """Write polygons as a file that QuPath opens; `tile` is its word for objects too many to edit.
+    """Write polygons as a file that QuPath opens; use `tile` for many objects that nobody edits.
 
     Raises:
-        TableError: If a measurement is not a finite number, which JSON cannot hold.
+        TableError: If a measurement is not finite, which JSON cannot store.
         StoreError: If the file cannot be written.
     """
     features = ", ".join(_feature(path, region, object_type=object_type) for region in regions)
@@ -51,10 +52,13 @@ def write_regions(path: Path, regions: Iterable[Region], *, object_type: ObjectT
 
 
 def _feature(path: Path, region: Region, *, object_type: ObjectType) -> str:
-    """As JSON, ring by ring: as lists, the 100,000 points of an outline would take 15 MB."""
+    """A region as JSON text, made ring by ring: as lists, the 100,000 points of an outline take 15 MB."""
     for name, value in region.measurements.items():
         if not math.isfinite(value):
-            raise TableError(f"{path}: measurement {name!r} of {region.name!r} is {value}; leave it out")
+            raise TableError(
+                f"{path}: measurement {name!r} of {region.name!r} is {value}; expected a finite number; "
+                "leave it out"
+            )
     closed = (np.concatenate([ring, ring[:1]]).tolist() for ring in (region.polygon, *region.holes))
     rings = ", ".join(map(json.dumps, closed))
     properties = {
@@ -70,10 +74,10 @@ def _feature(path: Path, region: Region, *, object_type: ObjectType) -> str:
 
 
 def read_regions(path: Path) -> list[Region]:
-    """The polygons of a GeoJSON file, ours or QuPath's; a multipolygon gives one region a part.
+    """The polygons of a GeoJSON file of hardmil or QuPath; each part of a multipolygon is a region.
 
     Raises:
-        TableError: If the file is missing, is no GeoJSON, or holds something that is not a polygon.
+        TableError: If the file is missing, is not GeoJSON, or contains geometry other than polygons.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -83,12 +87,13 @@ def read_regions(path: Path) -> list[Region]:
         raise TableError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TableError(
-            f"{path}: is no GeoJSON of polygons ({error}); expected a FeatureCollection, as QuPath exports it"
+            f"{path}: is not GeoJSON with polygons ({error}); expected a FeatureCollection; export it "
+            "from QuPath"
         ) from error
 
 
 def regions_beside(slide: Path) -> list[Region] | None:
-    """The polygons of the GeoJSON file of a slide's name beside it; None if there is none to read."""
+    """The polygons of the GeoJSON file next to a slide, under the same name; None if it cannot be read."""
     path = slide.with_suffix(".geojson")
     try:
         return read_regions(path) if path.exists() else None
@@ -122,7 +127,7 @@ def _open_ring(points: object) -> Float[np.ndarray, "point 2"]:
 
 
 def _measurements(found: object) -> dict[str, float]:
-    """QuPath wrote a list of name and value before 0.4, and writes a flat mapping since."""
+    """Measurements by name. QuPath before 0.4 wrote a list of names and values, later versions a mapping."""
     if isinstance(found, list):
         found = {item["name"]: item["value"] for item in found}
     if not isinstance(found, dict):

@@ -1,4 +1,4 @@
-"""HDF5 files that are whole or not there, and whose damage has a name."""
+"""HDF5 files: atomic writes, and errors that name the file."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ from hardmil.files.atomic import write_atomically
 
 @contextmanager
 def write_h5(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file to write to; it appears at `path`, whole, when the block ends without an error.
+    """A new HDF5 file to write to; it appears at `path` when the block ends without an error.
 
-    What is written goes to the disk at once: a file may be larger than memory.
+    Everything is written to disk at once, so a file may be larger than memory.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     with write_growing_h5(path) as (file, _):
         yield file
@@ -27,24 +27,26 @@ def write_h5(path: Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def write_growing_h5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
-    """The same, and what to call between parts: it raises as soon as one could not be written.
+    """As `write_h5`, with a function that raises the error if an earlier part could not be written.
+
+    Call it between parts, to stop early.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     with write_atomically(path) as draft, draft.open("w+b") as raw:
-        guarded = _Guarded(raw)
-        with h5py.File(guarded, "w") as file:
-            yield file, guarded.tell_error
-        guarded.tell_error()
+        kept = _ErrorKeepingFile(raw)
+        with h5py.File(kept, "w") as file:
+            yield file, kept.raise_error
+        kept.raise_error()
 
 
 @contextmanager
 def open_h5(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file to read from.
+    """An HDF5 file, open for reading.
 
     Raises:
-        FeatureFileError: If it is missing or damaged, also when that shows only in the block.
+        FeatureFileError: If it is missing or damaged, even if that is found only during the block.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -53,15 +55,15 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
         raise
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError, OverflowError) as error:
         raise FeatureFileError(
-            f"{path}: cannot be read ({error}); expected a whole HDF5 file; delete it and write it again"
+            f"{path}: cannot be read ({error}); expected a complete HDF5 file; delete it and write it again"
         ) from error
 
 
-class _Guarded(io.RawIOBase):
-    """A file for HDF5 to write to that never lets it see an error of the disk.
+class _ErrorKeepingFile(io.RawIOBase):
+    """A file for HDF5 to write to that keeps errors of the disk from HDF5.
 
-    HDF5, met by a full disk while it closes a file, kills the process (segmentation fault, seen with HDF5 in
-    h5py 3.16). Here the first error is kept, what comes after it goes nowhere, and `tell_error` raises it.
+    If the disk is full while HDF5 closes a file, HDF5 crashes the process (a segmentation fault, seen with
+    h5py 3.16). Here the first error is stored, later writes are ignored, and `raise_error` raises it.
     """
 
     def __init__(self, raw: BinaryIO) -> None:
@@ -71,19 +73,19 @@ class _Guarded(io.RawIOBase):
         self._at = 0
         self._end = 0
 
-    def tell_error(self) -> None:
-        """Raise the error that was kept, if there was one."""
+    def raise_error(self) -> None:
+        """Raise the stored error, if there is one."""
         if self._error is not None:
             raise self._error
 
     def write(self, content: Any) -> int:
-        """Write, or do as if."""
+        """Write; after an error, only count the bytes."""
         size = memoryview(content).nbytes
         if self._error is None:
             try:
                 self._raw.seek(self._at)
                 self._raw.write(content)
-                # Past Python's buffer: an error that came later would come while HDF5 closes the file.
+                # Flush Python's buffer, or its error would come while HDF5 closes the file.
                 self._raw.flush()
             except OSError as error:
                 self._error = error
@@ -92,7 +94,7 @@ class _Guarded(io.RawIOBase):
         return size
 
     def readinto(self, into: Any) -> int:
-        """Read back; zeros for what an error kept from being written."""
+        """Read back; zeros where an error prevented the write."""
         view = memoryview(into).cast("B")
         self._raw.seek(self._at)
         found = self._raw.read(view.nbytes)
@@ -102,17 +104,17 @@ class _Guarded(io.RawIOBase):
         return view.nbytes
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a place."""
+        """Set the position."""
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._end}[whence]
         self._at = start + offset
         return self._at
 
     def tell(self) -> int:
-        """The place."""
+        """The position."""
         return self._at
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the size, or do as if."""
+        """Set the size; after an error, only remember it."""
         self._end = self._at if size is None else size
         if self._error is None:
             try:
@@ -122,16 +124,16 @@ class _Guarded(io.RawIOBase):
         return self._end
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: `write` flushes already."""
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def writable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True

@@ -1,4 +1,4 @@
-"""run.json: what a later reader needs to run a command again."""
+"""run.json: what is needed to reproduce a run."""
 
 import os
 import platform
@@ -16,12 +16,12 @@ from hardmil.files.atomic import write_json
 def run_record(
     command: str, *, config: Mapping[str, object], seed: int | None, started: float
 ) -> dict[str, object]:
-    """What a later reader needs to run this again: versions, config, seed, git state, times, machine.
+    """What is needed to reproduce a run: versions, config, seed, git state, times, machine.
 
     Args:
         command: As the user would type it, "hardmil evaluate study.yaml".
-        config: Every knob, as JSON-able values.
-        seed: None for a command that draws nothing.
+        config: Every setting, as values that JSON can store.
+        seed: None for a command without random numbers.
         started: Seconds since the epoch, `time.time()`.
     """
     now = time.time()
@@ -43,10 +43,10 @@ def run_record(
 def write_run_record(
     folder: Path, command: str, *, config: Mapping[str, object], seed: int | None, started: float
 ) -> Path:
-    """Write `run.json` into a folder; its path.
+    """Write `run.json` into a folder and return its path.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     path = folder / "run.json"
     write_json(path, run_record(command, config=config, seed=seed, started=started))
@@ -54,7 +54,7 @@ def write_run_record(
 
 
 def _versions(*packages: str) -> dict[str, str | None]:
-    """Versions as installed; the packages themselves are not imported."""
+    """Installed versions, without importing the packages; None for a missing one."""
     found: dict[str, str | None] = {}
     for package in packages:
         try:
@@ -65,7 +65,7 @@ def _versions(*packages: str) -> dict[str, str | None]:
 
 
 def _git_state() -> dict[str, object] | None:
-    """Commit of the working folder, and whether it has changes; None outside a repository."""
+    """Commit of the working folder, and whether it has uncommitted changes; None outside a repository."""
     commit = _git("rev-parse", "HEAD")
     return None if commit is None else {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
 

@@ -1,4 +1,4 @@
-"""What failed and why: a table for the terminal, and files with the tracebacks."""
+"""Failed items: a table for the terminal, and files with the tracebacks."""
 
 import csv
 import traceback
@@ -11,7 +11,7 @@ from hardmil.files.atomic import write_atomically
 
 @dataclass(frozen=True)
 class Failure:
-    """An item that could not be done, and why."""
+    """An item that failed, and why."""
 
     name: str
     message: str
@@ -19,7 +19,7 @@ class Failure:
 
 
 def print_failures(failures: list[Failure], *, log: Path | None = None) -> None:
-    """Print a table on stderr: which item, why, and the file that holds its traceback."""
+    """Print a table on stderr: each item, its error, and the file with its traceback."""
     if not failures:
         return
     from rich.console import Console
@@ -30,19 +30,19 @@ def print_failures(failures: list[Failure], *, log: Path | None = None) -> None:
     for heading in ("which", "why", "traceback")[: 2 if log is None else 3]:
         table.add_column(heading, overflow="fold")
     for failure in failures:
-        # Text, not str: rich would read the brackets of a message as markup.
+        # Text, not str, so that rich does not read brackets in a message as markup.
         cells = [failure.name, failure.message] + ([str(log)] if log is not None else [])
         table.add_row(*(Text(cell) for cell in cells))
     Console(stderr=True).print(table)
 
 
 def write_failures(folder: Path, failures: list[Failure]) -> Path | None:
-    """Write `failures.csv` and, with the tracebacks, `failures.log`; the path of the latter.
+    """Write `failures.csv` and `failures.log`, which has the tracebacks; the path of the log.
 
-    Without failures, what an earlier run left of these files is removed, and None comes back.
+    Without failures, the files of an earlier run are removed and the result is None.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     table, log = folder / "failures.csv", folder / "failures.log"
     if not failures:
@@ -60,6 +60,6 @@ def write_failures(folder: Path, failures: list[Failure]) -> Path | None:
 
 
 def failure_of(name: str, error: Exception) -> Failure:
-    """A user's error speaks for itself; of anything else the type is part of the message."""
+    """The failure of an item; for errors other than hardmil's own, the message starts with the type."""
     message = str(error) if isinstance(error, HardmilError) else f"{type(error).__name__}: {error}"
     return Failure(name=name, message=message, traceback="".join(traceback.format_exception(error)))

@@ -1,4 +1,4 @@
-"""Where work is done, and what any pool of workers can do."""
+"""Where work runs, and the interface of a pool of workers."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ KINDS = ("local", "ray")
 
 @dataclass(frozen=True)
 class Engine:
-    """Processes of this machine, or Ray: that at `address`, or one started here with as many workers."""
+    """Processes on this machine, or Ray: the cluster at `address`, or a local Ray with `workers` workers."""
 
     kind: Literal["local", "ray"] = "local"
     workers: int = 1
@@ -27,12 +27,12 @@ class Engine:
 
     @property
     def is_here(self) -> bool:
-        """Whether all is done in this very process, one item after the other."""
+        """Whether all items run in this process, one after the other."""
         return self.kind == "local" and self.workers == 1
 
     @property
     def threads(self) -> int:
-        """Threads of each worker: its share of this machine's cores, or fewer if OMP_NUM_THREADS says so."""
+        """Threads of each worker: its share of the cores, or OMP_NUM_THREADS if that is fewer."""
         share = max(1, _n_cores() // self.workers)
         asked = os.environ.get("OMP_NUM_THREADS", "")
         return min(share, int(asked)) if asked.isdecimal() and int(asked) > 0 else share
@@ -42,25 +42,26 @@ LOCAL = Engine()
 
 
 def find_engine(kind: str = "local", *, workers: int = 1, address: str | None = None) -> Engine:
-    """The engine of this name.
+    """The engine with this name.
 
     Raises:
-        ConfigError: If there is no such engine, no worker, or an address without Ray.
+        ConfigError: If the name is unknown, `workers` is below 1, or an address is given without Ray.
     """
     if kind not in KINDS:
-        raise ConfigError(f"--engine {kind}: no such engine, expected {' or '.join(KINDS)}")
+        raise ConfigError(f"--engine {kind}: unknown engine; expected {' or '.join(KINDS)}")
     if workers < 1:
         raise ConfigError(f"--workers {workers}: expected 1 or more")
     if kind == "local" and address is not None:
-        raise ConfigError(f"--address {address}: only Ray has one; add --engine ray, or leave it out")
+        raise ConfigError(f"--address {address}: only Ray has an address; add --engine ray, or leave it out")
     return Engine("ray" if kind == "ray" else "local", workers, address)
 
 
 @dataclass(frozen=True)
 class Job(Generic[Shared, Item, Result]):
-    """What is done with every item; shipped to a worker once, with all that the items share.
+    """The function to run on every item, and what the items share; sent to each worker once.
 
-    A function known by its module's name, so that another process can find it. Errors in `stops` end the run.
+    The function must be importable from a module, so that another process can load it. Errors in `stops` end
+    the run.
     """
 
     function: Callable[[Shared, Item], Result]
@@ -72,7 +73,7 @@ class Job(Generic[Shared, Item, Result]):
 
 @dataclass(frozen=True)
 class WorkerDied:
-    """A worker ended before its item was done: killed, out of memory, its machine gone."""
+    """A worker ended before its item was done: it was killed, ran out of memory, or its machine is gone."""
 
     how: str
 
@@ -82,27 +83,27 @@ Outcome = Done[Result] | Failure | WorkerDied | HardmilError
 
 @runtime_checkable
 class Pool(Protocol[Item, Result]):
-    """Workers that take one item each."""
+    """Workers that process one item each at a time."""
 
     def is_free(self) -> bool:
         """Whether an item can be started now."""
         ...
 
     def start(self, item: Item) -> None:
-        """Give an item to a worker."""
+        """Start an item on a worker."""
         ...
 
     def wait(self) -> list[tuple[Item, Outcome[Result]]]:
-        """The items that have ended since the last call, at least one; to be called if one was started."""
+        """The items that have ended since the last call, at least one; call it only while items run."""
         ...
 
     def close(self) -> None:
-        """End all workers at once, whatever they do."""
+        """Stop all workers immediately."""
         ...
 
 
 def work(job: Job[Any, Item, Result], item: Item) -> Done[Result] | Failure | HardmilError:
-    """One item, in a worker; an error that stops the run comes back as a value."""
+    """The outcome of one item, in a worker; an error that stops the run is returned, not raised."""
     try:
         function = partial(job.function, job.shared)
         return attempt(function, item, name=job.name(item), stops=job.stops, limit_s=job.limit_s)

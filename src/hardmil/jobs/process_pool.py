@@ -1,4 +1,4 @@
-"""Workers as processes of this machine, each replaced when it dies."""
+"""A pool of worker processes on this machine, each replaced when it dies."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ from typing import Any, Generic
 
 from hardmil.jobs.pool import Item, Job, Outcome, Result, WorkerDied, work
 
-# What torch, MKL and OpenBLAS read, once, as they are imported.
+# Environment variables that torch, MKL and OpenBLAS read once, when they are imported.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -24,7 +24,7 @@ class _Worker:
     connection: Connection
 
     def end(self) -> str:
-        """End it, if it lives; how it ended."""
+        """Stop the process if it is running; how it ended, for a message."""
         self.process.kill()
         self.process.join()
         self.connection.close()
@@ -33,9 +33,10 @@ class _Worker:
 
 
 class Processes(Generic[Item, Result]):
-    """A pool of spawned processes, started as items come; each is sent the job once.
+    """A pool of spawned processes, started when they are needed; each receives the job once.
 
-    Not concurrent.futures: there, one death ends every worker and does not say whose item it was.
+    It is not based on concurrent.futures, where one death ends every worker and the item it was working on is
+    unknown.
     """
 
     def __init__(self, job: Job[Any, Item, Result], *, workers: int, threads: int):
@@ -51,20 +52,20 @@ class Processes(Generic[Item, Result]):
         return len(self._busy) + len(self._lost) < self._n_workers
 
     def start(self, item: Item) -> None:
-        """Give an item to an idle worker, or to a new one."""
+        """Start an item on an idle worker, or on a new one."""
         worker = self._idle.pop() if self._idle else None
         try:
             if worker is None:
                 worker = self._new()
                 worker.connection.send_bytes(self._job)
             worker.connection.send(item)
-        except OSError:  # its end of the pipe is closed
+        except OSError:  # the worker has closed its end of the pipe
             self._lost.append((item, WorkerDied(worker.end() if worker else "could not be started")))
         else:
             self._busy[worker.connection] = (worker, item)
 
     def wait(self) -> list[tuple[Item, Outcome[Result]]]:
-        """The items that have ended, at least one."""
+        """The items that have ended since the last call, at least one."""
         ended: list[tuple[Item, Outcome[Result]]] = [*self._lost]
         self._lost.clear()
         for connection in wait(list(self._busy), timeout=0 if ended else None):
@@ -79,7 +80,7 @@ class Processes(Generic[Item, Result]):
         return ended
 
     def close(self) -> None:
-        """End all workers at once, whatever they do."""
+        """Stop all workers immediately."""
         for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
             worker.end()
 
@@ -87,16 +88,16 @@ class Processes(Generic[Item, Result]):
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _threads_of_a_worker(self._threads):
+        with _environment_of_new_workers(self._threads):
             process.start()
-        # With ours alone open, the pipe breaks when the worker dies.
+        # The worker now has the only other end, so the pipe breaks when it dies.
         theirs.close()
         return _Worker(process, ours)
 
 
 @contextmanager
-def _threads_of_a_worker(threads: int) -> Iterator[None]:
-    """The environment that a worker is to be born with."""
+def _environment_of_new_workers(threads: int) -> Iterator[None]:
+    """Set the number of threads in the environment of new workers, for the block."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, str(threads)))
     try:
@@ -110,18 +111,18 @@ def _threads_of_a_worker(threads: int) -> Iterator[None]:
 
 
 def _serve(connection: Connection) -> None:
-    """A worker's life: take the job, then item after item until the pipe is closed."""
-    # Ctrl-C reaches the whole group of processes; the parent decides and ends its workers.
+    """The main loop of a worker: receive the job, then process items until the pipe is closed."""
+    # Ctrl-C reaches the whole process group; the parent handles it and stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     with suppress(EOFError):
         job = pickle.loads(connection.recv_bytes())
         while True:
             connection.send(work(job, connection.recv()))
 
 
-def _leave_with_parent() -> None:
-    """A study that was killed leaves no worker that trains on."""
+def _exit_with_parent() -> None:
+    """Exit when the parent process ends, so that no worker goes on after a run was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(label: str, *, total: int, quiet: bool = False) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr for as long as the block runs; call what it yields once a step.
+    """A progress bar on stderr during the block; call the yielded function after each step.
 
-    Without a terminal, or with `quiet`, there is no bar and the call does nothing.
+    Without a terminal, or with `quiet`, there is no bar and the function does nothing.
     """
     if quiet:
         yield _nothing
@@ -40,7 +40,7 @@ def progress(label: str, *, total: int, quiet: bool = False) -> Iterator[Callabl
 
 
 def rate(per_s: float | None) -> str:
-    """Steps done in a second, a minute or an hour, whichever makes a number from 1 on; "" where not known."""
+    """Steps per second, minute or hour, the first that gives at least 1, as text; "" if unknown."""
     if not per_s:
         return ""
     for unit, seconds in (("s", 1), ("min", 60)):
@@ -50,4 +50,4 @@ def rate(per_s: float | None) -> str:
 
 
 def _nothing() -> None:
-    """The step of a bar that is not shown."""
+    """Do nothing: the step of a bar that is not shown."""

@@ -1,4 +1,4 @@
-"""Workers of Ray: on a cluster that runs already, or on a Ray started here."""
+"""A pool of Ray workers: on a running cluster, or on a Ray started on this machine."""
 
 import logging
 import os
@@ -8,38 +8,38 @@ from typing import Any, Generic
 from hardmil.errors import ConfigError
 from hardmil.jobs.pool import Engine, Item, Job, Outcome, Result, WorkerDied, work
 
-PATIENCE_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
 
 
 class Cluster(Generic[Item, Result]):
-    """A pool of Ray tasks; the job lies once in Ray's object store, and Ray queues what does not fit.
+    """A pool of Ray tasks; the job is stored once in Ray's object store, and Ray queues the items.
 
-    Ray's own retries are off: the schedule counts deaths, here as for processes.
+    Ray's own retries are off: the schedule counts deaths, as for processes.
     """
 
     def __init__(self, job: Job[Any, Item, Result], *, engine: Engine):
-        self._ray = _started(engine)
+        self._ray = _connect(engine)
         cpus = 1 if engine.address else engine.threads
-        # A cpu is a thread: Ray sets OMP_NUM_THREADS of a worker to the cpus of its task.
+        # One CPU for each thread: Ray sets OMP_NUM_THREADS of a worker to the CPUs of its task.
         self._work = self._ray.remote(num_cpus=cpus, max_retries=0)(work)
         self._job = self._ray.put(job)
         self._busy: dict[Any, Item] = {}
 
     def is_free(self) -> bool:
-        """Always: Ray holds an item back until there is room."""
+        """Always true: Ray queues items until a worker is free."""
         return True
 
     def start(self, item: Item) -> None:
-        """Give an item to Ray."""
+        """Submit an item to Ray."""
         self._busy[self._work.remote(self._job, item)] = item
 
     def wait(self) -> list[tuple[Item, Outcome[Result]]]:
-        """The items that have ended, at least one."""
+        """The items that have ended since the last call, at least one."""
         ready, _ = self._ray.wait(list(self._busy), num_returns=1)
         return [(self._busy.pop(one), self._outcome(one)) for one in ready]
 
     def close(self) -> None:
-        """End the Ray started here; at an address, leave it and what is queued there."""
+        """Cancel the running items and disconnect; a Ray started here ends, a cluster goes on."""
         for one in self._busy:
             self._ray.cancel(one, force=True)
         self._ray.shutdown()
@@ -51,13 +51,13 @@ class Cluster(Generic[Item, Result]):
             return WorkerDied(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
 
 
-def _started(engine: Engine) -> Any:
-    """Ray, connected.
+def _connect(engine: Engine) -> Any:
+    """The module `ray`, connected to the cluster or to a Ray started here.
 
     Raises:
-        ConfigError: If it is not installed, or there is none at the address.
+        ConfigError: If Ray is not installed, or does not answer at the address.
     """
-    # Nothing about a lab's runs leaves the house unasked.
+    # Send no usage statistics unless the user turns them on.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -77,15 +77,15 @@ def _started(engine: Engine) -> Any:
         ray.init(address=engine.address, **quiet)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise ConfigError(
-            f"--address {engine.address}: no Ray answers there ({str(error).splitlines()[0]}); expected "
-            "HOST:PORT of a head that `ray start --head` began, and if it asks for a token, as it does by "
-            "default, RAY_AUTH_MODE=token and RAY_AUTH_TOKEN; leave --address out to start a Ray here"
+            f"--address {engine.address}: Ray does not answer there ({str(error).splitlines()[0]}); expected "
+            "HOST:PORT of a head node started with `ray start --head`, and RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN if it requires a token (the default); leave --address out to start Ray here"
         ) from error
     return ray
 
 
 def _check_reachable(address: str) -> None:
-    """Raise OSError if nobody listens at HOST:PORT; Ray itself would wait for minutes."""
+    """Raise OSError if nothing listens at HOST:PORT; Ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()

@@ -1,6 +1,6 @@
-"""One function over many items: what fails is kept in a table, the rest goes on.
+"""Run one function on many items: failures are collected, the other items go on.
 
-The only place of hardmil that catches `Exception`.
+The only module of hardmil that catches `Exception`.
 """
 
 import threading
@@ -21,14 +21,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Done(Generic[Result]):
-    """What came back of one item."""
+    """The result of one item."""
 
     result: Result
 
 
 @dataclass(frozen=True)
 class JobResults(Generic[Result]):
-    """What came back, by name in the order of the items, and what did not."""
+    """Results by name in the order of the items, and the failures."""
 
     results: dict[str, Result] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
@@ -43,18 +43,18 @@ def run_jobs(
     limit_s: float | None = None,
     quiet: bool = False,
 ) -> JobResults[Result]:
-    """The function's results over all items, in this process and in order; a failing item is set aside.
+    """The results of a function on all items, in this process and in order; failures are collected.
 
     Args:
-        function: Done once an item.
-        items: Slides, trials.
-        name: What to call an item in results and failures; unique.
-        label: Shown beside the progress bar: "cutting patches".
-        limit_s: An item that takes longer is set aside.
-        quiet: No progress bar; there is none either where stderr is no terminal.
+        function: Called once for each item.
+        items: For example slides or trials.
+        name: Gives the name of an item in results and failures; unique.
+        label: Shown next to the progress bar, such as "placing patches".
+        limit_s: Seconds after which an item fails; None: no limit.
+        quiet: Show no progress bar; without a terminal there is none anyway.
 
     Raises:
-        StoreError: At the first item that finds the disk full or the folder closed: all others would, too.
+        StoreError: At the first item that cannot be written: all others would fail the same way.
     """
     todo = list(items)
     done: JobResults[Result] = JobResults()
@@ -84,17 +84,18 @@ def attempt(
     stops: tuple[type[HardmilError], ...] = (StoreError,),
     limit_s: float | None = None,
 ) -> Done[Result] | Failure:
-    """What the function makes of one item, or why it could not.
+    """The result of the function on one item, or its failure.
 
     Args:
-        function: Done once.
-        item: A slide, a trial.
-        name: What to call it in a failure.
-        stops: Errors that are no failure of this item alone; they are raised.
-        limit_s: Seconds after which it is given up; what hangs is left to hang, in a thread of its own.
+        function: Called once.
+        item: For example a slide or a trial.
+        name: The name of the item in a failure.
+        stops: Errors that concern more than this item; they are raised.
+        limit_s: Seconds after which the item fails; a call that hangs is left behind in its own thread.
 
     Raises:
-        StoreError: If the disk is full or the folder closed.
+        StoreError: If the disk is full, or the folder is not writable.
+        HardmilError: If the function raises one of `stops`.
     """
     try:
         return Done(function(item) if limit_s is None else _within(limit_s, function, item))
@@ -107,10 +108,10 @@ def attempt(
 
 
 def _within(limit_s: float, function: Callable[[Item], Result], item: Item) -> Result:
-    """What the function makes of an item, if it is done in time.
+    """The result of the function on an item, if it is done in time.
 
     Raises:
-        JobError: If it is not. Nothing can end a thread that waits for a disk; it is left behind.
+        JobError: If it is not. A thread that waits for a disk cannot be stopped; it is left behind.
     """
     outcome: list[Done[Result] | BaseException] = []
 
@@ -130,15 +131,15 @@ def _within(limit_s: float, function: Callable[[Item], Result], item: Item) -> R
             raise error
         case _:
             raise JobError(
-                f"not done after {limit_s / 60:g} minutes, so it was set aside; expected less: look at the "
-                "file and its disk, or give it more time with --max-minutes"
+                f"not done after the limit of {limit_s / 60:g} minutes, so it was skipped; check the file "
+                "and its disk, or raise the limit with --max-minutes"
             )
 
 
 def read_ahead(items: Iterable[Item], *, depth: int) -> Iterator[Item]:
-    """The items, made in a thread of their own, up to `depth` of them before they are asked for.
+    """The items, produced in a separate thread up to `depth` items ahead of the consumer.
 
-    What making one raises is raised where it is asked for.
+    An error in producing an item is raised when the consumer asks for it.
     """
     iterator, end = iter(items), object()
     with ThreadPoolExecutor(max_workers=1) as thread:

@@ -1,4 +1,4 @@
-"""Which item next: the first of a group alone, the rest of it after; deaths retried, failures set aside."""
+"""Run items on a pool of workers, in groups; items whose worker died are retried, failures are collected."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -28,24 +28,24 @@ def run_groups(
     stops: tuple[type[HardmilError], ...] = (StoreError,),
     quiet: bool = False,
 ) -> list[Failure]:
-    """The items that could not be done; what came of the others was handed to `keep`, in this process.
+    """Run groups of items; the failures are returned, and results are passed to `keep` in this process.
 
-    The items of a group share work that the first of them leaves in a folder: it runs alone, and the others
-    once it is done. An item whose worker dies is tried again, three times in all.
+    The items of a group share work that the first item leaves in a folder: it runs alone, and the others
+    start when it is done. An item whose worker dies is run again, at most three times in total.
 
     Args:
-        function: Done once an item, in a worker; known by its module's name.
-        groups: Items, hashable; each group with its first item first.
-        shared: What all items need; shipped once a worker.
-        engine: Where the workers are.
-        name: What to call an item in a failure.
-        keep: Called with every item and its result as they come.
-        label: Shown beside the progress bar.
+        function: Called once for each item, in a worker; must be importable from a module.
+        groups: Groups of hashable items; the first item of each group runs first.
+        shared: What all items need; sent to each worker once.
+        engine: Where the workers run.
+        name: Gives the name of an item in a failure.
+        keep: Called with each item and its result, in the order in which items end.
+        label: Shown next to the progress bar.
         stops: Errors that end the run.
-        quiet: No progress bar.
+        quiet: Show no progress bar.
 
     Raises:
-        HardmilError: One of `stops`, or that the engine cannot be had.
+        HardmilError: One of `stops`, or if the engine is not available.
     """
     queue = _Queue([_Group(list(group)) for group in groups if group])
     job = Job(function, shared, name, stops)
@@ -63,25 +63,25 @@ def run_items(
     limit_s: float | None = None,
     quiet: bool = False,
 ) -> JobResults[Result]:
-    """What came of each item, in any order but listed in theirs; what fails is set aside.
+    """The results of independent items, in the order of the items; failures are collected.
 
     Args:
-        function: Done once an item, in a worker; known by its module's name.
-        items: Hashable, each independent of the others.
-        shared: What all items need; shipped once a worker.
-        engine: Where the workers are; `is_here`: none, all is done in this process.
-        name: What to call an item in results and failures; unique.
-        label: Shown beside the progress bar.
-        limit_s: An item that takes longer is set aside.
-        quiet: No progress bar.
+        function: Called once for each item, in a worker; must be importable from a module.
+        items: Hashable items, each independent of the others.
+        shared: What all items need; sent to each worker once.
+        engine: Where the workers run; if it `is_here`, all items run in this process.
+        name: Gives the name of an item in results and failures; unique.
+        label: Shown next to the progress bar.
+        limit_s: Seconds after which an item fails; None: no limit.
+        quiet: Show no progress bar.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
-        HardmilError: That the engine cannot be had.
+        StoreError: If the disk is full, or the folder is not writable.
+        HardmilError: If the engine is not available.
     """
     if engine.is_here:
-        done_here = partial(function, shared)
-        return run_jobs(done_here, items, name=name, label=label, limit_s=limit_s, quiet=quiet)
+        run_here = partial(function, shared)
+        return run_jobs(run_here, items, name=name, label=label, limit_s=limit_s, quiet=quiet)
     job = Job(function, shared, name, (StoreError,), limit_s)
     results: dict[str, Result] = {}
 
@@ -104,7 +104,7 @@ def _run(
     label: str,
     quiet: bool,
 ) -> list[Failure]:
-    """Empty the queue; the items that could not be done."""
+    """Run all items of the queue; the failures."""
     failures: list[Failure] = []
     total = queue.n_left
     with _open_pool(job, engine=engine) as pool, progress(label, total=total, quiet=quiet) as step:
@@ -130,7 +130,7 @@ def _run(
 
 @dataclass
 class _Group(Generic[Item]):
-    """Items that wait. It is open once one of it is done; till then one at a time runs."""
+    """Waiting and running items. Until one is done, the group is not open and runs one item at a time."""
 
     waiting: list[Item]
     running: set[Item] = field(default_factory=set)
@@ -150,7 +150,7 @@ class _Queue(Generic[Item]):
         return sum(len(group.waiting) + len(group.running) for group in self.groups)
 
     def start_next(self, pool: Pool[Item, Any]) -> bool:
-        """Start the first item that is ready; whether there was one."""
+        """Start the first item that is ready; False if none is."""
         for group in self.groups:
             if group.is_ready():
                 item = group.waiting.pop(0)
@@ -160,7 +160,7 @@ class _Queue(Generic[Item]):
         return False
 
     def put_back(self, item: Item) -> bool:
-        """Put an item whose worker died back to the front; False if that happened too often."""
+        """Put an item whose worker died back at the front; False if that happened too often."""
         self.deaths[item] += 1
         if self.deaths[item] >= MAX_DEATHS:
             return False
@@ -180,15 +180,15 @@ class _Queue(Generic[Item]):
 
 def _died(name: str, how: str) -> Failure:
     message = (
-        f"{name}: its worker died {MAX_DEATHS} times, last {how}; expected it to end; often memory ran out: "
-        "run again with fewer --workers"
+        f"{name}: its worker died {MAX_DEATHS} times, the last time {how}; often memory ran out: run again "
+        "with fewer --workers"
     )
     return Failure(name=name, message=message, traceback=f"no traceback: {message}\n")
 
 
 @contextmanager
 def _open_pool(job: Job[Any, Item, Result], *, engine: Engine) -> Iterator[Pool[Item, Result]]:
-    """Workers of the engine, ended with the block; Ray is imported only if it is asked for."""
+    """A pool of the engine's workers, stopped at the end of the block; Ray is imported only if needed."""
     match engine.kind:
         case "local":
             from hardmil.jobs.process_pool import Processes

@@ -1,4 +1,4 @@
-"""What a trained model says of bags: score, attention, instance logits; and its operating point."""
+"""Score, attention, instance logits and embeddings of bags, from a trained network."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false

@@ -1,4 +1,4 @@
-"""The networks: instance -> embedding, and the bag classifier over them."""
+"""The networks: from instance to embedding, and the bag classifier on top."""
 
 from dataclasses import dataclass, replace
 
@@ -12,25 +12,18 @@ from torch.nn import functional
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.errors import BagError
 from hardmil.mil.batches import PackedBatch
-from hardmil.mil.pooling import (
-    ADDING_KINDS,
-    ATTENTION_KINDS,
-    AttentionLayer,
-    LogitPooling,
-    adaptive_weights,
-    segment_softmax,
-    segment_sum,
-)
+from hardmil.mil.logit_pooling import LogitPooling, MaxPooling, MeanPooling, logit_pooling
+from hardmil.mil.pooling import AttentionLayer, adaptive_weights, segment_softmax, segment_sum
 
 SMALLEST_PATCH_PX, LARGEST_PATCH_PX = 24, 48
 
 
 @dataclass(frozen=True, eq=False)
 class BagOutput:
-    """What a bag classifier says of a packed batch, all in float32.
+    """What a bag classifier computes for a packed batch, all in float32.
 
-    `weights` are those with which the instance logits add up to the bag's: attention, less what Eq. 2 takes
-    from it; None for a pooling that does more than add.
+    The bag logit is the sum of the instance logits times `weights`, which are the attention with the factors
+    of Eq. 2, or None for a pooling whose bag logit is not a weighted sum.
     """
 
     bag_logit: Float[Tensor, " bag"]
@@ -41,12 +34,13 @@ class BagOutput:
 
 
 class PatchNetwork(nn.Module):
-    """Pixels -> embedding: conv 4x4, 36 - pool - conv 3x3, 48 - pool - fc - fc.
+    """Embeddings of pixel patches: conv 4x4, 36 - pool - conv 3x3, 48 - pool - fc - fc.
 
     Pooling comes before ReLU, which gives the same numbers for a quarter of the work.
 
-    Source: Sirinukunwattana et al. 2016 and Ilse et al. 2018, whom Li et al. 2019 follow. Weights begin as in
-    He et al. 2015, which the papers leave open: with torch's smaller ones the loss stays flat for epochs.
+    Source: Sirinukunwattana et al. 2016 and Ilse et al. 2018, whom Li et al. 2019 follow. The papers do not
+    say how weights are initialised; here as in He et al. 2015, because with torch's smaller default weights
+    the loss stays flat for epochs.
     """
 
     def __init__(self, *, size_px: int, embedding_dim: int, dropout: float) -> None:
@@ -54,7 +48,7 @@ class PatchNetwork(nn.Module):
         if not SMALLEST_PATCH_PX <= size_px <= LARGEST_PATCH_PX:
             raise BagError(
                 f"patches of {size_px} px: the patch network takes {SMALLEST_PATCH_PX} to "
-                f"{LARGEST_PATCH_PX} px; change patches.size_px, or give embeddings of an encoder (features)"
+                f"{LARGEST_PATCH_PX} px; change patches.size_px, or use the features of an encoder"
             )
         side = ((size_px - 3) // 2 - 2) // 2
         self.conv1 = nn.Conv2d(3, 36, 4)
@@ -70,9 +64,9 @@ class PatchNetwork(nn.Module):
 
     def forward(self, patches: Num[Tensor, "patch size size 3"]) -> Num[Tensor, "patch dim"]:
         """Embeddings; pixels are scaled from 0..255 to -1..1."""
-        # channels last in memory already: permuting uint8 (n, h, w, 3) copies nothing
+        # The memory is already channels last, so permuting uint8 (n, h, w, 3) copies nothing.
         x = patches.permute(0, 3, 1, 2).to(self._dtype(patches)).sub(127.5).div(127.5)
-        # ReLU in place: what it overwrites, no backward pass asks for again
+        # ReLU in place: no backward pass needs the values it overwrites.
         x = functional.max_pool2d(self.conv1(x), 2).relu_()
         x = functional.max_pool2d(self.conv2(x), 2).relu_()
         x = self.dropout(self.fc1(x.permute(0, 2, 3, 1).flatten(1)).relu_())
@@ -84,9 +78,9 @@ class PatchNetwork(nn.Module):
 
 
 class FeatureNetwork(nn.Module):
-    """Embedding of a frozen encoder -> ours: standardise, one linear layer, ReLU, dropout.
+    """Embeddings of the features of a frozen encoder: standardise, one linear layer, ReLU, dropout.
 
-    Mean and scale are those of the training bags' instances and travel with the weights.
+    Mean and scale are those of the instances of the training bags; they are saved with the weights.
     """
 
     mean: Tensor
@@ -100,7 +94,7 @@ class FeatureNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def standardise_by(self, *, mean: NDArray[np.float32], scale: NDArray[np.float32]) -> None:
-        """Take these as the mean and the scale of each feature."""
+        """Set the mean and the scale of each feature."""
         self.mean.copy_(torch.tensor(mean))
         self.scale.copy_(torch.tensor(scale))
 
@@ -111,11 +105,11 @@ class FeatureNetwork(nn.Module):
 
 
 class BagClassifier(nn.Module):
-    """Packed bags -> bag logits, attention and instance logits.
+    """Bag logits, attention and instance logits of packed bags.
 
-    The bag's vector is the weighted sum z of its embeddings; bag logit o . z + b, instance logit
-    s_j = o . g_j + b with the same o and b: no second head. Poolings without attention make the bag logit of
-    the instance logits.
+    The bag's vector is the weighted sum z of its embeddings; the bag logit is o . z + b, the instance logit
+    s_j = o . g_j + b with the same o and b: there is no second head. Poolings without attention compute the
+    bag logit from the instance logits.
 
     Source: Li et al. 2019, Eq. 1 and 2.
     """
@@ -131,41 +125,45 @@ class BagClassifier(nn.Module):
             self.embed = PatchNetwork(size_px=instance_shape[0], embedding_dim=dim, dropout=dropout)
         else:
             self.embed = FeatureNetwork(feature_dim=instance_shape[0], embedding_dim=dim, dropout=dropout)
-        kind = config.pooling.kind
-        attends = kind in ATTENTION_KINDS
-        self.attend = AttentionLayer(config.pooling, embedding_dim=dim) if attends else None
-        self.pool_logits = None if attends else LogitPooling(kind)
+        pool_logits = logit_pooling(config.pooling)
+        self.attend = AttentionLayer(config.pooling, embedding_dim=dim) if pool_logits is None else None
+        self.pool_logits = pool_logits
         self.classify = nn.Linear(dim, 1)
 
     def forward(self, batch: PackedBatch) -> BagOutput:
-        """Everything the model says of a batch of pixels or features."""
+        """The output for a batch of pixels or features."""
         return self.pool(replace(batch, instances=self.embed(batch.instances)))
 
     def pool(self, embedded: PackedBatch) -> BagOutput:
-        """Everything it says of a batch of its own embeddings; float32 under any autocast."""
+        """The output for a batch of embeddings of this model; float32 under any autocast."""
         with torch.autocast(embedded.instances.device.type, enabled=False):
-            embeddings = embedded.instances.float()
-            if self.attend is None:
-                return self._pool_logits(self.classify(embeddings).squeeze(1), embedded)
-            bag_index, n_bags = embedded.bag_index, embedded.n_bags
-            attention_logit = self.attend(embeddings)
-            attention = segment_softmax(attention_logit, bag_index=bag_index, n_bags=n_bags)
-            weights = self._weights(attention, embedded)
-            z = segment_sum(weights.unsqueeze(1) * embeddings, bag_index=bag_index, n_bags=n_bags)
-            return BagOutput(
-                bag_logit=self.classify(z).squeeze(1),
-                attention_logit=attention_logit,
-                attention=attention,
-                instance_logit=self.classify(embeddings).squeeze(1),
-                weights=weights,
-            )
+            embedded = replace(embedded, instances=embedded.instances.float())
+            if self.attend is not None:
+                return self._pool_embeddings(self.attend, embedded)
+            if self.pool_logits is not None:
+                return self._pool_logits(self.pool_logits, embedded)
+            raise TypeError("a bag classifier has attention or a pooling of logits; this one has neither")
 
-    def _pool_logits(self, instance_logit: Float[Tensor, " instance"], batch: PackedBatch) -> BagOutput:
-        if self.pool_logits is None:
-            raise TypeError("a network without attention has a pooling of logits")
-        bag_logit, attention = self.pool_logits(instance_logit, bag_index=batch.bag_index, sizes=batch.sizes)
-        # The log is an attention logit: its softmax is the attention again.
-        weights = attention if self.config.pooling.kind in ADDING_KINDS else None
+    def _pool_embeddings(self, attend: AttentionLayer, batch: PackedBatch) -> BagOutput:
+        embeddings, bag_index, n_bags = batch.instances, batch.bag_index, batch.n_bags
+        attention_logit = attend(embeddings)
+        attention = segment_softmax(attention_logit, bag_index=bag_index, n_bags=n_bags)
+        weights = self._weights(attention, batch)
+        z = segment_sum(weights.unsqueeze(1) * embeddings, bag_index=bag_index, n_bags=n_bags)
+        return BagOutput(
+            bag_logit=self.classify(z).squeeze(1),
+            attention_logit=attention_logit,
+            attention=attention,
+            instance_logit=self.classify(embeddings).squeeze(1),
+            weights=weights,
+        )
+
+    def _pool_logits(self, pooling: LogitPooling, batch: PackedBatch) -> BagOutput:
+        instance_logit = self.classify(batch.instances).squeeze(1)
+        bag_logit, attention = pooling(instance_logit, bag_index=batch.bag_index, sizes=batch.sizes)
+        # Of mean and max, the bag logit is the sum of the instance logits weighted by attention.
+        weights = attention if isinstance(pooling, MeanPooling | MaxPooling) else None
+        # The softmax of log attention is the attention again, so the log serves as attention logit.
         return BagOutput(bag_logit, attention.log(), attention, instance_logit, weights)
 
     def _weights(self, attention: Tensor, batch: PackedBatch) -> Tensor:
@@ -178,6 +176,6 @@ def _check_square(instance_shape: tuple[int, ...]) -> None:
     height, width = instance_shape[:2]
     if height != width:
         raise BagError(
-            f"patches of {width} x {height} px: the patch network takes squares; cut them again, or give "
-            "embeddings of an encoder (features)"
+            f"patches of {width} x {height} px: the patch network takes square patches; extract them again, "
+            "or use the features of an encoder"
         )

@@ -12,6 +12,7 @@ from hardmil.bags.bag import Bag
 from hardmil.config.patches import PatchConfig
 from hardmil.errors import TableError
 from hardmil.evaluation.truth import LESION, LOOK_ALIKE, Truth
+from hardmil.files.atomic import visible
 from hardmil.paper.images import PublishedSet, find_set_folder, grid_patches
 from hardmil.slides.color import equalise
 from hardmil.slides.reader import open_slide
@@ -34,7 +35,7 @@ def read_colon(folder: Path, *, split: str, config: PatchConfig) -> PublishedSet
         TableError: If the set is not in the folder in its layout.
     """
     root = find_set_folder(folder, "Classification", what="the colon set, CRCHistoPhenotypes_2016_04_28")
-    images = sorted((root / "Classification").glob("img*/img*.bmp"), key=_number)
+    images = sorted(visible((root / "Classification").glob("img*/img*.bmp")), key=_number)
     if not images:
         raise TableError(f"{root}: no Classification/imgN/imgN.bmp; expected the colon set in its layout")
     groups = colon_groups(root, images=map(_number, images)) if split == "group" else {}

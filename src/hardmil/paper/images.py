@@ -10,9 +10,10 @@ from hardmil.bags.bag import Bag
 from hardmil.config.patches import PatchConfig
 from hardmil.errors import TableError
 from hardmil.evaluation.truth import Truth
+from hardmil.files.atomic import visible
 from hardmil.slides.grid import place_patches
-from hardmil.slides.reader import SlideReader
 from hardmil.slides.reading import read_patches
+from hardmil.slides.slide import Slide
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class PublishedSet:
     truth: Mapping[str, Truth] = field(default_factory=dict)
 
 
-def grid_patches(slide: SlideReader, *, config: PatchConfig) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def grid_patches(slide: Slide, *, config: PatchConfig) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Patches on tissue; all patches of an image without tissue, with a note."""
     grid, notes = place_patches(slide, config), []
     if len(grid) == 0:
@@ -40,7 +41,7 @@ def find_set_folder(folder: Path, pattern: str, *, what: str) -> Path:
     """The folder, or a folder directly inside it, that contains the pattern."""
     if not folder.is_dir():
         raise TableError(f"{folder}: no such folder; expected {what}; give its folder with --data")
-    for candidate in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
-        if any(candidate.glob(pattern)):
+    for candidate in (folder, *(path for path in visible(folder.iterdir()) if path.is_dir())):
+        if visible(candidate.glob(pattern)):
             return candidate
     raise TableError(f"{folder}: no {pattern} in it; expected {what} in its original layout; check --data")

@@ -6,6 +6,7 @@ from pathlib import Path
 from hardmil.bags.bag import Bag
 from hardmil.config.patches import PatchConfig
 from hardmil.errors import TableError
+from hardmil.files.atomic import visible
 from hardmil.paper.images import PublishedSet, find_set_folder, grid_patches
 from hardmil.slides.color import equalise
 from hardmil.slides.reader import open_slide
@@ -20,7 +21,7 @@ def read_ucsb(folder: Path, *, split: str, config: PatchConfig) -> PublishedSet:
     root = find_set_folder(folder, "ytma*.tif*", what="the UCSB breast set")
     made: list[Bag] = []
     notes: list[str] = []
-    images = sorted(root.glob("ytma*.tif*"))
+    images = visible(root.glob("ytma*.tif*"))
     for path in images:
         found = re.match(r"(ytma\d+_\d+)_(benign|malignant)\d+", path.stem)
         if found is None:

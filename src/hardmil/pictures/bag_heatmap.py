@@ -10,13 +10,13 @@ from hardmil.files.geojson import regions_beside
 from hardmil.geometry import first_known
 from hardmil.pictures.heatmap import HeatmapQuantity, Scale, SlideAttention, attention_figure
 from hardmil.pictures.heatmap_tiff import write_heatmap_tiff
-from hardmil.slides.reader import SlideReader
+from hardmil.slides.slide import Slide
 
 THUMBNAIL_PX = 1600
 
 
 def draw_heatmap(
-    slide: SlideReader,
+    slide: Slide,
     shown: SlideAttention,
     *,
     of: HeatmapQuantity = "attention",
@@ -39,7 +39,7 @@ def draw_heatmap(
 
 def write_bag_heatmap_tiff(
     path: Path,
-    slide: SlideReader,
+    slide: Slide,
     shown: SlideAttention,
     *,
     of: HeatmapQuantity = "attention",
@@ -56,7 +56,7 @@ def write_bag_heatmap_tiff(
     write_heatmap_tiff(path, known, width_px=slide.width_px, height_px=slide.height_px, of=of, scale=scale)
 
 
-def _measured(slide: SlideReader, shown: SlideAttention, fallback_mpp: float | None) -> SlideAttention:
+def _measured(slide: Slide, shown: SlideAttention, fallback_mpp: float | None) -> SlideAttention:
     return replace(shown, mpp=first_known(shown.mpp, slide.mpp, fallback_mpp))
 
 

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from hardmil.pictures.drawing import resized, webp_bytes
 from hardmil.pictures.heatmap import SlideAttention, attention_overlay
-from hardmil.slides.reader import SlideReader
+from hardmil.slides.slide import Slide
 
 THUMBNAIL_EDGE_PX = 360
 KEY_PATCHES = 4
@@ -42,7 +42,7 @@ class SlidePictures:
         return len(self.thumbnail) + len(self.overlay) + patches
 
 
-def slide_pictures(slide: SlideReader, shown: SlideAttention) -> SlidePictures:
+def slide_pictures(slide: Slide, shown: SlideAttention) -> SlidePictures:
     """The small pictures of an open slide; each of its regions is read once.
 
     Raises:
@@ -66,7 +66,7 @@ def slide_pictures(slide: SlideReader, shown: SlideAttention) -> SlidePictures:
     )
 
 
-def _key_patch(slide: SlideReader, shown: SlideAttention, *, place: int) -> KeyPatch:
+def _key_patch(slide: Slide, shown: SlideAttention, *, place: int) -> KeyPatch:
     x, y = shown.coords[place].tolist()
     size = shown.size_level0_px
     return KeyPatch(x, y, float(shown.attention[place]), webp_bytes(_small(slide.read(x, y, size, size))))

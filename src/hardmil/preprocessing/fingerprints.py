@@ -10,6 +10,7 @@ from hardmil.config.patches import PatchConfig
 from hardmil.config.section import fingerprint
 from hardmil.config.study import PIXELS, InstanceConfig
 from hardmil.errors import FeatureFileError
+from hardmil.files.atomic import visible
 
 # Attributes of `coords`: the settings, slide and encoder that a file was made from. A second run skips files
 # that match, and processes a slide again that was changed, or corrected in the table.
@@ -31,7 +32,7 @@ def slide_fingerprints(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
     attributes = {SETTINGS_ATTRIBUTE: fingerprint([settings, row.mpp, name, annotated])}
     if row.path is not None and row.path.exists():
         # A DICOM slide is a folder of files.
-        inside = row.path.iterdir() if row.path.is_dir() else [row.path]
+        inside = visible(row.path.iterdir()) if row.path.is_dir() else [row.path]
         files = [path for path in inside if path.is_file()]
         found = [path.stat() for path in files]
         latest = max((one.st_mtime_ns for one in found), default=0)

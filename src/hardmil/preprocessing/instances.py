@@ -30,8 +30,8 @@ from hardmil.preprocessing.patch_coords import (
 )
 from hardmil.slides.color import equalise
 from hardmil.slides.grid import PatchGrid, place_patches
-from hardmil.slides.reader import SlideReader
 from hardmil.slides.reading import read_blocks, read_patches
+from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import segment_tissue
 
 READ_THREADS = 2
@@ -139,7 +139,7 @@ def encode_slide(
 
 
 def _instances(
-    slide: SlideReader, grid: PatchGrid, *, config: PatchConfig, encoder: PatchEncoder | None, slide_id: str
+    slide: Slide, grid: PatchGrid, *, config: PatchConfig, encoder: PatchEncoder | None, slide_id: str
 ) -> np.ndarray:
     """Equalised pixels, or their embeddings, block by block so that pixels do not stay in memory."""
     if encoder is None:

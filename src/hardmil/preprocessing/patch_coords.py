@@ -11,9 +11,10 @@ from hardmil.files.geojson import Region, read_regions
 from hardmil.preprocessing.fingerprints import current_coords, slide_fingerprints
 from hardmil.slides.grid import PatchGrid, place_patches
 from hardmil.slides.notes import slide_notes
-from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.slides.reader import open_slide
 from hardmil.slides.reading import reading_level
 from hardmil.slides.resolution import UM_PER_PX_AT_1X, find_resolution
+from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import segment_tissue
 from hardmil.slides.tissue_files import draw_tissue, write_tissue
 
@@ -75,7 +76,7 @@ def tissue_stem(places: Path, *, slide_id: str) -> Path:
     return places.parent / "tissue" / slide_id
 
 
-def open_slide_of_row(row: SlideRow) -> SlideReader:
+def open_slide_of_row(row: SlideRow) -> Slide:
     """The open slide of a row of the table.
 
     Raises:
@@ -95,9 +96,7 @@ def tissue_regions(row: SlideRow) -> list[Region] | None:
     return None if row.annotations is None else read_regions(row.annotations)
 
 
-def _attributes(
-    slide: SlideReader, grid: PatchGrid, *, config: PatchConfig, row: SlideRow
-) -> dict[str, object]:
+def _attributes(slide: Slide, grid: PatchGrid, *, config: PatchConfig, row: SlideRow) -> dict[str, object]:
     """TRIDENT's attributes of `coords`, as far as known, and how the pixels are read."""
     found = find_resolution(slide.scale, table=row.mpp, config=config)
     level, size_read = reading_level(slide, grid)

@@ -10,7 +10,8 @@ from hardmil.pictures.drawing import compact_picture
 from hardmil.pictures.heatmap import SlideAttention
 from hardmil.pictures.patch_pictures import GalleryItem, GalleryPicture, draw_item
 from hardmil.pictures.slide_pictures import SlidePictures, slide_pictures
-from hardmil.slides.reader import SlideReader, open_slide
+from hardmil.slides.reader import open_slide
+from hardmil.slides.slide import Slide
 
 MAX_BYTES = 2_000_000
 """Size of the small pictures of wrongly called slides; on the page, as base64, they are a third larger."""
@@ -81,7 +82,7 @@ def _drawn(request: PictureRequest, *, path: Path | None, has_room: bool) -> Dra
     return drawn
 
 
-def _draw(slide: SlideReader, request: PictureRequest, *, drawn: DrawnPictures, wants_small: bool) -> None:
+def _draw(slide: Slide, request: PictureRequest, *, drawn: DrawnPictures, wants_small: bool) -> None:
     if wants_small and request.shown is not None:
         drawn.small = slide_pictures(slide, request.shown)
         drawn.mined = [_patch_alone(draw_item(item, slide=slide)) for item in request.mined]

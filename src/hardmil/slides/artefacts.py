@@ -1,4 +1,4 @@
-"""What lies on a slide and is no tissue to learn from: pen marks, areas out of focus."""
+"""Artefacts that are not tissue to learn from: pen marks and areas out of focus."""
 
 from collections.abc import Iterator
 
@@ -8,40 +8,41 @@ from jaxtyping import Bool, Float, UInt8
 from hardmil.errors import SlideError
 from hardmil.geometry import best_level
 from hardmil.slides.pieces import large_pieces
-from hardmil.slides.reader import SlideReader
+from hardmil.slides.slide import Slide
 
-# Hue (OpenCV: 0 to 179) and least saturation (of 255) of ink. Measured at 8 um/px on the CMU-1 region and the
-# UCSB and colon images: green holds at most 0.02% of their pixels. Blue ink shares its hue with haematoxylin
-# and is more saturated: 0.3% of UCSB's, the bluest of the three, in specks far smaller than a stroke.
+# Range of hue (OpenCV: 0 to 179) and minimum saturation (of 255) of ink. Measured at 8 um/px on the CMU-1
+# region and the UCSB and colon images: at most 0.02% of their pixels are in the green range. Blue ink has the
+# hue of haematoxylin and is more saturated: 0.3% of the pixels of UCSB, the bluest of the three sets, are in
+# its range, in specks far smaller than a stroke.
 GREEN = (35, 95, 50)
 BLUE = (95, 125, 150)
 BLACK_VALUE, BLACK_SATURATION = 100, 80
-"""Black ink is darker and greyer than this; at 8 um/px a dense lymphocytic infiltrate is neither."""
+"""Black ink is darker and less saturated than this; at 8 um/px dense lymphocytic infiltrates are neither."""
 PEN_UM = 8.0
-"""Resolution that ink is looked for at: coarser than a nucleus, finer than a stroke."""
+"""Resolution at which ink is detected: coarser than a nucleus, finer than a stroke."""
 MIN_STROKE_UM2 = 40_000.0
-"""A pen mark is larger, than a square of 200 um; a pen draws half a millimetre and more."""
+"""Minimum area of a pen mark, a square of 200 um; pen strokes are half a millimetre wide or more."""
 PEN_EDGE_UM = 40.0
-"""How far a stroke's faint rim reaches."""
+"""Width of the faint rim of a stroke."""
 
 FOCUS_UM_PER_PX = 1.0
 FOCUS_CELL_UM = 64
 MIN_SHARPNESS = 0.08
-"""Least share of a cell's variance that lies in its Laplacian. Measured at 1 um/px on 64-um cells of the
-CMU-1 region, six UCSB images and a made-up slide: 99% of cells of the sharp images have more; blurred by a
-Gaussian of 2 um, 99% have less."""
+"""Minimum ratio of the variance of a cell's Laplacian to that of its grey values. Measured at 1 um/px on
+64-um cells of the CMU-1 region, six UCSB images and a synthetic slide: 99% of the cells of the sharp images
+have more; after a Gaussian blur of 2 um, 99% have less."""
 MIN_VARIANCE = 60.0
-"""Below this variance of grey (of 255, squared) a cell holds nothing to be sharp: it is not judged."""
+"""Cells with a lower variance of grey (of 255, squared) have too little contrast to be judged."""
 BLOCK_CELLS = 24
-"""Cells a read: 1,536 um each way."""
+"""Cells along each side of a block that is read at once: 1,536 um."""
 
 
 def is_pen(
     rgb: UInt8[np.ndarray, "row column 3"], *, um_per_px: float | None
 ) -> Bool[np.ndarray, "row column"]:
-    """Which pixels of a thumbnail are green, blue or black ink, with the rim of each stroke.
+    """Which pixels of a thumbnail are green, blue or black ink, including the rim of each stroke.
 
-    Without a resolution the thumbnail is looked at as it is, and single pixels count.
+    Without a resolution the thumbnail is not resized, and single pixels count.
     """
     import cv2
 
@@ -60,7 +61,7 @@ def is_pen(
 
 
 def _strokes(is_ink: Bool[np.ndarray, "row column"], *, um_per_px: float) -> Bool[np.ndarray, "row column"]:
-    """Ink in pieces as large as a stroke, grown by the width of its rim."""
+    """The pieces of ink that are as large as a stroke, dilated by the width of the rim."""
     import cv2
 
     reach = max(1, round(PEN_EDGE_UM / um_per_px))
@@ -70,21 +71,21 @@ def _strokes(is_ink: Bool[np.ndarray, "row column"], *, um_per_px: float) -> Boo
 
 
 def is_out_of_focus(
-    slide: SlideReader, is_tissue: Bool[np.ndarray, "row column"], *, downsample: float, mpp: float | None
+    slide: Slide, is_tissue: Bool[np.ndarray, "row column"], *, downsample: float, mpp: float | None
 ) -> Bool[np.ndarray, "row column"]:
-    """Which pixels of a mask lie in a 64-um cell of tissue that is blurred by about 2 um or more.
+    """Which pixels of a mask are in a 64-um cell of tissue that is blurred by about 2 um or more.
 
-    Sharpness is the variance of the Laplacian over that of grey, so it does not depend on how dark a stain
-    is. A cell without contrast is not judged. Only blocks that hold tissue are read.
+    Sharpness is the variance of the Laplacian divided by that of grey, so it does not depend on how dark the
+    stain is. A cell without contrast is not judged. Only blocks with tissue are read.
 
     Raises:
-        SlideError: If the resolution is not known, or coarser than 1.5 um/px, where focus cannot be seen.
+        SlideError: If the resolution is unknown, or too coarse to judge focus (above 1.5 um/px).
     """
     if mpp is None or mpp > 1.5 * FOCUS_UM_PER_PX:
-        found = "is not known" if mpp is None else f"is {mpp:.3g} um/px"
+        found = "is unknown" if mpp is None else f"is {mpp:.3g} um/px"
         raise SlideError(
-            f"{slide.path}: its resolution {found}, and patches.tissue.drop_blurred needs 1.5 um/px or finer "
-            "to see focus; give mpp in the table of slides, or turn the knob off"
+            f"{slide.path}: its resolution {found}, but patches.tissue.drop_blurred needs 1.5 um/px or "
+            "finer; give mpp in the table of slides, or turn the setting off"
         )
     is_blurred = np.zeros(is_tissue.shape, dtype=bool)
     cell_px = FOCUS_CELL_UM / mpp / downsample
@@ -99,7 +100,7 @@ def is_out_of_focus(
 
 
 def _blocks(is_tissue: Bool[np.ndarray, "row column"], *, edge: float) -> Iterator[tuple[int, int, int]]:
-    """x, y and edge, in px of the mask, of squares that tile it and hold tissue."""
+    """x, y and edge, in px of the mask, of the squares of a grid that contain tissue."""
     step = max(1, round(edge))
     for y in range(0, is_tissue.shape[0], step):
         for x in range(0, is_tissue.shape[1], step):
@@ -107,8 +108,8 @@ def _blocks(is_tissue: Bool[np.ndarray, "row column"], *, edge: float) -> Iterat
                 yield x, y, step
 
 
-def _grey_block(slide: SlideReader, x: float, y: float, *, mpp: float) -> Float[np.ndarray, "height width"]:
-    """Grey of a block from (x, y), level-0 px, at 1 um/px."""
+def _grey_block(slide: Slide, x: float, y: float, *, mpp: float) -> Float[np.ndarray, "height width"]:
+    """Grey values of the block at (x, y), level-0 px, at 1 um/px."""
     import cv2
 
     edge_um = BLOCK_CELLS * FOCUS_CELL_UM
@@ -121,7 +122,7 @@ def _grey_block(slide: SlideReader, x: float, y: float, *, mpp: float) -> Float[
 
 
 def _sharpness(grey: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "row column"]:
-    """Variance of the Laplacian over that of grey, cell by cell; infinite where there is no contrast."""
+    """Variance of the Laplacian divided by that of grey, for each cell; infinite without contrast."""
     import cv2
 
     def variances(values: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "row column"]:

@@ -1,4 +1,4 @@
-"""The colours of a patch, evened out."""
+"""Histogram equalisation of patches."""
 
 from typing import Literal
 
@@ -11,13 +11,12 @@ Equalise = Literal["channel", "luminance", "none"]
 def equalise(
     patches: UInt8[np.ndarray, "patch height width 3"], *, mode: Equalise
 ) -> UInt8[np.ndarray, "patch height width 3"]:
-    """The patches with the histogram of each equalised: of each RGB channel, of its luminance, or of none.
+    """A copy of the patches, each with equalised histograms: of its RGB channels, of its luminance, or none.
 
-    A property of each patch's pixels, not of their places: it commutes with flips and quarter turns, so it is
-    done once, when bags are made. Never changes its input.
+    Equalisation commutes with flips and quarter turns, so it is done once, when bags are made.
 
-    Source: Li et al. 2019 ("histogram equalisation" of each patch); of what is open there, `channel` is our
-    reading (docs: METHOD).
+    Source: Li et al. 2019 ("histogram equalisation" of each patch). The paper does not say of which channels;
+    `channel` is our interpretation (docs: METHOD).
     """
     match mode:
         case "none":

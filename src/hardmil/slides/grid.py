@@ -1,4 +1,4 @@
-"""Where patches are placed on a slide."""
+"""The grid of patches on the tissue of a slide."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ from jaxtyping import Float, Int, Int64, Num
 from hardmil.config.patches import PatchConfig
 from hardmil.errors import ConfigError
 from hardmil.geometry import grid_starts, interpolate_rows, size_level0_px
-from hardmil.slides.protocol import SlideReader
 from hardmil.slides.resolution import needed_mpp
+from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import TissueMask, segment_tissue
 
 
@@ -17,8 +17,8 @@ from hardmil.slides.tissue import TissueMask, segment_tissue
 class PatchGrid:
     """Square patches of one slide, row by row from the top.
 
-    `coords` are (x, y) of the top-left corner in level-0 px; a patch covers `size_level0_px` of those and is
-    `size_px` pixels when read. `tissue_share` is the part of each patch that is tissue, 0 to 1.
+    `coords` are (x, y) of the top-left corners in level-0 px. The edge of a patch is `size_level0_px` on the
+    slide and `size_px` pixels when read. `tissue_share` is the share of each patch that is tissue, 0 to 1.
     """
 
     coords: Int64[np.ndarray, "patch 2"]
@@ -31,28 +31,28 @@ class PatchGrid:
 
 
 def place_patches(
-    slide: SlideReader,
+    slide: Slide,
     config: PatchConfig,
     *,
     mpp: float | None = None,
     tissue: TissueMask | None = None,
 ) -> PatchGrid:
-    """The patches of a slide that hold enough tissue: squares in rows, the rest dropped.
+    """The patches of a regular grid on a slide that contain enough tissue.
 
     Args:
         slide: An open slide.
         config: Size, resolution and tissue rule; `mode` must be grid.
-        mpp: Micrometres per level-0 px from the table of slides; who comes next, `find_resolution` says.
-        tissue: Of this slide, where it was segmented before.
+        mpp: Micrometres per level-0 px from the table of slides; for the other sources see `find_resolution`.
+        tissue: The tissue of this slide, if it is segmented already.
 
     Raises:
-        SlideError: If a resolution is wanted and the slide's is unknown, not square or a slip; or the slide
-            cannot be read.
+        SlideError: If the config sets a resolution and that of the slide is unknown, not square or
+            implausible; or if the slide cannot be read.
         ConfigError: If `config.mode` is not grid.
     """
     if config.mode != "grid":
         raise ConfigError(
-            f"{slide.path}: patches.mode is {config.mode}, but a slide has no annotated nuclei; use grid"
+            f"{slide.path}: patches.mode is {config.mode}; expected grid, as a slide has no annotated nuclei"
         )
     size = patch_size_level0_px(slide, config, mpp=mpp)
     step = max(1, round(size * (config.size_px - config.overlap_px) / config.size_px))
@@ -65,16 +65,17 @@ def place_patches(
     return PatchGrid(coords, config.size_px, size, share[row, column])
 
 
-def patch_size_level0_px(slide: SlideReader, config: PatchConfig, *, mpp: float | None = None) -> int:
+def patch_size_level0_px(slide: Slide, config: PatchConfig, *, mpp: float | None = None) -> int:
     """Edge of a patch in level-0 px of this slide.
 
     Args:
         slide: An open slide.
         config: Size and resolution.
-        mpp: Micrometres per level-0 px from the table of slides; who comes next, `find_resolution` says.
+        mpp: Micrometres per level-0 px from the table of slides; for the other sources see `find_resolution`.
 
     Raises:
-        SlideError: If a resolution is wanted and the slide's is unknown, not square or a slip.
+        SlideError: If the config sets a resolution and that of the slide is unknown, not square or
+            implausible.
     """
     known = needed_mpp(slide.scale, path=slide.path, table=mpp, config=config)
     return size_level0_px(config.size_px, um_per_px=config.um_per_px, mpp=known)
@@ -87,9 +88,9 @@ def _tissue_shares(
     y_starts: Int[np.ndarray, " row"],
     size_px: int,
 ) -> Float[np.ndarray, "row column"]:
-    """Part of each square of `size_px` (level-0 px) from these corners that is tissue, by an integral image.
+    """Share of tissue in each square of `size_px` (level-0 px) at these corners, by an integral image.
 
-    Corners may fall inside a pixel of the mask: the integral is linear there, so interpolating it is exact.
+    A corner may be inside a pixel of the mask: the integral is linear there, so interpolation is exact.
     """
     import cv2
 
@@ -98,7 +99,7 @@ def _tissue_shares(
     inside = _between(
         np.ascontiguousarray(in_rows.T), x_starts / tissue.downsample, size=size_px / tissue.downsample
     ).T
-    # Rounded, so that a patch of nothing but tissue has 1 and not a little less.
+    # Rounded, so that a patch entirely of tissue has exactly 1.
     return np.clip(np.round(inside / (size_px / tissue.downsample) ** 2, 9), 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""An embedded colour profile -> sRGB."""
+"""Conversion of a slide's colours to sRGB by its embedded colour profile."""
 
 import io
 from collections.abc import Callable
@@ -10,21 +10,21 @@ from jaxtyping import UInt8
 from PIL import Image, ImageCms
 
 from hardmil.errors import SlideError
-from hardmil.slides.protocol import SlideReader
+from hardmil.slides.slide import Slide
 
-Pixels = UInt8[np.ndarray, "*place 3"]
+Pixels = UInt8[np.ndarray, "*shape 3"]
 
 
-def to_srgb(slide: SlideReader) -> Callable[[Pixels], Pixels]:
-    """What turns the slide's colours into sRGB by its own profile; without a profile they are taken for it.
+def to_srgb(slide: Slide) -> Callable[[Pixels], Pixels]:
+    """A function that converts the slide's colours to sRGB; without a profile it returns them unchanged.
 
-    Relative colorimetric, as display software does: white stays white.
+    The conversion is relative colorimetric, as in display software: white stays white.
 
     Raises:
-        SlideError: If the profile is broken or is not one of RGB.
+        SlideError: If the profile is broken or not an RGB profile.
     """
     if slide.icc_profile is None:
-        return _as_it_is
+        return _unchanged
     try:
         transform = ImageCms.buildTransform(
             ImageCms.getOpenProfile(io.BytesIO(slide.icc_profile)),
@@ -35,8 +35,8 @@ def to_srgb(slide: SlideReader) -> Callable[[Pixels], Pixels]:
         )
     except (ImageCms.PyCMSError, OSError) as error:
         raise SlideError(
-            f"{slide.path}: its ICC profile cannot be applied ({error}); expected one of RGB; set "
-            "patches.icc: false to take its colours as they are"
+            f"{slide.path}: its ICC profile cannot be applied ({error}); expected an RGB profile; set "
+            "patches.icc: false to keep its colours unchanged"
         ) from error
 
     def apply(pixels: Pixels) -> Pixels:
@@ -47,7 +47,7 @@ def to_srgb(slide: SlideReader) -> Callable[[Pixels], Pixels]:
     return apply
 
 
-def _as_it_is(pixels: Pixels) -> Pixels:
+def _unchanged(pixels: Pixels) -> Pixels:
     return pixels
 
 

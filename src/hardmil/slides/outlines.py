@@ -1,4 +1,4 @@
-"""From a mask to polygons in level-0 px, and back."""
+"""Conversion of a mask to polygons in level-0 px, and back."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from hardmil.files.geojson import Region
 
 
 def outlines(is_inside: Bool[np.ndarray, "row column"], *, downsample: float, name: str) -> list[Region]:
-    """The pieces of a mask as polygons with holes, in level-0 px, largest first.
+    """The connected pieces of a mask as polygons with holes, in level-0 px, largest first.
 
-    A polygon runs a quarter of a pixel inside the rim of its pixels, so that `inside` gives the mask back.
-    Pixels that touch by a corner are one piece.
+    A polygon runs a quarter of a pixel inside the border of its pixels, so that `inside` restores the mask.
+    Pixels that touch at a corner belong to the same piece.
     """
     import cv2
 
-    # Enlarged twice, so that an outline runs round a pixel and not through its centre.
+    # At twice the size, an outline runs around a pixel and not through its centre.
     twice = (2 * is_inside.shape[1], 2 * is_inside.shape[0])
     enlarged = cv2.resize(is_inside.view(np.uint8), twice, interpolation=cv2.INTER_NEAREST)
     rings, tree = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
@@ -33,10 +33,10 @@ def outlines(is_inside: Bool[np.ndarray, "row column"], *, downsample: float, na
 def inside(
     regions: Sequence[Region], *, shape: tuple[int, int], downsample: float
 ) -> Bool[np.ndarray, "row column"]:
-    """Which pixels of a mask have their centre in one of the regions, and in none of its holes."""
+    """Which pixels of a mask have their centre in one of the regions, outside its holes."""
     is_inside = np.zeros(shape, dtype=bool)
     for region in regions:
-        # In px of the mask, pixel centres at whole numbers.
+        # In px of the mask, with pixel centres at integers.
         rings = [ring / downsample - 0.5 for ring in (region.polygon, *region.holes)]
         top, bottom = (
             np.clip(np.ceil([rings[0][:, 1].min(), rings[0][:, 1].max()]), 0, shape[0]).astype(int).tolist()
@@ -50,7 +50,7 @@ def inside(
 def _filled(
     rings: Sequence[Float[np.ndarray, "_ 2"]], *, n_rows: int, n_columns: int
 ) -> Bool[np.ndarray, "row column"]:
-    """Even-odd fill: along each row, every edge that is crossed turns inside to outside and back."""
+    """The pixels inside the rings by the even-odd rule: along a row, each crossed edge switches sides."""
     crossings = np.zeros((n_rows, n_columns + 1), np.uint8)
     for ring in rings:
         (x0, y0), (x1, y1) = ring.T, np.roll(ring, -1, axis=0).T

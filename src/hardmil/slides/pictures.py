@@ -1,4 +1,4 @@
-"""Decode pictures whole: PNG, JPEG, BMP and the plain TIFF that OpenSlide refuses."""
+"""Decode whole pictures: PNG, JPEG, BMP and plain TIFF that OpenSlide does not read."""
 
 import struct
 import threading
@@ -17,15 +17,15 @@ from hardmil.errors import SlideError
 from hardmil.slides.resolution import plausible_mpp
 
 MAX_PICTURE_PX = 400_000_000
-"""Largest picture decoded whole (1.2 GB of RGB); a larger one must be tiled, so that regions can be read."""
+"""Largest picture that is decoded whole (1.2 GB of RGB); a larger one must be tiled."""
 
-# What the decoders raise on damaged files: SyntaxError is Pillow's word for a broken PNG, and the lookups and
-# arithmetic are tags that are missing or make no sense.
+# What the decoders raise on damaged files. Pillow raises SyntaxError for a broken PNG; lookup and arithmetic
+# errors come from tags that are missing or invalid.
 DAMAGE = (
     *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError),
     *(struct.error, zlib.error),
 )
-# Of all that Pillow knows: some of the others run programs (EPS) or are no pixels.
+# Pillow's other formats run external programs (EPS) or do not contain pixels.
 _FORMATS = ("PNG", "JPEG", "JPEG2000", "BMP", "TIFF")
 _EXPECTED = "expected a slide (SVS, NDPI, MRXS, DICOM, tiled TIFF) or a picture (PNG, JPEG, BMP, TIFF)"
 _UM_PER_INCH = 25_400
@@ -34,7 +34,7 @@ _pillow_limit = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded picture; `mpp` is micrometres per pixel, None where the file does not say."""
+    """A decoded picture; `mpp` is micrometres per pixel, None if the file does not state it."""
 
     rgb: UInt8[np.ndarray, "height width 3"]
     mpp: float | None
@@ -42,10 +42,10 @@ class Picture:
 
 
 def decode_picture(path: Path) -> Picture:
-    """The picture at `path`; a TIFF with several pages gives its first.
+    """The picture at `path`; for a TIFF with several pages, the first.
 
     Raises:
-        SlideError: If it is no picture, is damaged, too large, or has more than 8 bits a channel.
+        SlideError: If it is not a picture, damaged, too large, or has more than 8 bits per channel.
     """
     try:
         with _any_size(), Image.open(path, formats=_FORMATS) as image:
@@ -57,15 +57,15 @@ def decode_picture(path: Path) -> Picture:
         if _first_bytes(path)[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return Picture(_decode_with_tifffile(path), None)
         raise SlideError(
-            f"{path}: is no image that is understood (it starts with {_first_bytes(path)!r}); {_EXPECTED}, "
-            "check what the file is"
+            f"{path}: is not an image in a supported format (it starts with {_first_bytes(path)!r}); "
+            f"{_EXPECTED}; check what the file is"
         ) from error
     except DAMAGE as error:
         raise _damaged(path, error) from error
 
 
 def over_white(rgba: UInt8[np.ndarray, "height width 4"]) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB of a picture laid on a white sheet; alpha is not premultiplied."""
+    """RGB of a picture on a white background; alpha is not premultiplied."""
     if (rgba[..., 3] == 255).all():
         return np.ascontiguousarray(rgba[..., :3])
     alpha = rgba[..., 3:].astype(np.uint16)
@@ -75,9 +75,9 @@ def over_white(rgba: UInt8[np.ndarray, "height width 4"]) -> UInt8[np.ndarray, "
 
 @contextmanager
 def _any_size() -> Iterator[None]:
-    """Within, Pillow's own limit is off: a slide is larger than any photograph, `_check_size` has ours.
+    """Turn off Pillow's size limit in the block; `_check_size` applies `MAX_PICTURE_PX` instead.
 
-    Pillow keeps the limit in a global, hence the lock. Its warnings are about tags that we do not read.
+    Pillow stores its limit in a global, hence the lock. Its warnings concern tags that are not read here.
     """
     with _pillow_limit, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -91,8 +91,8 @@ def _any_size() -> Iterator[None]:
 def _check_size(path: Path, *, width: int, height: int) -> None:
     if width * height > MAX_PICTURE_PX:
         raise SlideError(
-            f"{path}: is a picture of {width} x {height} px; at most {MAX_PICTURE_PX:,} px are read whole. "
-            "Convert it to a pyramid: vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg"
+            f"{path}: is a picture of {width} x {height} px; expected at most {MAX_PICTURE_PX:,} px; convert "
+            "it to a pyramid: vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg"
         )
 
 
@@ -105,7 +105,7 @@ def _to_rgb(path: Path, image: Image.Image) -> UInt8[np.ndarray, "height width 3
         case "1" | "L" | "CMYK" | "YCbCr":
             return np.array(image.convert("RGB"))
         case mode:
-            raise SlideError(f"{path}: is a picture of kind {mode}; expected 8 bits a channel, convert it")
+            raise SlideError(f"{path}: is a picture of mode {mode}; expected 8 bits per channel; convert it")
 
 
 def _mpp_of(image: Image.Image) -> float | None:
@@ -119,7 +119,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _decode_with_tifffile(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB of the first page of a TIFF that neither OpenSlide nor Pillow decodes."""
+    """RGB of the first page of a TIFF that neither OpenSlide nor Pillow can decode."""
     import tifffile
 
     try:
@@ -134,14 +134,14 @@ def _decode_with_tifffile(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         raise _damaged(path, error) from error
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
         raise SlideError(
-            f"{path}: holds {pixels.dtype} pixels of shape {pixels.shape}; expected RGB, 8 bits a channel, "
-            "convert it"
+            f"{path}: holds {pixels.dtype} pixels of shape {pixels.shape}; expected RGB, 8 bits per "
+            "channel; convert it"
         )
     return over_white(pixels) if pixels.shape[2] == 4 else pixels
 
 
 def _check_complete(path: Path, *, offsets: tuple[int, ...], byte_counts: tuple[int, ...]) -> None:
-    """Tifffile fills what is missing with zeros; a slide with black holes is worse than none."""
+    """Raise SlideError if pixels are missing, which tifffile would replace by black ones."""
     end = max((start + n for start, n in zip(offsets, byte_counts, strict=True)), default=0)
     if end > path.stat().st_size or 0 in byte_counts:
         raise _damaged(path, "its pixels end too early")
@@ -149,9 +149,9 @@ def _check_complete(path: Path, *, offsets: tuple[int, ...], byte_counts: tuple[
 
 def _damaged(path: Path, reason: object) -> SlideError:
     if isinstance(reason, LookupError):
-        # Its own text is the key alone.
+        # Its own message is only the key.
         reason = f"{type(reason).__name__}: {reason}"
     return SlideError(
-        f"{path}: cannot be decoded ({reason}); the file is damaged, incomplete or compressed in an unknown "
-        "way: copy it again or convert it"
+        f"{path}: cannot be decoded ({reason}); the file is damaged, incomplete, or compressed by an unknown "
+        "method; copy it again or convert it"
     )

@@ -1,53 +1,61 @@
-"""Open a slide of any format: who reads what.
+"""Open a slide of any format.
 
-OpenSlide reads what it knows; OME-TIFF, QPTIFF and plain TIFF go through tifffile, DICOM that OpenSlide
-refuses through wsidicom, region by region; pictures (PNG, JPEG, BMP) are read whole. Every library's error
-becomes a `SlideError` that names the file.
+OpenSlide reads the formats it supports; tifffile reads OME-TIFF, QPTIFF and plain TIFF, and wsidicom the
+DICOM slides that OpenSlide refuses, region by region. Pictures (PNG, JPEG, BMP) are decoded whole. The errors
+of all libraries become a `SlideError` that names the file.
 """
 
 from pathlib import Path
 from typing import Literal
 
 from hardmil.errors import SlideError
-from hardmil.slides.protocol import Level as Level
-from hardmil.slides.protocol import SlideReader as SlideReader
-from hardmil.slides.protocol import damaged
+from hardmil.slides.level_source import LevelSource, damaged
+from hardmil.slides.slide import Slide
 
 Kind = Literal["openslide", "plain tiff", "tiff", "dicom", "picture"]
 
 
-def open_slide(path: str | Path) -> SlideReader:
-    """The slide at `path`, open; use it in a `with` statement. A folder is one of DICOM instances.
+def open_slide(path: str | Path) -> Slide:
+    """The slide at `path`, open; use it in a `with` statement. A folder holds the instances of a DICOM slide.
 
     Raises:
-        SlideError: If there is no such file, or it cannot be read, or it holds no image that is understood.
+        SlideError: If the file does not exist, cannot be read, or is not an image in a supported format.
     """
     path = Path(path)
+    return Slide(path, open_source(path))
+
+
+def open_source(path: Path) -> LevelSource:
+    """The open levels of the slide at `path`, through the library that reads its format.
+
+    Raises:
+        SlideError: As `open_slide`.
+    """
     _check_path(path)
     match _kind_of(path):
         case "openslide":
-            from hardmil.slides.openslide_reader import OpenSlideReader
+            from hardmil.slides.openslide_source import OpenSlideSource
 
-            return OpenSlideReader(path)
+            return OpenSlideSource(path)
         case "plain tiff":
             return _open_plain_tiff(path)
         case "tiff":
-            from hardmil.slides.tiff_reader import open_tiff
+            from hardmil.slides.tiff_source import open_tiff
 
             return open_tiff(path)
         case "dicom":
-            from hardmil.slides.dicom_reader import open_dicom
+            from hardmil.slides.dicom_source import open_dicom
 
             return open_dicom(path)
         case "picture":
-            from hardmil.slides.picture_slide import PictureSlide
+            from hardmil.slides.picture_source import PictureSource
             from hardmil.slides.pictures import decode_picture
 
-            return PictureSlide(path, picture=decode_picture(path))
+            return PictureSource(decode_picture(path))
 
 
 def _kind_of(path: Path) -> Kind:
-    """What reads a file. An OME-TIFF and a QPTIFF are TIFF to OpenSlide, which would miss levels and mpp."""
+    """The kind of a file. OpenSlide takes OME-TIFF and QPTIFF for plain TIFF and misses levels and mpp."""
     import openslide
 
     if path.is_dir() or _holds(path, b"DICM", at=128):
@@ -59,25 +67,25 @@ def _kind_of(path: Path) -> Kind:
     if found not in (None, "generic-tiff"):
         return "openslide"
     if path.suffix.lower() == ".mrxs" and _holds(path, b"\xff\xd8", at=0):
-        # Alone it is a small photograph of the slide.
+        # Without its folder, the file is a small photograph of the slide.
         raise SlideError(
-            f"{path}: the folder {path.stem} beside it, which holds the slide's pixels, is missing or has no "
+            f"{path}: the folder {path.stem} next to it, which holds the pixels, is missing or has no "
             "Slidedat.ini; copy the folder too, under that name"
         )
     if not any(_holds(path, magic, at=0) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "openslide" if found else "picture"
-    from hardmil.slides.tiff_reader import is_ome_or_qptiff
+    from hardmil.slides.tiff_source import is_ome_or_qptiff
 
     return "tiff" if found is None or is_ome_or_qptiff(path) else "plain tiff"
 
 
-def _open_plain_tiff(path: Path) -> SlideReader:
-    """A tiled TIFF of no scanner, which OpenSlide may refuse all the same (for its compression, say)."""
-    from hardmil.slides.openslide_reader import OpenSlideReader
-    from hardmil.slides.tiff_reader import open_tiff
+def _open_plain_tiff(path: Path) -> LevelSource:
+    """A tiled TIFF that no scanner wrote; tifffile reads it where OpenSlide does not (a compression, say)."""
+    from hardmil.slides.openslide_source import OpenSlideSource
+    from hardmil.slides.tiff_source import open_tiff
 
     try:
-        return OpenSlideReader(path)
+        return OpenSlideSource(path)
     except SlideError:
         return open_tiff(path)
 
@@ -90,12 +98,12 @@ def _holds(path: Path, magic: bytes, *, at: int) -> bool:
 
 def _check_path(path: Path) -> None:
     problem = _problem_of(path)
-    if problem:
+    if problem is not None:
         raise SlideError(f"{path}: {problem}")
 
 
 def _problem_of(path: Path) -> str | None:
-    """Why not even a byte of it can be read, in words; None where one can."""
+    """Why the first byte cannot be read, for a message; None if it can."""
     try:
         if path.is_dir():
             return None

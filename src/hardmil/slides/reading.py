@@ -1,4 +1,4 @@
-"""Where the patches of a slide are, and their pixels."""
+"""Reading the pixels of patches."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,34 +11,35 @@ from numpy.lib.stride_tricks import as_strided
 from hardmil.geometry import best_level, reflect
 from hardmil.slides.grid import PatchGrid
 from hardmil.slides.icc import to_srgb
-from hardmil.slides.protocol import SlideReader
+from hardmil.slides.slide import Slide
 from hardmil.slides.windows import Cells, Window
 
 COLUMN_PX = 8192
-"""Width of what is read from top to bottom before the next column, in px of the level. A slide no wider has
-each of its tiles decoded once; of a wider one, those between two columns, one in thirty, twice."""
+"""Width of the column that is read from top to bottom before the next, in px of the level. On a slide that is
+not wider, each tile is decoded once; on a wider one, tiles on the border of two columns (one in thirty) are
+decoded twice."""
 
 BAND_PX = 1024
-"""Height of what is in memory of it, beside one patch: 40 MB, whatever the slide."""
+"""Height of the part of a column that is in memory, in addition to one patch: 40 MB for any slide."""
 
 BLOCK_BYTES = 16 << 20
-"""Of patches given out at once."""
+"""Size of one block of patches."""
 
 
-def reading_level(slide: SlideReader, grid: PatchGrid) -> tuple[int, int]:
-    """The level that patches are read at, the coarsest that is fine enough; a patch's edge in px of it."""
+def reading_level(slide: Slide, grid: PatchGrid) -> tuple[int, int]:
+    """The level at which patches are read, the coarsest that is fine enough; and a patch's edge in its px."""
     wanted = grid.size_level0_px / grid.size_px
     index = best_level([level.downsample for level in slide.levels], wanted=wanted)
     return index, max(1, round(grid.size_level0_px / slide.levels[index].downsample))
 
 
 def read_patches(
-    slide: SlideReader, grid: PatchGrid, *, icc: bool = False, threads: int = 1
+    slide: Slide, grid: PatchGrid, *, icc: bool = False, threads: int = 1
 ) -> UInt8[np.ndarray, "patch size size 3"]:
-    """RGB of the patches, in the order of `grid.coords`, all at once; see `read_blocks`.
+    """RGB of all patches, in the order of `grid.coords`; see `read_blocks`.
 
     Raises:
-        SlideError: If the slide is damaged at one of them, or its colour profile cannot be applied.
+        SlideError: If the slide is damaged at a patch, or its colour profile cannot be applied.
     """
     patches = np.empty((len(grid), grid.size_px, grid.size_px, 3), np.uint8)
     for members, block in read_blocks(slide, grid, icc=icc, threads=threads):
@@ -47,18 +48,18 @@ def read_patches(
 
 
 def read_blocks(
-    slide: SlideReader, grid: PatchGrid, *, icc: bool = False, threads: int = 1
+    slide: Slide, grid: PatchGrid, *, icc: bool = False, threads: int = 1
 ) -> Iterator[tuple[Int64[np.ndarray, " member"], UInt8[np.ndarray, "member size size 3"]]]:
-    """Indices into `grid.coords` and the RGB of those patches, block by block in the order of the file.
+    """Blocks of patches in the order of the file: indices into `grid.coords`, and the RGB of those patches.
 
-    Each of the file's tiles is decoded once, however many patches touch it, and those that none touches are
-    left; memory does not grow with the slide. Patches are read at `reading_level` and averaged by area.
+    Each tile of the file is decoded once, however many patches touch it; other tiles are not read. Memory
+    does not grow with the slide. Patches are read at `reading_level` and averaged by area.
 
     Args:
         slide: An open slide.
-        grid: Where the patches are.
-        icc: Whether the colour profile in the file is applied.
-        threads: That read and decode; the decoders release Python's lock.
+        grid: The patches to read.
+        icc: Whether to apply the colour profile in the file.
+        threads: How many threads read and decode; the decoders release Python's global lock.
 
     Raises:
         SlideError: If the slide is damaged at a patch, or its colour profile cannot be applied.
@@ -73,7 +74,7 @@ def read_blocks(
     with ThreadPoolExecutor(threads) as pool:
         each = map if threads == 1 else pool.map
         for column in _groups(corners[:, 0] // (max(1, COLUMN_PX // cells.width_px) * cells.width_px)):
-            # A window at a time: it goes with the call.
+            # The window is made in the call, so that only one is in memory.
             window = partial(
                 Window, slide, cells=cells, corners=corners[column], size_px=size, n_rows=n_rows, each=each
             )
@@ -85,7 +86,7 @@ def read_blocks(
 def _read_column(
     window: Callable[[], Window], corners: Int64[np.ndarray, "patch 2"], *, height_px: int
 ) -> Iterator[tuple[Int64[np.ndarray, " member"], UInt8[np.ndarray, "member size size 3"]]]:
-    """The patches of a column, band by band from the top, no more than fit into `BLOCK_BYTES` at once."""
+    """The patches of a column, band by band from the top, in blocks of at most `BLOCK_BYTES`."""
     shown = window()
     most = max(1, BLOCK_BYTES // (3 * shown.size_px**2))
     for band in _groups(corners[:, 1] // height_px):
@@ -96,7 +97,7 @@ def _read_column(
 
 
 def _groups(keys: Int64[np.ndarray, " item"]) -> Iterator[Int64[np.ndarray, " member"]]:
-    """Indices of the items of each key, the lowest key first."""
+    """Indices of the items with the same key, for each key in ascending order."""
     order = np.argsort(keys, kind="stable")
     yield from np.split(order, np.flatnonzero(np.diff(keys[order])) + 1)
 
@@ -104,7 +105,7 @@ def _groups(keys: Int64[np.ndarray, " item"]) -> Iterator[Int64[np.ndarray, " me
 def _squares(
     rgb: UInt8[np.ndarray, "height width 3"], corners: Int64[np.ndarray, "patch 2"], *, size_px: int
 ) -> UInt8[np.ndarray, "patch {size_px} {size_px} 3"]:
-    """A copy of each square with these top-left corners (x, y), which lie inside."""
+    """A copy of each square with these top-left corners (x, y); all squares must be inside the image."""
     height, width = (edge - size_px + 1 for edge in rgb.shape[:2])
     everywhere = as_strided(rgb, (height, width, size_px, size_px, 3), rgb.strides[:2] + rgb.strides)
     return everywhere[corners[:, 1], corners[:, 0]]
@@ -113,7 +114,7 @@ def _squares(
 def _resize(
     patches: UInt8[np.ndarray, "patch read read 3"], *, size_px: int
 ) -> UInt8[np.ndarray, "patch size size 3"]:
-    """Averaged by area; enlarged only where the slide is coarser than what is asked."""
+    """The patches with this edge, averaged by area; enlarged only if the slide is coarser than asked for."""
     import cv2
 
     if patches.shape[1] == size_px:
@@ -124,7 +125,7 @@ def _resize(
 def resize_patches(
     patches: UInt8[np.ndarray, "patch size size 3"], *, size_px: int | None
 ) -> UInt8[np.ndarray, "patch resized resized 3"]:
-    """The patches with this edge, averaged by area or enlarged by cubic splines; as they are where None."""
+    """The patches with this edge, averaged by area or enlarged by cubic splines; unchanged if it is None."""
     import cv2
 
     if size_px is None or patches.shape[1] == size_px:
@@ -136,7 +137,7 @@ def resize_patches(
 def crop_patches(
     rgb: UInt8[np.ndarray, "height width 3"], coords: Int[np.ndarray, "patch 2"], *, size_px: int
 ) -> UInt8[np.ndarray, "patch {size_px} {size_px} 3"]:
-    """Squares of an image with top-left corners `coords` (x, y); outside the image, it is mirrored."""
+    """Squares of an image with top-left corners `coords` (x, y); the image is mirrored at its borders."""
     steps = np.arange(size_px)
     columns = reflect(coords[:, :1] + steps, length=rgb.shape[1])
     rows = reflect(coords[:, 1:] + steps, length=rgb.shape[0])

@@ -1,6 +1,6 @@
-"""The tiles and strips of a TIFF, decoded one by one: what OpenSlide does too, 5 to 8 times as fast.
+"""The tiles and strips of a TIFF, decoded one by one, 5 to 8 times as fast as in OpenSlide.
 
-A strip is a tile as wide as the image. Nothing is ever decoded whole unless the file stores it in one piece.
+A strip is a tile as wide as the image. An image is decoded whole only if the file stores it as one tile.
 """
 
 import threading
@@ -11,17 +11,22 @@ import tifffile
 from jaxtyping import Int64, UInt8
 
 from hardmil.errors import SlideError
+from hardmil.slides.level_source import damaged
 from hardmil.slides.pictures import DAMAGE, MAX_PICTURE_PX, over_white
-from hardmil.slides.protocol import damaged
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
 _CONTIGUOUS = 1
 
 
 class TiledPage:
-    """One image of an open TIFF, as RGB, tile by tile; safe to use from several threads.
+    """One image of an open TIFF, read as RGB tile by tile; safe to use from several threads.
 
-    Only for pages of which `why_not` has nothing to say.
+    Only for pages for which `unsupported` gives None.
+
+    Args:
+        path: The file, named in errors.
+        page: The image.
+        lock: Held while the file is read; shared by all pages of the file.
     """
 
     def __init__(self, path: Path, *, page: tifffile.TiffPage, lock: threading.Lock) -> None:
@@ -75,7 +80,7 @@ class TiledPage:
             raise damaged(
                 self.path,
                 f"cannot be read at tile {column}, {row}",
-                reason=f"{piece.shape[1]} x {piece.shape[0]} px where {width} x {height} are due",
+                reason=f"{piece.shape[1]} x {piece.shape[0]} px, expected {width} x {height}",
             )
         match piece.shape[2]:
             case 1:
@@ -91,15 +96,13 @@ class TiledPage:
         try:
             handle = self._page.parent.filehandle
             with self._lock:
-                if handle.closed:
-                    raise SlideError(f"{self.path}: is closed; open it again to read from it")
                 handle.seek(offset)
                 data = handle.read(n_bytes)
             if len(data) != n_bytes or n_bytes == 0:
                 raise damaged(
                     self.path,
                     f"cannot be read at tile {index}",
-                    reason=f"{len(data)} bytes where {max(n_bytes, 1)} are due",
+                    reason=f"{len(data)} bytes, expected {max(n_bytes, 1)}",
                 )
             piece, _, _ = self._page.decode(data, index, jpegtables=self._tables)
         except SlideError:
@@ -111,48 +114,48 @@ class TiledPage:
         return np.asarray(piece[0])
 
 
-def why_not(page: tifffile.TiffPage) -> str | None:
-    """What keeps a page from being read tile by tile as RGB, in words; None where nothing does."""
+def unsupported(page: tifffile.TiffPage) -> str | None:
+    """Why a page cannot be read tile by tile as RGB, for a message; None if it can."""
     if page.dtype != np.uint8 or page.bitspersample != 8:
         return f"holds {page.dtype or 'unknown'} pixels ({page.bitspersample} bits a channel)"
     if page.compression != 1 and page.compression not in tifffile.TIFF.DECOMPRESSORS:
-        return f"is compressed in an unknown way ({page.compression})"
+        return f"uses an unknown compression ({page.compression})"
     if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR):
-        return f"has colours of an unexpected kind ({page.photometric})"
+        return f"has an unsupported photometric interpretation ({page.photometric})"
     n_samples = 1 if page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) else 3
     n_found, n_extra = page.samplesperpixel, len(page.extrasamples)
     if n_found not in (n_samples, 4 if n_samples == 3 and n_extra else n_samples):
         return f"has {n_found} channels"
     if page.imagedepth != 1 or not len(page.dataoffsets):
-        return "is no flat picture"
+        return "is not a two-dimensional image"
     width, height = (
         (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
     )
     if width * min(height, page.imagelength) > MAX_PICTURE_PX:
-        return f"is stored in pieces of {width} x {height} px, too large to decode"
+        return f"has tiles of {width} x {height} px, too large to decode"
     return None
 
 
 def is_complete(page: tifffile.TiffPage, *, n_bytes: int) -> bool:
-    """Whether all tiles of a page lie within the file and none is empty."""
+    """Whether all tiles of a page are within the file and none is empty."""
     starts, counts = _tables(page)
     if page.is_tiled:
         n_columns, n_rows = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
     else:
         n_columns, n_rows = 1, -(-page.imagelength // min(page.rowsperstrip, page.imagelength))
-    n_due = n_columns * n_rows * (1 if page.planarconfig == _CONTIGUOUS else page.samplesperpixel)
-    if len(starts) != n_due or len(counts) != n_due:
+    n_expected = n_columns * n_rows * (1 if page.planarconfig == _CONTIGUOUS else page.samplesperpixel)
+    if len(starts) != n_expected or len(counts) != n_expected:
         return False
     return bool((counts > 0).all() and (starts > 0).all() and (starts + counts <= n_bytes).all())
 
 
 def _tables(page: tifffile.TiffPage) -> tuple[Int64[np.ndarray, " tile"], Int64[np.ndarray, " tile"]]:
-    """Where each tile begins, and its bytes."""
+    """Offset of each tile in the file, and its size in bytes."""
     return np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
 
 
 def _forget_tables(page: tifffile.TiffPage) -> None:
-    """Let go of the page's own tables: as Python's numbers, those of a large slide take megabytes."""
+    """Drop the page's own tables: as Python integers, those of a large slide take megabytes."""
     page.dataoffsets = page.databytecounts = ()
     for code in (273, 279, 324, 325):
         if code in page.tags:

@@ -1,4 +1,4 @@
-"""Where the tissue is: Otsu's threshold on the channels of HSV, less what a lab does not call tissue."""
+"""Tissue segmentation: Otsu's threshold on HSV channels, without dust, holes, pen and blurred areas."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,32 +14,32 @@ from hardmil.files.geojson import Region
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
 from hardmil.slides.outlines import inside
 from hardmil.slides.pieces import large_pieces
-from hardmil.slides.protocol import read_strips
-from hardmil.slides.reader import SlideReader
 from hardmil.slides.resolution import find_resolution
+from hardmil.slides.slide import Slide, read_strips
 
 TissueRule = Literal["s-or-v", "s-and-v", "s", "v"]
 
 MAX_EDGE_PX = 2048
-"""Slides up to this edge are segmented pixel by pixel, larger ones of unknown mpp on a thumbnail of it."""
+"""Slides up to this edge are segmented at level 0; larger ones of unknown mpp on a thumbnail of this edge."""
 
 MIN_CONTRAST = 10.0
-"""Least distance (of 255) between the means of Otsu's two classes. Otsu always finds two: on a white slide
-it parts scanner noise, whose classes lie 3 to 6 apart. The palest eosin lies 20 from glass in saturation."""
+"""Minimum difference (of 255) between the means of Otsu's two classes. Otsu always finds two classes: on an
+empty slide they split scanner noise, with means 3 to 6 apart. The palest eosin differs from glass by 20 in
+saturation."""
 
 PART_ROWS = 256
-"""Rows of a thumbnail whose colours are looked at together."""
+"""Rows of a thumbnail that are converted to HSV at once."""
 
 ANY = "*"
-"""In the place of a name: every annotated area, those without a class too."""
+"""Used as a name, it means every annotated area, including those without a class."""
 
 
 @dataclass(frozen=True, eq=False)
 class TissueMask:
-    """Which pixels are tissue; one pixel of it covers `downsample` level-0 px each way.
+    """Which pixels are tissue; one pixel covers `downsample` level-0 px in each direction.
 
-    The thresholds are in OpenCV's 8-bit units: hue 0 to 179, saturation and value 0 to 255. Hue's is reported
-    and not used: hue is circular and undefined on grey.
+    The thresholds are in OpenCV's 8-bit units: hue 0 to 179, saturation and value 0 to 255. The threshold of
+    hue is reported but not used: hue is circular and undefined on grey.
     """
 
     is_tissue: Bool[np.ndarray, "row column"]
@@ -53,31 +53,31 @@ DEFAULT_OPTIONS = PatchConfig()
 
 
 def segment_tissue(
-    slide: SlideReader,
+    slide: Slide,
     config: PatchConfig = DEFAULT_OPTIONS,
     *,
     mpp: float | None = None,
     regions: Sequence[Region] | None = None,
 ) -> TissueMask:
-    """The tissue of a slide: by Otsu, without what `config.tissue` leaves out.
+    """The tissue of a slide by Otsu's threshold, without what `config.tissue` excludes.
 
-    Found in level-0 pixels where both edges are at most 2048 px, else on a thumbnail.
+    Slides with both edges up to 2048 px are segmented at level 0, larger ones on a thumbnail.
 
     Args:
         slide: An open slide.
-        config: Which channels must agree, and the knobs of tissue.
-        mpp: Micrometres per level-0 px from the table of slides; who comes next, `find_resolution` says.
-        regions: What is annotated on the slide; None where nobody did.
+        config: Which channels must agree, and what counts as tissue.
+        mpp: Micrometres per level-0 px from the table of slides; for the other sources see `find_resolution`.
+        regions: The annotations of the slide; None if there are none.
 
     Raises:
-        SlideError: If the slide cannot be read, or a knob needs a resolution or annotations that it lacks.
+        SlideError: If the slide cannot be read, or lacks a resolution or annotations that a setting needs.
     """
     settings, mpp = config.tissue, find_resolution(slide.scale, table=mpp, config=config).mpp
     edge_px = _thumbnail_edge_px(slide, um_per_px=settings.um_per_px, mpp=mpp)
     downsample = max(1.0, max(slide.width_px, slide.height_px) / edge_px)
     strips, pen = read_strips(slide, max_edge_px=edge_px), None
     if settings.drop_pen:
-        # A stroke is judged whole.
+        # Whether ink is a stroke depends on its whole area, so the thumbnail is read at once.
         rgb = slide.thumbnail(edge_px)
         strips, pen = [rgb], is_pen(rgb, um_per_px=None if mpp is None else mpp * downsample)
     mask = segment_strips(strips, rule=config.tissue_rule, downsample=downsample, pen=pen)
@@ -90,17 +90,6 @@ def segment_tissue(
     return replace(mask, is_tissue=is_tissue)
 
 
-def segment_rgb(
-    rgb: UInt8[np.ndarray, "height width 3"],
-    *,
-    rule: TissueRule = "s-or-v",
-    downsample: float = 1.0,
-    pen: Bool[np.ndarray, "height width"] | None = None,
-) -> TissueMask:
-    """The tissue of an image in one piece: see `segment_strips`."""
-    return segment_strips([rgb], rule=rule, downsample=downsample, pen=pen)
-
-
 def segment_strips(
     strips: Iterable[UInt8[np.ndarray, "_ column 3"]],
     *,
@@ -108,23 +97,23 @@ def segment_strips(
     downsample: float,
     pen: Bool[np.ndarray, "height width"] | None = None,
 ) -> TissueMask:
-    """The tissue of an image: pixels of saturation above, or (and) of value not above, the image's Otsu.
+    """The tissue of an image: pixels with saturation above, or value not above, their Otsu threshold.
 
-    A channel without contrast marks nothing, so a blank slide has no tissue. Where there is pen, the rest
-    alone has a say: ink is so strong a colour that Otsu would part it from tissue and glass together.
+    A channel without contrast marks no pixels, so a blank slide has no tissue. Pixels with pen do not enter
+    the thresholds: ink is so strongly coloured that Otsu would separate it from tissue and glass together.
 
     Args:
-        strips: RGB of the image from top to bottom. Of each, two channels are kept till all have been seen.
+        strips: RGB of the image from top to bottom. Two channels of each are kept until all have been seen.
         rule: Which of the channels must agree.
         downsample: Level-0 px per px of the image.
-        pen: Where there is pen, of the whole image.
+        pen: Which pixels of the image are pen.
 
-    Source: Li et al. 2019 ("transfer RGB to HSV, Otsu on each channel"); which of the channels must agree is
-    open there, "s-or-v" is ours (docs: METHOD).
+    Source: Li et al. 2019 ("transfer RGB to HSV, Otsu on each channel"). The paper does not say which of the
+    channels must agree; "s-or-v" is our choice (docs: METHOD).
     """
     counts, kept = _colours(strips, pen=pen)
     otsu_hue, otsu_saturation, otsu_value = map(_otsu_of, counts)
-    # Beyond what any pixel has, where there is no contrast.
+    # Without contrast, a threshold that no pixel passes.
     least = otsu_saturation if _has_contrast(counts[1], otsu_saturation) else 255.0
     most = otsu_value if _has_contrast(counts[2], otsu_value) else -1.0
     is_tissue = np.concatenate([_is_stained(part, rule=rule, least=least, most=most) for part in kept])
@@ -136,7 +125,7 @@ def segment_strips(
 def _colours(
     strips: Iterable[UInt8[np.ndarray, "_ column 3"]], *, pen: Bool[np.ndarray, "height width"] | None
 ) -> tuple[Int64[np.ndarray, "3 256"], list[UInt8[np.ndarray, "_ column 2"]]]:
-    """How often hue, saturation and value are each number where there is no pen; the latter two, by part."""
+    """Histograms of hue, saturation and value outside pen; and saturation and value of each part."""
     import cv2
 
     counts = np.zeros((3, 256), np.int64)
@@ -158,7 +147,7 @@ def _colours(
 def _is_stained(
     part: UInt8[np.ndarray, "row column 2"], *, rule: TissueRule, least: float, most: float
 ) -> Bool[np.ndarray, "row column"]:
-    """Which pixels have a saturation above `least`, or (and) a value not above `most`."""
+    """Which pixels have a saturation above `least`, a value not above `most`, or both, by the rule."""
     is_coloured, is_dark = part[..., 0] > least, part[..., 1] <= most
     match rule:
         case "s-or-v":
@@ -172,7 +161,7 @@ def _is_stained(
 
 
 def otsu(channel: UInt8[np.ndarray, "height width"]) -> float:
-    """The value that parts a channel into two classes of least variance; the lower class includes it.
+    """The value that splits a channel into two classes with the least variance; it is in the lower class.
 
     Source: Otsu 1979, as in OpenCV.
     """
@@ -183,13 +172,13 @@ def otsu(channel: UInt8[np.ndarray, "height width"]) -> float:
 
 
 def _otsu_of(counts: Int64[np.ndarray, " value"]) -> float:
-    """The same of a channel of which each value occurs so often; 0 where none does."""
+    """Otsu's threshold of a channel with this histogram; 0 if the histogram is empty."""
     if not counts.any():
         return 0.0
     return otsu(np.repeat(np.arange(256, dtype=np.uint8), counts)[:, None])
 
 
-def _thumbnail_edge_px(slide: SlideReader, *, um_per_px: float, mpp: float | None) -> int:
+def _thumbnail_edge_px(slide: Slide, *, um_per_px: float, mpp: float | None) -> int:
     longer_px = max(slide.width_px, slide.height_px)
     if mpp is None or longer_px <= MAX_EDGE_PX:
         return MAX_EDGE_PX
@@ -209,7 +198,7 @@ def _has_contrast(counts: Int64[np.ndarray, " value"], threshold: float) -> bool
 def _without_dust(
     is_tissue: Bool[np.ndarray, "row column"], *, settings: TissueConfig, um_per_px: float
 ) -> Bool[np.ndarray, "row column"]:
-    """Holes up to a size filled, then pieces below one taken out; what touches the border is no hole."""
+    """The mask with small holes filled, then small pieces removed; a gap at the border is not a hole."""
     is_glass = large_pieces(~is_tissue, min_px=settings.max_hole_um2 / um_per_px**2, border=True)
     return large_pieces(~is_glass, min_px=settings.min_area_um2 / um_per_px**2)
 
@@ -220,14 +209,14 @@ def _as_annotated(
     *,
     settings: TissueConfig,
     downsample: float,
-    slide: SlideReader,
+    slide: Slide,
 ) -> Bool[np.ndarray, "row column"]:
     if not settings.keep and not settings.drop:
         return is_tissue
     if settings.keep and regions is None:
         raise SlideError(
             f"{slide.path}: has no annotations, but patches.tissue.keep asks for {', '.join(settings.keep)}; "
-            "fill the column annotations of the table with the slide's GeoJSON, or empty the knob"
+            "give its GeoJSON in the annotations column of the table, or clear the setting"
         )
     shape, found = is_tissue.shape, regions or ()
     if settings.keep:

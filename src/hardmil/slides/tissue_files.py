@@ -1,4 +1,4 @@
-"""The tissue of a slide as files: mask (PNG), outline (GeoJSON), and a picture for the contact sheet."""
+"""Files of the tissue of a slide: mask (PNG), outline (GeoJSON), picture for the contact sheet (JPEG)."""
 
 import io
 from pathlib import Path
@@ -10,23 +10,23 @@ from PIL import Image, PngImagePlugin
 from hardmil.files.atomic import write_atomically
 from hardmil.files.geojson import write_regions
 from hardmil.slides.outlines import outlines
-from hardmil.slides.reader import SlideReader
+from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import TissueMask
 
 PICTURE_PX = 360
 """Longer edge of the picture on a contact sheet."""
 OUTLINE_RGB = (0, 114, 178)
 PATCH_RGB = (230, 159, 0)
-"""Blue and orange of Okabe and Ito 2008, which colour-blind people can tell apart."""
+"""Blue and orange of Okabe and Ito 2008, which colour-blind people can distinguish."""
 
 
-def write_tissue(stem: Path, slide: SlideReader, tissue: TissueMask, *, picture: bytes) -> None:
+def write_tissue(stem: Path, slide: Slide, tissue: TissueMask, *, picture: bytes) -> None:
     """Write `<stem>.png` (255 tissue, 0 not), `<stem>.geojson` (level-0 px) and `<stem>.jpg`.
 
-    The PNG's text fields say how many level-0 px one of its pixels covers.
+    The text fields of the PNG state how many level-0 px one pixel covers.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     about = PngImagePlugin.PngInfo()
     about.add_text("level0_px_per_px", repr(tissue.downsample))
@@ -41,9 +41,9 @@ def write_tissue(stem: Path, slide: SlideReader, tissue: TissueMask, *, picture:
 
 
 def draw_tissue(
-    slide: SlideReader, tissue: TissueMask, *, coords: Int[np.ndarray, "patch 2"], size_level0_px: int
+    slide: Slide, tissue: TissueMask, *, coords: Int[np.ndarray, "patch 2"], size_level0_px: int
 ) -> bytes:
-    """A JPEG of the slide: tissue outlined in blue, what no patch covers paler, an orange rim round those.
+    """A JPEG of the slide: tissue outlined in blue, patches in orange, the area outside patches paler.
 
     Raises:
         SlideError: If the slide cannot be read.

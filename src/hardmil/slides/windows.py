@@ -1,4 +1,4 @@
-"""A window that slides down a level: each of the file's tiles is read once, memory stays the same."""
+"""A window that slides down a level, so that each tile of the file is read once and memory is constant."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
-from hardmil.slides.protocol import SlideReader
+from hardmil.slides.slide import Slide
 
 MIN_CELL_PX = 128
-"""Smaller tiles, and strips, are read several at once."""
+"""Several smaller tiles or strips are read at once."""
 
 RUN_PX = 1 << 18
-"""Pixels that one thread reads at a time: a few cells, so that the cost of handing over is shared."""
+"""Pixels that one thread reads at a time: a few cells, to reduce the overhead of the thread pool."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A level parted into cells: whole tiles of the file. Edges in px of the level."""
+    """A level divided into cells, which are whole tiles of the file. Edges in px of the level."""
 
     level: int
     downsample: float
@@ -25,7 +25,7 @@ class Cells:
     height_px: int
 
     @classmethod
-    def of(cls, slide: SlideReader, *, level: int) -> "Cells":
+    def of(cls, slide: Slide, *, level: int) -> "Cells":
         """The cells of a level."""
         found = slide.levels[level]
         width, height = (edge * max(1, -(-MIN_CELL_PX // edge)) for edge in found.tile_px)
@@ -33,21 +33,20 @@ class Cells:
 
 
 class Window:
-    """The rows of cells of one column of a level that are in memory; it only moves down.
+    """The rows of cells of one column of a level that are in memory; the window only moves down.
 
     Args:
         slide: An open slide.
-        cells: Of the level.
-        corners: Top-left corners of all patches of the column, px of the level; what no patch covers is not
-            read.
+        cells: The cells of the level.
+        corners: Top-left corners of all patches of the column, px of the level; other areas are not read.
         size_px: Edge of a patch, px of the level.
-        n_rows: Rows of cells that patches shown together may begin in.
-        each: `map`, or that of a pool of threads.
+        n_rows: Number of rows of cells in which patches that are shown together may start.
+        each: `map`, or the `map` of a pool of threads.
     """
 
     def __init__(
         self,
-        slide: SlideReader,
+        slide: Slide,
         *,
         cells: Cells,
         corners: Int64[np.ndarray, "patch 2"],
@@ -67,9 +66,9 @@ class Window:
     def show(
         self, corners: Int64[np.ndarray, "patch 2"]
     ) -> tuple[UInt8[np.ndarray, "height width 3"], Int64[np.ndarray, "2"]]:
-        """Pixels with these patches among them, and where they begin: x, y in px of the level.
+        """Pixels that contain these patches, and the x, y of their top-left corner in px of the level.
 
-        The pixels change with the next call, and hold anything where no patch is.
+        The pixels change with the next call, and are undefined outside the patches.
 
         Raises:
             SlideError: If the slide is damaged there.
@@ -82,13 +81,13 @@ class Window:
             start = (top - self._top) * height
             self._pixels[: kept * height] = self._pixels[start : start + kept * height]
         self._top, self._bottom = top, max(bottom, top + kept)
-        # list: so that what a read raises is raised here.
+        # The list raises the errors of the reads here.
         list(self._each(self._fill, self._runs(top + kept, bottom)))
         x, y = int(self._first[0]) * self._cells.width_px, (int(self._first[1]) + top) * height
         return self._pixels, np.array([x, y])
 
     def _runs(self, top: int, bottom: int) -> list[tuple[int, int, int]]:
-        """Row and columns (from, to) of needed cells side by side, as many as one read takes."""
+        """Row and columns (from, to) of adjacent cells that are needed, split into runs for one thread."""
         most = max(1, RUN_PX // (self._cells.width_px * self._cells.height_px))
         runs: list[tuple[int, int, int]] = []
         for row in range(top, min(bottom, len(self._needed))):
@@ -98,14 +97,14 @@ class Window:
         return runs
 
     def _fill(self, run: tuple[int, int, int]) -> None:
-        """Cell by cell: a reader that decodes tiles hands over the very tile."""
+        """Read a run cell by cell, so that a source that decodes tiles can return the tile without a copy."""
         row, start, stop = run
         width, height = self._cells.width_px, self._cells.height_px
         level, downsample = self._cells.level, self._cells.downsample
         y, top = (int(self._first[1]) + row) * height, (row - self._top) * height
         for column in range(start, stop):
             x, left = (int(self._first[0]) + column) * width, column * width
-            # To the nearest level-0 px: the reader, which divides and rounds, gets x and y back.
+            # Rounded to level-0 px; the source divides and rounds again, which gives x and y.
             self._pixels[top : top + height, left : left + width] = self._slide.read(
                 round(x * downsample), round(y * downsample), width, height, level
             )
@@ -114,7 +113,7 @@ class Window:
 def _covered(
     first: Int64[np.ndarray, "patch 2"], last: Int64[np.ndarray, "patch 2"]
 ) -> Bool[np.ndarray, "row column"]:
-    """Which cells lie in one of the rectangles, whose corners (x, y) are included, by differences."""
+    """Which cells are in one of the rectangles from `first` to `last` (x, y), both included."""
     width, height = (int(edge) + 2 for edge in last.max(axis=0))
     steps = np.zeros((height, width), np.int64)
     for rows, columns, sign in (

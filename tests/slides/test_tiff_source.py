@@ -1,5 +1,6 @@
-"""OME-TIFF, QPTIFF, SVS and plain TIFF, made up: not square, two levels, another colour in each quadrant."""
+"""Synthetic OME-TIFF, QPTIFF, SVS and plain TIFF: not square, two levels, one colour in each quadrant."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from PIL import ImageCms
 
 from hardmil.errors import SlideError
-from hardmil.slides.openslide_reader import OpenSlideReader
-from hardmil.slides.protocol import Level, SlideReader
-from hardmil.slides.reader import open_slide
-from hardmil.slides.tiff_reader import TiffReader
+from hardmil.slides.level_source import Level
+from hardmil.slides.openslide_source import OpenSlideSource
+from hardmil.slides.reader import open_slide, open_source
+from hardmil.slides.slide import Slide
+from hardmil.slides.tiff_source import TiffSource
 
 RGB = np.zeros((200, 300, 3), np.uint8)
 RGB[:100, :150], RGB[:100, 150:] = (200, 60, 60), (60, 200, 60)
@@ -29,7 +31,7 @@ APERIO = "Aperio Image Library v1\r\n300x200 [0,0 300x200] (64x64) JPEG/RGB Q=95
 
 
 def write_ome(path: Path, **size: object) -> Path:
-    """The second level is a SubIFD, as the format has it."""
+    """The second level is a SubIFD, as the format requires."""
     pixels = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, **size}
     with tifffile.TiffWriter(path, ome=True) as tiff:
         how = {"tile": (64, 64), "photometric": "rgb", "compression": "deflate"}
@@ -64,7 +66,7 @@ def write_stripped(path: Path, **options: object) -> Path:
 
 
 def write_with_png(path: Path) -> Path:
-    """Tiles that OpenSlide refuses."""
+    """A TIFF whose tiles OpenSlide refuses."""
     with tifffile.TiffWriter(path) as tiff:
         for level in (0, 1):
             tiff.write(
@@ -80,7 +82,7 @@ def write_with_png(path: Path) -> Path:
     return path
 
 
-def check_pixels(slide: SlideReader, *, n_levels: int) -> None:
+def check_pixels(slide: Slide, *, n_levels: int) -> None:
     whole = [Level(300, 200, 1.0), Level(150, 100, 2.0)]
     assert slide.levels == tuple(whole[:n_levels])
     assert slide.mpp == pytest.approx(0.5)
@@ -91,22 +93,24 @@ def check_pixels(slide: SlideReader, *, n_levels: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "write", "reader", "n_levels"),
+    ("name", "write", "kind", "n_levels"),
     [
-        ("a slide.ome.tif", write_ome, TiffReader, 2),
-        ("00012.qptiff", write_qptiff, TiffReader, 2),
-        ("größe.svs", write_aperio, OpenSlideReader, 2),
-        ("strips.tif", write_stripped, TiffReader, 1),
-        ("png.tif", write_with_png, TiffReader, 2),
+        ("a slide.ome.tif", write_ome, TiffSource, 2),
+        ("00012.qptiff", write_qptiff, TiffSource, 2),
+        ("größe.svs", write_aperio, OpenSlideSource, 2),
+        ("strips.tif", write_stripped, TiffSource, 1),
+        ("png.tif", write_with_png, TiffSource, 2),
     ],
 )
-def test_pixels_levels_and_resolution_are_those_written(tmp_path: Path, name, write, reader, n_levels):
-    with open_slide(write(tmp_path / name)) as slide:
-        assert isinstance(slide, reader)
+def test_pixels_levels_and_resolution_are_those_written(tmp_path: Path, name, write, kind, n_levels):
+    path = write(tmp_path / name)
+    with closing(open_source(path)) as source:
+        assert isinstance(source, kind)
+    with open_slide(path) as slide:
         check_pixels(slide, n_levels=n_levels)
 
 
-def test_planes_apart_are_one_rgb(tmp_path: Path):
+def test_separate_planes_are_read_as_rgb(tmp_path: Path):
     path = tmp_path / "planes.tif"
     how = {"planarconfig": "separate", "rowsperstrip": 16, "photometric": "rgb", "metadata": None}
     tifffile.imwrite(path, np.moveaxis(RGB, 2, 0), compression="lzw", **how)
@@ -114,14 +118,14 @@ def test_planes_apart_are_one_rgb(tmp_path: Path):
         np.testing.assert_array_equal(slide.read(0, 0, 300, 200), RGB)
 
 
-@pytest.mark.parametrize(("photometric", "turned"), [("minisblack", False), ("miniswhite", True)])
-def test_grey_is_rgb(tmp_path: Path, photometric: str, turned: bool):
+@pytest.mark.parametrize(("photometric", "inverted"), [("minisblack", False), ("miniswhite", True)])
+def test_grey_is_read_as_rgb(tmp_path: Path, photometric: str, inverted: bool):
     tifffile.imwrite(
         tmp_path / "grey.tif", RGB[..., 0], photometric=photometric, rowsperstrip=16, metadata=None
     )
     with open_slide(tmp_path / "grey.tif") as slide:
         found = slide.read(0, 0, 300, 200)
-    expected = 255 - RGB[..., 0] if turned else RGB[..., 0]
+    expected = 255 - RGB[..., 0] if inverted else RGB[..., 0]
     np.testing.assert_array_equal(found, np.repeat(expected[..., None], 3, axis=2))
 
 
@@ -149,7 +153,9 @@ def test_power_of_the_objective_is_read(tmp_path: Path):
         (np.zeros((64, 96, 3), np.uint16), "YXS", r"holds uint16 pixels \(16 bits a channel\)"),
     ],
 )
-def test_what_is_no_brightfield_rgb_is_refused(tmp_path: Path, pixels: np.ndarray, axes: str, found: str):
+def test_images_other_than_brightfield_rgb_are_refused(
+    tmp_path: Path, pixels: np.ndarray, axes: str, found: str
+):
     photometric = "rgb" if axes.endswith("S") else "minisblack"
     tifffile.imwrite(
         tmp_path / "a.ome.tif", pixels, metadata={"axes": axes}, photometric=photometric, ome=True
@@ -192,12 +198,11 @@ def whole_or_error(path: Path) -> np.ndarray | str:
 )
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 @given(share=st.floats(0, 1))
-def test_every_cut_reads_right_or_is_named(tmp_path: Path, name: str, write, share: float):
-    """Never black holes, never another exception."""
+def test_truncated_file_is_read_correctly_or_named(tmp_path: Path, name: str, write, share: float):
+    """Missing pixels are never black, and no other exception is raised."""
     path, cut = tmp_path / name, tmp_path / f"cut_{name}"
     content = (path if path.exists() else write(path)).read_bytes()
     cut.write_bytes(content[: int(len(content) * share)])
@@ -210,9 +215,9 @@ def test_every_cut_reads_right_or_is_named(tmp_path: Path, name: str, write, sha
         np.testing.assert_array_equal(found, RGB[::2, ::2])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000))
-def test_bytes_changed_anywhere_raise_nothing_but_our_error(tmp_path: Path, seed: int):
+def test_changed_bytes_raise_only_slide_errors(tmp_path: Path, seed: int):
     rng = np.random.default_rng(seed)
     path = tmp_path / "a.ome.tif"
     content = bytearray((path if path.exists() else write_ome(path)).read_bytes())
@@ -224,28 +229,28 @@ def test_bytes_changed_anywhere_raise_nothing_but_our_error(tmp_path: Path, seed
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "deflate", "lzw"])
-def test_decoded_by_ourselves_is_what_openslide_reads(tmp_path: Path, compression: str):
+def test_tiles_decoded_here_equal_those_of_openslide(tmp_path: Path, compression: str):
     """JPEG of RGB with shared tables and without an APP14 marker, as Aperio writes it."""
     path = write_aperio(tmp_path / "a.svs", compression=compression)
+    with closing(OpenSlideSource(path)) as source:
+        assert set(source.tiled_pages) == {0, 1}
     with open_slide(path) as slide, openslide.OpenSlide(path) as other:
-        assert isinstance(slide, OpenSlideReader)
-        assert set(slide._pages) == {0, 1}
         for level, (width, height) in enumerate(other.level_dimensions):
             expected = np.asarray(other.read_region((0, 0), level, (width, height)))[..., :3]
             np.testing.assert_array_equal(slide.read(0, 0, width, height, level), expected)
 
 
-def test_real_aperio_slide_is_what_openslide_reads(data_dir: Path):
+def test_real_aperio_slide_equals_openslide(data_dir: Path):
     path = data_dir / "slides" / "CMU-1-Small-Region.svs"
+    with closing(OpenSlideSource(path)) as source:
+        assert set(source.tiled_pages) == {0}
     with open_slide(path) as slide, openslide.OpenSlide(path) as other:
-        assert isinstance(slide, OpenSlideReader)
-        assert set(slide._pages) == {0}
         expected = np.asarray(other.read_region((1900, 2700), 0, (320, 267)))[..., :3]
         np.testing.assert_array_equal(slide.read(1900, 2700, 320, 267), expected)
 
 
 def test_tile_that_aperio_left_out_is_white(tmp_path: Path):
-    """A byte count of 0, as OpenSlide has it."""
+    """Its byte count is 0; OpenSlide also returns white."""
     path = write_aperio(tmp_path / "a.svs")
     with tifffile.TiffFile(path, mode="r+b") as tiff:
         counts = list(tiff.pages.first.databytecounts)

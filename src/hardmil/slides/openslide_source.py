@@ -1,63 +1,61 @@
-"""Slides read through OpenSlide; where it is a tiled TIFF, its pixels are decoded by ourselves, faster."""
+"""Slides read through OpenSlide; the tiles of a tiled TIFF are decoded here, which is faster."""
 
-import ctypes
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
 from jaxtyping import UInt8
 
-from hardmil.errors import SlideError
+from hardmil.slides.level_source import Level, damaged
 from hardmil.slides.pictures import DAMAGE, over_white
-from hardmil.slides.protocol import Level, check_rectangle, damaged, read_thumbnail
 from hardmil.slides.resolution import Scale, positive
-from hardmil.slides.tiff_tiles import TiledPage, is_complete, why_not
+from hardmil.slides.tiff_tiles import TiledPage, is_complete, unsupported
 
 if TYPE_CHECKING:
     import openslide
 
 CACHE_BYTES = 64 << 20
-"""Of decoded tiles a slide: more than one row of those that a read touches."""
+"""Size of the tile cache of each slide: more than one row of the tiles that a read touches."""
 
 _TILED_TIFF = ("aperio", "generic-tiff")
-# JPEG, LZW, deflate (two numbers) and none: what gives the very pixels of OpenSlide.
+# JPEG, LZW, deflate (two codes) and uncompressed: these decode to the same pixels as in OpenSlide.
 _SAME_PIXELS = (1, 5, 7, 8, 32946)
 
 
-class OpenSlideReader:
-    """A slide that OpenSlide opens.
+class OpenSlideSource:
+    """The `LevelSource` of a slide that OpenSlide opens.
+
+    `tiled_pages` are the levels whose tiles are decoded here; OpenSlide reads all others.
 
     Args:
-        file: What is opened: one instance of a DICOM slide.
-        path: What to call the slide; the file by default.
+        file: The file to open; for a DICOM slide, one of its instances.
+        path: The slide's name in errors; by default `file`.
+
+    Raises:
+        SlideError: If OpenSlide cannot open it.
     """
 
     def __init__(self, file: Path, *, path: Path | None = None) -> None:
         import openslide
 
-        path = path or file
+        self._path = path or file
         try:
             self._slide = openslide.OpenSlide(file)
             self._slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
             self.icc_profile = _icc_profile(self._slide)
         except openslide.OpenSlideError as error:
-            raise damaged(path, "is a slide that cannot be opened", reason=error) from error
-        self.path = path
-        self.width_px, self.height_px = self._slide.dimensions
+            raise damaged(self._path, "is a slide that cannot be opened", reason=error) from error
         properties = self._slide.properties
         self.scale = Scale(
             positive(properties.get("openslide.mpp-x")),
             positive(properties.get("openslide.mpp-y")),
             positive(properties.get("openslide.objective-power")),
         )
-        self.mpp = self.scale.mpp
         self.image_type = properties.get("dicom.ImageType[3]")
-        self._tiff, self._pages = _fast_pages(file, slide=self._slide)
+        self._tiff, self.tiled_pages = _tiled_pages(file, slide=self._slide)
         self.levels = tuple(
             Level(width, height, downsample, _tile_px(properties, index))
             for index, ((width, height), downsample) in enumerate(
@@ -65,18 +63,17 @@ class OpenSlideReader:
             )
         )
 
-    def read(
-        self, x: int, y: int, width: int, height: int, level: int = 0
+    def read_level(
+        self, level: int, *, x: int, y: int, width: int, height: int
     ) -> UInt8[np.ndarray, "{height} {width} 3"]:
         """RGB of a rectangle: x, y in level-0 px, width, height in px of the level; white outside.
 
         Raises:
-            SlideError: If the file is damaged there, or closed, or has no such level.
+            SlideError: If the file is damaged there.
         """
         import openslide
 
-        check_rectangle(self, width=width, height=height, level=level)
-        page = self._pages.get(level)
+        page = self.tiled_pages.get(level)
         if page is not None:
             downsample = self.levels[level].downsample
             return page.read(round(x / downsample), round(y / downsample), width, height)
@@ -84,35 +81,15 @@ class OpenSlideReader:
             region = self._slide.read_region((x, y), level, (width, height))
         except openslide.OpenSlideError as error:
             raise damaged(
-                self.path, f"cannot be read at x {x}, y {y}, level {level}", reason=error
+                self._path, f"cannot be read at x {x}, y {y}, level {level}", reason=error
             ) from error
-        except ctypes.ArgumentError as error:
-            raise SlideError(f"{self.path}: is closed; open it again to read from it") from error
         return over_white(np.asarray(region))
 
-    def thumbnail(self, max_edge_px: int) -> UInt8[np.ndarray, "height width 3"]:
-        """RGB of the whole slide, its longer edge at most `max_edge_px`, never enlarged.
-
-        Raises:
-            SlideError: If the file is damaged or closed.
-        """
-        return read_thumbnail(self, max_edge_px=max_edge_px)
-
     def close(self) -> None:
-        """Release the file; safe to call twice."""
-        # OpenSlide's handle refuses a second close.
-        with suppress(ctypes.ArgumentError):
-            self._slide.close()
+        """Release the file."""
+        self._slide.close()
         if self._tiff is not None:
             self._tiff.close()
-
-    def __enter__(self) -> "OpenSlideReader":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _tile_px(properties: Mapping[str, str], level: int) -> tuple[int, int]:
@@ -123,7 +100,7 @@ def _tile_px(properties: Mapping[str, str], level: int) -> tuple[int, int]:
 
 
 def _icc_profile(slide: "openslide.OpenSlide") -> bytes | None:
-    """The colour profile in the file; empty, which nobody understands, where it is broken."""
+    """The colour profile in the file, None if there is none; empty, hence unusable, if it is broken."""
     from PIL import ImageCms
 
     try:
@@ -133,13 +110,13 @@ def _icc_profile(slide: "openslide.OpenSlide") -> bytes | None:
     return None if profile is None else profile.tobytes()
 
 
-def _fast_pages(
+def _tiled_pages(
     path: Path, *, slide: "openslide.OpenSlide"
 ) -> tuple[tifffile.TiffFile | None, dict[int, TiledPage]]:
-    """The levels of a tiled TIFF whose tiles we decode ourselves; all others are left to OpenSlide.
+    """The open TIFF, and its levels whose tiles are decoded here; OpenSlide reads all others.
 
-    A level of which a tile is missing or lies behind the end of the file is among the others: OpenSlide has
-    white where Aperio left one out, and names what is cut off when it is read.
+    A level with a tile that is missing or beyond the end of the file is left to OpenSlide: it returns white
+    for a tile that Aperio left out, and raises an error for a truncated one.
     """
     if slide.properties.get("openslide.vendor") not in _TILED_TIFF:
         return None, {}
@@ -147,7 +124,7 @@ def _fast_pages(
         tiff = tifffile.TiffFile(path)
         found = {index: _page_of(tiff, size) for index, size in enumerate(slide.level_dimensions)}
     except DAMAGE:
-        # OpenSlide opened it; what tifffile makes of it does not matter.
+        # OpenSlide opened it, so it can be read without tifffile.
         return None, {}
     n_bytes, lock = path.stat().st_size, threading.Lock()
     pages = {
@@ -159,10 +136,10 @@ def _fast_pages(
 
 
 def _page_of(tiff: tifffile.TiffFile, size: tuple[int, int]) -> tifffile.TiffPage | None:
-    """The one tiled page of this width and height, if its pixels are sure to be those of OpenSlide."""
+    """The one tiled page of this size; None unless it surely decodes to the same pixels as in OpenSlide."""
     pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
     fit = [page for page in pages if page.is_tiled and (page.imagewidth, page.imagelength) == size]
-    if len(fit) != 1 or why_not(fit[0]) is not None:
+    if len(fit) != 1 or unsupported(fit[0]) is not None:
         return None
     page = fit[0]
     return page if page.compression in _SAME_PIXELS and page.samplesperpixel == 3 else None

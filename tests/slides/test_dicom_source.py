@@ -1,5 +1,6 @@
 import io
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless, generate_uid
 
 from hardmil.errors import SlideError
-from hardmil.slides.dicom_reader import DicomReader
-from hardmil.slides.openslide_reader import OpenSlideReader
-from hardmil.slides.protocol import Level
-from hardmil.slides.reader import open_slide
+from hardmil.slides.dicom_source import DicomSource
+from hardmil.slides.level_source import Level
+from hardmil.slides.openslide_source import OpenSlideSource
+from hardmil.slides.reader import open_slide, open_source
 
 TILE = 64
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -32,7 +33,7 @@ def item(**values: object) -> Dataset:
 
 
 def pixel_data(rgb: np.ndarray, syntax: UID) -> tuple[int, bytes]:
-    """Number of frames, and the frames: tiles in rows."""
+    """The number of frames, and the encoded frames: tiles, row by row."""
     rows, columns = -(-rgb.shape[0] // TILE), -(-rgb.shape[1] // TILE)
     padding = ((0, rows * TILE - rgb.shape[0]), (0, columns * TILE - rgb.shape[1]), (0, 0))
     grid = np.pad(rgb, padding, mode="edge").reshape(rows, TILE, columns, TILE, 3).swapaxes(1, 2)
@@ -52,7 +53,7 @@ def pixel_data(rgb: np.ndarray, syntax: UID) -> tuple[int, bytes]:
     return len(tiles), b"".join(tile.tobytes() for tile in tiles)
 
 
-ALIKE: dict[str, object] = {
+COMMON_TAGS: dict[str, object] = {
     "Modality": "SM",
     "InstanceNumber": 1,
     "Rows": TILE,
@@ -78,7 +79,7 @@ ALIKE: dict[str, object] = {
     ],
     "ImageOrientationSlide": [0, -1, 0, -1, 0, 0],
 }
-"""What all instances say alike."""
+"""Tags with the same value in all instances."""
 
 
 def write_instance(
@@ -97,7 +98,7 @@ def write_instance(
     )
     uid = generate_uid()
     dataset = item(
-        **ALIKE,
+        **COMMON_TAGS,
         SOPClassUID=WHOLE_SLIDE,
         SOPInstanceUID=uid,
         StudyInstanceUID=f"{series}.1",
@@ -134,17 +135,19 @@ def write_dicom(folder: Path, *, syntax: UID, icc: bytes | None = None) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("syntax", "reader", "tolerance"),
+    ("syntax", "kind", "tolerance"),
     [
-        (JPEGBaseline8Bit, OpenSlideReader, 5),
-        (ExplicitVRLittleEndian, OpenSlideReader, 0),
-        (RLELossless, DicomReader, 0),
+        (JPEGBaseline8Bit, OpenSlideSource, 5),
+        (ExplicitVRLittleEndian, OpenSlideSource, 0),
+        (RLELossless, DicomSource, 0),
     ],
     ids=["jpeg", "raw", "rle"],
 )
-def test_folder_of_instances_is_one_slide(tmp_path: Path, syntax: UID, reader: type, tolerance: float):
-    with open_slide(write_dicom(tmp_path / "slide 1 ä", syntax=syntax)) as slide:
-        assert isinstance(slide, reader)
+def test_folder_of_instances_is_one_slide(tmp_path: Path, syntax: UID, kind: type, tolerance: float):
+    folder = write_dicom(tmp_path / "slide 1 ä", syntax=syntax)
+    with closing(open_source(folder)) as source:
+        assert isinstance(source, kind)
+    with open_slide(folder) as slide:
         assert slide.mpp == pytest.approx(0.5)
         assert slide.levels == (Level(300, 200, 1.0), Level(150, 100, 2.0))
         found = slide.read(0, 0, 300, 200).astype(int)
@@ -157,7 +160,7 @@ def test_folder_of_instances_is_one_slide(tmp_path: Path, syntax: UID, reader: t
     assert np.abs(outside[:10, 10:].astype(int) - RGB[190:200, :20]).mean() <= tolerance
 
 
-def test_one_file_of_it_is_the_slide_too(tmp_path: Path):
+def test_one_instance_is_a_slide_too(tmp_path: Path):
     folder = write_dicom(tmp_path / "slide", syntax=RLELossless)
     with open_slide(folder / "fine.dcm") as slide:
         assert slide.levels == (Level(300, 200, 1.0),)
@@ -168,8 +171,17 @@ def test_one_file_of_it_is_the_slide_too(tmp_path: Path):
 def test_folder_without_its_finest_instance_is_named(tmp_path: Path, syntax: UID):
     folder = write_dicom(tmp_path / "slide", syntax=syntax)
     (folder / "fine.dcm").unlink()
-    with pytest.raises(SlideError, match=r"slide: its finest instance was made smaller .*copy the missing"):
+    with pytest.raises(SlideError, match=r"slide: its finest instance is downsampled .*copy the missing"):
         open_slide(folder)
+
+
+def test_hidden_file_is_not_an_instance(tmp_path: Path):
+    """A copy in progress, as rsync and others write it."""
+    folder = write_dicom(tmp_path / "slide", syntax=RLELossless)
+    whole = (folder / "fine.dcm").read_bytes()
+    (folder / ".fine.dcm.x7Qk2b").write_bytes(whole[: len(whole) // 2])
+    with open_slide(folder) as slide:
+        np.testing.assert_array_equal(slide.read(0, 0, 300, 200), RGB)
 
 
 def test_folder_without_dicom_is_named(tmp_path: Path):
@@ -180,7 +192,7 @@ def test_folder_without_dicom_is_named(tmp_path: Path):
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, RLELossless], ids=["openslide", "wsidicom"])
-def test_instance_cut_short_is_named_or_reads_right(tmp_path: Path, share: float, syntax: UID):
+def test_truncated_instance_is_read_correctly_or_named(tmp_path: Path, share: float, syntax: UID):
     folder = write_dicom(tmp_path / "slide", syntax=syntax)
     with open_slide(folder) as slide:
         expected = slide.read(0, 0, 300, 200)
@@ -194,7 +206,7 @@ def test_instance_cut_short_is_named_or_reads_right(tmp_path: Path, share: float
 
 
 def whole_or_error(folder: Path) -> np.ndarray | str:
-    """All pixels, or the message that says why not."""
+    """All pixels, or the error message."""
     try:
         with open_slide(folder) as slide:
             return slide.read(0, 0, 300, 200)
@@ -202,7 +214,7 @@ def whole_or_error(folder: Path) -> np.ndarray | str:
         return str(error)
 
 
-def test_without_wsidicom_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_wsidicom_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = write_dicom(tmp_path / "slide", syntax=RLELossless)
     monkeypatch.setitem(sys.modules, "wsidicom", None)
     with pytest.raises(SlideError, match=r"Unsupported transfer syntax.*pip install 'hardmil\[dicom\]'"):

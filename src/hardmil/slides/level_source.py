@@ -1,0 +1,66 @@
+"""What a file format must provide so that `Slide` can read it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import UInt8
+
+from hardmil.errors import SlideError
+from hardmil.slides.resolution import Scale
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of a slide; `downsample` is level-0 px per px of the level."""
+
+    width_px: int
+    height_px: int
+    downsample: float
+    tile_px: tuple[int, int] = field(default=(512, 512), compare=False)
+    """Width and height of one tile of the file: a read aligned to tiles decodes each tile once."""
+
+
+@runtime_checkable
+class LevelSource(Protocol):
+    """The levels of an open slide file, read through one library.
+
+    `Slide` checks every rectangle, and never reads from a source that is closed.
+    """
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The resolutions in the file, finest first."""
+        ...
+
+    @property
+    def scale(self) -> Scale:
+        """What the file states about its resolution."""
+        ...
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        """The colour profile in the file; None if there is none."""
+        ...
+
+    def read_level(
+        self, level: int, *, x: int, y: int, width: int, height: int
+    ) -> UInt8[np.ndarray, "{height} {width} 3"]:
+        """RGB of a rectangle: x, y in level-0 px, width, height in px of the level; white outside.
+
+        May be called from several threads.
+
+        Raises:
+            SlideError: If the file is damaged there.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the file; called once, when no read is in progress."""
+        ...
+
+
+def damaged(path: Path, what: str, *, reason: object) -> SlideError:
+    """The error for a file that exists and cannot be read."""
+    return SlideError(f"{path}: {what} ({reason}); the file is probably damaged or incomplete, copy it again")

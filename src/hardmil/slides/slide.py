@@ -1,0 +1,129 @@
+"""An open slide: one class for all formats, on top of a `LevelSource`."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import final
+
+import numpy as np
+from jaxtyping import UInt8
+
+from hardmil.errors import SlideError
+from hardmil.geometry import best_level
+from hardmil.slides.level_source import LevelSource
+
+STRIP_PX = 4_000_000
+"""Pixels read at once for a thumbnail, so that a slide with a single huge level does not fill the memory."""
+
+
+@final
+class Slide:
+    """An open slide, best used in a `with` statement.
+
+    `width_px` and `height_px` are those of level 0. `mpp` is micrometres per level-0 px, None if the file
+    states no plausible value; `scale` is what the file states. `icc_profile` is the colour profile in the
+    file, None if there is none. `read` may be called from several threads.
+
+    Args:
+        path: The slide's file or folder, named in every error.
+        source: The open file; closed together with the slide.
+    """
+
+    def __init__(self, path: Path, source: LevelSource) -> None:
+        self.path = path
+        self.levels = source.levels
+        self.width_px, self.height_px = self.levels[0].width_px, self.levels[0].height_px
+        self.scale = source.scale
+        self.mpp = self.scale.mpp
+        self.icc_profile = source.icc_profile
+        self._source: LevelSource | None = source
+        self._n_reading = 0
+        self._read_ended = threading.Condition()
+
+    def read(
+        self, x: int, y: int, width: int, height: int, level: int = 0
+    ) -> UInt8[np.ndarray, "{height} {width} 3"]:
+        """RGB of a rectangle: x, y in level-0 px, width, height in px of the level; white outside.
+
+        Raises:
+            SlideError: If the rectangle has no area, the level does not exist, the slide is closed, or the
+                file is damaged there.
+        """
+        if width < 1 or height < 1:
+            raise SlideError(
+                f"{self.path}: a region of {width} x {height} px was asked for; give both at least 1"
+            )
+        if not 0 <= level < len(self.levels):
+            last = len(self.levels) - 1
+            raise SlideError(
+                f"{self.path}: level {level} was asked for; the slide has levels 0 to {last}; use one of them"
+            )
+        with self._reading() as source:
+            return source.read_level(level, x=x, y=y, width=width, height=height)
+
+    def thumbnail(self, max_edge_px: int) -> UInt8[np.ndarray, "height width 3"]:
+        """RGB of the whole slide, longer edge at most `max_edge_px`, never enlarged, averaged by area.
+
+        Raises:
+            SlideError: If `max_edge_px` is below 1, the slide is closed, or the file is damaged.
+        """
+        return np.concatenate(list(read_strips(self, max_edge_px=max_edge_px)))
+
+    def close(self) -> None:
+        """Release the file, once all reads in progress have ended; safe to call twice."""
+        with self._read_ended:
+            source, self._source = self._source, None
+            self._read_ended.wait_for(lambda: self._n_reading == 0)
+        if source is not None:
+            source.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[LevelSource]:
+        """The source, kept open during the block."""
+        with self._read_ended:
+            if self._source is None:
+                raise SlideError(f"{self.path}: is closed; open it again to read from it")
+            source = self._source
+            self._n_reading += 1
+        try:
+            yield source
+        finally:
+            with self._read_ended:
+                self._n_reading -= 1
+                self._read_ended.notify_all()
+
+    def __enter__(self) -> "Slide":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_strips(slide: Slide, *, max_edge_px: int) -> Iterator[UInt8[np.ndarray, "_ column 3"]]:
+    """The thumbnail in strips from top to bottom, so that memory does not grow with the slide's area.
+
+    Raises:
+        SlideError: If `max_edge_px` is below 1, the slide is closed, or the file is damaged.
+    """
+    import cv2
+
+    if max_edge_px < 1:
+        raise SlideError(f"{slide.path}: a thumbnail of {max_edge_px} px was asked for; give at least 1")
+    downsample = max(1.0, max(slide.width_px, slide.height_px) / max_edge_px)
+    index = best_level([level.downsample for level in slide.levels], wanted=downsample)
+    level = slide.levels[index]
+    width, height = (max(1, round(edge / downsample)) for edge in (slide.width_px, slide.height_px))
+    n_strips = min(height, 1 + level.width_px * level.height_px // STRIP_PX)
+    for top, bottom in pairwise(height * i // n_strips for i in range(n_strips + 1)):
+        y0, y1 = (round(row * level.height_px / height) for row in (top, bottom))
+        strip = slide.read(0, round(y0 * level.downsample), level.width_px, max(1, y1 - y0), index)
+        if strip.shape[:2] != (bottom - top, width):
+            strip = np.asarray(
+                cv2.resize(strip, (width, bottom - top), interpolation=cv2.INTER_AREA), np.uint8
+            )
+        yield strip

@@ -1,0 +1,84 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.slides import picture_slide
+
+from hardmil.errors import SlideError
+from hardmil.slides.level_source import Level
+from hardmil.slides.resolution import Scale
+from hardmil.slides.slide import Slide
+
+WAIT_S = 60.0
+
+
+class SlowSource:
+    """A grey slide of 30 x 20 px whose reads wait until `go_on` is set."""
+
+    def __init__(self) -> None:
+        self.levels = (Level(30, 20, 1.0), Level(15, 10, 2.0))
+        self.scale = Scale(0.5, 0.5)
+        self.icc_profile = None
+        self.has_begun, self.go_on = threading.Event(), threading.Event()
+        self.n_closed = 0
+
+    def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> np.ndarray:
+        assert self.n_closed == 0
+        self.has_begun.set()
+        assert self.go_on.wait(WAIT_S)
+        assert self.n_closed == 0
+        return np.full((height, width, 3), 100 + level, np.uint8)
+
+    def close(self) -> None:
+        self.n_closed += 1
+
+
+def test_slide_has_the_values_of_its_source():
+    slide = Slide(Path("a.svs"), SlowSource())
+    assert (slide.path, slide.width_px, slide.height_px) == (Path("a.svs"), 30, 20)
+    assert (slide.mpp, slide.scale, slide.icc_profile) == (0.5, Scale(0.5, 0.5), None)
+    assert slide.levels == (Level(30, 20, 1.0), Level(15, 10, 2.0))
+
+
+def test_close_waits_for_reads_in_progress():
+    source = SlowSource()
+    slide = Slide(Path("a.svs"), source)
+    with ThreadPoolExecutor(2) as pool:
+        read = pool.submit(slide.read, 0, 0, 4, 3, 1)
+        assert source.has_begun.wait(WAIT_S)
+        closed = pool.submit(slide.close)
+        assert wait([closed], timeout=0.2).not_done == {closed}
+        source.go_on.set()
+        assert (read.result(WAIT_S) == 101).all()
+        closed.result(WAIT_S)
+    assert source.n_closed == 1
+    with pytest.raises(SlideError, match=r"a\.svs: is closed"):
+        slide.read(0, 0, 4, 3)
+
+
+def test_source_is_closed_once_and_with_the_block():
+    source = SlowSource()
+    with Slide(Path("a.svs"), source) as slide:
+        assert source.n_closed == 0
+    slide.close()
+    assert source.n_closed == 1
+
+
+def test_closed_slide_has_no_thumbnail():
+    slide = picture_slide(np.zeros((20, 30, 3), np.uint8), name="a.png")
+    slide.close()
+    with pytest.raises(SlideError, match=r"a\.png: is closed"):
+        slide.thumbnail(10)
+
+
+def test_a_failed_read_does_not_keep_the_slide_open():
+    class Damaged(SlowSource):
+        def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> np.ndarray:
+            raise SlideError("a.svs: cannot be read")
+
+    source = Damaged()
+    with Slide(Path("a.svs"), source) as slide, pytest.raises(SlideError, match="cannot be read"):
+        slide.read(0, 0, 4, 3)
+    assert source.n_closed == 1
