@@ -30,7 +30,7 @@ from hardmil.files.csv_table import Row, read_rows, write_rows
 from hardmil.metrics import MeanSE, mean_and_se
 from hardmil.phantom.cohort import write_cohort
 from hardmil.phantom.slide import Foci
-from hardmil.preprocessing.study_folder import open_study, study_bags, study_cohort
+from hardmil.preprocessing.study_folder import open_study, read_bags, study_cohort
 from hardmil.statistics.comparisons import Comparison, compare, holm_corrected
 from hardmil.statistics.intervals import resample_arms
 from hardmil.statistics.pooled_predictions import pool_predictions
@@ -97,7 +97,7 @@ def run_seed(folder: Path, *, seed: int, arms: Sequence[str]) -> None:
 def rows_of(folder: Path, *, seed: int) -> list[dict[str, object]]:
     """A row per arm of the cohort."""
     study = open_study(folder)
-    cohort = study_cohort(study, bags=study_bags(study, quiet=True).bags)
+    cohort = study_cohort(study, bags=read_bags(study, quiet=True).bags)
     facts = cohort_facts(cohort)
     runs = folder / "runs" / "main"
     trials, said = read_rows(runs / "results.csv"), read_rows(runs / "predictions.csv")

@@ -1,10 +1,8 @@
-"""hardmil: attention-MIL classifiers of histology slides, with their hard negatives mined."""
+"""hardmil: attention-MIL classifiers of histology slides, with hard negative mining.
 
+docs/python.md shows its functions in use. Each is imported when it is first used: some of them need torch.
+"""
 
-def __getattr__(name: str) -> object:
-    """`MILClassifier`, imported when first asked for: it brings torch."""
-    if name == "MILClassifier":
-        from hardmil.estimator import MILClassifier
+import lazy_loader
 
-        return MILClassifier
-    raise AttributeError(f"module 'hardmil' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -63,7 +63,7 @@ def test_a_training_from_anything_else_is_another(tmp_path: Path, n_fits: list[l
     trainer.train(bags, config=config, seed=2)
     trainer.train(bags[:-1], config=config, seed=1)
     trainer.train(bags, config=longer, seed=1)
-    trainer.train(bags, config=config, seed=1, extra=hard)
+    trainer.train(bags, config=config, seed=1, extras=hard)
     trainer.train(bags, config=config, seed=1, start=base)
     replace(trainer, cohort_digest="other").train(bags, config=config, seed=1)
     replace(trainer, device=Device("cpu", bfloat16=True)).train(bags, config=config, seed=1)

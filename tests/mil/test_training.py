@@ -187,9 +187,9 @@ def test_validation_cases_never_enter_a_gradient_step(spy: _Spy):
 
 
 def test_extra_bags_are_drawn_for_the_training_slides_only(spy: _Spy):
-    extra, bags = _Extra(), _bags()
-    fit(bags, config=_config(epochs=1, select="validation"), device=CPU, extra=extra)
-    assert extra.slides == {bag.slide_id for bag in bags} - set(spy.watched)
+    extras, bags = _Extra(), _bags()
+    fit(bags, config=_config(epochs=1, select="validation"), device=CPU, extras=extras)
+    assert extras.slides == {bag.slide_id for bag in bags} - set(spy.watched)
     assert "extra-0" in spy.names()
 
 
@@ -289,9 +289,9 @@ class _Extra:
 
 
 def test_extra_bags_join_each_epoch_and_leave_standardisation_alone(spy: _Spy):
-    extra, bags = _Extra(), _bags(6)
-    network = fit(bags, config=_config(), device=CPU, extra=extra)
-    assert extra.epochs == [0, 1, 2]
+    extras, bags = _Extra(), _bags(6)
+    network = fit(bags, config=_config(), device=CPU, extras=extras)
+    assert extras.epochs == [0, 1, 2]
     names = spy.names()
     for epoch in range(3):
         joined = names[7 * epoch : 7 * epoch + 7]

@@ -59,12 +59,12 @@ class _Train:
         *,
         config: ResolvedModelConfig,
         seed: int,
-        extra: TrainingExtras | None = None,
+        extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
-        self.extras.append(extra)
+        self.extras.append(extras)
         self.bags.append(list(bags))
-        return fit(bags, config=config, seed=seed, extra=extra, start=start, device=CPU)
+        return fit(bags, config=config, seed=seed, extras=extras, start=start, device=CPU)
 
 
 def _mine(train: _Train, *, bags: list[Bag] | None = None, reviewer: Any = None, **settings: Any) -> Mined:
@@ -113,9 +113,9 @@ def _assert_trained_again(mined: Mined) -> None:
 def test_rounds_of_injection_keep_inner_trainings_to_their_own_slides():
     train = _Train()
     _mine(train, use="inject", rounds=2)
-    for bags, extra in zip(train.bags, train.extras, strict=True):
-        if extra is not None:
-            assert extra.cases() <= {bag.case_id for bag in bags}
+    for bags, extras in zip(train.bags, train.extras, strict=True):
+        if extras is not None:
+            assert extras.cases() <= {bag.case_id for bag in bags}
 
 
 def test_verdicts_come_before_mining_and_stay_in_every_training_after():

@@ -20,7 +20,7 @@ from hardmil.errors import BagError, EmptyBagError, StoreError
 from hardmil.jobs.run import JobResults
 from hardmil.phantom.slide import draw_phantom, write_phantom
 from hardmil.preprocessing.encoding import Files, encode_slides
-from hardmil.preprocessing.instances import extract_bag, read_instances, write_instances
+from hardmil.preprocessing.instances import encode_slide, read_instances, write_instances
 from hardmil.slides import reading as patches_module
 
 ALL = TissueConfig(min_area_um2=0, max_hole_um2=0)
@@ -81,7 +81,7 @@ def test_each_slide_holds_the_embeddings_of_its_own_patches_in_full_batches(
     assert set(encoder.batches[:-1]) == {64}, "small slides share a batch"
     assert sum(encoder.batches) == sum(done.results.values())
     for row in rows:
-        alone = extract_bag(row, config=CONFIG.patches, label=1, encoder=Means(batch_size=7))
+        alone = encode_slide(row, config=CONFIG.patches, label=1, encoder=Means(batch_size=7))
         found = bag(row, tmp_path)
         assert len(found) == done.results[row.slide_id]
         np.testing.assert_array_equal(found.coords, alone.coords)
@@ -142,7 +142,7 @@ def test_a_slide_that_spoils_a_batch_goes_alone(
         "s4.h5",
     ]
     for row in rows[2:]:
-        alone = extract_bag(row, config=CONFIG.patches, label=1, encoder=Means())
+        alone = encode_slide(row, config=CONFIG.patches, label=1, encoder=Means())
         np.testing.assert_array_equal(bag(row, tmp_path).instances, alone.instances)
 
 
@@ -189,7 +189,7 @@ def test_a_closed_folder_stops_the_run(rows: list[SlideRow], tmp_path: Path):
 def test_pixels_are_written_a_block_at_a_time(
     rows: list[SlideRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    whole = extract_bag(rows[2], config=CONFIG.patches, label=0)
+    whole = encode_slide(rows[2], config=CONFIG.patches, label=0)
     sizes: list[int] = []
     read = patches_module.read_blocks
 
@@ -214,10 +214,10 @@ def test_a_slide_without_tissue_is_named_where_it_is_predicted(tmp_path: Path):
     row = SlideRow("blank", "c", None, tmp_path / "blank.png", 0.5)
     config = PatchConfig(size_px=32, min_tissue=1.0)
     with pytest.raises(EmptyBagError, match="slide blank: no patch"):
-        extract_bag(row, config=config, label=0, encoder=Means())
+        encode_slide(row, config=config, label=0, encoder=Means())
 
 
 def test_prediction_names_an_encoder_that_gives_one_vector(rows: list[SlideRow]):
     same = Means(spoil=lambda patches, vectors: np.ones_like(vectors))
     with pytest.raises(BagError, match="slide s0: encoder means-1 gave the same vector for all"):
-        extract_bag(rows[0], config=CONFIG.patches, label=0, encoder=same)
+        encode_slide(rows[0], config=CONFIG.patches, label=0, encoder=same)

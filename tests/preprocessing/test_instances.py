@@ -6,7 +6,7 @@ from tests.support.pyramids import attributes_of, row_of, write_pyramid
 from hardmil.config.patches import PatchConfig
 from hardmil.config.study import InstanceConfig
 from hardmil.errors import SlideError
-from hardmil.preprocessing.instances import extract_bag, write_instances
+from hardmil.preprocessing.instances import encode_slide, write_instances
 
 
 def test_the_three_sizes_are_stored(tmp_path: Path):
@@ -25,6 +25,6 @@ def test_prediction_takes_what_was_said_of_its_own_slides(tmp_path: Path):
     """A bundle's `mpp` was said of the slides it was trained on."""
     row = row_of(write_pyramid(tmp_path / "s.tif", mpp=None))
     config = PatchConfig(size_px=16, um_per_px=1.0, min_tissue=0, mpp=0.25)
-    assert extract_bag(row, config=config, label=-1, mpp=0.5).size_level0_px == 32
+    assert encode_slide(row, config=config, label=-1, mpp=0.5).size_level0_px == 32
     with pytest.raises(SlideError, match="does not say its micrometres per pixel"):
-        extract_bag(row, config=config, label=-1)
+        encode_slide(row, config=config, label=-1)

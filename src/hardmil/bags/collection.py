@@ -20,7 +20,7 @@ class FoundBags:
     failures: Sequence[Failure]
 
 
-def read_bags(
+def collect_bags(
     read: Callable[[SlideRow], Bag], rows: Sequence[SlideRow], *, label: str, quiet: bool
 ) -> FoundBags:
     """What `read` gives for each slide; one whose bag is empty is set apart, and is no failure.

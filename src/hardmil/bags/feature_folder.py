@@ -8,7 +8,7 @@ from jaxtyping import Int64
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.bag_file import as_instances, read_bag
-from hardmil.bags.collection import FoundBags, read_bags
+from hardmil.bags.collection import FoundBags, collect_bags
 from hardmil.bags.saved_tensor import read_saved_tensor
 from hardmil.bags.slide_table import SlideRow, SlideTable
 from hardmil.bags.stamp import is_stamp, stamp_bag
@@ -31,7 +31,7 @@ def read_feature_folder(folder: Path, slide_table: SlideTable, *, quiet: bool = 
         path = find_feature_file(folder, slide_id=row.slide_id)
         return read_features(path, row, label=slide_table.class_index(row))
 
-    return read_bags(read, slide_table.rows, label="reading features", quiet=quiet)
+    return collect_bags(read, slide_table.rows, label="reading features", quiet=quiet)
 
 
 def find_feature_file(folder: Path, *, slide_id: str) -> Path:

@@ -40,9 +40,9 @@ class SlideRow:
 
     slide_id: str
     case_id: str
-    label: str | None
-    path: Path | None
-    mpp: float | None
+    label: str | None = None
+    path: Path | None = None
+    mpp: float | None = None
     annotations: Path | None = None
 
 

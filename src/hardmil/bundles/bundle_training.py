@@ -26,7 +26,7 @@ from hardmil.evaluation.trial import (
     Trial,
     longest_training,
     operating_settings,
-    out_of_fold_scores,
+    whole_arm_out_of_fold,
 )
 from hardmil.files.csv_table import write_table
 from hardmil.files.run_record import write_run_record
@@ -37,7 +37,7 @@ from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import Mined, train_and_mine
 from hardmil.mining.verdicts import reviewer_digest
-from hardmil.preprocessing.study_folder import Study, study_bags
+from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.tracking import LossByEpoch, TrackWith, tracked
 
 DEFAULT_THRESHOLD = 0.5
@@ -80,7 +80,7 @@ def train_bundle(
     """
     started = time.time()
     check_arms([study.config.arm], study=study.config)
-    found = study_bags(study, quiet=quiet)
+    found = read_bags(study, quiet=quiet)
     cohort = study_cohort(study, bags=found.bags)
     chosen = arm(study.config.arm, study=study.config, kind=cohort.bags[0].kind)
     wanted = _fingerprint(chosen, study=study, cohort=cohort)
@@ -165,7 +165,7 @@ def _decided(
     """
     everything = Fold(np.arange(len(cohort.bags)), np.zeros(0, dtype=np.int64))
     trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
-    scores = out_of_fold_scores(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
+    scores = whole_arm_out_of_fold(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
     if operating is None or scores is None:
         return _Learned(mined)
     point = set_operating_point(

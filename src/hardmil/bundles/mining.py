@@ -14,7 +14,7 @@ from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.mil.inference import score_bags
 from hardmil.mining.hard_instances import HardInstance, false_positive_bags, mine_instances
-from hardmil.preprocessing.study_folder import Study, study_bags
+from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.report.assemble import write_gallery
 
 
@@ -50,7 +50,7 @@ def mine(study: Study, *, bundle: Bundle, quiet: bool = False) -> HardNegatives:
         BagError: If no slide has a bag, or the bundle cannot take one.
     """
     started = time.time()
-    found = study_bags(study, quiet=quiet)
+    found = read_bags(study, quiet=quiet)
     negatives = [bundle.check(bag) for bag in found.bags if bag.label == 0]
     current = current_hard_negatives(bundle, negatives, n_sigma=study.config.mining.n_sigma)
     before = _mined_in_training(bundle, study=study)

@@ -32,7 +32,7 @@ from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.run import run_jobs
 from hardmil.metrics import BinaryMetrics, binary_metrics
 from hardmil.mil.inference import score_bags
-from hardmil.preprocessing.instances import extract_bag
+from hardmil.preprocessing.instances import encode_slide
 from hardmil.preprocessing.study_folder import slide_name
 from hardmil.report.key_patches import MAX_BYTES, KeySlide, write_key_patches
 
@@ -87,8 +87,8 @@ def predict(
         features: Folder of feature files, for a bundle that was trained on features.
         output: Folder to write to.
         mpp: Micrometres per pixel of slides where neither table nor file says.
-        case_score: How a case of several slides is scored: all patches as one bag (pooled), or the max or mean
-            of its slides' scores.
+        case_score: How a case of several slides is scored: all patches as one bag (pooled), or the max or
+            mean of its slides' scores.
         heatmaps: Which heat maps to draw.
         quiet: No progress bar.
 
@@ -235,4 +235,4 @@ def _bag(row: SlideRow, *, bundle: Bundle, request: PredictionRequest, encoder: 
         return read_features(path, row, label=label)
     if bundle.card.patches is None:
         raise ConfigError("this bundle does not say how patches are made; train it again")
-    return extract_bag(row, config=bundle.card.patches, label=label, mpp=request.mpp, encoder=encoder)
+    return encode_slide(row, config=bundle.card.patches, label=label, mpp=request.mpp, encoder=encoder)

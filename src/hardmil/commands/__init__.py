@@ -1,1 +1,4 @@
-"""One file a command; the only place that joins study and report."""
+"""The commands of the command line, one file for each.
+
+Each reads its arguments, calls the library, and says what came out.
+"""

@@ -11,17 +11,17 @@ CalibrationMethod = Literal["temperature", "isotonic", "none"]
 
 
 class OperatingTarget(NamedTuple):
-    """What a threshold is for: a share of the positives, of the negatives at most, or the best of both."""
+    """What a threshold is set for: a sensitivity, a false-positive rate, or the best of both."""
 
     kind: Literal["sensitivity", "fpr", "youden"]
     share: float
 
 
 def parse_operating_target(text: str) -> OperatingTarget:
-    """("sensitivity", 0.95) for "sensitivity=0.95", the same of "fpr=0.05"; ("youden", nan) for "youden".
+    """("sensitivity", 0.95) for "sensitivity=0.95"; also for "fpr=0.05" and "youden", whose share is NaN.
 
     Raises:
-        ValueError: If it is none of these, or no share.
+        ValueError: If the text is none of these, or the number is not a share.
     """
     if text == "youden":
         return OperatingTarget("youden", math.nan)
@@ -38,22 +38,26 @@ def parse_operating_target(text: str) -> OperatingTarget:
 
 
 class FisherConfig(Section):
-    """The arm sdr-svm: Fisher vectors of local descriptors, and a linear SVM. Song et al. 2017, in part."""
+    """The arm sdr-svm: Fisher vectors of local descriptors and a linear SVM, in part as Song et al. 2017."""
 
     radii: tuple[Annotated[float, Field(gt=0, le=0.45)], ...] = Field(default=(0.25, 0.44), min_length=1)
-    """Radii of the DAISY descriptors, as shares of a patch's edge: a nucleus, and most of it. Ours."""
+    """Radii of the DAISY descriptors, as shares of the edge of a patch: a nucleus, and most of the patch.
+    Ours."""
     step: float = Field(default=0.125, gt=0, le=1)
-    """Distance of neighbouring descriptors, as a share of the patch's edge. Ours; 16 + 1 in one of 32 px."""
+    """Distance between descriptors, as a share of the edge of a patch. Ours; 16 + 1 descriptors in 32 px."""
     n_dims: int = Field(default=64, ge=1)
-    """Dimensions a descriptor keeps (PCA), no more than it has. Perronnin et al. 2010: 64."""
+    """Dimensions kept of a descriptor (PCA). Perronnin et al. 2010: 64."""
     n_modes: int = Field(default=32, ge=1)
-    """Gaussians of the mixture, fewer where descriptors are few. Perronnin et al.: 256, of more images."""
+    """Gaussians of the mixture, fewer where there are few descriptors. Perronnin et al.: 256, with more
+    images."""
     max_descriptors: int = Field(default=50_000, ge=100)
-    """Descriptors that PCA and mixture are fitted on, an equal share of each training bag; bounds time."""
+    """Descriptors used to fit PCA and mixture, equally many from each training bag; limits the time."""
     n_reduced: int = Field(default=8, ge=1)
-    """Dimensions a Fisher vector is reduced to (partial least squares, for Song et al.'s own step)."""
+    """Dimensions of the reduced Fisher vector (partial least squares stands in for the step of Song et
+    al.)."""
     svm_c: float = Field(default=1.0, gt=0)
-    """Cost of the linear SVM: larger fits the training bags more closely. 1 is usual for scaled input."""
+    """Cost of the linear SVM: a larger value fits the training bags more closely. 1 is usual for scaled
+    input."""
 
 
 class EvaluationConfig(Section):
@@ -62,23 +66,24 @@ class EvaluationConfig(Section):
     arms: tuple[str, ...] = Field(
         default=("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance"), min_length=1
     )
-    """Arms, base[+use[-option]...][@random]; all run on the same folds with the same seeds. The control of an
-    arm that mines, @random, is run even where it is not named."""
+    """Arms, base[+use[-option]...][@random]; all run on the same folds with the same seeds. The random
+    control of an arm that mines, @random, always runs, even if it is not listed."""
     folds: int = Field(default=5, ge=2)
-    """K of K-fold cross-validation, stratified by label, never splitting a case."""
+    """K of K-fold cross-validation, stratified by label. Folds never split a case."""
     repeats: int = Field(default=1, ge=1)
-    """Times the folds are drawn anew."""
+    """How often the folds are drawn again."""
     splits: str | None = None
-    """Folder of CLAM's splits_0.csv ... (columns train, val, test), or a table with columns slide_id, fold_0,
-    fold_1 ... of train, val, test, to use instead of drawn folds."""
+    """Fixed folds instead of drawn ones: a folder with CLAM's splits_0.csv, ... (columns train, val,
+    test), or a table with columns slide_id, fold_0, fold_1, ... that say train, val or test."""
     operating_point: str = "sensitivity=0.90"
-    """What the threshold of `fpr_op`, and of the bundle that `train` leaves, is for: "sensitivity=0.90",
-    "fpr=0.05" or "youden"; on out-of-fold scores of the whole arm in the training fold."""
+    """What the threshold of `fpr_op`, and of the bundle that `train` writes, is set for: "sensitivity=0.90",
+    "fpr=0.05" or "youden". It is set on out-of-fold scores of the whole arm, inside the training fold."""
     operating_folds: int = Field(default=4, ge=0)
-    """Folds of those scores, each a training of the whole arm; equal to mining.inner_folds they share its
-    models. 0: no operating point and no calibration, and no wait for them."""
+    """Folds of these scores; each trains the whole arm. If equal to mining.inner_folds, both share models.
+    0: no operating point and no calibration, which saves their time."""
     calibration: CalibrationMethod = "temperature"
-    """What turns a score into a probability, on the same scores: one number, or a step curve (isotonic)."""
+    """Turns a score into a probability, fitted on the same scores: one number (temperature) or a step
+    function (isotonic)."""
 
     @field_validator("operating_point")
     @classmethod

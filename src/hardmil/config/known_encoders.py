@@ -1,4 +1,4 @@
-"""The pathology encoders that are known by name: what they take, what they give, where they lie; no torch."""
+"""The pathology encoders that are known by name: their input, their output, and where they are published."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ Channels = tuple[float, float, float]
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 FILE_SUFFIXES = (".onnx", ".pt", ".ts", ".pt2")
-"""Of files that hold a whole encoder: ONNX, TorchScript, torch.export."""
+"""Suffixes of files that contain a whole encoder: ONNX, TorchScript, torch.export."""
 
 
 @dataclass(frozen=True)

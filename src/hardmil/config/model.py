@@ -30,71 +30,75 @@ _BY_KIND: dict[BagKind, dict[str, dict[str, float]]] = {
 
 
 class PoolingConfig(Section):
-    """From the instances of a bag to one vector."""
+    """Pooling: from the instances of a bag to one vector."""
 
     kind: PoolingKind = "adaptive-attention"
-    """adaptive-attention: paper, Eq. 1, 2; attention, gated-attention: Ilse et al. 2018; mean, max: of the
-    instance logits; noisy-and: Kraus et al. 2016; quantile: Couture et al. 2018. An arm's base sets it."""
+    """adaptive-attention: paper, Eq. 1 and 2; attention, gated-attention: Ilse et al. 2018; mean, max: of the
+    instance logits; noisy-and: Kraus et al. 2016; quantile: Couture et al. 2018. The base of an arm sets
+    it."""
     lam: float = Field(default=2.0, ge=0)
     """Weight of the pseudo-negative instances in Eq. 2 (lambda); 1 turns Eq. 2 off. Paper: 2."""
     adaptive_at_prediction: bool = True
-    """Whether Eq. 2 is also used when predicting. The paper does not say; off, training and use differ."""
+    """Whether Eq. 2 is also used for prediction. The paper does not say. If false, training and
+    prediction differ."""
     attention_dim: int | None = Field(default=None, ge=1)
     """Width of the attention layer (L). null: 128 for pixels (Ilse et al. 2018), 64 for features."""
 
 
 class NetworkConfig(Section):
-    """From an instance to its embedding."""
+    """Network: from an instance to its embedding."""
 
     embedding_dim: int | None = Field(default=None, ge=1)
     """Length of an instance's embedding (M). null: 512 for pixels (Ilse et al. 2018), 128 for features."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
-    """Share of the embedding dropped in training. null: 0.5 for pixels, 0.25 for features."""
+    """Dropout of the embedding. null: 0.5 for pixels, 0.25 for features."""
 
 
 class TrainingConfig(Section):
-    """Settings of the training loop."""
+    """The training loop."""
 
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the training bags. null: 120 for pixels (paper, colon), 30 for features."""
+    """Epochs. null: 120 for pixels (paper, colon), 30 for features."""
     lr: float | None = Field(default=None, gt=0)
-    """Adam's step. null: 5e-5 for pixels (paper, colon), 3e-4 for features."""
+    """Learning rate of Adam. null: 5e-5 for pixels (paper, colon), 3e-4 for features."""
     weight_decay: float | None = Field(default=None, ge=0)
-    """L2 in Adam (not AdamW). null: 5e-4 for pixels (paper, colon), 1e-3 for features."""
+    """L2 penalty in Adam (not AdamW). null: 5e-4 for pixels (paper, colon), 1e-3 for features."""
     bags_per_step: int = Field(default=1, ge=1)
-    """Bags of one gradient step."""
+    """Bags in one gradient step."""
     select: Literal["train-loss", "validation", "last"] = "train-loss"
-    """The epoch kept: lowest training loss (paper: "lowest loss"), lowest on held-out cases, or last."""
+    """Which epoch is kept: lowest training loss (paper: "lowest loss"), lowest loss on held-out cases, or
+    last."""
     validation_share: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the training cases held out when select is validation."""
+    """Share of the training cases held out where select is validation."""
     balance: Literal["none", "loss", "sampler"] = "none"
-    """Against unequal classes: weigh the loss, draw the rarer class more often, or nothing."""
+    """For unequal classes: weight the loss, draw the rarer class more often, or do nothing."""
     max_instances: int = Field(default=10_000, ge=1)
-    """Largest bag in a training step; a larger one gives a random subset. Prediction uses all."""
+    """Largest bag in a training step; of a larger one, a random subset is used. Prediction uses all
+    instances."""
     augment: bool = True
-    """Random flips and quarter turns of each patch (paper). Pixels only."""
+    """Random flips and 90-degree rotations of each patch (paper). Pixels only."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the patch network; auto: bfloat16 where the device is fast at it. Attention is float32."""
+    """Of the patch network. auto: bfloat16 where the device is fast at it. Attention is always float32."""
 
 
 class InstanceLossConfig(Section):
-    """Every instance of a negative bag is negative: beta * mean softplus(instance_logit). Ours."""
+    """Instance loss of negative bags, whose instances are all negative: beta * mean softplus(logit). Ours."""
 
     beta: float = Field(default=0.0, ge=0)
-    """Weight of the term; 0 turns it off, `+instance` in an arm's name sets 0.5."""
+    """Weight of the loss. 0 turns it off; `+instance` in the name of an arm sets 0.5."""
     hardest: float = Field(default=1.0, gt=0, le=1)
-    """Share of a negative bag that enters: its instances of highest instance logit."""
+    """Share of a negative bag that is used: its instances with the highest instance logits."""
 
 
 class VerdictLossConfig(Section):
-    """A patch that a person judged is what they said: rho * mean BCE(instance_logit, verdict). Ours."""
+    """Verdict loss: a judged patch is what the person said, rho * mean BCE(instance_logit, verdict). Ours."""
 
     rho: float = Field(default=1.0, ge=0)
-    """Weight of the term; without verdicts it is nothing."""
+    """Weight of the loss; it has no effect without verdicts."""
 
 
 class ModelConfig(Section):
-    """What a training run depends on, besides its bags and its seed."""
+    """What a training run depends on, apart from its bags and its seed."""
 
     network: NetworkConfig = NetworkConfig()
     pooling: PoolingConfig = PoolingConfig()

@@ -1,7 +1,7 @@
-"""Every knob, with its unit, default, reason and source. Frozen; knows no torch.
+"""All settings of a study.
 
-A knob that is `None` here takes the default of the kind of bag it meets (`resolve_config`), so that a
-report names a value for every one of them. "Paper" is Li et al., MICCAI 2019.
+A setting that is None takes the default for the kind of bag (`resolve_config`), so that a report has a value
+for every setting. "Paper" is Li et al., MICCAI 2019.
 """
 
 from typing import Annotated
@@ -23,32 +23,34 @@ from hardmil.config.patches import PatchConfig
 from hardmil.config.section import Section
 
 PIXELS = "pixels"
-"""What `encode` says where no encoder is wanted."""
+"""Value of `encode` for no encoder."""
 
 
 _FOR_AN_ENCODER = {"size_px": 224, "equalise": "none"}
 
 
 class StudyConfig(Section):
-    """All of a study. Paths are relative to the folder of `study.yaml`."""
+    """A study. Paths are relative to the folder of `study.yaml`."""
 
     slides: str = "slides.csv"
-    """Table of slides: slide_id, case_id, label, path, and mpp where the file does not say."""
+    """Table of slides: slide_id, case_id, label, path, and mpp for files without it."""
     features: str | None = None
-    """Folder of TRIDENT, CLAM or STAMP files, .h5 or .pt, one a slide; null: patches are cut from slides."""
+    """Folder with feature files of TRIDENT, CLAM or STAMP, .h5 or .pt, one for each slide. null: patches are
+    extracted from the slides."""
     positive: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
-    """The label that counts as positive. null: the last of the labels in sorted order."""
+    """The positive label. null: the last label in sorted order."""
     encode: str = PIXELS
-    """What becomes of a patch: pixels (the paper's network learns from them end to end), or its embedding by
-    an encoder: efficientnet-lite0 (hardmil[efficientnet]); uni, virchow2 and others, or timm:NAME
-    (hardmil[timm]); a file .onnx, .pt, .pt2; or "module:callable" of your own. See docs/encoders.md."""
+    """What an instance is: the pixels of a patch (the paper's network learns from them end to end), or its
+    embedding by an encoder: efficientnet-lite0 (hardmil[efficientnet]); uni, virchow2 and others, or
+    timm:NAME (hardmil[timm]); a file .onnx, .pt, .pt2; or "module:callable" of your own. See
+    docs/encoders.md."""
     encode_px: int | None = Field(default=None, ge=16, le=1024)
-    """Edge that a patch is resized to before the encoder sees it; null: the one it was trained on, where that
-    is known, or as it was cut."""
+    """Edge that a patch is resized to for the encoder, in pixels. null: the size the encoder was trained
+    on, if known; otherwise patches are not resized."""
     arm: str = "ours+instance"
-    """The arm that `train` makes a bundle of, such as ours+fmb-oof. See docs/decisions for the default."""
+    """The arm that `train` trains, such as ours+fmb-oof. See docs/decisions for the default."""
     seed: int = Field(default=0, ge=0)
-    """Seed of folds, weights and draws: same seed, same numbers."""
+    """Seed of folds, weights and random draws: same seed, same numbers."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     patches: PatchConfig = PatchConfig()
@@ -64,7 +66,7 @@ class StudyConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _patches_for_an_encoder(cls, content: object) -> object:
-        """Size and colours that an encoder expects, where the study names one and leaves them out."""
+        """Patch size and colours that the encoder expects, where the study does not set them."""
         if not isinstance(content, dict) or content.get("encode", PIXELS) == PIXELS:
             return content
         patches = content.get("patches") or {}
@@ -76,7 +78,7 @@ class StudyConfig(Section):
 
 
 class InstanceConfig(Section):
-    """What an instance is: how its patch is cut, and what becomes of it."""
+    """What an instance is: how its patch is extracted, and by what it is encoded."""
 
     patches: PatchConfig = PatchConfig()
     encode: str = PIXELS
@@ -84,10 +86,10 @@ class InstanceConfig(Section):
 
 
 def instance_config(study: StudyConfig) -> InstanceConfig:
-    """The part of a study that the instances of its bags depend on."""
+    """The settings that the instances of a study depend on."""
     return InstanceConfig(patches=study.patches, encode=study.encode, encode_px=study.encode_px)
 
 
 def model_config(study: StudyConfig) -> ModelConfig:
-    """The part of a study that one training run depends on."""
+    """The settings that a training run depends on."""
     return ModelConfig(**{name: getattr(study, name) for name in ModelConfig.model_fields})

@@ -1,4 +1,4 @@
-"""`study.yaml` <-> the knobs: reading with overrides, and a commented file to fill in."""
+"""study.yaml: reading it with overrides, and writing it with comments."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +14,14 @@ FILE_NAME = "study.yaml"
 
 
 def read_study(path: Path, *, overrides: Sequence[str] = ()) -> tuple[StudyConfig, Path]:
-    """The knobs in a study.yaml (or in that of a folder), and the folder that its paths start from.
+    """The settings in a study.yaml, and the folder that its paths are relative to.
 
     Args:
         path: study.yaml or its folder.
-        overrides: "mining.n_clusters=8", each taking the place of a key of the file.
+        overrides: "mining.n_clusters=8", each replaces a value of the file.
 
     Raises:
-        ConfigError: If the file is missing or no YAML, or a key or a value is not known.
+        ConfigError: If the file is missing or is not YAML, or a key or value is not known.
     """
     path = path / FILE_NAME if path.is_dir() else path
     try:
@@ -42,7 +42,7 @@ def read_study(path: Path, *, overrides: Sequence[str] = ()) -> tuple[StudyConfi
 
 
 def parse_study(content: Mapping[str, object], *, source: str) -> StudyConfig:
-    """The knobs of a nested mapping.
+    """The settings in a nested mapping.
 
     Raises:
         ConfigError: If a key or a value is not known; `source` and the nearest right key are named.
@@ -56,17 +56,17 @@ def parse_study(content: Mapping[str, object], *, source: str) -> StudyConfig:
             near = difflib.get_close_matches(key, list(_keys(StudyConfig)), n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ConfigError(f"{source}: there is no key {key}{hint}") from error
-        # Of a knob that takes more than one type, pydantic names the type as well: mining.threshold.float.
+        # For a setting with more than one type, pydantic adds the type: mining.threshold.float.
         while "." in key and key not in _keys(StudyConfig):
             key = key.rpartition(".")[0]
         raise ConfigError(f"{source}: {key}: found {first['input']!r}; {first['msg']}") from error
 
 
 def put_overrides(content: dict[str, object], overrides: Sequence[str]) -> None:
-    """Put "mining.n_clusters=8" and the like into a nested mapping.
+    """Put overrides such as "mining.n_clusters=8" into a nested mapping.
 
     Raises:
-        ConfigError: If one is not of that form.
+        ConfigError: If one does not have this form.
     """
     for override in overrides:
         _put(content, override)
@@ -81,12 +81,12 @@ def _put(content: dict[str, object], override: str) -> None:
     for section in sections:
         inner = place.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {override}: {section} is no section; expected a key of study.yaml")
+            raise ConfigError(f"--set {override}: {section} is not a section; expected a key of study.yaml")
         place = inner
     try:
         place[name] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: {value!r} is not readable as a YAML value") from error
+        raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from error
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -97,12 +97,14 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def commented_yaml(config: StudyConfig) -> str:
-    """A study.yaml with every knob, and above each what it means."""
-    return "\n".join(["# A hardmil study. Paths start from this folder.", *_section(config, indent=""), ""])
+    """A study.yaml with every setting, each with its explanation above it."""
+    return "\n".join(
+        ["# A hardmil study. Paths are relative to this folder.", *_section(config, indent=""), ""]
+    )
 
 
 def _section(section: BaseModel, *, indent: str) -> list[str]:
-    """The knobs of a section, then the sections in it."""
+    """The settings of a section, then its subsections."""
     plain: list[str] = []
     inner: list[str] = []
     for name, field in type(section).model_fields.items():
@@ -117,7 +119,7 @@ def _section(section: BaseModel, *, indent: str) -> list[str]:
 
 def _entry(name: str, description: str | None, value: object, *, indent: str) -> list[str]:
     plain = list(value) if isinstance(value, tuple) else value
-    # a bare scalar is dumped with YAML's end-of-document mark
+    # YAML ends a single scalar with an end-of-document mark.
     dumped = yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("...\n").strip()
     comments = [f"{indent}# {line}" for line in (description or "").split("\n")]
     return [*comments, f"{indent}{name}: {dumped}"]

@@ -1,8 +1,8 @@
-"""One arm on one fold: base -> inner folds -> mine -> retrain -> operating point -> test."""
+"""One arm on one fold: base, inner folds, mining, retraining, operating point, test."""
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,6 +27,7 @@ from hardmil.metrics import BinaryMetrics, binary_metrics
 from hardmil.mil.calibration import Calibration, fit_calibration
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.operating import choose_threshold
+from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.mining.verdicts import reviewer_digest
@@ -34,9 +35,9 @@ from hardmil.mining.verdicts import reviewer_digest
 
 @dataclass(frozen=True)
 class OperatingSettings:
-    """What an arm's threshold is for, and on how many folds of the training bags that is found out.
+    """The target of an arm's threshold, and the number of folds within the training bags to set it on.
 
-    `calibration` is how the scores found there become probabilities.
+    `calibration` is how scores become probabilities.
     """
 
     target: str
@@ -44,7 +45,7 @@ class OperatingSettings:
     calibration: CalibrationMethod = "temperature"
 
     def key(self) -> list[object]:
-        """What a trial's digits take of it: as it was when sensitivity was all that could be asked."""
+        """Its part of the hash of a trial, in a form that keeps hashes from before other targets existed."""
         wanted = parse_operating_target(self.target)
         target = wanted.share if wanted.kind == "sensitivity" else self.target
         calibration = [] if self.calibration == "temperature" else [self.calibration]
@@ -52,7 +53,7 @@ class OperatingSettings:
 
 
 def operating_settings(config: EvaluationConfig) -> OperatingSettings | None:
-    """What the knobs of an evaluation say; None where no operating point is wanted."""
+    """The settings of an evaluation; None where no operating point is wanted."""
     if config.operating_folds == 0:
         return None
     return OperatingSettings(config.operating_point, max(config.operating_folds, 2), config.calibration)
@@ -71,11 +72,11 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """What a person reads of it, counted from 1."""
+        """Its name for a person; counts from 1."""
         return f"{self.arm.name}, repeat {self.repeat + 1} fold {self.fold_number + 1}"
 
     def config_hash(self, cohort: Cohort) -> str:
-        """Digits that change with anything the trial's numbers depend on."""
+        """A hash that changes with anything that the numbers of the trial depend on."""
         mines = self.arm.mining.use != "none" or self.arm.uses_verdicts
         mining = self.arm.mining.model_dump(mode="json") if mines else None
         model = self.arm.model.model_dump(mode="json")
@@ -89,7 +90,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class TrialResult:
-    """What a trial leaves behind."""
+    """The result of a trial."""
 
     metrics: BinaryMetrics
     test_scores: list[BagScore]
@@ -131,15 +132,15 @@ def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
-    """An arm, trained: what scores bags, and what was mined on the way."""
+    """A trained arm: a function that scores bags, and what was mined."""
 
-    score: Callable[[Sequence[Bag]], list[BagScore]]
+    score: Score
     pool: tuple[HardInstance, ...] = ()
     n_false_positive_bags: int = 0
 
 
 def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trainer: Trainer) -> _Learned:
-    """The whole arm on these bags, and nothing else: every fit is watched."""
+    """The whole arm, trained on these bags only; every fit is checked."""
     guard = Guard(
         frozenset(bag.case_id for bag in bags), where=f"arm {trial.arm.name}, fold {trial.fold_number}"
     )
@@ -159,7 +160,7 @@ def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trai
 
 
 def _learn_fisher(bags: Sequence[Bag], *, config: FisherConfig, seed: int, trainer: Trainer) -> _Learned:
-    """SDR + SVM; of attention it has none, so every instance draws the same."""
+    """SDR + SVM, which has no attention: all instances get the same."""
     from hardmil.mil.fisher import fit_fisher, score_fisher
 
     model = fit_fisher(bags, config=config, seed=seed, describe=trainer.describe)
@@ -176,15 +177,15 @@ def _learn_fisher(bags: Sequence[Bag], *, config: FisherConfig, seed: int, train
 
 @dataclass(frozen=True, eq=False)
 class _Decision:
-    """What out-of-fold scores say of a score."""
+    """Threshold and calibration from out-of-fold scores."""
 
     threshold: float
     calibration: Calibration
 
 
 def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer) -> _Decision | None:
-    """Threshold and calibration of the arm, set on the training bags; None where none is wanted or can be."""
-    scores = out_of_fold_scores(training, trial=trial, cohort=cohort, trainer=trainer)
+    """Threshold and calibration of the arm, set on the training bags; None if not wanted or not possible."""
+    scores = whole_arm_out_of_fold(training, trial=trial, cohort=cohort, trainer=trainer)
     if trial.operating is None or scores is None:
         return None
     labels = np.array([bag.label for bag in training])
@@ -195,34 +196,33 @@ def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer:
     )
 
 
-def out_of_fold_scores(
+def whole_arm_out_of_fold(
     training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer
 ) -> Float[np.ndarray, " bag"] | None:
     """The score of each training bag by the whole arm, trained without the bag's case.
 
-    The whole arm is run anew in each inner fold, its mining included. Its seeds are those of out-of-fold
-    mining, so that equal numbers of folds share models. None where no operating point is wanted, or a class
-    has so few cases that an inner fold would train on one of it.
+    The whole arm is run again in each inner fold, its mining included. Seeds are those of out-of-fold mining,
+    so that equal numbers of folds share models. None where no operating point is wanted, or a class has so
+    few cases that an inner fold would train on only one of it.
     """
     operating = trial.operating
     labels = np.array([bag.label for bag in training])
     cases = [bag.case_id for bag in training]
     if operating is None or fewest_cases(labels, cases) < 2:
         return None
-    scores = np.zeros(len(training))
     folds = inner_folds(labels, cases, n_folds=operating.n_folds, seed=trial.seed)
     if any(fewest_cases(labels[fold.train], [cases[i] for i in fold.train]) < 2 for fold in folds):
         return None
-    for number, fold in enumerate(folds):
-        inside = [training[i] for i in fold.train]
-        learned = _learn(inside, trial=trial, seed=trial.seed + 1 + number, cohort=cohort, trainer=trainer)
-        found = learned.score([training[i] for i in fold.test])
-        scores[fold.test] = [score.bag_score for score in found]
-    return scores
+
+    def learn(inside: Sequence[Bag], seed: int) -> Score:
+        return _learn(inside, trial=trial, seed=seed, cohort=cohort, trainer=trainer).score
+
+    scores = out_of_fold_scores(training, n_folds=operating.n_folds, seed=trial.seed, learn=learn)
+    return np.array([score.bag_score for score in scores])
 
 
 def longest_training(arm: Arm, *, n_operating_folds: int = 0) -> int:
-    """Epochs of an arm if nothing is shared and every round mines: the length of its progress bar."""
+    """Epochs of an arm if nothing is shared and every round mines; for progress bars."""
     epochs = arm.model.training.epochs * (1 + n_operating_folds)
     epochs *= 2 if arm.uses_verdicts else 1
     if arm.mining.use == "none":

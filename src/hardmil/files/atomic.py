@@ -51,6 +51,19 @@ def write_json(path: Path, value: object) -> None:
         draft.write_text(text, encoding="utf-8")
 
 
+def write_text_once(path: Path, text: str) -> None:
+    """Write a text file, atomically, unless it is there with the same text.
+
+    Raises:
+        StoreError: If it is there with another text, the disk is full, or the folder may not be written.
+    """
+    if not path.exists():
+        with write_atomically(path) as draft:
+            draft.write_text(text, encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != text:
+        raise StoreError(f"{path}: exists with other content; delete it, or choose another folder")
+
+
 def read_json(path: Path) -> object:
     """The value in a JSON file.
 

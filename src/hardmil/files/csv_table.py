@@ -7,6 +7,7 @@ differ in the seventh digit only. An empty cell is None or NaN.
 """
 
 import csv
+import io
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -75,6 +76,13 @@ def write_table(
     write_cells(path, map(cells_of, rows), columns=columns_of(row) if columns is None else columns)
 
 
+def table_text(rows: Iterable[object], *, row: type) -> str:
+    """A table as the text of its file."""
+    text = io.StringIO(newline="")
+    _write_lines(text, map(cells_of, rows), columns=columns_of(row))
+    return text.getvalue()
+
+
 def columns_of(row: type, *, names: Sequence[str] = ()) -> tuple[str, ...]:
     """The columns of a table; `names` are the keys of a field made with `columns_by_name`, nested too."""
     found: list[str] = []
@@ -117,9 +125,13 @@ def write_cells(path: Path, lines: Iterable[Mapping[str, str]], *, columns: Sequ
         StoreError: If the disk is full, or the folder may not be written.
     """
     with write_atomically(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+        _write_lines(file, lines, columns=columns)
+
+
+def _write_lines(file: io.TextIOBase, lines: Iterable[Mapping[str, str]], *, columns: Sequence[str]) -> None:
+    writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
 
 
 def _text(value: object) -> str:
@@ -148,7 +160,7 @@ def _reader(row: type[Row]) -> Callable[[Cells], Row]:
 
 
 def _field_reader(one: Field[Any], kind: Any, *, plain: frozenset[str]) -> Callable[[Cells], object]:
-    """A function that gives a field's value in a line; `plain` are the columns that have a name of their own."""
+    """A function that reads the value of a field in a line; `plain` are the columns with fixed names."""
     if "prefix" in one.metadata:
         return partial(_numbers_by_name, prefix=one.metadata["prefix"], plain=plain)
     required = _required(kind)

@@ -1,24 +1,23 @@
-"""From out-of-fold scores to a decision: the threshold that is asked for, with its interval."""
+"""From out-of-fold scores to a threshold with its interval."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from hardmil.bootstrap import draw_cases, percentile_limits
 from hardmil.config.evaluation import OperatingTarget, parse_operating_target
 from hardmil.errors import BagError
 from hardmil.metrics import binary_metrics, predict_threshold_at_sensitivity
 
-N_RESAMPLES = 2000
-
 
 class Estimate(BaseModel):
-    """A value and the 95% interval of it by case."""
+    """A value and its 95% interval by case."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,10 +27,10 @@ class Estimate(BaseModel):
 
 
 class OperatingPoint(BaseModel):
-    """A threshold and what it is good for: a slide is called positive if its score is above it.
+    """A threshold and its quality: a slide with a higher score is called positive.
 
-    Sensitivity and FPR are those of the out-of-fold scores it was set on. Their intervals resample cases and
-    set the threshold anew each time: they say how much it hangs on who was in the study.
+    Sensitivity and FPR are those on the out-of-fold scores it was set on. The intervals resample cases and
+    set the threshold again each time: they show how much it depends on the cases in the study.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,17 +51,17 @@ def set_operating_point(
     target: str,
     seed: int = 0,
 ) -> OperatingPoint:
-    """The threshold that out-of-fold scores ask for.
+    """The threshold for a target, set on out-of-fold scores.
 
     Args:
         labels: 0 or 1.
-        scores: Of models that did not see the bag, from 0 to 1.
+        scores: Scores from 0 to 1, of models that did not see the bag.
         cases: The case of each bag.
         target: "sensitivity=0.95", "fpr=0.05" or "youden".
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Raises:
-        BagError: If one of the two labels is missing, or a score is not finite.
+        BagError: If one of the two labels does not occur, or a score is not finite.
         ValueError: If `target` is none of these.
     """
     if len(set(labels.tolist())) < 2:
@@ -75,11 +74,13 @@ def set_operating_point(
         return threshold, metrics.recall, metrics.fpr
 
     observed = found(np.arange(len(labels)))
-    drawn = np.array([found(picked) for picked in _draws(labels, cases=cases, seed=seed)])
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0).tolist()
+    names, case_of = np.unique(np.asarray(cases), return_inverse=True)
+    holds = np.zeros((len(names), 2), dtype=np.int64)
+    holds[case_of, labels] = 1
+    draws = draw_cases(holds, seed=seed)
+    drawn = np.array([found(np.repeat(np.arange(len(labels)), draw[case_of])) for draw in draws])
     threshold, sensitivity, fpr = (
-        Estimate(value=value, low=one_low, high=one_high)
-        for value, one_low, one_high in zip(observed, low, high, strict=True)
+        _estimate(value, drawn=column) for value, column in zip(observed, drawn.T, strict=True)
     )
     n_positive = int(labels.sum())
     return OperatingPoint(
@@ -92,13 +93,18 @@ def set_operating_point(
     )
 
 
+def _estimate(value: float, *, drawn: Float[np.ndarray, " resample"]) -> Estimate:
+    low, high = percentile_limits(drawn)
+    return Estimate(value=value, low=low, high=high)
+
+
 def choose_threshold(
     labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, wanted: OperatingTarget
 ) -> float:
-    """The threshold t, to be used as `score > t`; nan if the label that it rests on is missing.
+    """The threshold t, to be used as `score > t`; NaN if no bag has the label it depends on.
 
-    `sensitivity`: the largest that keeps this share of the positive bags. `fpr`: the smallest above which no
-    more than this share of the negative bags lie. `youden`: the largest of those with the greatest
+    `sensitivity`: the largest t that keeps this share of the positive bags. `fpr`: the smallest t that at
+    most this share of the negative bags exceeds. `youden`: the largest t of those with the greatest
     sensitivity minus FPR (Youden 1950).
     """
     positives, negatives = np.sort(scores[labels == 1])[::-1], np.sort(scores[labels == 0])[::-1]
@@ -121,17 +127,3 @@ def choose_threshold(
 def _share_above(descending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     ascending = descending[::-1]
     return 1 - np.searchsorted(ascending, thresholds, side="right") / len(ascending)
-
-
-def _draws(labels: np.ndarray, *, cases: Sequence[str], seed: int) -> list[np.ndarray]:
-    """Bags of as many cases as there are, drawn with replacement; without draws that lack a label."""
-    rng = np.random.default_rng(seed)
-    _, case_of = np.unique(np.asarray(cases), return_inverse=True)
-    members = [np.flatnonzero(case_of == case) for case in range(int(case_of.max()) + 1)]
-    draws: list[np.ndarray] = []
-    has_both: Callable[[np.ndarray], bool] = lambda picked: 0 < labels[picked].sum() < len(picked)  # noqa: E731
-    for _ in range(N_RESAMPLES):
-        picked = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        if has_both(picked):
-            draws.append(picked)
-    return draws

@@ -8,7 +8,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.folds import inner_folds
 from hardmil.config.mining import MiningConfig, parse_sensitivity
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.encoders.open_encoder import open_encoder
@@ -16,6 +15,7 @@ from hardmil.errors import ConfigError
 from hardmil.metrics import binary_metrics
 from hardmil.mil.inference import BagScore, embed_instances, score_bags
 from hardmil.mil.network import BagClassifier
+from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mil.training import TrainingExtras, fit
 from hardmil.mining.hard_bags import HardBags, cluster_instances, single_bag
 from hardmil.mining.hard_instances import (
@@ -31,7 +31,7 @@ from hardmil.mining.verdicts import Reviewer, chosen_verdicts, judged_bags
 
 @runtime_checkable
 class Train(Protocol):
-    """Bags in, trained model out; `fit`, or something that remembers what it trained before."""
+    """Bags in, trained model out: `fit`, or a function that reuses what it trained before."""
 
     def __call__(
         self,
@@ -39,7 +39,7 @@ class Train(Protocol):
         *,
         config: ResolvedModelConfig,
         seed: int,
-        extra: TrainingExtras | None = None,
+        extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         """A model trained on these bags."""
@@ -48,7 +48,7 @@ class Train(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Mined:
-    """The outcome: the last model, the base it began with, and what was mined on the way."""
+    """The last model, the base it started from, and what was mined."""
 
     model: BagClassifier
     base: BagClassifier
@@ -65,16 +65,16 @@ def train_and_mine(
     train: Train = fit,
     reviewer: Reviewer | None = None,
 ) -> Mined:
-    """A model trained on the bags, and again with what fooled it.
+    """A model trained on the bags, and trained again with what fooled it.
 
-    If no negative bag is scored positive nothing is mined, and the model is the base: the caller says so.
-    With a reviewer, the base is trained again on the verdicts it asked for before anything is mined.
+    If no negative bag is scored positive, nothing is mined, and the model is the base; the caller reports it.
+    With a reviewer, the base is trained again on verdicts that it selects, before anything is mined.
 
     Raises:
         ConfigError: If the threshold asks for out-of-fold scores and the source is train.
 
-    Source: Li et al. 2019, Section 2.3. Departures, each a knob of `mining`: out-of-fold scores, random
-    control, rounds with a stop, other uses of what was mined, verdicts.
+    Source: Li et al. 2019, Section 2.3. Departures, each a setting of `mining`: out-of-fold scores, random
+    control, rounds with early stop, other uses of mined instances, verdicts.
     """
     check_mining(mining)
     base = train(bags, config=config, seed=seed)
@@ -84,10 +84,10 @@ def train_and_mine(
     model, pool, n_bags, gained = base, [], 0, -np.inf
     if mining.use == "none":
         return Mined(base, base)
-    given, extra = bags, None
+    given, extras = bags, None
     for number in range(1, mining.rounds + 1):
         scores = _scores(
-            given, model=model, config=config, mining=mining, seed=seed, train=train, extra=extra
+            given, model=model, config=config, mining=mining, seed=seed, train=train, extras=extras
         )
         gain = _gain(bags, scores)
         if mining.source == "out-of-fold" and gain <= gained:
@@ -108,16 +108,16 @@ def train_and_mine(
         if mining.use == "weigh":
             given = weighed(bags, pool=pool, weight=mining.named_weight)
         else:
-            extra = _extra(pool, bags=bags, n_bags=n_bags, mining=mining, seed=seed)
+            extras = _training_extras(pool, bags=bags, n_bags=n_bags, mining=mining, seed=seed)
         start = model if mining.retrain == "continue" else None
-        model = train(given, config=config, seed=seed, extra=extra, start=start)
+        model = train(given, config=config, seed=seed, extras=extras, start=start)
     return Mined(model, base, tuple(pool), n_bags)
 
 
-def _extra(
+def _training_extras(
     pool: Sequence[HardInstance], *, bags: Sequence[Bag], n_bags: int, mining: MiningConfig, seed: int
 ) -> TrainingExtras:
-    """What the second training is given besides its bags: hard bags, or instances to put into its own."""
+    """What mining adds to the second training: hard bags, or instances to put into its bags."""
     by_id = {bag.slide_id: bag for bag in bags}
     if mining.use == "inject":
         return Distractors(pool, by_id, mining, seed)
@@ -127,7 +127,7 @@ def _extra(
 def _reviewed(
     bags: Sequence[Bag], *, base: BagClassifier, reviewer: Reviewer, mining: MiningConfig, seed: int
 ) -> list[Bag]:
-    """The bags with the verdicts that were asked for; with all there are where no budget is set."""
+    """The bags with the verdicts within the budget; with all verdicts if there is no budget."""
     if mining.verdict_budget is not None:
         reviewer = chosen_verdicts(
             bags,
@@ -141,7 +141,7 @@ def _reviewed(
 
 
 def check_mining(mining: MiningConfig) -> None:
-    """Check that the knobs of mining fit each other; those of an arm that does not mine always do.
+    """Check that the settings of mining fit together; those of an arm that does not mine always do.
 
     Raises:
         ConfigError: If the threshold asks for out-of-fold scores and the source is train.
@@ -155,33 +155,6 @@ def check_mining(mining: MiningConfig) -> None:
         )
 
 
-def out_of_fold_scores(
-    bags: Sequence[Bag],
-    *,
-    config: ResolvedModelConfig,
-    n_folds: int,
-    seed: int,
-    train: Train = fit,
-    extra: TrainingExtras | None = None,
-) -> list[BagScore]:
-    """What a model that never saw the bag, nor another bag of its case, says of each.
-
-    What was mined, where given, joins an inner training set with the instances of its own slides alone.
-    """
-    labels = np.array([bag.label for bag in bags])
-    scores: dict[int, BagScore] = {}
-    for number, fold in enumerate(
-        inner_folds(labels, [bag.case_id for bag in bags], n_folds=n_folds, seed=seed)
-    ):
-        inside = [bags[int(i)] for i in fold.train]
-        joined = extra.within({bag.slide_id for bag in inside}) if extra else None
-        model = train(inside, config=config, seed=seed + 1 + number, extra=joined)
-        scores |= dict(
-            zip(fold.test.tolist(), score_bags(model, [bags[int(i)] for i in fold.test]), strict=True)
-        )
-    return [scores[i] for i in range(len(bags))]
-
-
 def _scores(
     bags: Sequence[Bag],
     *,
@@ -190,17 +163,22 @@ def _scores(
     mining: MiningConfig,
     seed: int,
     train: Train,
-    extra: TrainingExtras | None,
+    extras: TrainingExtras | None,
 ) -> list[BagScore]:
+    """The scores that decide on false positives: of the model itself, or out of fold."""
     if mining.source == "train":
         return score_bags(model, bags)
-    return out_of_fold_scores(
-        bags, config=config, n_folds=mining.inner_folds, seed=seed, train=train, extra=extra
-    )
+
+    def learn(inside: Sequence[Bag], inner_seed: int) -> Score:
+        # What mining adds to an inner training is restricted to the slides of that training.
+        own = extras.within({bag.slide_id for bag in inside}) if extras else None
+        return partial(score_bags, train(inside, config=config, seed=inner_seed, extras=own))
+
+    return out_of_fold_scores(bags, n_folds=mining.inner_folds, seed=seed, learn=learn)
 
 
 def _gain(bags: Sequence[Bag], scores: Sequence[BagScore]) -> float:
-    """AUC of the scores: what a further round of out-of-fold mining must raise."""
+    """AUC of the scores; a further round of out-of-fold mining must improve it."""
     labels = np.array([bag.label for bag in bags])
     return binary_metrics(labels, np.array([score.bag_score for score in scores])).auc
 
@@ -214,7 +192,7 @@ def _new_instances(
     number: int,
     pool: Sequence[HardInstance],
 ) -> list[HardInstance]:
-    """The hard instances of the false-positive bags that are not in the pool yet."""
+    """The hard instances of the false-positive bags that are not yet in the pool."""
     mined = mine_instances(
         [bags[i] for i in positive],
         scores=[scores[i] for i in positive],
@@ -234,7 +212,7 @@ def _clustered(
     mining: MiningConfig,
     seed: int,
 ) -> list[HardInstance]:
-    """The pool, each instance with its K-means cluster in what `mining.encoder` says; FMB alone needs it."""
+    """The pool with K-means clusters in the embedding of `mining.encoder`; only FMB needs them."""
     if mining.use != "fmb":
         return list(pool)
     gathered = single_bag(pool).gather({bag.slide_id: bag for bag in bags})

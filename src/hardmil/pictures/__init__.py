@@ -1,1 +1,8 @@
-"""The pictures room."""
+"""Drawings that need no study: heat maps, patches, curves.
+
+As PNG, SVG, WebP and OME-TIFF.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -176,8 +176,8 @@ def _in_batches(
 ) -> JobResults[SlideResult | None]:
     """The same on workers, some slides for each job.
 
-    A batch that kills its worker is done again slide by slide: slides that it finished are found finished, and
-    the slide that kills the worker is named.
+    A batch that kills its worker is done again slide by slide: slides that it finished are found finished,
+    and the slide that kills the worker is named.
     """
     done = run_items(
         _make_batch,

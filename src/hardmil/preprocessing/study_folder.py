@@ -1,19 +1,23 @@
-"""A study's folder: its knobs, its table of slides, where its files lie, its bags."""
+"""The folder of a study: settings, table of slides, paths of its files, bags."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.collection import FoundBags, notes_on, read_bags
+from hardmil.bags.collection import FoundBags, collect_bags, notes_on
 from hardmil.bags.feature_folder import read_feature_folder
 from hardmil.bags.slide_table import SlideRow, SlideTable, read_slide_table
 from hardmil.config.known_encoders import short_name
 from hardmil.config.study import StudyConfig, instance_config
-from hardmil.config.study_file import read_study
+from hardmil.config.study_file import FILE_NAME, commented_yaml, read_study
 from hardmil.errors import BagError
+from hardmil.files.atomic import write_text_once
+from hardmil.files.csv_table import table_text
 from hardmil.jobs.failures import Failure
 from hardmil.preprocessing.instances import read_instances
+
+DEFAULT_STUDY = StudyConfig()
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,26 +30,26 @@ class Study:
 
     @property
     def coords_folder(self) -> Path:
-        """Where `patch` writes."""
+        """Folder of the patch coordinates."""
         return self.folder / "patches"
 
     @property
     def bags_folder(self) -> Path:
-        """Where `encode` writes."""
+        """Folder of the bags."""
         return self.folder / f"features_{short_name(self.config.encode)}"
 
     def coords_path(self, slide_id: str) -> Path:
-        """Where the patches of a slide are written by `patch`."""
+        """File with the patch coordinates of a slide."""
         return self.coords_folder / f"{slide_id}_patches.h5"
 
     def bag_path(self, slide_id: str) -> Path:
-        """Where its bag is written by `encode`."""
+        """File with the bag of a slide."""
         return self.bags_folder / f"{slide_id}.h5"
 
 
 @dataclass(frozen=True, eq=False)
 class StudyBags:
-    """The bags of a study in the order of its table, the slides that have none, and those of no patch."""
+    """The bags of a study in the order of its table; slides without a bag, and slides without a patch."""
 
     bags: Sequence[Bag]
     failures: Sequence[Failure]
@@ -53,7 +57,7 @@ class StudyBags:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know of them."""
+        """What a user should know about them."""
         return notes_on(self.bags, empty=self.empty)
 
     @property
@@ -62,12 +66,37 @@ class StudyBags:
         return {failure.name for failure in self.failures} | set(self.empty)
 
 
+def create_study(folder: Path, *, slides: Sequence[SlideRow], config: StudyConfig = DEFAULT_STUDY) -> Study:
+    """Write study.yaml and the table of slides to a folder; the study in it.
+
+    Args:
+        folder: Folder to create; a study in it is kept if it is the same.
+        slides: The slides; their paths are written as absolute paths.
+        config: The settings.
+
+    Raises:
+        StoreError: If the folder holds another study, or may not be written.
+        TableError: If the slides do not make a table: for example, if two have the same id.
+    """
+    absolute = [
+        replace(
+            row,
+            path=row.path and row.path.resolve(),
+            annotations=row.annotations and row.annotations.resolve(),
+        )
+        for row in slides
+    ]
+    write_text_once(folder / FILE_NAME, commented_yaml(config))
+    write_text_once(folder / config.slides, table_text(absolute, row=SlideRow))
+    return open_study(folder)
+
+
 def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
     """The study in a study.yaml or its folder.
 
     Raises:
-        ConfigError: If a knob is not known or has no such value.
-        TableError: If the table of slides is not what it must be.
+        ConfigError: If a setting is not known or has a wrong value.
+        TableError: If the table of slides cannot be used.
     """
     config, folder = read_study(path, overrides=overrides)
     needs_paths = config.features is None
@@ -77,7 +106,7 @@ def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
     return Study(config, folder, slide_table)
 
 
-def study_bags(study: Study, *, quiet: bool) -> StudyBags:
+def read_bags(study: Study, *, quiet: bool = False) -> StudyBags:
     """The bags of all slides; a slide without one is among the failures.
 
     Raises:
@@ -103,9 +132,9 @@ def _read(study: Study, *, quiet: bool) -> FoundBags:
         path = study.bag_path(row.slide_id)
         return read_instances(row, config=config, path=path, label=label)
 
-    return read_bags(read, study.slide_table.rows, label="reading bags", quiet=quiet)
+    return collect_bags(read, study.slide_table.rows, label="reading bags", quiet=quiet)
 
 
 def slide_name(row: SlideRow) -> str:
-    """What to call a slide in a table of failures."""
+    """The name of a slide in a table of failures."""
     return row.slide_id

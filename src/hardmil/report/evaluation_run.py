@@ -16,7 +16,7 @@ from hardmil.evaluation.trial import operating_settings
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.pool import LOCAL, Engine
-from hardmil.preprocessing.study_folder import Study, study_bags
+from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.report.assemble import Page, exclusions_of, write_evaluation_report
 from hardmil.statistics.tables import Statistics, write_statistics
 from hardmil.tracking import Tracker, TrackWith, tracked
@@ -67,7 +67,7 @@ def evaluate(
     started, config = time.time(), study.config
     names = with_controls(config.evaluation.arms)
     check_arms(names, study=config)
-    found = study_bags(study, quiet=quiet)
+    found = read_bags(study, quiet=quiet)
     cohort = study_cohort(study, bags=found.bags)
     evaluation = Evaluation(
         cohort=cohort,
@@ -124,7 +124,7 @@ def run_evaluation(
 
     Args:
         evaluation: What is compared, and the folder to write to.
-        page: What the report says besides its numbers.
+        page: What the report says in addition to its numbers.
         command: For the run record, as the user would type it.
         started: Seconds since the epoch, for the run record.
         device: Where networks are trained.

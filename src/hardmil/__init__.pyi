@@ -1,0 +1,16 @@
+from .bags import SlideRow as SlideRow
+from .bundles import load_bundle as load_bundle
+from .bundles import mine as mine
+from .bundles import predict as predict
+from .bundles import train_bundle as train_bundle
+from .config import StudyConfig as StudyConfig
+from .estimator import MILClassifier as MILClassifier
+from .preprocessing import create_study as create_study
+from .preprocessing import encode_slide as encode_slide
+from .preprocessing import encode_study as encode_study
+from .preprocessing import open_study as open_study
+from .preprocessing import patch_slide as patch_slide
+from .preprocessing import patch_study as patch_study
+from .preprocessing import read_bags as read_bags
+from .report import evaluate as evaluate
+from .slides import open_slide as open_slide

@@ -1,0 +1,14 @@
+from .bag_heatmap import draw_heatmap as draw_heatmap
+from .bag_heatmap import slide_attention as slide_attention
+from .bag_heatmap import write_bag_heatmap_tiff as write_bag_heatmap_tiff
+from .curve_figures import precision_figure as precision_figure
+from .curve_figures import reliability_figure as reliability_figure
+from .curve_figures import roc_figure as roc_figure
+from .heatmap import SlideAttention as SlideAttention
+from .heatmap import attention_figure as attention_figure
+from .heatmap import attention_overlay as attention_overlay
+from .heatmap_tiff import write_heatmap_tiff as write_heatmap_tiff
+from .patch_pictures import GalleryItem as GalleryItem
+from .patch_pictures import GalleryPicture as GalleryPicture
+from .patch_pictures import draw_item as draw_item
+from .slide_pictures import SlidePictures as SlidePictures

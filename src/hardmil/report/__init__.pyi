@@ -1,0 +1,10 @@
+from .assemble import Page as Page
+from .assemble import write_evaluation_report as write_evaluation_report
+from .assemble import write_gallery as write_gallery
+from .contact_sheet import SheetSlide as SheetSlide
+from .contact_sheet import write_contact_sheet as write_contact_sheet
+from .evaluation_run import EvaluationRun as EvaluationRun
+from .evaluation_run import evaluate as evaluate
+from .evaluation_run import run_evaluation as run_evaluation
+from .key_patches import KeySlide as KeySlide
+from .key_patches import write_key_patches as write_key_patches
