@@ -235,10 +235,6 @@ def test_an_empty_list_of_arms(hardmil: Hardmil, feature_study: Path) -> None:
     assert "evaluation.arms" in run.err
 
 
-def test_version(hardmil: Hardmil) -> None:
-    assert hardmil("--version").out.startswith("hardmil 0.")
-
-
 def test_mpp_of_predict_does_not_move_the_scale_bar_of_a_slide_that_says(
     hardmil: Hardmil, study: Path, phantom_slide: Path, tmp_path: Path
 ) -> None:

@@ -7,33 +7,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import yaml
 from tests.support.studies import Hardmil, draw_slide, quick, read_csv, write_csv
 
 from hardmil.bags.bag_file import read_bag
-from hardmil.bundles.bundle import load_bundle, read_card
-from hardmil.config.study import StudyConfig
+from hardmil.bundles.bundle import load_bundle
 from hardmil.mil.inference import score_bags
 from hardmil.slides.reader import open_slide
-
-
-def test_init_writes_a_commented_study_and_keeps_what_is_there(hardmil: Hardmil, tmp_path: Path) -> None:
-    folder = tmp_path / "new"
-    assert hardmil("init", folder).code == 0
-    text = (folder / "study.yaml").read_text(encoding="utf-8")
-    assert StudyConfig.model_validate(yaml.safe_load(text)) == StudyConfig()
-    assert text.count("#") > 40
-    (folder / "slides.csv").write_text("mine", encoding="utf-8")
-    again = hardmil("init", folder)
-    assert "kept" in again.out
-    assert (folder / "slides.csv").read_text(encoding="utf-8") == "mine"
-
-
-def test_init_refuses_a_file(hardmil: Hardmil, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x", encoding="utf-8")
-    run = hardmil("init", tmp_path / "file")
-    assert run.code == 1
-    assert "is a file, expected a folder" in run.err
 
 
 @pytest.mark.slow
@@ -115,19 +94,6 @@ def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Pat
         )
     refused = hardmil("predict", study / "bundle", slides / "000 a.png", "--features", study)
     assert "makes its instances of slides (efficientnet-lite0)" in refused.err
-
-
-def test_verdicts_of_a_table_are_trained_on(hardmil: Hardmil, study: Path) -> None:
-    assert hardmil("encode", study).code == 0
-    (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,24,lesion\n", encoding="utf-8")
-    asking = ["--set", "arm=ours+verdicts", *quick("training.epochs=1")]
-    missing = hardmil("train", study, *asking)
-    assert "arm ours+verdicts: no verdict on any patch of the training slides" in missing.err
-    trained = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
-    assert trained.code == 0, trained.err
-    (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,25,lesion\n", encoding="utf-8")
-    wrong = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
-    assert "line 2: no patch of slide 001 a begins at x 24, y 25" in wrong.err
 
 
 def check_tables(run: Path) -> None:
@@ -255,65 +221,3 @@ def test_whole_path_on_features(hardmil: Hardmil, feature_study: Path, tmp_path:
     )  # fmt: skip
     assert run.code == 0, run.err
     assert json.loads(run.out.splitlines()[-1])["metrics"]["auc"] > 0.9
-
-
-@pytest.mark.slow
-def test_a_second_evaluation_trains_nothing_and_a_changed_knob_does(
-    hardmil: Hardmil, feature_study: Path
-) -> None:
-    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]")
-    results = feature_study / "runs" / "main" / "results.csv"
-    first = results.read_bytes()
-    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]")
-    assert results.read_bytes() == first
-    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]", "--set", "training.epochs=2")
-    changed = read_csv(results)
-    assert len(changed) == 3
-    assert results.read_bytes() != first
-
-
-def test_features_and_pixels_are_not_confused(hardmil: Hardmil, feature_study: Path) -> None:
-    run = hardmil("encode", feature_study)
-    assert run.code == 1
-    assert "the study reads features from feats, so encode has nothing to do" in run.err
-
-
-@pytest.mark.parametrize("asked", ["sensitivity=0.9", "fpr=0.2", "youden"])
-def test_the_bundle_says_what_its_threshold_is_for_and_predict_uses_it(
-    hardmil: Hardmil, feature_study: Path, asked: str
-):
-    trained = hardmil("train", feature_study, "--operating-point", asked, "--json", *quick())
-    assert trained.code == 0, trained.err
-    card = read_card(feature_study / "bundle")
-    point, calibration = card.operating, card.calibration
-    assert point is not None
-    assert calibration is not None
-    assert (point.asked, point.threshold.value) == (asked, card.threshold)
-    assert (point.n_positive, point.n_negative) == (6, 6)
-    assert f"for {asked}: sensitivity" in trained.out
-    assert json.loads(trained.out.splitlines()[-1])["operating"]["asked"] == asked
-    run = hardmil(
-        *("predict", feature_study / "bundle", "--slides", feature_study / "slides.csv"),
-        *("--features", feature_study / "feats", "--output", feature_study / "said"),
-    )
-    assert run.code == 0, run.err
-    assert f"set for {asked}" in run.out
-    for row in read_csv(feature_study / "said" / "predictions.csv"):
-        score = float(row["bag_score"])
-        assert row["op_prediction"] == row["prediction"] == str(int(score > card.threshold))
-        (chance,) = calibration.probabilities(np.array([score]))
-        assert float(row["prob_1"]) == pytest.approx(chance, abs=1e-7)
-
-
-def test_too_few_cases_leave_the_threshold_at_a_half_and_say_so(hardmil: Hardmil, feature_study: Path):
-    run = hardmil("train", feature_study, "--set", "evaluation.operating_folds=0", *quick())
-    assert run.code == 0, run.err
-    assert "threshold 0.5, not set on scores" in run.out
-    card = read_card(feature_study / "bundle")
-    assert (card.operating, card.calibration, card.threshold) == (None, None, 0.5)
-
-
-def test_an_operating_point_that_is_none_is_refused(hardmil: Hardmil, feature_study: Path):
-    run = hardmil("train", feature_study, "--operating-point", "specificity=0.9")
-    assert run.code == 1
-    assert "evaluation.operating_point: found 'specificity=0.9'" in run.err

@@ -30,8 +30,8 @@ from tests.support.processes import (
     new_ray_token,
     ray_of_two_workers,
     start_evaluation,
-    wait_for,
 )
+from tests.support.waiting import wait_until
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold
@@ -415,7 +415,7 @@ def test_a_study_killed_at_a_random_moment_ends_with_the_same_numbers(whole: Pat
     print(f"seed {seed}")
     n_networks = random.Random(seed).randint(1, len(_networks(whole)))
     study = start_evaluation(tmp_path)
-    wait_for(
+    wait_until(
         lambda: len(_networks(tmp_path)) >= n_networks or study.poll() is not None,
         what=f"{n_networks} networks",
     )
@@ -423,7 +423,7 @@ def test_a_study_killed_at_a_random_moment_ends_with_the_same_numbers(whole: Pat
     study.kill()
     assert study.wait() in (-signal.SIGKILL, 0)
     print(f"{len(result_cells(tmp_path))} rows and {len(_networks(tmp_path))} networks when killed")
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), what="the workers' end")
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), what="the workers' end")
     assert evaluate_arms(evaluation_of_six_arms(tmp_path), device=CPU, engine=TWO_WORKERS, quiet=True) == []
     _assert_same(tmp_path, whole)
 

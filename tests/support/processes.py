@@ -6,13 +6,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE_S = 600.0
-"""How long to wait for what takes seconds on an idle machine; a test that fails is seen only then."""
+from tests.support.waiting import PATIENCE_S, wait_until
 
 # Arguments: folder, address of Ray or nothing, a word if a worker is to die or nothing.
 STUDY = """
@@ -46,14 +44,6 @@ def children_of(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_for(condition: Callable[[], object], *, what: str) -> None:
-    """Return as soon as the condition holds."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s in vain for {what}"
-        time.sleep(0.05)
-
-
 @contextmanager
 def ray_of_two_workers() -> Iterator[str]:
     """The address of a Ray of two workers, started as a lab would.
@@ -72,7 +62,9 @@ def ray_of_two_workers() -> Iterator[str]:
             command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options]
             head = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         try:
-            wait_for(lambda: "Ray runtime started" in log.read_text() or head.poll() is not None, what="Ray")
+            wait_until(
+                lambda: "Ray runtime started" in log.read_text() or head.poll() is not None, what="Ray"
+            )
             assert head.poll() is None, log.read_text()
             yield f"127.0.0.1:{port}"
         finally:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from hardmil.cli import main
+from hardmil.files.atomic import visible
 
 WIDTH, HEIGHT = 210, 150
 SUFFIXES = (".png", ".bmp", ".jpg", ".tif")
@@ -129,3 +130,18 @@ def feature_study(tmp_path: Path) -> Path:
         encoding="utf-8",
     )
     return folder
+
+
+def coords_of(study: Path) -> dict[str, list[list[int]]]:
+    """The patch coordinates in each file of `patches/`."""
+    found: dict[str, list[list[int]]] = {}
+    for path in visible((study / "patches").glob("*.h5")):
+        with h5py.File(path) as file:
+            found[path.name] = np.asarray(file["coords"]).tolist()
+    return found
+
+
+def slide_path(study: Path, slide_id: str) -> Path:
+    """The file of a slide of the table."""
+    row = next(row for row in read_csv(study / "slides.csv") if row["slide_id"] == slide_id)
+    return study / row["path"]
