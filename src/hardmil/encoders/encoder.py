@@ -60,7 +60,7 @@ def encoder_notes(config: InstanceConfig, encoder: PatchEncoder) -> list[str]:
         seen = patches.um_per_px * patches.size_px / shown_px
         if abs(seen / encoder.um_per_px - 1) > 0.01:
             notes.append(
-                f"note: {name} was trained at {encoder.um_per_px} um/px, but its input has {seen:.3g}: "
+                f"note: {name} was trained at {encoder.um_per_px} um/px, but its input has {seen:.3g} um/px: "
                 f"patches of {patches.size_px} px at {patches.um_per_px} um/px, resized to {shown_px} px"
             )
     if encoder.trained_px is not None and shown_px != encoder.trained_px:
