@@ -1,4 +1,4 @@
-"""Golden files: written as TRIDENT's `save_h5` and CLAM's `save_hdf5` write theirs, keys and dtypes alike."""
+"""Golden files with the keys and dtypes of TRIDENT's `save_h5` and CLAM's `save_hdf5`."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ TRIDENT_ATTRIBUTES = {
 
 
 def _trident(path: Path, features: np.ndarray, coords: np.ndarray) -> Path:
-    """One chunk a row, growable; an unknown encoder is the string None."""
+    """One chunk per row, resizable; an unknown encoder is the string None."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         for name, value in {"features": features, "coords": coords}.items():
@@ -42,7 +42,7 @@ def _trident(path: Path, features: np.ndarray, coords: np.ndarray) -> Path:
 
 
 def _clam(path: Path, features: np.ndarray, coords: np.ndarray) -> Path:
-    """Batches appended, 32 rows a chunk, int32 coords, no attributes."""
+    """Batches appended, 32 rows per chunk, int32 coords, no attributes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         for name, value in {"features": features, "coords": coords.astype(np.int32)}.items():
@@ -72,7 +72,7 @@ def test_trident(tmp_path: Path, squeeze: bool, dtype: str):
 @pytest.mark.parametrize("empty", [np.empty((0,), np.float32), np.empty((0, 1536), np.float32)])
 def test_trident_slide_without_tissue(tmp_path: Path, empty: np.ndarray):
     path = _trident_empty(tmp_path / "s1.h5", empty)
-    with pytest.raises(EmptyBagError, match="slide s1: no patch"):
+    with pytest.raises(EmptyBagError, match=r"slide s1: .*no patches"):
         _read(path)
 
 
@@ -83,14 +83,14 @@ def _trident_empty(path: Path, features: np.ndarray) -> Path:
     return path
 
 
-def test_clam_h5_takes_the_step_of_its_grid(tmp_path: Path):
+def test_clam_h5_has_the_step_of_its_grid_as_patch_size(tmp_path: Path):
     bag = _read(_clam(tmp_path / "h5_files" / "s1.h5", FEATURES, COORDS))
     np.testing.assert_array_equal(bag.instances, FEATURES)
     np.testing.assert_array_equal(bag.coords, COORDS)
     assert bag.size_level0_px == 512
 
 
-def test_clam_patch_file_says_its_size_in_pixels_of_its_level(tmp_path: Path):
+def test_clam_patch_size_is_converted_from_its_level(tmp_path: Path):
     path = _clam(tmp_path / "s1.h5", FEATURES, COORDS)
     with h5py.File(path, "a") as file:
         level = {"patch_size": 256, "patch_level": 1, "downsample": (4.0, 4.0), "level_dim": (9, 7)}
@@ -136,7 +136,7 @@ class _Evil:
         return (Path.touch, (Path("evil-was-here"),))
 
 
-def test_pt_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_code_in_a_pt_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     torch.save(_Evil(), "s1.pt")
     with pytest.raises(FeatureFileError, match=r"s1\.pt: cannot be read"):
@@ -144,7 +144,7 @@ def test_pt_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert [path.name for path in tmp_path.iterdir()] == ["s1.pt"]
 
 
-def test_pt_that_holds_something_else(tmp_path: Path):
+def test_pt_with_other_content_is_refused(tmp_path: Path):
     torch.save({"model": torch.zeros(2), "epoch": 3}, tmp_path / "s1.pt")
     with pytest.raises(FeatureFileError, match=r"holds a dict of model, epoch; expected a tensor, or a dict"):
         _read(tmp_path / "s1.pt")
@@ -160,7 +160,7 @@ def test_damaged_pt(tmp_path: Path, content: bytes):
         _read(tmp_path / "s1.pt")
 
 
-def test_an_h5_is_found_before_a_pt(tmp_path: Path):
+def test_an_h5_takes_precedence_over_a_pt(tmp_path: Path):
     for folder in ("pt_files", "h5_files"):
         (tmp_path / folder).mkdir()
     (tmp_path / "pt_files" / "a.b.pt").touch()
@@ -175,17 +175,17 @@ def test_an_h5_is_found_before_a_pt(tmp_path: Path):
         find_feature_file(tmp_path, slide_id="a")
 
 
-def _manifest(*slide_ids: str) -> SlideTable:
+def _table(*slide_ids: str) -> SlideTable:
     rows = [SlideRow(s, f"case-{s}", "01"[i % 2], None, None) for i, s in enumerate(slide_ids)]
     return SlideTable(rows=tuple(rows), classes=("0", "1"))
 
 
-def test_folder_goes_on_past_a_bad_file(tmp_path: Path):
+def test_a_bad_file_does_not_stop_the_others(tmp_path: Path):
     _trident(tmp_path / "good.h5", FEATURES, COORDS)
     (tmp_path / "bad.h5").write_bytes(b"x")
     torch.save(torch.from_numpy(FEATURES), tmp_path / "tensor.pt")
     _trident_empty(tmp_path / "blank.h5", np.empty((0, 6), np.float32))
-    found = read_feature_folder(tmp_path, _manifest("good", "tensor", "bad", "none", "blank"), quiet=True)
+    found = read_feature_folder(tmp_path, _table("good", "tensor", "bad", "none", "blank"), quiet=True)
     bags = found.bags.values()
     assert found.empty == ("blank",), "no patch is no failure"
     assert [(bag.slide_id, bag.case_id, bag.label) for bag in bags] == [
@@ -196,13 +196,13 @@ def test_folder_goes_on_past_a_bad_file(tmp_path: Path):
     assert "no feature file" in found.failures[1].message
 
 
-def test_bags_of_a_study_share_kind_and_length(tmp_path: Path):
+def test_bags_must_have_one_kind_and_shape(tmp_path: Path):
     _trident(tmp_path / "a.h5", FEATURES, COORDS)
     _trident(tmp_path / "b.h5", FEATURES[:, :5], COORDS)
     with pytest.raises(
         BagError, match="slide b has features of 5, slide a has features of 6; expected the same"
     ):
-        read_feature_folder(tmp_path, _manifest("a", "b"), quiet=True)
+        read_feature_folder(tmp_path, _table("a", "b"), quiet=True)
     pixels = Bag("p", "p", 0, np.zeros((4, 20, 30, 3), np.uint8), COORDS, 32)
     vectors = Bag("v", "v", 0, FEATURES, COORDS, 32)
     with pytest.raises(BagError, match="slide v has features of 6, slide p has patches of 30 x 20 px"):
@@ -226,7 +226,7 @@ def test_bags_of_a_study_share_kind_and_length(tmp_path: Path):
         ),
     ],
 )
-def test_files_of_another_encoder_or_of_other_patches(
+def test_files_of_another_encoder_or_other_patches_are_refused(
     tmp_path: Path, on_coords: dict[str, Any], encoder: str, message: str
 ):
     for name, coords_attributes, encoder_name in (("a", {}, "uni_v1"), ("b", on_coords, encoder)):
@@ -235,32 +235,32 @@ def test_files_of_another_encoder_or_of_other_patches(
             file["coords"].attrs.update(coords_attributes)
             file["features"].attrs["encoder"] = encoder_name
     with pytest.raises(BagError, match=message):
-        read_feature_folder(tmp_path, _manifest("a", "b"), quiet=True)
+        read_feature_folder(tmp_path, _table("a", "b"), quiet=True)
 
 
-def test_what_is_not_known_differs_from_nothing(tmp_path: Path):
+def test_unknown_provenance_matches_any(tmp_path: Path):
     _clam(tmp_path / "a.h5", FEATURES, COORDS)
     _trident(tmp_path / "b.h5", FEATURES, COORDS)
     torch.save(torch.from_numpy(FEATURES), tmp_path / "c.pt")
-    found = read_feature_folder(tmp_path, _manifest("a", "b", "c"), quiet=True)
+    found = read_feature_folder(tmp_path, _table("a", "b", "c"), quiet=True)
     assert len(found.bags) == 3
     assert [bag.provenance.patch for bag in found.bags.values()] == [None, "256 px at 20x", None]
 
 
-def test_coords_outside_the_slide_name_both(tmp_path: Path):
+def test_coords_outside_the_slide_are_refused(tmp_path: Path):
     beyond = COORDS + np.array([28900, 0])
     with pytest.raises(
         FeatureFileError,
-        match=r"1 of 4 patches lie outside the slide, first \(30436, 1024\); the slide is 300",
+        match=r"1 of 4 patches .*outside the slide, first \(30436, 1024\); .*30000 x ",
     ):
         _read(_trident(tmp_path / "s1.h5", FEATURES, beyond))
     with pytest.raises(FeatureFileError, match=r"first \(-1, 1024\)"):
         _read(_trident(tmp_path / "s2.h5", FEATURES, COORDS - np.array([513, 0])))
 
 
-def test_a_size_that_is_no_number(tmp_path: Path):
+def test_a_patch_size_that_is_not_a_number_is_refused(tmp_path: Path):
     path = _trident(tmp_path / "s1.h5", FEATURES, COORDS)
     with h5py.File(path, "a") as file:
         file["coords"].attrs["patch_size_level0"] = "large"
-    with pytest.raises(FeatureFileError, match="its patch size is 'large'; expected level-0 pixels"):
+    with pytest.raises(FeatureFileError, match="its patch size is 'large'; expected a number"):
         _read(path)

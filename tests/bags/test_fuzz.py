@@ -1,4 +1,4 @@
-"""Whatever a file holds, what comes out is a bag or one of our errors, never anything else."""
+"""Any file gives a bag or an error of hardmil, and never another exception."""
 
 import io
 import tempfile
@@ -47,7 +47,7 @@ FILES = st.dictionaries(st.sampled_from(["features", "feats", "patches", "augmen
 
 
 def outcome_of(read: Callable[[], Result], *, naming: Path) -> Result | None:
-    """What was read; None where one of our errors came, which names the file or the slide."""
+    """The result of reading; None after an error of hardmil, which must name the file or the slide."""
     try:
         return read()
     except HardmilError as error:
@@ -58,7 +58,7 @@ def outcome_of(read: Callable[[], Result], *, naming: Path) -> Result | None:
 
 
 def check_bag(bag: Bag | None) -> None:
-    """What every bag that came out of a file holds."""
+    """Check what holds for every bag that was read from a file."""
     if bag is None:
         return
     n = len(bag.instances)
@@ -113,7 +113,7 @@ def h5_content(
 
 
 def read_all(content: bytes, suffix: str) -> Bag | None:
-    """The bag that `read_features` makes of it, if it makes one; whatever readers make of it is checked."""
+    """The bag that `read_features` returns for the content, if any; all readers' results are checked."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"s1{suffix}"
         path.write_bytes(content)
@@ -127,7 +127,7 @@ def read_all(content: bytes, suffix: str) -> Bag | None:
 
 @FEW
 @given(FILES, st.none() | COORDS, ATTRIBUTES, ATTRIBUTES, ATTRIBUTES)
-def test_h5_files_of_any_datasets_and_attributes(
+def test_h5_files_with_any_datasets_and_attributes(
     parts: dict[str, np.ndarray],
     coords: np.ndarray | None,
     on_file: dict[str, Any],
@@ -140,13 +140,13 @@ def test_h5_files_of_any_datasets_and_attributes(
 
 @FEW
 @given(st.binary(max_size=200), st.sampled_from([".h5", ".pt"]))
-def test_files_of_any_bytes(content: bytes, suffix: str):
+def test_files_with_any_bytes(content: bytes, suffix: str):
     assert read_all(content, suffix) is None, "no bag is in 200 bytes"
 
 
 @FEW
 @given(st.data(), st.sampled_from([".h5", ".pt"]))
-def test_whole_files_with_some_bytes_changed_or_cut(data: st.DataObject, suffix: str):
+def test_valid_files_with_changed_or_missing_bytes(data: st.DataObject, suffix: str):
     features = np.arange(12, dtype=np.float32).reshape(4, 3)
     if suffix == ".h5":
         content = bytearray(h5_content({"features": features}, np.zeros((4, 2), np.int64), {}, {}, {}))
@@ -165,7 +165,7 @@ PT_LEAVES = st.one_of(FEATURES.filter(lambda a: a.dtype.kind in "iuf?"), st.inte
 
 @FEW
 @given(st.recursive(PT_LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=8), inner)))
-def test_pt_files_of_anything(content: Any):
+def test_pt_files_with_any_content(content: Any):
     stream = io.BytesIO()
     torch.save(content, stream)
     bag = read_all(stream.getvalue(), ".pt")
@@ -185,7 +185,7 @@ CELLS = st.text(alphabet='ab0.,;"\t\n /é-nN', max_size=6)
     ),
     st.booleans(),
 )
-def test_slide_tables_of_anything(content: bytes, required: bool):
+def test_slide_tables_with_any_content(content: bytes, required: bool):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slides.csv"
         path.write_bytes(content)

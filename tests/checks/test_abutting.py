@@ -11,7 +11,7 @@ from hardmil.slides.reader import open_slide
 
 
 def tissue(seed: int, *, width: int = 480, height: int = 300) -> np.ndarray:
-    """A made-up picture of tissue that runs to its edges: the middle of a made-up slide."""
+    """A synthetic picture with tissue up to its edges: the middle of a synthetic slide."""
     drawn = draw_phantom(seed, lesion=True, look_alikes=True, width_px=1400, height_px=1100).rgb
     top, left = (1100 - height) // 2, (1400 - width) // 2
     return np.ascontiguousarray(drawn[top : top + height, left : left + width])
@@ -22,7 +22,7 @@ def pairs(*pictures: np.ndarray) -> list[tuple[int, int, str]]:
     return sorted((pair.first, pair.second, pair.direction) for pair in found)
 
 
-def test_the_quarters_of_a_picture_find_each_other() -> None:
+def test_the_quarters_of_a_picture_are_neighbours() -> None:
     whole, other = tissue(1), tissue(2, width=200, height=160)
     quarters = (whole[:160, 200:400], whole[160:, :200][:140], whole[:160, :200], whole[160:, 200:400])
     expected = [(0, 3, "below"), (1, 3, "right of"), (2, 0, "right of"), (2, 1, "below")]
@@ -47,7 +47,7 @@ def test_blank_edges_match_nothing() -> None:
 
 
 def test_a_side_has_one_neighbour() -> None:
-    """Of two that continue a picture, on either side, the sharper one is its neighbour."""
+    """If two pictures continue the same side, the sharper one is the neighbour."""
     whole = tissue(9)
     left, right = whole[:, :240], whole[:, 240:]
     noise = np.random.default_rng(0).normal(0, 8, left.shape)
@@ -69,8 +69,8 @@ def test_short_edges_are_left_out() -> None:
     assert set(picture_edges(picture)) == {"top", "bottom"}
 
 
-def test_correlation_and_score_are_those_of_the_formula() -> None:
-    """Against plain loops over the stored edges, and over the pixels."""
+def test_correlation_and_score_equal_plain_loops() -> None:
+    """Loops over the stored edges, and over the pixels."""
     whole = tissue(8, width=480, height=300)
     left, right = picture_edges(whole[:, :240]), picture_edges(whole[:, 240:])
     pair = abutting_pairs([left, right])[0]
@@ -89,7 +89,7 @@ def test_correlation_and_score_are_those_of_the_formula() -> None:
 
 
 def test_scores_of_edges_that_do_not_touch_are_standard_normal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noise as smooth as tissue: each row's best of 80 partners is the largest of 80 normal draws."""
+    """For noise as smooth as tissue, the best of 80 scores is distributed as the maximum of 80 draws."""
     from scipy.ndimage import gaussian_filter
 
     monkeypatch.setattr("hardmil.checks.abutting.MIN_Z", -99.0)
@@ -106,7 +106,7 @@ def test_scores_of_edges_that_do_not_touch_are_standard_normal(monkeypatch: pyte
 
 
 def test_colon_tiles(data_dir: Path) -> None:
-    """Against the table beside the set: at least 55 of its 61 pairs, at most 5 others."""
+    """At least 55 of the 61 pairs in the table of the set are found, and at most 5 others."""
     folder = data_dir / "CRCHistoPhenotypes_2016_04_28"
     numbers = range(1, 101)
     edges: list[dict[Side, Edge]] = []

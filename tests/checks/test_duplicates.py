@@ -18,7 +18,7 @@ from hardmil.slides.reader import open_slide
 
 
 def tissue(seed: int) -> np.ndarray:
-    """A made-up slide, 900 x 680 px, with its glass around it."""
+    """A synthetic slide, 900 x 680 px, with glass around the tissue."""
     return draw_phantom(seed, lesion=True, look_alikes=True, width_px=900, height_px=680).rgb
 
 
@@ -29,10 +29,10 @@ def as_jpeg(rgb: np.ndarray, *, quality: int = 60) -> np.ndarray:
 
 
 def turned(rgb: np.ndarray, how: str) -> np.ndarray:
-    """A picture treated as one of TURNS says, by Pillow."""
+    """A picture transformed by Pillow as TURNS names it."""
     image = Image.fromarray(rgb)
     for degrees, operation in (
-        (90, Image.Transpose.ROTATE_270),  # Pillow turns anticlockwise, we say it clockwise
+        (90, Image.Transpose.ROTATE_270),  # Pillow rotates anticlockwise, TURNS are clockwise
         (180, Image.Transpose.ROTATE_180),
         (270, Image.Transpose.ROTATE_90),
     ):
@@ -42,7 +42,7 @@ def turned(rgb: np.ndarray, how: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("how", TURNS)
-def test_a_copy_is_found_and_named_however_it_is_turned(how: str) -> None:
+def test_a_copy_is_found_in_each_orientation(how: str) -> None:
     originals = [tissue(seed) for seed in range(3)]
     copy = as_jpeg(turned(originals[1], how))
     found = matching_pairs([sign_picture(picture) for picture in (*originals, copy)])
@@ -52,13 +52,13 @@ def test_a_copy_is_found_and_named_however_it_is_turned(how: str) -> None:
     assert found[0].score > 0.9
 
 
-def test_the_way_round_is_named_from_the_first() -> None:
+def test_the_orientation_is_relative_to_the_first() -> None:
     pictures = (turned(tissue(1), "turned 90°"), tissue(0), tissue(1))
     found = near_duplicates([sign_picture(picture) for picture in pictures])
     assert [(pair.first, pair.second, pair.how) for pair in found] == [(0, 2, "turned 270°")]
 
 
-def test_a_pair_that_only_the_second_names_is_named_from_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_found_only_from_the_second_is_relative_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hardmil.checks.duplicates.N_CANDIDATES", 1)
     original = tissue(1)
     pictures = (original, original, turned(original[20:660], "turned 90°"))
@@ -66,7 +66,7 @@ def test_a_pair_that_only_the_second_names_is_named_from_the_first(monkeypatch: 
     assert [pair.how for pair in found] == ["as it is", "turned 90°"]
 
 
-def test_a_copy_that_lost_a_margin_or_was_made_smaller_is_found() -> None:
+def test_a_cropped_or_smaller_copy_is_found() -> None:
     original = tissue(4)
     cropped = as_jpeg(original[20:660, 10:880])
     smaller = np.asarray(Image.fromarray(original).resize((430, 320), Image.Resampling.LANCZOS))
@@ -74,7 +74,7 @@ def test_a_copy_that_lost_a_margin_or_was_made_smaller_is_found() -> None:
     assert {(pair.first, pair.second) for pair in found} == {(0, 2), (0, 3), (2, 3)}
 
 
-def test_pictures_of_one_kind_are_not_one_picture() -> None:
+def test_different_pictures_of_one_kind_do_not_match() -> None:
     assert matching_pairs([sign_picture(tissue(seed)) for seed in range(20, 32)]) == []
 
 
@@ -88,18 +88,18 @@ def test_blank_pictures_match_nothing() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_nothing_to_compare(n: int) -> None:
+def test_fewer_than_two_pictures_have_no_pairs(n: int) -> None:
     assert matching_pairs([sign_picture(tissue(0))] * n) == []
 
 
-def test_a_flipped_copy_is_no_neighbour_of_its_original_too() -> None:
+def test_a_flipped_copy_is_not_also_a_neighbour() -> None:
     inside = np.ascontiguousarray(tissue(6)[230:450, 300:600])
     found = matching_pairs([sign_picture(inside), sign_picture(np.ascontiguousarray(inside[:, ::-1]))])
     assert [(pair.kind, pair.how) for pair in found] == [("near-duplicate", "flipped")]
 
 
 def test_halves_of_a_large_slide_are_found_on_its_thumbnail(tmp_path: Path) -> None:
-    """Larger than is read pixel for pixel: the edges are those of a thumbnail."""
+    """The slide is so large that the edges are those of a thumbnail."""
     whole = np.asarray(Image.fromarray(tissue(7)[230:450, 250:650]).resize((5200, 2860)))
     for name, part in (("left", whole[:, :2600]), ("right", whole[:, 2600:])):
         Image.fromarray(part).save(tmp_path / f"{name}.png")
@@ -113,7 +113,7 @@ def test_halves_of_a_large_slide_are_found_on_its_thumbnail(tmp_path: Path) -> N
 
 
 def test_real_pictures(data_dir: Path) -> None:
-    """UCSB holds no picture twice and no tiles of one field; of planted copies each is found, and no more."""
+    """UCSB has no duplicates and no adjacent tiles; only the added copies are found, and all of them."""
     rng = np.random.default_rng(0)
     originals, copies = [], []
     for path in sorted((data_dir / "ucsb_breast").glob("ytma*.tif*"))[::3]:

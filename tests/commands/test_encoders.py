@@ -143,7 +143,7 @@ def test_a_study_of_stamp_features_with_one_slide_of_no_patch(hardmil: Hardmil, 
     run = hardmil("train", feature_study)
     assert run.code == 0, run.err
     assert "note: no patch in the bag of s3: left out" in run.out
-    assert "where the patches lie is not known of s0, s1, s2, s4, s5 and 6 more" in run.out
+    assert "the patch coordinates of s0, s1, s2, s4, s5 and 6 more are unknown" in run.out
     assert "11 slides" in run.out
     predict = ("predict", feature_study / "bundle", "--features", feature_study / "feats")
     table = ("--slides", feature_study / "slides.csv", "--output", feature_study / "out")

@@ -1,4 +1,4 @@
-"""ONNX, TorchScript and torch.export, each exported from one small network and run for real."""
+"""ONNX, TorchScript and torch.export: files of one small network, which are really run."""
 
 import json
 import warnings
@@ -16,7 +16,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Small(nn.Module):
-    """A convolution, and the mean of its map: (n, 3, h, w) -> (n, 5)."""
+    """A convolution and the mean of its feature map: (n, 3, h, w) -> (n, 5)."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Small(nn.Module):
 
 
 def export(path: Path, network: nn.Module, *, fixed: int | None = None, size: int = 40) -> Path:
-    """The network in a file of the kind its suffix says; batches of one size alone where `fixed`."""
+    """Write the network to a file of the format of its suffix, with `fixed` for one batch size only."""
     network = network.eval()
     x = torch.zeros(fixed or 2, 3, size, size)
     with warnings.catch_warnings():
@@ -50,7 +50,7 @@ def patches(n: int = 7, size: int = 40) -> np.ndarray:
 
 
 def expected(network: nn.Module, of: np.ndarray, mean: tuple = MEAN, std: tuple = STD) -> np.ndarray:
-    """What the network gives in torch, one patch after the other."""
+    """The output of the network in torch, one patch after the other."""
     found = []
     for patch in of:
         x = (patch.astype(np.float64) / 255 - np.array(mean)) / np.array(std)
@@ -63,14 +63,14 @@ KINDS = ("net.onnx", "net.pt", "net.ts", "net.pt2")
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_file_gives_what_its_network_gives_in_torch(tmp_path: Path, name: str):
+def test_a_file_gives_the_output_of_its_network_in_torch(tmp_path: Path, name: str):
     network = Small()
     encoder = open_encoder(str(export(tmp_path / name, network)))
     np.testing.assert_allclose(encoder.embed(patches()), expected(network, patches()), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["net.onnx", "net.pt2"])
-def test_one_exported_for_batches_of_three_takes_any_number(tmp_path: Path, name: str):
+def test_a_file_with_a_fixed_batch_size_takes_any_number(tmp_path: Path, name: str):
     network = Small()
     encoder = open_encoder(str(export(tmp_path / name, network, fixed=3)))
     assert encoder.batch_size == 3
@@ -80,7 +80,7 @@ def test_one_exported_for_batches_of_three_takes_any_number(tmp_path: Path, name
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_card_beside_it_says_how_it_was_trained(tmp_path: Path, name: str):
+def test_the_card_next_to_the_file_is_used(tmp_path: Path, name: str):
     network, path = Small(), export(tmp_path / name, Small())
     plain = open_encoder(str(path)).name
     card = {"mean": [0.1, 0.2, 0.3], "std": [1, 0.5, 0.25], "input_px": 40, "um_per_px": 0.25}
@@ -94,7 +94,7 @@ def test_the_card_beside_it_says_how_it_was_trained(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_its_name_tells_weights_apart(tmp_path: Path, name: str):
+def test_the_name_depends_on_the_weights(tmp_path: Path, name: str):
     (tmp_path / "other").mkdir()
     one = open_encoder(str(export(tmp_path / name, Small(0)))).name
     other = open_encoder(str(export(tmp_path / "other" / name, Small(1)))).name
@@ -104,7 +104,7 @@ def test_its_name_tells_weights_apart(tmp_path: Path, name: str):
     assert open_encoder(str(tmp_path / name)).name == one
 
 
-def test_a_network_of_a_fixed_size_is_shown_that_size(tmp_path: Path):
+def test_patches_are_resized_for_a_network_of_fixed_size(tmp_path: Path):
     for name in ("net.onnx", "net.pt2"):
         encoder = open_encoder(str(export(tmp_path / name, Small(), size=40)))
         assert (encoder.input_px, encoder.trained_px) == (40, 40)
@@ -116,7 +116,7 @@ def test_a_network_of_a_fixed_size_is_shown_that_size(tmp_path: Path):
         wrong.embed(patches())
 
 
-def test_half_precision_files_are_given_half_precision(tmp_path: Path):
+def test_half_precision_files_get_half_precision_input(tmp_path: Path):
     network = Small().bfloat16()
     x = torch.zeros(2, 3, 40, 40, dtype=torch.bfloat16)
     shapes = ({0: torch.export.Dim("n")},)
@@ -147,15 +147,15 @@ def test_a_relative_path_starts_in_the_first_folder_that_has_it(tmp_path: Path):
     ],
 )
 @pytest.mark.parametrize("content", [b"", b"no network", b"PK\x03\x04 cut short"])
-def test_files_that_hold_no_network(tmp_path: Path, name: str, expects: str, content: bytes):
+def test_files_without_a_network_are_refused(tmp_path: Path, name: str, expects: str, content: bytes):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=rf"encode: .*{name}: cannot be opened .*{expects}"):
         open_encoder(str(tmp_path / name))
 
 
-def test_bare_weights_are_no_network(tmp_path: Path):
+def test_weights_without_a_network_are_refused(tmp_path: Path):
     torch.save(Small().state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(ConfigError, match="bare weights are no network"):
+    with pytest.raises(ConfigError, match="weights alone"):
         open_encoder(str(tmp_path / "weights.pt"))
 
 
@@ -180,19 +180,19 @@ def test_a_network_of_other_input_is_refused(tmp_path: Path, name: str):
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ("{", "not the card of an encoder"),
-        ('{"means": [0, 0, 0]}', r"not the card of an encoder \(Extra inputs"),
+        ("{", "not a valid card of an encoder"),
+        ('{"means": [0, 0, 0]}', r"not a valid card of an encoder \(Extra inputs"),
         ('{"std": [1, 0, 1]}', r"std is \[1.0, 0.0, 1.0\]; expected numbers above 0"),
     ],
 )
-def test_a_card_that_is_none(tmp_path: Path, card: str, message: str):
+def test_invalid_cards_are_refused(tmp_path: Path, card: str, message: str):
     path = export(tmp_path / "net.pt", Small())
     (tmp_path / "net.pt.json").write_text(card)
     with pytest.raises(ConfigError, match=message):
         open_encoder(str(path))
 
 
-def test_onnxruntime_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_onnxruntime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -1,6 +1,6 @@
-"""timm through a stand-in of its interface: it needs torchvision, which does not load beside a CPU torch.
+"""A fake of timm: the real one needs torchvision, which cannot be imported with this CPU build of torch.
 
-The stand-in's errors and names are those of timm 1.0 and huggingface_hub; docs/not-run-here.md says what
+The errors and names of the fake are those of timm 1.0 and huggingface_hub; docs/not-run-here.md says what
 was seen of the real ones.
 """
 
@@ -22,15 +22,15 @@ PATCHES = np.random.default_rng(0).integers(0, 256, (5, 32, 48, 3)).astype(np.ui
 
 
 class GatedRepoError(OSError):
-    """Called as the hub's."""
+    """Has the name of an error of the hub."""
 
 
 class LocalEntryNotFoundError(FileNotFoundError):
-    """Called as the hub's."""
+    """Has the name of an error of the hub."""
 
 
 class MeansNet(nn.Module):
-    """The mean of each channel, weighed; with `global_pool` empty, tokens: class, four others, patches."""
+    """The weighted mean of each channel; if `global_pool` is empty, tokens: class, four others, patches."""
 
     def __init__(self, weight: float, *, tokens: bool) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class MeansNet(nn.Module):
 
 
 class Timm(ModuleType):
-    """What hardmil asks of timm, and what it was asked."""
+    """A fake of timm that records how it is called."""
 
     def __init__(self) -> None:
         super().__init__("timm")
@@ -83,29 +83,29 @@ def means(mean: float | np.ndarray, std: float | np.ndarray) -> np.ndarray:
     return (PATCHES.reshape(5, -1, 3).mean(axis=1) / 255 - mean) / std
 
 
-def test_a_model_of_timm_is_normalised_and_sized_as_its_config_says(timm: Timm):
+def test_size_and_normalisation_are_those_of_the_timm_config(timm: Timm):
     told: list[str] = []
     encoder = open_encoder("timm:resnet50", tell=told.append)
     assert isinstance(encoder, TorchEncoder)
     assert timm.asked == [("resnet50", {})]
     assert (encoder.input_px, encoder.trained_px, encoder.um_per_px) == (16, 16, None)
     np.testing.assert_allclose(encoder.embed(PATCHES), means(0.5, 0.25), atol=0.05)
-    assert told == [
-        "encode: timm:resnet50 is not on this machine yet: fetching timm/resnet50.a1_in1k from the hub"
-    ]
+    (line,) = told
+    assert line.startswith("encode: timm:resnet50 is not on this machine yet")
+    assert "timm/resnet50.a1_in1k" in line
 
 
-def test_uni_is_asked_for_as_its_card_says(timm: Timm):
+def test_uni_is_loaded_with_the_options_of_its_card(timm: Timm):
     told: list[str] = []
     encoder = open_encoder("uni", tell=told.append)
     assert timm.asked == [("hf-hub:MahmoodLab/UNI", {"init_values": 1e-5, "dynamic_img_size": True})]
     assert (encoder.input_px, encoder.trained_px, encoder.um_per_px) == (224, 224, 0.5)
     imagenet = means(np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]))
     np.testing.assert_allclose(encoder.embed(PATCHES), imagenet, atol=0.05)
-    assert "it asks for access: https://huggingface.co/MahmoodLab/UNI" in told[0]
+    assert "access must be requested at https://huggingface.co/MahmoodLab/UNI" in told[0]
 
 
-def test_virchow2_is_its_class_token_and_the_mean_of_its_patches(timm: Timm):
+def test_virchow2_gives_the_class_token_and_the_mean_of_its_patch_tokens(timm: Timm):
     encoder = open_encoder("virchow2")
     name, options = timm.asked[0]
     assert name == "hf-hub:paige-ai/Virchow2"
@@ -115,7 +115,7 @@ def test_virchow2_is_its_class_token_and_the_mean_of_its_patches(timm: Timm):
     np.testing.assert_allclose(found[:, 3:], found[:, :3] + 2, atol=1e-4)
 
 
-def test_names_tell_weights_apart(timm: Timm):
+def test_names_depend_on_the_weights(timm: Timm):
     uni, again = open_encoder("uni").name, open_encoder("hf-hub:MahmoodLab/UNI").name
     assert uni == again
     assert uni.startswith("uni-")
@@ -147,7 +147,7 @@ def test_weights_in_the_cache_need_no_network(timm: Timm, tmp_path: Path, monkey
         ConfigError, match=r"its weights are not on this machine and the hub cannot be reached"
     ):
         open_encoder("uni")
-    assert timm.asked == [], "said before it was tried"
+    assert timm.asked == [], "nothing was tried"
     asked: list[tuple[str, str]] = []
 
     def cached(repository: str, name: str, **revision: str) -> str | None:
@@ -164,37 +164,35 @@ def test_weights_in_the_cache_need_no_network(timm: Timm, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("encode", "error", "message"),
     [
-        ("uni2-h", GatedRepoError("401 Client Error\nmore"), r"no access \(401 Client Error\); ask for it at "
+        ("uni2-h", GatedRepoError("401 Client Error\nmore"), r"denies access \(401 Client Error\); .* "
          r"https://huggingface\.co/MahmoodLab/UNI2-h, log in with: hf auth login, .*\"uni2-h@DIR\""),
-        ("hf-hub:a/b", GatedRepoError("403"), r"ask for it at https://huggingface\.co/a/b.*\"local-dir:DIR\""),
+        ("hf-hub:a/b", GatedRepoError("403"), r"https://huggingface\.co/a/b.*\"local-dir:DIR\""),
         ("timm:resnet50", LocalEntryNotFoundError("no file"), r"\(hf download timm/resnet50.a1_in1k "
-         r"--local-dir DIR\) and name \"timm:resnet50@DIR/model.safetensors\""),
-        ("uni", LocalEntryNotFoundError("no file"), r"run this once with a network; or fetch it elsewhere "
-         r"\(hf download MahmoodLab/UNI --local-dir DIR\) and name \"uni@DIR\""),
+         r"--local-dir DIR\) and use \"timm:resnet50@DIR/model.safetensors\""),
+        ("uni", LocalEntryNotFoundError("no file"), r"run this once with a network .*"
+         r"\(hf download MahmoodLab/UNI --local-dir DIR\) and use \"uni@DIR\""),
         ("timm:nonesuch", RuntimeError("Unknown model (nonesuch)"), r"timm cannot load it \(Unknown model"),
     ],
 )  # fmt: skip
-def test_what_to_do_is_said(timm: Timm, encode: str, error: Exception, message: str):
+def test_errors_have_a_remedy(timm: Timm, encode: str, error: Exception, message: str):
     timm.error = error
     with pytest.raises(ConfigError, match=rf"encode: {encode}: .*{message}"):
         open_encoder(encode)
 
 
-def test_phikon_v2_is_none_of_timms(timm: Timm):
+def test_phikon_v2_is_not_a_model_of_timm(timm: Timm):
     for name in ("phikon-v2", "hf-hub:owkin/phikon-v2"):
-        with pytest.raises(
-            ConfigError, match=r"a model of transformers, which timm cannot load; docs/encoders\.md"
-        ):
+        with pytest.raises(ConfigError, match=r"a model of transformers, .*docs/encoders\.md"):
             open_encoder(name)
 
 
 @pytest.mark.parametrize("error", [ImportError("No module named 'timm'"), RuntimeError("torchvision::nms")])
-def test_timm_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch, error: Exception):
+def test_timm_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch, error: Exception):
     def load(name: str) -> ModuleType:
         raise error
 
     monkeypatch.setattr("hardmil.encoders.timm_hub.import_module", load)
     with pytest.raises(
-        ConfigError, match=r"timm does not load here .*pip install 'hardmil\[timm\]', with a torchv"
+        ConfigError, match=r"timm cannot be imported .*pip install 'hardmil\[timm\]', with a torchv"
     ):
         open_encoder("uni")

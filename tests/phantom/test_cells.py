@@ -42,7 +42,7 @@ def crowd(*, is_lesion: bool) -> Nuclei:
 
 
 @given(seed=st.integers(0, 999), crowding=st.sampled_from([0.8, 1.0, 1.2]))
-def test_kept_nuclei_are_apart_and_the_others_had_no_room(seed: int, crowding: float):
+def test_kept_nuclei_are_apart_and_the_others_are_too_close(seed: int, crowding: float):
     rng = np.random.default_rng(seed)
     centre, radius = rng.uniform(0, 60, (40, 2)), rng.uniform(2, 9, 40)
     kept = keep_apart(centre, radius, crowding=crowding).tolist()
@@ -55,7 +55,7 @@ def test_kept_nuclei_are_apart_and_the_others_had_no_room(seed: int, crowding: f
         assert is_free == (index in kept)
 
 
-def test_lesion_nuclei_are_larger_and_less_alike_than_those_of_a_look_alike():
+def test_lesion_nuclei_are_larger_and_vary_more_than_those_of_a_look_alike():
     lesion, look_alike = crowd(is_lesion=True), crowd(is_lesion=False)
     assert lesion.radius.mean() > 1.05 * look_alike.radius.mean()
     assert lesion.radius.std() > 2 * look_alike.radius.std()
@@ -64,7 +64,7 @@ def test_lesion_nuclei_are_larger_and_less_alike_than_those_of_a_look_alike():
 
 
 def test_both_foci_are_crowded():
-    """Share of the focus that nuclei would cover side by side: crowding is not what tells them apart."""
+    """Both kinds of nuclei cover a similar share of their focus: crowding does not distinguish them."""
     area = cv2.contourArea(focus(is_lesion=True).outline.rim.astype(np.float32))
     for is_lesion in (True, False):
         covered = (np.pi * crowd(is_lesion=is_lesion).radius ** 2).sum() / area

@@ -23,7 +23,7 @@ def phantom() -> Phantom:
 
 
 def inside(phantom: Phantom, *, name: str) -> np.ndarray:
-    """Which pixels lie in a region of a name."""
+    """Which pixels are in a region with this name."""
     area = np.zeros(phantom.rgb.shape[:2], np.uint8)
     polygons = [region.polygon.astype(np.int32) for region in phantom.regions if region.name == name]
     return cv2.fillPoly(area, polygons, 1) > 0
@@ -59,14 +59,14 @@ def test_same_seed_same_pixels_and_regions(phantom: Phantom):
         (False, False, set()),
     ],
 )
-def test_slide_holds_what_was_asked_for(seed: int, lesion: bool, look_alikes: bool, names: set[str]):
+def test_slide_has_the_regions_asked_for(seed: int, lesion: bool, look_alikes: bool, names: set[str]):
     drawn = draw_phantom(seed, lesion=lesion, look_alikes=look_alikes)
     assert drawn.rgb.shape == (900, 1200, 3)
     assert drawn.mpp == 0.5
     assert {region.name for region in drawn.regions} == names
 
 
-def test_foci_lie_in_the_tissue_and_apart(phantom: Phantom):
+def test_foci_are_in_the_tissue_and_do_not_overlap(phantom: Phantom):
     areas = [
         inside(Phantom(phantom.rgb, [Region(region.polygon, "one")], 0.5), name="one")
         for region in phantom.regions
@@ -82,8 +82,8 @@ def test_glass_is_white_and_surrounds_the_tissue(phantom: Phantom):
     assert 0.4 < find_tissue(phantom.rgb).mean() < 0.9
 
 
-def test_two_stains_make_the_colours(phantom: Phantom):
-    """What two stains cannot explain is noise and the slide's tint; foci are blue, stroma pink."""
+def test_colours_are_explained_by_two_stains(phantom: Phantom):
+    """The residual is noise and the tint of the slide; foci are blue, stroma is pink."""
     haematoxylin, eosin = stains(phantom.rgb)
     vectors = np.array([HAEMATOXYLIN, EOSIN])
     explained = np.stack([haematoxylin, eosin], axis=-1) @ vectors
@@ -95,8 +95,8 @@ def test_two_stains_make_the_colours(phantom: Phantom):
     assert eosin[is_stroma].mean() > 1.3 * eosin[is_focus].mean()
 
 
-def test_stain_differs_from_slide_to_slide():
-    """More than the collagen alone differs, which is 0.07."""
+def test_stain_varies_between_slides():
+    """By more than the collagen alone, which varies by 0.07."""
     drawn = [
         draw_phantom(seed, lesion=False, look_alikes=False, width_px=500, height_px=400) for seed in range(8)
     ]
@@ -105,12 +105,12 @@ def test_stain_differs_from_slide_to_slide():
 
 
 def test_slide_without_room_for_a_focus_is_refused():
-    with pytest.raises(ConfigError, match="made-up slide of 150 x 120 px has no room for a focus"):
+    with pytest.raises(ConfigError, match="slide of 150 x 120 px has no room for a focus"):
         draw_phantom(0, lesion=True, look_alikes=False, width_px=150, height_px=120)
 
 
-def test_foci_are_as_many_and_as_large_as_asked():
-    """Outlines wobble, so an area is only about that of a circle of the radius."""
+def test_number_and_size_of_foci_are_as_asked():
+    """Outlines are irregular, so an area is only about that of a circle."""
     drawn = draw_phantom(
         4,
         lesion=True,
@@ -124,7 +124,7 @@ def test_foci_are_as_many_and_as_large_as_asked():
     np.testing.assert_allclose(areas, np.pi * 30.5**2, rtol=0.25)
 
 
-def test_foci_are_where_they_were_before_they_could_be_chosen(phantom: Phantom):
+def test_default_foci_do_not_change(phantom: Phantom):
     expected = [
         (376, 340),
         (572, 92),
@@ -141,7 +141,7 @@ def test_foci_are_where_they_were_before_they_could_be_chosen(phantom: Phantom):
 
 
 def test_cohort_of_rare_foci_has_large_bags_and_few_patches_in_lesions(tmp_path: Path):
-    """1,000 patches and more, of a positive slide about one in fifty in lesions."""
+    """More than 1,000 patches, of which on a positive slide about one in fifty is in a lesion."""
     table = write_cohort(
         tmp_path,
         n_train=4,
@@ -163,7 +163,7 @@ def test_cohort_of_rare_foci_has_large_bags_and_few_patches_in_lesions(tmp_path:
 
 
 def truth_of_slide(path: Path) -> np.ndarray:
-    """Codes of the patches of a slide on disk: 32 um, a quarter of an edge over the next."""
+    """The truth of the patches of a slide on disk: 32 um, with an overlap of a quarter."""
     with open_slide(path) as slide:
         grid = place_patches(slide, PatchConfig(size_px=40, overlap_px=10, um_per_px=0.8))
     empty = np.zeros((len(grid), 1), np.float32)
@@ -171,7 +171,7 @@ def truth_of_slide(path: Path) -> np.ndarray:
     return truth_of_regions(bag, regions=read_regions(path.with_suffix(".geojson")))
 
 
-def test_file_is_a_pyramid_with_its_truth_beside_it(phantom: Phantom, tmp_path: Path):
+def test_file_is_a_pyramid_with_its_truth_next_to_it(phantom: Phantom, tmp_path: Path):
     path = tmp_path / "slide.tif"
     write_phantom(path, phantom)
     with open_slide(path) as slide:
@@ -217,8 +217,8 @@ def truth(slide_path: Path) -> set[str]:
     return {region.name for region in read_regions(slide_path.with_suffix(".geojson"))}
 
 
-def test_order_of_a_cohort_says_nothing_of_the_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The drawing itself is left out: the plan of cases is what is asked about."""
+def test_order_of_a_cohort_does_not_depend_on_the_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Without drawing the slides, as only the plan of cases matters."""
     monkeypatch.setattr("hardmil.phantom.cohort.draw_phantom", lambda seed, **wanted: None)
     monkeypatch.setattr("hardmil.phantom.cohort.write_phantom", lambda path, phantom: None)
     labels = [label_order(write_cohort(tmp_path / str(seed), seed=seed)) for seed in (0, 1, 0)]

@@ -8,7 +8,7 @@ SHAPE = (420, 640)
 
 
 @pytest.mark.parametrize("scale_px", [5, 40])
-def test_smooth_noise_has_hills_of_its_scale(scale_px: int):
+def test_smooth_noise_has_features_of_its_scale(scale_px: int):
     noise = smooth_noise(np.random.default_rng(0), shape=SHAPE, scale_px=scale_px)
     assert noise.shape == SHAPE
     assert abs(noise.mean()) < 0.2
@@ -19,7 +19,7 @@ def test_smooth_noise_has_hills_of_its_scale(scale_px: int):
 
 
 @pytest.mark.parametrize("sigma_px", [1.0, 2.5])
-def test_grain_has_unit_strength(sigma_px: float):
+def test_grain_has_unit_standard_deviation(sigma_px: float):
     noise = grain(np.random.default_rng(0), shape=SHAPE, sigma_px=sigma_px)
     assert abs(noise.mean()) < 0.05
     assert noise.std() == pytest.approx(1, abs=0.1)
@@ -41,16 +41,16 @@ def test_fill_is_one_inside_and_zero_outside(soften_px: float):
     area = fill([square], shape=SHAPE, soften_px=soften_px)
     assert area[190, 250] == pytest.approx(1)
     assert area[20, 20] == 0
-    # OpenCV draws the rim half a pixel outside.
+    # OpenCV draws the border half a pixel outside.
     assert area[190, 100] == pytest.approx(0.6, abs=0.2)
     assert area.sum() == pytest.approx(300 * 220, rel=0.05)
 
 
-def test_nothing_filled_is_empty():
+def test_without_polygons_the_map_is_empty():
     assert not fill([], shape=SHAPE, soften_px=2).any()
 
 
-def test_tissue_is_whole_inside_and_none_at_the_corners():
+def test_the_centre_is_tissue_and_the_corners_are_not():
     depth = outline(np.random.default_rng(1), shape=SHAPE)
     assert depth[210, 320] > 0
     assert max(depth[0, 0], depth[0, -1], depth[-1, 0], depth[-1, -1]) < 0

@@ -24,7 +24,7 @@ from hardmil.pictures.heatmap import (
 )
 
 TISSUE = (230, 170, 200)
-# A slide of 960 x 640 level-0 px, seen 8 times smaller: 80 rows of 120 columns.
+# A slide of 960 x 640 level-0 px at a downsample of 8: 80 rows of 120 columns.
 THUMBNAIL = np.full((80, 120, 3), TISSUE, dtype=np.uint8)
 COORDS = np.array([[640, 64], [64, 320], [320, 480]], dtype=np.int64)
 ATTENTION = np.array([0.7, 0.2, 0.1])
@@ -40,7 +40,7 @@ def _blend(rank: float) -> np.ndarray:
     return np.rint(OPACITY * colour + (1 - OPACITY) * np.array(TISSUE)).astype(np.uint8)
 
 
-def test_each_patch_has_its_colour_at_its_place_and_the_rest_stays_tissue():
+def test_each_patch_has_its_colour_and_the_rest_is_unchanged():
     expected = THUMBNAIL.copy()
     for (x, y), rank in zip(COORDS // 8, (1.0, 0.5, 0.0), strict=True):
         for row in range(y, y + 8):
@@ -50,7 +50,7 @@ def test_each_patch_has_its_colour_at_its_place_and_the_rest_stays_tissue():
     assert ((_overlay() == TISSUE).all(axis=2) == (expected == TISSUE).all(axis=2)).all()
 
 
-def test_the_hottest_cell_lies_where_it_was_planted():
+def test_the_patch_with_most_attention_is_at_its_coordinates():
     overlay = _overlay().astype(int)
     distance = np.abs(overlay - _blend(1.0).astype(int)).sum(axis=2)
     rows, columns = np.nonzero(distance == 0)
@@ -64,7 +64,7 @@ def test_overlapping_patches_show_the_higher_attention():
         np.testing.assert_array_equal(overlay[6, 6], _blend(1.0))
 
 
-def test_patches_smaller_than_a_pixel_and_over_the_edge():
+def test_patches_smaller_than_a_pixel_and_beyond_the_edge():
     coords = np.array([[80, 40], [955, 635]], dtype=np.int64)
     overlay = _overlay(coords=coords, attention=np.array([0.4, 0.6]), size_level0_px=3)
     np.testing.assert_array_equal(overlay[5, 10], _blend(0.0))
@@ -72,13 +72,13 @@ def test_patches_smaller_than_a_pixel_and_over_the_edge():
     assert (overlay != THUMBNAIL).any(axis=2).sum() <= 2
 
 
-def test_input_is_left_alone():
+def test_input_is_not_changed():
     _overlay()
     assert (THUMBNAIL == TISSUE).all()
 
 
 @given(st.lists(st.integers(0, 5).map(float), min_size=2, max_size=20))
-def test_ranks_are_those_of_a_plain_loop(values: list[float]):
+def test_ranks_equal_a_plain_loop(values: list[float]):
     others = len(values) - 1
     expected = [
         (sum(other < value for other in values) + (sum(other == value for other in values) - 1) / 2) / others
@@ -87,7 +87,7 @@ def test_ranks_are_those_of_a_plain_loop(values: list[float]):
     np.testing.assert_allclose(attention_ranks(np.array(values)), expected)
 
 
-def test_ranks_of_one_patch_and_of_flat_attention():
+def test_ranks_of_one_patch_and_of_equal_attention():
     assert attention_ranks(np.array([1.0])).tolist() == [0.5]
     assert attention_ranks(np.array([0.25, 0.25, 0.25, 0.25])).tolist() == [0.5] * 4
 
@@ -106,11 +106,11 @@ def test_shades_by_rank_and_raw():
 
 
 def test_a_pooling_without_contributions_is_refused():
-    with pytest.raises(ConfigError, match=r"no sum over instances.*draw its attention"):
+    with pytest.raises(ConfigError, match=r"slide s: .*not a sum over instances.*attention"):
         shades_of(replace(SIGNED, contribution=None), of="contribution", scale="raw")
 
 
-def test_contributions_are_coloured_by_the_class_they_speak_for():
+def test_contributions_have_the_colour_of_their_class():
     png = attention_figure(SIGNED, thumbnail=THUMBNAIL, downsample=8.0, of="contribution", scale="raw")
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
 
@@ -182,7 +182,7 @@ def test_scale_bar_is_a_round_length_of_at_most_a_quarter(width: float, bar: flo
     assert scale_bar_um(width) == pytest.approx(bar)
 
 
-def test_lengths_in_words():
+def test_lengths_as_text():
     assert [length_text(um) for um in (0.5, 200.0, 2000.0)] == ["0.5 µm", "200 µm", "2 mm"]
 
 

@@ -24,7 +24,7 @@ def _write(path: Path, *, mpp: float | None = MPP) -> Path:
     return path
 
 
-def test_lies_over_its_slide(tmp_path: Path):
+def test_extent_is_that_of_the_slide(tmp_path: Path):
     with open_slide(_write(tmp_path / "s.ome.tiff")) as heatmap:
         assert heatmap.mpp is not None
         assert heatmap.width_px * heatmap.mpp == pytest.approx(WIDTH_PX * MPP, rel=1e-3)
@@ -40,7 +40,7 @@ def test_lies_over_its_slide(tmp_path: Path):
         assert heatmap.read(0, 0, 8, 8).min() == 255, "no patch there"
 
 
-def test_says_what_it_shows_and_no_size_where_none_is_known(tmp_path: Path):
+def test_name_and_missing_pixel_size_are_written(tmp_path: Path):
     with tifffile.TiffFile(_write(tmp_path / "s.ome.tiff", mpp=None)) as file:
         assert file.is_ome
         assert file.ome_metadata is not None
@@ -49,8 +49,8 @@ def test_says_what_it_shows_and_no_size_where_none_is_known(tmp_path: Path):
 
 
 @pytest.mark.parametrize("of", ["attention", "contribution"])
-def test_the_hottest_cell_lies_on_the_focus_of_a_made_up_slide(tmp_path: Path, of: HeatmapQuantity):
-    """A slide wider than high; the truth beside it says where its foci are, the attention is put there."""
+def test_the_strongest_patch_is_in_the_focus_of_a_synthetic_slide(tmp_path: Path, of: HeatmapQuantity):
+    """The slide is not square; the attention is put where its truth has a focus."""
     phantom = draw_phantom(3, lesion=True, look_alikes=False, width_px=1600, height_px=900)
     foci = [one for one in phantom.regions if one.name == "lesion"]
     size = 32

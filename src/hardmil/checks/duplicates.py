@@ -30,7 +30,7 @@ MIN_COARSE = 0.4
 more, nine in ten pairs of different pictures have less than 0.4."""
 
 N_CANDIDATES = 3
-"""Number of similar pictures that each picture is compared with in detail; in all tests, a copy came first."""
+"""How many similar pictures each picture is compared with in detail; in all tests, a copy came first."""
 
 TREND_SHARE, MIN_CONTRAST, MIN_TEXTURE = 1 / 16, 4.0, 0.05
 """For the 96-px picture: width of the smooth trend that is subtracted, as a share of its edge; contrast (of

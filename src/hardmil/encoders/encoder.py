@@ -1,4 +1,4 @@
-"""Patches -> embeddings of a frozen encoder."""
+"""The interface of a frozen encoder, from patches to embeddings."""
 
 from typing import Protocol, runtime_checkable
 
@@ -12,40 +12,40 @@ Patches = UInt8[np.ndarray, "patch size size 3"]
 
 @runtime_checkable
 class PatchEncoder(Protocol):
-    """A frozen network from pixels to one vector a patch."""
+    """A frozen network that gives one vector for each patch."""
 
     @property
     def name(self) -> str:
-        """What files that hold its embeddings say of them: which encoder, and which weights of it."""
+        """The name of the encoder and its weights, as stored in files of its embeddings."""
         ...
 
     @property
     def batch_size(self) -> int:
-        """How many patches at once it is fastest with."""
+        """The number of patches per batch at which it is fastest."""
         ...
 
     @property
     def input_px(self) -> int | None:
-        """Edge that it resizes a patch to; None: as it was cut."""
+        """The edge to which it resizes patches; None: it does not resize them."""
         ...
 
     @property
     def trained_px(self) -> int | None:
-        """Edge of the patches it was trained on; None: not known, or any."""
+        """The edge of the patches it was trained on; None: unknown, or any."""
         ...
 
     @property
     def um_per_px(self) -> float | None:
-        """Resolution it was trained at; None: not known."""
+        """The resolution it was trained at; None: unknown."""
         ...
 
     def embed(self, patches: Patches) -> np.ndarray:
-        """One vector a patch, float (patch, dim), in their order; `checked_embeddings` holds it to that."""
+        """One vector for each patch, float (patch, dim), in order; `checked_embeddings` checks this."""
         ...
 
 
 def encoder_notes(config: InstanceConfig, encoder: PatchEncoder) -> list[str]:
-    """Where patches as they are cut are not what the encoder was trained on; nothing where they are."""
+    """Notes for the user where patches differ from those the encoder was trained on; often empty."""
     if config.encode == PIXELS:
         return []
     patches, name = config.patches, encoder.name
@@ -53,20 +53,20 @@ def encoder_notes(config: InstanceConfig, encoder: PatchEncoder) -> list[str]:
     notes: list[str] = []
     if encoder.um_per_px is not None and patches.um_per_px is None:
         notes.append(
-            f"note: {name} was trained at {encoder.um_per_px} um/px, but patches.um_per_px is null: what it "
-            f"sees differs from scanner to scanner; set patches.um_per_px: {encoder.um_per_px}"
+            f"note: {name} was trained at {encoder.um_per_px} um/px, but patches.um_per_px is null: the "
+            f"resolution of its input depends on the scanner; set patches.um_per_px: {encoder.um_per_px}"
         )
     elif encoder.um_per_px is not None and patches.um_per_px is not None:
         seen = patches.um_per_px * patches.size_px / shown_px
         if abs(seen / encoder.um_per_px - 1) > 0.01:
             notes.append(
-                f"note: {name} was trained at {encoder.um_per_px} um/px, but sees {seen:.3g}: patches of "
-                f"{patches.size_px} px at {patches.um_per_px} um/px, shown to it at {shown_px} px"
+                f"note: {name} was trained at {encoder.um_per_px} um/px, but its input has {seen:.3g} um/px: "
+                f"patches of {patches.size_px} px at {patches.um_per_px} um/px, resized to {shown_px} px"
             )
     if encoder.trained_px is not None and shown_px != encoder.trained_px:
         notes.append(
-            f"note: {name} was trained on patches of {encoder.trained_px} px, but is shown {shown_px} px; "
-            "leave encode_px out"
+            f"note: {name} was trained on patches of {encoder.trained_px} px, but its input has {shown_px} "
+            "px; leave encode_px out"
         )
     elif encoder.trained_px is not None and patches.size_px != shown_px:
         notes.append(

@@ -1,4 +1,4 @@
-"""What encoders that come as one file share: where it lies, the card beside it, the name it is known by."""
+"""Encoders in a single file: finding it, the card next to it, and the name of the encoder."""
 
 import hashlib
 from pathlib import Path
@@ -12,9 +12,9 @@ from hardmil.files.atomic import read_json
 
 
 class FileCard(Section):
-    """What a network expects of its input: FILE.json beside FILE; without one, ImageNet's normalisation.
+    """The input that a network expects, from FILE.json next to FILE; by default, ImageNet's normalisation.
 
-    `mean` and `std` are of RGB in 0 to 1; `input_px` and `um_per_px` of the patches it was trained on.
+    `mean` and `std` are for RGB from 0 to 1; `input_px` and `um_per_px` are those of the training patches.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,15 +26,15 @@ class FileCard(Section):
 
 
 def card_path(path: Path) -> Path:
-    """Where the card of an encoder's file is looked for."""
+    """The path of the card of an encoder's file."""
     return path.with_name(path.name + ".json")
 
 
 def read_card(path: Path) -> FileCard:
-    """The card beside an encoder's file.
+    """The card next to an encoder's file; the default one if there is none.
 
     Raises:
-        ConfigError: If it holds no such card.
+        ConfigError: If the card is invalid.
     """
     card = card_path(path)
     if not card.is_file():
@@ -44,16 +44,16 @@ def read_card(path: Path) -> FileCard:
     except (TableError, ValidationError) as error:
         reason = str(error).splitlines()[-1] if isinstance(error, TableError) else error.errors()[0]["msg"]
         raise ConfigError(
-            f"{card}: not the card of an encoder ({reason}); expected "
+            f"{card}: is not a valid card of an encoder ({reason}); expected "
             '{"mean": [R, G, B], "std": [R, G, B], "input_px": 224, "um_per_px": 0.5}, any of them'
         ) from error
     if min(found.std) <= 0:
-        raise ConfigError(f"{card}: std is {list(found.std)}; expected numbers above 0, of RGB in 0 to 1")
+        raise ConfigError(f"{card}: std is {list(found.std)}; expected numbers above 0, for RGB from 0 to 1")
     return found
 
 
 def file_name(path: Path) -> str:
-    """Its name with eight hex digits of what is in it, and in its card: other weights, another name."""
+    """The name of the file with a hash of its content and its card, so that it changes with the weights."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for part in iter(lambda: file.read(1 << 20), b""):
@@ -64,13 +64,13 @@ def file_name(path: Path) -> str:
     return f"{path.name}-{digest.hexdigest()[:8]}"
 
 
-def find_file(place: str, *, folders: tuple[Path, ...], what: str) -> Path:
-    """The file or folder of this name in the first of the folders that has it.
+def find_file(name: str, *, folders: tuple[Path, ...], what: str) -> Path:
+    """The path of the file or folder with this name, in the first of the folders that has it.
 
     Raises:
-        ConfigError: If none has.
+        ConfigError: If none has it.
     """
-    tried = [folder / place for folder in folders or (Path(),)]
+    tried = [folder / name for folder in folders or (Path(),)]
     for path in tried:
         if path.exists():
             return path

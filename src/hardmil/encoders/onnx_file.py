@@ -1,4 +1,4 @@
-"""An encoder in an ONNX file, through onnxruntime; torch is not needed."""
+"""An encoder in an ONNX file, run by onnxruntime without torch."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(d
 
 @dataclass(frozen=True, eq=False)
 class OnnxEncoder:
-    """A `PatchEncoder` over an ONNX network from (patch, 3, h, w) to (patch, dim), its first output."""
+    """A `PatchEncoder` of an ONNX network from (patch, 3, h, w) to its first output, (patch, dim)."""
 
     name: str
     run: Callable[[np.ndarray], np.ndarray]
@@ -33,7 +33,7 @@ class OnnxEncoder:
     um_per_px: float | None
 
     def embed(self, patches: UInt8[np.ndarray, "patch size size 3"]) -> np.ndarray:
-        """What the network gives for the patches, a batch at a time, as float32; one vector each is right."""
+        """The output of the network for the patches, as float32; its shape is checked by the caller."""
         parts = [
             self._batch(patches[i : i + self.batch_size]) for i in range(0, len(patches), self.batch_size)
         ]
@@ -49,10 +49,10 @@ class OnnxEncoder:
 
 
 def open_onnx(path: Path, *, device: str, input_px: int | None) -> OnnxEncoder:
-    """The network in an ONNX file; on a GPU where onnxruntime has one and `device` asks for it.
+    """The encoder in an ONNX file; on a GPU if `device` is one and onnxruntime supports it.
 
     Raises:
-        ConfigError: If onnxruntime is not installed, or the file holds no network of patches.
+        ConfigError: If onnxruntime is not installed, or the file is not a network for patches.
     """
     try:
         import onnxruntime
@@ -63,28 +63,28 @@ def open_onnx(path: Path, *, device: str, input_px: int | None) -> OnnxEncoder:
     card = read_card(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0") or 0)
-    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
-    providers = [one for one in wanted if one in onnxruntime.get_available_providers()]
-    refusals = _errors_of_onnxruntime()
+    preferred = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    providers = [one for one in preferred if one in onnxruntime.get_available_providers()]
+    errors = _onnxruntime_errors()
     try:
         session = onnxruntime.InferenceSession(path, options, [*providers, "CPUExecutionProvider"])
-    except refusals as error:
+    except errors as error:
         raise ConfigError(
             f"encode: {path}: cannot be opened ({str(error).splitlines()[0]}); expected an ONNX network; "
             "export it again"
         ) from error
-    taken = session.get_inputs()[0]
-    shape = list(taken.shape or [])
-    if len(session.get_inputs()) != 1 or len(shape) != 4 or shape[1] != 3 or taken.type not in _DTYPES:
+    accepted = session.get_inputs()[0]
+    shape = list(accepted.shape or [])
+    if len(session.get_inputs()) != 1 or len(shape) != 4 or shape[1] != 3 or accepted.type not in _DTYPES:
         raise ConfigError(
-            f"encode: {path}: its network takes {taken.type} {shape}; expected one input of floats, (patch, "
-            "3, height, width); export it again"
+            f"encode: {path}: its network takes {accepted.type} {shape}; expected one float input (patch, 3, "
+            "height, width); export it again"
         )
 
     def run(x: np.ndarray) -> np.ndarray:
         try:
-            return cast(np.ndarray, session.run(None, {taken.name: x})[0])
-        except refusals as error:
+            return cast(np.ndarray, session.run(None, {accepted.name: x})[0])
+        except errors as error:
             raise BagError(
                 f"encoder {path.name}: onnxruntime failed on {x.shape} ({str(error).splitlines()[0]}); "
                 "expected patches of the size it was exported for; set encode_px"
@@ -95,7 +95,7 @@ def open_onnx(path: Path, *, device: str, input_px: int | None) -> OnnxEncoder:
         file_name(path),
         run,
         card,
-        _DTYPES[taken.type],
+        _DTYPES[accepted.type],
         input_px=input_px or card.input_px or edge,
         batch_size=fixed or BATCH,
         fixed_batch=fixed is not None,
@@ -104,8 +104,8 @@ def open_onnx(path: Path, *, device: str, input_px: int | None) -> OnnxEncoder:
     )
 
 
-def _errors_of_onnxruntime() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises: classes of its own that share no base but Exception."""
+def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """The exceptions of onnxruntime, which have no common base class but Exception."""
     state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
 
     return tuple(one for one in vars(state).values() if isinstance(one, type) and issubclass(one, Exception))

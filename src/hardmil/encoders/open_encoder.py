@@ -1,4 +1,4 @@
-"""From the name of an encoder to the encoder."""
+"""Opening an encoder by its name."""
 
 import sys
 from collections.abc import Callable
@@ -33,26 +33,26 @@ def open_encoder(
     folders: tuple[Path, ...] = (),
     tell: Callable[[str], None] = lambda line: None,
 ) -> PatchEncoder:
-    """The encoder of this name; docs/encoders.md lists what there is.
+    """The encoder with this name; docs/encoders.md lists all.
 
     Args:
         name: efficientnet-lite0; a pathology encoder such as uni, or uni@FOLDER; timm:NAME[@FILE];
-            hf-hub:OWNER/NAME; local-dir:FOLDER; a file, .onnx, .pt, .ts or .pt2; or "module:callable": your
-            own, from uint8 patches (n, h, w, 3) to (n, dim).
-        device: Where it runs; your own runs where it likes.
-        half: Arithmetic of autocast for networks that come as code; files run in their own.
-        input_px: Edge that patches are resized to first; None: what it was trained on, or as they are.
-        folders: Where a relative path may start; the working folder by default.
-        tell: Takes what the user should read before a download.
+            hf-hub:OWNER/NAME; local-dir:FOLDER; a file, .onnx, .pt, .ts or .pt2; or "module:callable", a
+            function of your own from uint8 patches (n, h, w, 3) to (n, dim).
+        device: Where it runs; a function of your own chooses its device itself.
+        half: Precision of autocast for networks that come as code; files run in their own precision.
+        input_px: Edge to which patches are resized first; None: the edge it was trained on, if known.
+        folders: Where a relative path may start; by default the working folder.
+        tell: Called with a message for the user before a download.
 
     Raises:
-        ConfigError: If there is no such encoder, or what it needs is not installed or not to be had.
+        ConfigError: If the name is unknown, or what the encoder needs is not installed or not available.
     """
-    plain, place = split_location(name)
+    plain, location = split_location(name)
     if plain.lower() in PHIKON_V2:
         raise ConfigError(
-            f"encode: {name}: a model of transformers, which timm cannot load; docs/encoders.md has the few "
-            'lines that make it an encoder of your own, "module:callable"'
+            f"encode: {name}: is a model of transformers, which timm cannot load; expected a timm model; use "
+            'it as "module:callable" with the few lines in docs/encoders.md'
         )
     match name.partition(":"):
         case ("efficientnet-lite0", "", _):
@@ -60,16 +60,16 @@ def open_encoder(
 
             return open_efficientnet_lite0(device=device, half=half, input_px=input_px)
         case ("timm" | "hf-hub" | "local-dir", ":", _):
-            return _through_timm(name, place, device, half, input_px, folders, tell)
+            return _through_timm(name, location, device, half, input_px, folders, tell)
         case _ if known_encoder(plain) is not None:
-            return _through_timm(name, place, device, half, input_px, folders, tell)
+            return _through_timm(name, location, device, half, input_px, folders, tell)
         case _ if is_encoder_file(name):
             return _of_file(find_file(name, folders=folders, what=name), device=device, input_px=input_px)
         case (module, ":", attribute):
-            return _OwnEncoder(name, _imported(name, module, attribute), input_px)
+            return _CallableEncoder(name, _imported(name, module, attribute), input_px)
         case _:
             raise ConfigError(
-                f"encode: {name}: no such encoder; expected pixels, efficientnet-lite0, {', '.join(KNOWN)}, "
+                f"encode: {name}: unknown encoder; expected pixels, efficientnet-lite0, {', '.join(KNOWN)}, "
                 "timm:NAME, hf-hub:OWNER/NAME, a file (.onnx, .pt, .ts, .pt2), or your own as "
                 '"module:callable"'
             )
@@ -77,7 +77,7 @@ def open_encoder(
 
 def _through_timm(
     name: str,
-    place: str | None,
+    location: str | None,
     device: str,
     half: "Half | None",
     input_px: int | None,
@@ -87,9 +87,9 @@ def _through_timm(
     from hardmil.encoders.timm_hub import open_timm
 
     if name.startswith("local-dir:"):
-        place = name.removeprefix("local-dir:")
-    found = find_file(place, folders=folders, what=name) if place else None
-    return open_timm(name, place=found, device=device, half=half, input_px=input_px, tell=tell)
+        location = name.removeprefix("local-dir:")
+    found = find_file(location, folders=folders, what=name) if location else None
+    return open_timm(name, weights=found, device=device, half=half, input_px=input_px, tell=tell)
 
 
 def _of_file(path: Path, *, device: str, input_px: int | None) -> PatchEncoder:
@@ -103,8 +103,8 @@ def _of_file(path: Path, *, device: str, input_px: int | None) -> PatchEncoder:
 
 
 @dataclass(frozen=True, eq=False)
-class _OwnEncoder:
-    """A user's own callable."""
+class _CallableEncoder:
+    """A `PatchEncoder` of a function of the user."""
 
     name: str
     call: Callable[[np.ndarray], object]
@@ -114,7 +114,7 @@ class _OwnEncoder:
     um_per_px: float | None = None
 
     def embed(self, patches: Patches) -> np.ndarray:
-        """What the callable gives, as float32; `as_stored` checks its shape."""
+        """The output of the function, as float32; its shape is checked by the caller."""
         return np.asarray(self.call(resize_patches(patches, size_px=self.input_px)), dtype=np.float32)
 
 
@@ -125,40 +125,40 @@ def _imported(name: str, module: str, attribute: str) -> Callable[[np.ndarray], 
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"encode: {name}: {error}; expected a module that Python can import and a callable in it"
+            f"encode: {name}: {error}; expected a module that Python can import, with this function"
         ) from error
     if not callable(found):
-        raise ConfigError(f"encode: {name}: {attribute} is a {type(found).__name__}, expected a callable")
+        raise ConfigError(f"encode: {name}: {attribute} is a {type(found).__name__}; expected a function")
     return found
 
 
 def encoder_of(
     config: InstanceConfig, *, device: str, precision: str = "auto", folders: tuple[Path, ...] = ()
 ) -> PatchEncoder | None:
-    """The encoder that a study or a bundle names; None for pixels. A download is told of on stderr.
+    """The encoder in the config of a study or a bundle; None for pixels. A download is announced on stderr.
 
     Args:
-        config: Of the study or bundle.
+        config: The config of the study or bundle.
         device: Where it runs.
-        precision: auto: half where the device is fast at it; float32; bfloat16.
+        precision: auto (half precision if the device is fast at it), float32 or bfloat16.
         folders: Where a relative path to its file may start.
 
     Raises:
-        ConfigError: If there is no such encoder, or what it needs is not installed.
-        TrainingError: If there is no such device here.
+        ConfigError: If the name is unknown, or what the encoder needs is not installed.
+        TrainingError: If the device does not exist on this machine.
     """
     if config.encode == PIXELS:
         return None
     from hardmil.device import find_device
 
-    where = find_device(device, precision=precision)
-    half = "bfloat16" if where.bfloat16 else None
-    if half is None and precision == "auto" and where.name.startswith("cuda"):
-        # A GPU without bfloat16 is fast at float16 all the same.
+    found = find_device(device, precision=precision)
+    half = "bfloat16" if found.bfloat16 else None
+    if half is None and precision == "auto" and found.name.startswith("cuda"):
+        # A GPU without bfloat16 is still fast at float16.
         half = "float16"
     return open_encoder(
         config.encode,
-        device=where.name,
+        device=found.name,
         half=half,
         input_px=config.encode_px,
         folders=folders,

@@ -1,4 +1,4 @@
-"""Encoders through timm: its own models by name, models of the Hugging Face hub, folders that hold one."""
+"""Encoders loaded by timm: its own models, models of the Hugging Face hub, and models in a folder."""
 
 import os
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from hardmil.errors import ConfigError
 
 INSTALL = "pip install 'hardmil[timm]'"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
-# By name, as the hub's library need not be there to say what its errors are called.
+# By class name, as the library of the hub may not be installed.
 _NO_ACCESS = {"GatedRepoError", "RepositoryNotFoundError"}
 _NO_NETWORK = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError"}
 
@@ -25,31 +25,31 @@ _NO_NETWORK = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionErr
 def open_timm(
     encode: str,
     *,
-    place: Path | None,
+    weights: Path | None,
     device: str,
     half: Half | None,
     input_px: int | None,
     tell: Callable[[str], None],
 ) -> TorchEncoder:
-    """The encoder that timm loads under this name, without its last layer.
+    """The encoder that timm loads by this name, without its last layer.
 
     Args:
-        encode: timm:NAME, hf-hub:OWNER/NAME, local-dir:FOLDER, or a name of `hardmil.encoders.KNOWN`.
-        place: Where its weights lie; None: timm's cache, or a download, which is told of first.
+        encode: timm:NAME, hf-hub:OWNER/NAME, local-dir:FOLDER, or a name in `known_encoders.KNOWN`.
+        weights: Folder or file of its weights; None: the cache of timm, or a download, which is announced.
         device: Where it runs.
-        half: Arithmetic of autocast.
-        input_px: Edge that patches are resized to; None: the edge it was trained on.
-        tell: Takes what the user should read before a long wait.
+        half: Precision of autocast; None: float32.
+        input_px: Edge to which patches are resized; None: the edge it was trained on.
+        tell: Called with a message for the user before a download.
 
     Raises:
-        ConfigError: If timm is not usable here, the model is not known to it, or its weights cannot be had.
+        ConfigError: If timm cannot be used, does not know the model, or the weights are not available.
     """
     timm = load_timm()
     known = known_encoder(encode)
     repository = _repository(timm, encode, known)
-    if place is None:
-        _say_download(encode, known, repository, tell=tell)
-    network = _created(timm, encode, known, place=place, repository=repository)
+    if weights is None:
+        _announce_download(encode, known, repository, tell=tell)
+    network = _created(timm, encode, known, weights=weights, repository=repository)
     config = timm.data.resolve_data_config({}, model=network)
     trained_px = known.input_px if known else int(config["input_size"][-1])
     encoder = TorchEncoder(
@@ -69,9 +69,9 @@ def open_timm(
 
 
 class _ClassAndMean(nn.Module):
-    """All tokens of a vision transformer -> its class token beside the mean of its patch tokens.
+    """The class token of a vision transformer, concatenated with the mean of its patch tokens.
 
-    Source: the model card of Virchow2, which leaves out the register tokens between the two.
+    Source: the model card of Virchow2, which leaves out the register tokens between them.
     """
 
     def __init__(self, network: nn.Module, known: KnownEncoder) -> None:
@@ -86,26 +86,26 @@ class _ClassAndMean(nn.Module):
 
 
 def load_timm() -> ModuleType:
-    """The library.
+    """Import timm.
 
     Raises:
-        ConfigError: If it does not load here.
+        ConfigError: If it cannot be imported.
     """
     try:
         timm = import_module("timm")
         import_module("timm.data")
     except (ImportError, RuntimeError) as error:
-        # A torchvision that was built for another torch fails with RuntimeError.
+        # A torchvision that was built for another version of torch raises RuntimeError.
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"encode: timm does not load here ({reason}); run: {INSTALL}, with a torchvision made for the "
-            "torch that is installed"
+            f"encode: timm cannot be imported ({reason}); run: {INSTALL}, with a torchvision that matches "
+            "the installed torch"
         ) from error
     return timm
 
 
 def _created(
-    timm: ModuleType, encode: str, known: KnownEncoder | None, *, place: Path | None, repository: str
+    timm: ModuleType, encode: str, known: KnownEncoder | None, *, weights: Path | None, repository: str
 ) -> nn.Module:
     options: dict[str, Any] = {"num_classes": 0} | (dict(known.options) if known else {})
     if known and known.swiglu:
@@ -113,64 +113,64 @@ def _created(
     name, _ = split_location(encode)
     if name.startswith("timm:"):
         name = name.removeprefix("timm:")
-        options |= {"pretrained_cfg_overlay": {"file": str(place)}} if place else {}
-    elif place is not None:
-        name = f"local-dir:{place}"
+        options |= {"pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
+    elif weights is not None:
+        name = f"local-dir:{weights}"
     elif known and not encode.startswith("hf-hub:"):
         name = f"hf-hub:{known.repository}"
     try:
         return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise _refusal(error, encode, known, place=place, repository=repository) from error
+        raise _load_error(error, encode, known, weights=weights, repository=repository) from error
 
 
-def _refusal(
-    error: Exception, encode: str, known: KnownEncoder | None, *, place: Path | None, repository: str
+def _load_error(
+    error: Exception, encode: str, known: KnownEncoder | None, *, weights: Path | None, repository: str
 ) -> ConfigError:
-    """What to do about it, by what kind of error it was."""
+    """The error for a model that cannot be loaded, with a remedy for its kind."""
     kinds = {one.__name__ for one in type(error).__mro__}
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     page = known.page if known else f"https://huggingface.co/{repository}"
-    there = f"{known.name}@DIR" if known else "local-dir:DIR"
+    local_name = f"{known.name}@DIR" if known else "local-dir:DIR"
     if encode.startswith("timm:"):
-        there = f"{split_location(encode)[0]}@DIR/model.safetensors"
-    by_hand = f'or fetch it elsewhere (hf download {repository} --local-dir DIR) and name "{there}"'
+        local_name = f"{split_location(encode)[0]}@DIR/model.safetensors"
+    by_hand = f'or download it elsewhere (hf download {repository} --local-dir DIR) and use "{local_name}"'
     if kinds & _NO_ACCESS:
         return ConfigError(
-            f"encode: {encode}: the hub gives no access ({reason}); ask for it at {page}, log in with: "
+            f"encode: {encode}: the hub denies access ({reason}); request it at {page}, log in with: "
             f"hf auth login, and run this again; {by_hand}"
         )
     if kinds & _NO_NETWORK:
         return ConfigError(
             f"encode: {encode}: its weights are not on this machine and the hub cannot be reached "
-            f"({reason}); run this once with a network; {by_hand}"
+            f"({reason}); run this once with a network connection; {by_hand}"
         )
-    where = f" from {place}" if place else ""
+    where = f" from {weights}" if weights else ""
     return ConfigError(
         f"encode: {encode}: timm cannot load it{where} ({reason}); expected a model that timm knows, with "
         "weights that fit it; see docs/encoders.md"
     )
 
 
-def _say_download(
+def _announce_download(
     encode: str, known: KnownEncoder | None, repository: str, *, tell: Callable[[str], None]
 ) -> None:
-    """Tell of a download before it begins.
+    """Announce a download, if one is needed.
 
     Raises:
-        ConfigError: If there would be one and HF_HUB_OFFLINE forbids it.
+        ConfigError: If one is needed and HF_HUB_OFFLINE forbids it.
     """
     if not repository or weights_are_cached(repository):
         return
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "on", "yes", "true"):
         offline = ConnectionError("HF_HUB_OFFLINE is set")
-        raise _refusal(offline, encode, known, place=None, repository=repository)
-    uses_verdicts = f"; it asks for access: {known.page}" if known else ""
-    tell(f"encode: {encode} is not on this machine yet: fetching {repository} from the hub{uses_verdicts}")
+        raise _load_error(offline, encode, known, weights=None, repository=repository)
+    access = f"; access must be requested at {known.page}" if known else ""
+    tell(f"encode: {encode} is not on this machine yet: downloading {repository} from the hub{access}")
 
 
 def weights_are_cached(repository: str) -> bool:
-    """Whether the weights of OWNER/NAME[@REVISION] are in the cache of the hub's library."""
+    """Whether the weights of OWNER/NAME[@REVISION] are in the local cache of the hub."""
     try:
         look_up = import_module("huggingface_hub").try_to_load_from_cache
     except ImportError:
@@ -181,7 +181,7 @@ def weights_are_cached(repository: str) -> bool:
 
 
 def _repository(timm: ModuleType, encode: str, known: KnownEncoder | None) -> str:
-    """OWNER/NAME[@REVISION] on the hub; empty for what is not there."""
+    """OWNER/NAME[@REVISION] on the hub; empty for a model that is not on the hub."""
     if encode.startswith("timm:"):
         config = timm.get_pretrained_cfg(split_location(encode)[0].removeprefix("timm:"))
         return getattr(config, "hf_hub_id", None) or ""

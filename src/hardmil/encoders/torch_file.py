@@ -1,4 +1,4 @@
-"""Encoders in a file of torch: TorchScript (.pt, .ts) and torch.export (.pt2)."""
+"""Encoders in torch files: TorchScript (.pt, .ts) and torch.export (.pt2)."""
 
 import warnings
 from collections.abc import Callable
@@ -17,22 +17,22 @@ _DAMAGE = (RuntimeError, OSError, ValueError, LookupError, TypeError, AttributeE
 
 
 def open_torch_file(path: Path, *, device: str, input_px: int | None) -> TorchEncoder:
-    """The network in a file, from float (patch, 3, h, w) to (patch, dim); runs in its own arithmetic.
+    """The encoder in a file, a network from (patch, 3, h, w) to (patch, dim), run in its own precision.
 
     Raises:
-        ConfigError: If the file holds no such network, or the card beside it cannot be used.
+        ConfigError: If the file is not a network for patches, or the card next to it is invalid.
     """
     card = read_card(path)
     if path.suffix.lower() == ".pt2":
         return _open_exported(path, card, device=device, input_px=input_px)
     try:
         with warnings.catch_warnings():
-            # torch says since 2.9 that TorchScript will go; files of it stay.
+            # torch 2.9 and later warn that TorchScript is deprecated, but its files are still in use.
             warnings.simplefilter("ignore", DeprecationWarning)
             network = torch.jit.load(path, map_location=device).eval()
     except (RuntimeError, OSError, ValueError) as error:
         raise _not_a_network(
-            path, error, "TorchScript (torch.jit.trace(network, x).save(FILE)); bare weights are no network"
+            path, error, "TorchScript (torch.jit.trace(network, x).save(FILE)); weights alone are not enough"
         ) from error
     dtype = next((value.dtype for value in network.parameters()), torch.float32)
     return _encoder(path, network, card, device=device, input_px=input_px, dtype=dtype)
@@ -41,7 +41,7 @@ def open_torch_file(path: Path, *, device: str, input_px: int | None) -> TorchEn
 def _open_exported(path: Path, card: FileCard, *, device: str, input_px: int | None) -> TorchEncoder:
     try:
         if not is_zipfile(path):
-            raise BadZipFile("no archive")
+            raise BadZipFile("not an archive")
         program = torch.export.load(path)
         name = next(iter(program.graph_signature.user_inputs))
         found = next(node.meta["val"] for node in program.graph.nodes if node.name == name)

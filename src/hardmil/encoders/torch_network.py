@@ -1,4 +1,4 @@
-"""What every encoder that is a torch network shares: batches, normalisation, half precision, its digest."""
+"""The encoder of a torch network: batches, normalisation, half precision, and a hash of its weights."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,17 +16,17 @@ from hardmil.slides.reading import resize_patches
 
 Half = Literal["bfloat16", "float16"]
 CPU_BATCH, DEVICE_BATCH = 32, 256
-"""Patches a batch: on a CPU more gains nothing and holds memory; other devices want to be filled."""
+"""Patches per batch: on a CPU more only needs memory, other devices are faster with large batches."""
 
 
 @dataclass(frozen=True, eq=False)
 class TorchEncoder:
-    """A `PatchEncoder` over a frozen torch network from (patch, 3, h, w) to (patch, dim).
+    """A `PatchEncoder` of a frozen torch network from (patch, 3, h, w) to (patch, dim).
 
-    `input_px` is the edge that a patch is resized to first, None for as it was cut. `mean` and `std` are of
-    RGB in 0 to 1. `half` runs it under autocast in that arithmetic. A network that was exported for batches
-    of one size alone has `fixed_batch`: a smaller last one is filled up. `trained_px` and `um_per_px` are
-    what is known of the patches it was trained on.
+    `input_px` is the edge to which patches are resized, None to keep their size. `mean` and `std` are for RGB
+    from 0 to 1. `half` is the precision of autocast. `fixed_batch` is for a network that was exported for one
+    batch size: a smaller batch is padded. `trained_px` and `um_per_px` are those of the training patches, if
+    known.
     """
 
     name: str
@@ -44,60 +44,60 @@ class TorchEncoder:
 
     @torch.inference_mode()
     def embed(self, patches: UInt8[np.ndarray, "patch size size 3"]) -> np.ndarray:
-        """What the network gives for the patches, a batch at a time, as float32; one vector each is right."""
+        """The output of the network for the patches, as float32; its shape is checked by the caller."""
         parts = [
             self._batch(patches[i : i + self.batch_size]) for i in range(0, len(patches), self.batch_size)
         ]
         return np.concatenate(parts) if len(parts) != 1 else parts[0]
 
     def _batch(self, patches: UInt8[np.ndarray, "patch size size 3"]) -> np.ndarray:
-        resized = filled_up(resize_patches(patches, size_px=self.input_px), self._batch_wanted())
-        with self._arithmetic():
+        resized = padded(resize_patches(patches, size_px=self.input_px), self._min_batch())
+        with self._autocast():
             found = self.network(self.normalised(resized))
         return found.float().cpu().numpy()[: len(patches)]
 
-    def _batch_wanted(self) -> int:
+    def _min_batch(self) -> int:
         return self.batch_size if self.fixed_batch else 0
 
     def normalised(
         self, patches: UInt8[np.ndarray, "patch size size 3"]
     ) -> Float[Tensor, "patch 3 size size"]:
-        """The patches as the network takes them, on its device."""
-        # A copy where the array cannot be written to: torch would warn.
+        """The normalised input of the network, on its device."""
+        # A read-only array is copied, as torch would warn.
         ready = np.ascontiguousarray(patches) if patches.flags.writeable else patches.copy()
         pixels = torch.from_numpy(ready).to(self.device)
-        # Channels last in memory, as they lie there: twice as fast on a CPU.
+        # Stays channels last in memory, which is twice as fast on a CPU.
         x = pixels.permute(0, 3, 1, 2).float()
         shape = (1, 3, 1, 1)
         mean = torch.tensor(self.mean, device=self.device).mul_(255).view(shape)
         std = torch.tensor(self.std, device=self.device).mul_(255).view(shape)
         return x.sub_(mean).div_(std).to(self.dtype)
 
-    def _arithmetic(self) -> AbstractContextManager[object]:
+    def _autocast(self) -> AbstractContextManager[object]:
         kind = torch.device(self.device).type
         dtype = torch.bfloat16 if self.half != "float16" else torch.float16
         return torch.autocast(kind, dtype=dtype, enabled=self.half is not None)
 
 
 def frozen(network: nn.Module, *, device: str) -> nn.Module:
-    """The network ready to embed: no dropout, no gradients, on its device, channels last."""
+    """The network in evaluation mode, without gradients, on its device, channels last."""
     ready = network.eval().requires_grad_(False).to(device)
     return ready.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def batch_size_for(device: str) -> int:
-    """Patches a batch on this device."""
+    """Patches per batch on this device."""
     return CPU_BATCH if torch.device(device).type == "cpu" else DEVICE_BATCH
 
 
-def filled_up(patches: np.ndarray, size: int) -> np.ndarray:
-    """The patches, the last one repeated until there are `size`."""
+def padded(patches: np.ndarray, size: int) -> np.ndarray:
+    """The patches, with the last one repeated until there are `size`."""
     missing = size - len(patches)
     return np.concatenate([patches, np.repeat(patches[-1:], missing, axis=0)]) if missing > 0 else patches
 
 
 def state_digest(network: nn.Module) -> str:
-    """Eight hex digits that change with any weight or its name, whatever file they came in."""
+    """Hash (8 hex digits) of the names and values of all weights, independent of the file format."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -1,6 +1,6 @@
-"""The cells of a made-up slide: where they lie, the shape of their nuclei, and how dark these are.
+"""The cells of a synthetic slide: positions, and shape and density of the nuclei.
 
-One table says how the kinds of nuclei differ; it is also where the difficulty of the cohort is set.
+The constants of `Kind` define how the kinds of nuclei differ, and so how difficult the cohort is.
 """
 
 from dataclasses import dataclass, fields
@@ -13,25 +13,25 @@ from hardmil.phantom.tissue import Blob, Ground, Map, fill, grain, smooth_noise
 
 @dataclass(frozen=True)
 class Kind:
-    """How the nuclei of one kind look. Lengths in px of 0.5 um; `_variation` is relative, one sigma."""
+    """The appearance of one kind of nuclei. Lengths in px of 0.5 um; `_variation` is a relative sigma."""
 
     radius_px: float
     radius_variation: float
     elongation: float
     elongation_variation: float
     irregularity: float
-    """How far the contour leaves an ellipse."""
+    """How much the contour deviates from an ellipse."""
     density: float
     """Optical density of haematoxylin in the body of the nucleus."""
     density_variation: float
     rim: float
-    """How much denser the nuclear membrane is."""
+    """Relative additional density of the nuclear membrane."""
     clumps: float
-    """How coarse and uneven the chromatin is."""
+    """How uneven the chromatin is."""
     nucleoli: float
-    """Nucleoli a nucleus, on average."""
+    """Mean number of nucleoli in a nucleus."""
     crowding: float
-    """Least distance of two centres, in sums of their radii; below 1 nuclei overlap."""
+    """Minimum distance of two centres, relative to the sum of their radii; below 1 nuclei overlap."""
 
 
 LYMPHOCYTE = Kind(6.3, 0.09, 1.08, 0.05, 0.03, 1.25, 0.10, 0.10, 0.22, 0.0, 0.95)
@@ -41,7 +41,7 @@ LESION = Kind(10.6, 0.27, 1.32, 0.18, 0.10, 0.98, 0.22, 0.30, 0.42, 1.1, 0.86)
 
 CONTOUR_POINTS = 26
 STROMA_PX = 700.0
-"""Area of stroma for each place where a cell may lie; about half of the places hold one."""
+"""Area of stroma for each candidate position of a cell; about half of the candidates are used."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Focus:
 
     @property
     def kind(self) -> Kind:
-        """What its nuclei look like."""
+        """The kind of its nuclei."""
         return LESION if self.is_lesion else LOOK_ALIKE
 
 
 @dataclass(frozen=True, eq=False)
 class Nuclei:
-    """Nuclei of all kinds, one row each; angles in radians from x towards y."""
+    """Nuclei of all kinds, one row for each; angles in radians from x towards y."""
 
     centre: Float[np.ndarray, "nucleus 2"]
     radius: Float[np.ndarray, " nucleus"]
@@ -109,7 +109,7 @@ def _radii(rng: np.random.Generator, kind: Kind, *, n: int) -> Float[np.ndarray,
 def keep_apart(
     centre: Float[np.ndarray, "nucleus 2"], radius: Float[np.ndarray, " nucleus"], *, crowding: float
 ) -> Int[np.ndarray, " kept"]:
-    """Indices of those far enough from every one kept before: `crowding` times the sum of the radii."""
+    """Indices of nuclei at least `crowding` times the sum of radii away from all that were kept before."""
     kept: list[int] = []
     is_free = np.ones(len(centre), bool)
     for index in range(len(centre)):
@@ -136,7 +136,7 @@ def _crowd(rng: np.random.Generator, *, focus: Focus) -> Nuclei:
 
 
 def _stroma_cells(rng: np.random.Generator, *, ground: Ground, foci: list[Focus]) -> list[Nuclei]:
-    """Fibroblasts along the fibres; lymphocytes here and there, in infiltrates and around foci."""
+    """Fibroblasts along the fibres; lymphocytes scattered, in infiltrates and around foci."""
     height, width = ground.tissue.shape
     centre = rng.uniform(0, 1, (int(height * width / STROMA_PX), 2)) * [width, height]
     x, y = centre.astype(np.int64).T
@@ -146,7 +146,7 @@ def _stroma_cells(rng: np.random.Generator, *, ground: Ground, foci: list[Focus]
     p_lymphocyte = (0.10 + 0.9 * np.clip(infiltrate - 0.6, 0, 0.8) + 0.3 * around).clip(0, 0.85)
     draw = rng.uniform(0, 1, len(centre))
     is_lymphocyte = draw < p_lymphocyte
-    is_there = (is_lymphocyte | (draw > 0.55)) & (ground.tissue[y, x] > 0.9) & (inside < 0.1)
+    is_used = (is_lymphocyte | (draw > 0.55)) & (ground.tissue[y, x] > 0.9) & (inside < 0.1)
 
     radius = np.where(
         is_lymphocyte,
@@ -154,9 +154,9 @@ def _stroma_cells(rng: np.random.Generator, *, ground: Ground, foci: list[Focus]
         _radii(rng, FIBROBLAST, n=len(centre)),
     )
     angle = ground.fibre_angle[y, x].astype(np.float64) + rng.normal(0, 0.15, len(centre))
-    there = np.flatnonzero(is_there)
-    there = there[keep_apart(centre[there], radius[there], crowding=LYMPHOCYTE.crowding)]
-    kinds = ((FIBROBLAST, there[~is_lymphocyte[there]]), (LYMPHOCYTE, there[is_lymphocyte[there]]))
+    used = np.flatnonzero(is_used)
+    used = used[keep_apart(centre[used], radius[used], crowding=LYMPHOCYTE.crowding)]
+    kinds = ((FIBROBLAST, used[~is_lymphocyte[used]]), (LYMPHOCYTE, used[is_lymphocyte[used]]))
     return [_of_kind(rng, kind, centre=centre[i], radius=radius[i], angle=angle[i]) for kind, i in kinds]
 
 
@@ -175,7 +175,7 @@ def _endothelium(rng: np.random.Generator, *, vessel: Blob) -> Nuclei:
 
 
 def contours(rng: np.random.Generator, nuclei: Nuclei) -> Float[np.ndarray, "nucleus point 2"]:
-    """Outlines around (0, 0): ellipses, bent by their irregularity; long ones taper to their ends."""
+    """Outlines around (0, 0): ellipses distorted by their irregularity; long ones are tapered."""
     n = len(nuclei.radius)
     angle = np.linspace(0, 2 * np.pi, CONTOUR_POINTS, endpoint=False)
     order = np.arange(2, 6)
@@ -193,10 +193,10 @@ def contours(rng: np.random.Generator, nuclei: Nuclei) -> Float[np.ndarray, "nuc
 def stain_nuclei(
     rng: np.random.Generator, nuclei: Nuclei, *, shape: tuple[int, int]
 ) -> Float32[np.ndarray, "row column"]:
-    """Haematoxylin of all nuclei, in optical density: membrane, body, clumped chromatin, nucleoli."""
+    """Optical density of haematoxylin of all nuclei: membrane, body, clumped chromatin, nucleoli."""
     import cv2
 
-    # OpenCV draws smooth edges into bytes only, so densities are drawn in hundredths.
+    # OpenCV draws anti-aliased edges only in bytes, so densities are drawn in hundredths.
     density, clumps = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
     around_zero = contours(rng, nuclei)
     outer = _sixteenths(nuclei.centre[:, None] + around_zero)
@@ -217,19 +217,19 @@ def _dot_nucleoli(rng: np.random.Generator, nuclei: Nuclei, *, density: np.ndarr
     import cv2
 
     owner = np.repeat(np.arange(len(nuclei.radius)), nuclei.n_nucleoli)
-    place = nuclei.centre[owner] + rng.normal(0, 0.25, (len(owner), 2)) * nuclei.radius[owner, None]
+    position = nuclei.centre[owner] + rng.normal(0, 0.25, (len(owner), 2)) * nuclei.radius[owner, None]
     size = nuclei.radius[owner] * rng.uniform(0.13, 0.24, len(owner))
     dark = (nuclei.density[owner] * 165).clip(0, 230)
-    rows = zip(_sixteenths(place).tolist(), _sixteenths(size).tolist(), dark.tolist(), strict=True)
+    rows = zip(_sixteenths(position).tolist(), _sixteenths(size).tolist(), dark.tolist(), strict=True)
     for (x, y), radius, value in rows:
         cv2.circle(density, (x, y), radius, value, -1, cv2.LINE_AA, 4)
 
 
 def _sixteenths(pixels: np.ndarray) -> np.ndarray:
-    """As OpenCV takes fractions of a pixel."""
+    """Coordinates in the fixed-point format of OpenCV, 1/16 px."""
     return np.rint(pixels * 16).astype(np.int32)
 
 
 def nucleus_share(haematoxylin: Map) -> Map:
-    """How much of each pixel a nucleus covers, 0 to 1."""
+    """Share of each pixel that is covered by a nucleus, 0 to 1."""
     return np.clip(haematoxylin * np.float32(1.7), 0, 1)

@@ -17,7 +17,7 @@ from hardmil.phantom.slide import (
 )
 
 BOTH_SHARE = 0.5
-"""Share of the positive slides of a cohort that hold look-alikes too."""
+"""Share of the positive slides of a cohort that have look-alikes too."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,19 @@ def write_cohort(
     foci: Foci = DEFAULT_FOCI,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write slides, their truth, slides.csv and CLAM's splits_0.csv into a folder; the path of slides.csv.
+    """Write slides, their truth, slides.csv and splits_0.csv (as CLAM) to a folder; the path of slides.csv.
 
-    Half of each part is positive; half of its negative slides hold look-alikes. One slide a case.
+    Half of the slides in each part are positive; half of the negative slides have look-alikes. Each case has
+    one slide.
 
     Args:
-        folder: Made where it is not there; slides of the same name are replaced.
-        n_train: Slides to learn from.
-        n_test: Slides to test on.
-        seed: Same seed, same slides.
+        folder: Created if needed; slides of the same name are replaced.
+        n_train: Number of training slides.
+        n_test: Number of test slides.
+        seed: The same seed gives the same slides.
         size_px: Width and height of a slide.
-        foci: Lesions and look-alikes of a slide that holds any; few, small ones on a large slide are rare.
-        progress: Called with the id of each slide once it is written.
+        foci: Number and size of lesions and look-alikes on a slide that has any.
+        progress: Called with the id of each slide after it is written.
 
     Raises:
         StoreError: If the folder cannot be written.
@@ -79,7 +80,7 @@ def write_cohort(
 
 
 def _plan(rng: np.random.Generator, *, n: int, part: str) -> list[_Case]:
-    """Cases of one part in random order, half of them positive."""
+    """The cases of one part in random order, half of them positive."""
     cases: list[_Case] = []
     for index in range(n):
         is_positive, of_its_label = index % 2 == 0, index // 2
@@ -95,7 +96,7 @@ def _row(case: _Case) -> list[object]:
 
 
 def _write_splits(path: Path, *, cases: list[_Case]) -> None:
-    """CLAM's layout: a column for each part, as long as it is; the first column counts."""
+    """Write a table in the layout of CLAM: an index column, and a column for each part."""
     train, test = ([case.case_id for case in cases if case.part == part] for part in ("train", "test"))
     rows = [[i, a or "", "", b or ""] for i, (a, b) in enumerate(zip_longest(train, test))]
     _write_csv(path, header=["", "train", "val", "test"], rows=rows)

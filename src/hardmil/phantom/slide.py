@@ -1,8 +1,8 @@
-"""Made-up slides with known truth, for the demo and the tests.
+"""Synthetic slides with known truth, for the demo and the tests.
 
-Haematoxylin and eosin are laid down as optical densities and developed by Beer-Lambert's law; nothing is
-drawn in pink. Positive slides hold a few foci of large, crowded, uneven nuclei ("lesion"); look-alikes are
-foci as crowded, of regular nuclei: they fool a model that was only told which slides are positive.
+Haematoxylin and eosin are drawn as optical densities and converted to RGB by the Beer-Lambert law. Positive
+slides have a few foci of large, crowded, irregular nuclei ("lesion"). Look-alikes are equally crowded foci of
+regular nuclei: they mislead a model that is trained only on slide labels.
 """
 
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ from hardmil.phantom.cells import Focus, nucleus_share, populate, stain_nuclei
 from hardmil.phantom.tissue import Blob, Ground, Map, blob, fill, grain, lay_ground, outline
 
 GAP_PX = 6.0
-"""Least distance of two foci."""
+"""Minimum distance of two foci."""
 
 HAEMATOXYLIN = (0.62, 0.71, 0.34)
 EOSIN = (0.17, 0.86, 0.42)
 """Optical densities of the two stains in red, green and blue; between Ruifrok 2001 and Macenko 2009."""
 GLASS = (243.0, 242.0, 244.0)
 STAIN_VARIATION = 0.12
-"""How much the amount of a stain differs from slide to slide, relative."""
+"""Relative variation of the amount of stain between slides, one sigma."""
 TILE_PX = 256
 JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
 class Foci:
-    """How many foci of a kind lie on a slide that has any, and how large they are: least and most of each.
+    """Number and radius of the foci of a kind on a slide that has any: minimum and maximum of each.
 
-    Radii in level-0 px; a patch of 32 px at 1 um/px covers 64 of these.
+    Radii are in level-0 px; a patch of 32 px at 1 um/px has an edge of 64 of these.
     """
 
     n: tuple[int, int] = (3, 5)
@@ -46,7 +46,7 @@ DEFAULT_FOCI = Foci()
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """A made-up slide and its truth: regions named "lesion" and "look-alike"."""
+    """A synthetic slide and its truth: regions named "lesion" and "look-alike"."""
 
     rgb: UInt8[np.ndarray, "height width 3"]
     regions: list[Region]
@@ -63,10 +63,10 @@ def draw_phantom(
     mpp: float = 0.5,
     foci: Foci = DEFAULT_FOCI,
 ) -> Phantom:
-    """A slide; the same seed gives the same pixels. Cells are drawn for 0.5 um/px whatever `mpp` says.
+    """A synthetic slide; the same seed gives the same pixels. Cells are drawn for 0.5 um/px for any `mpp`.
 
     Raises:
-        ConfigError: If the slide is too small for a single focus of a kind it should hold.
+        ConfigError: If the slide is too small for a focus of a kind that it should have.
     """
     rng = np.random.default_rng(seed)
     shape = (height_px, width_px)
@@ -80,7 +80,7 @@ def draw_phantom(
     for wanted, is_lesion in ((lesion, True), (look_alikes, False)):
         if wanted and not any(focus.is_lesion == is_lesion for focus in nests):
             raise ConfigError(
-                f"a made-up slide of {width_px} x {height_px} px has no room for a focus; make it larger"
+                f"a synthetic slide of {width_px} x {height_px} px has no room for a focus; make it larger"
             )
     ground = lay_ground(rng, depth=depth, nests=[focus.outline for focus in nests], fat=fat, vessels=vessels)
     nuclei = populate(rng, ground=ground, foci=nests, vessels=vessels)
@@ -97,7 +97,7 @@ def _lay_out(
     n_look_alikes: int,
     radius_px: tuple[float, float],
 ) -> tuple[list[Focus], list[Blob], list[Blob]]:
-    """Foci, lobules of fat and vessels, none touching another; what finds no room is left out."""
+    """Foci, lobules of fat and vessels that do not touch; those without room are left out."""
     n_foci, n_fat, n_vessels = n_lesions + n_look_alikes, int(rng.integers(1, 3)), int(rng.integers(2, 5))
     radius = np.concatenate(
         [
@@ -110,38 +110,38 @@ def _lay_out(
     blobs: dict[int, Blob] = {}
     for index, mean_radius in enumerate(radius.tolist()):
         item = blob(rng, centre=np.zeros(2), radius=mean_radius, wobble=0.14)
-        place = _place(rng, room=room, reach_px=item.reach_px, taken=list(blobs.values()))
-        if place is not None:
-            blobs[index] = item.moved(place)
+        centre = _find_centre(rng, room=room, reach_px=item.reach_px, taken=list(blobs.values()))
+        if centre is not None:
+            blobs[index] = item.moved(centre)
     foci = [Focus(item, index < n_lesions) for index, item in blobs.items() if index < n_foci]
     fat = [item for index, item in blobs.items() if n_foci <= index < n_foci + n_fat]
     return foci, fat, [item for index, item in blobs.items() if index >= n_foci + n_fat]
 
 
 def _room(depth: Map) -> Float32[np.ndarray, "quarter_row quarter_column"]:
-    """Distance of every fourth pixel to the edge of the tissue, px."""
+    """Distance of every fourth pixel to the edge of the tissue, in px."""
     import cv2
 
     is_tissue = np.pad((depth[::4, ::4] > 0).astype(np.uint8), 1)
     return 4 * cv2.distanceTransform(is_tissue, cv2.DIST_L2, 3)[1:-1, 1:-1]
 
 
-def _place(
+def _find_centre(
     rng: np.random.Generator, *, room: Map, reach_px: float, taken: list[Blob]
 ) -> Float[np.ndarray, "2"] | None:
-    """A random centre from which nothing is in reach but tissue; None where few tries find none."""
+    """A random centre at which only tissue is within reach; None if 150 tries find none."""
     row, column = np.nonzero(room > reach_px)
     for index in rng.permutation(len(row))[:150]:
-        place = 4.0 * np.array([column[index], row[index]])
-        if all(np.hypot(*(place - other.centre)) > reach_px + other.reach_px + GAP_PX for other in taken):
-            return place
+        centre = 4.0 * np.array([column[index], row[index]])
+        if all(np.hypot(*(centre - other.centre)) > reach_px + other.reach_px + GAP_PX for other in taken):
+            return centre
     return None
 
 
 def _develop(
     rng: np.random.Generator, *, ground: Ground, foci: list[Focus], nuclei: Map
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The light that two stains leave over, seen by a lens and a sensor."""
+    """RGB of the light that passes both stains, with blur and noise of lens and sensor."""
     import cv2
 
     shape = (nuclei.shape[0], nuclei.shape[1])
@@ -165,7 +165,7 @@ def _develop(
 
 
 def write_phantom(path: Path, phantom: Phantom) -> None:
-    """Write the slide as a tiled, pyramidal JPEG TIFF, and its truth as GeoJSON beside it.
+    """Write the slide as a tiled, pyramidal JPEG TIFF, and its truth as GeoJSON next to it.
 
     Raises:
         StoreError: If they cannot be written.

@@ -1,6 +1,6 @@
-"""The ground a made-up slide's cells lie on: outline, collagen, fat, vessels; no cells.
+"""The tissue of a synthetic slide without its cells: outline, collagen, fat, vessels.
 
-Maps are over the whole slide, row by column, float32; stains are in optical density.
+Maps cover the whole slide, row by column, float32; stains are in optical density.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from jaxtyping import Float, Float32
 Map = Float32[np.ndarray, "row column"]
 
 FIBRE_PX = (30.0, 1.5)
-"""How long and how thick a collagen fibril is."""
+"""Length and thickness of a collagen fibril."""
 FAT_CELL_PX = 66.0
-"""Between the centres of two fat cells; real ones are twice that, too large for a small slide."""
+"""Distance of the centres of two fat cells; half of the real distance, to fit on a small slide."""
 RED_CELL_PX = 5.5
 """Radius of a red blood cell."""
 
@@ -27,11 +27,11 @@ class Blob:
     rim: Float[np.ndarray, "point 2"]
 
     def scaled(self, factor: float | int) -> Float[np.ndarray, "point 2"]:
-        """The rim, moved away from the centre."""
+        """The rim, scaled from the centre."""
         return self.centre + (self.rim - self.centre) * factor
 
     def moved(self, centre: Float[np.ndarray, "2"]) -> "Blob":
-        """The same outline elsewhere."""
+        """The same outline at another centre."""
         return Blob(centre, self.radius, self.rim - self.centre + centre)
 
     @property
@@ -42,10 +42,10 @@ class Blob:
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """Stains and directions before any cell is drawn."""
+    """Stains and fibre directions of the tissue without cells."""
 
     tissue: Map
-    """1 in tissue, 0 on glass, between along edges."""
+    """1 in tissue, 0 on glass, in between along edges."""
     haematoxylin: Map
     eosin: Map
     fibre_angle: Map
@@ -53,12 +53,12 @@ class Ground:
 
 
 def smooth_noise(rng: np.random.Generator, *, shape: tuple[int, int], scale_px: float | int) -> Map:
-    """Random hills about `scale_px` wide, mean 0, standard deviation about 0.7."""
+    """Smooth random values with features about `scale_px` wide, mean 0, standard deviation about 0.7."""
     import cv2
 
     height, width = shape
     coarse = rng.standard_normal([int(edge / scale_px) + 4 for edge in shape], dtype=np.float32)
-    # Wide hills are drawn at a quarter of the size: nobody sees the difference, and it is 16 times less work.
+    # Wide features are drawn at a quarter of the size: no visible difference for a 16th of the work.
     shrink = 4 if scale_px >= 20 else 1
     hills = cv2.resize(
         coarse, None, fx=scale_px / shrink, fy=scale_px / shrink, interpolation=cv2.INTER_CUBIC
@@ -69,7 +69,7 @@ def smooth_noise(rng: np.random.Generator, *, shape: tuple[int, int], scale_px: 
 
 
 def grain(rng: np.random.Generator, *, shape: tuple[int, int], sigma_px: float | int) -> Map:
-    """Random grain, blurred, mean 0, standard deviation 1."""
+    """Blurred random noise, mean 0, standard deviation 1."""
     import cv2
 
     shrink = 2 if sigma_px >= 2 else 1
@@ -83,7 +83,7 @@ def grain(rng: np.random.Generator, *, shape: tuple[int, int], sigma_px: float |
 def blob(
     rng: np.random.Generator, *, centre: Float[np.ndarray, "2"], radius: float | int, wobble: float
 ) -> Blob:
-    """A rounded outline of 48 points around a centre, of about the area of a circle of `radius`."""
+    """A rounded outline of 48 points around a centre, with about the area of a circle of `radius`."""
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     order = np.arange(2, 7)
     size = rng.normal(0, wobble / np.sqrt(order))
@@ -94,7 +94,7 @@ def blob(
 
 
 def fill(polygons: list[np.ndarray], *, shape: tuple[int, int], soften_px: float | int) -> Map:
-    """1 inside the polygons, 0 outside, softened at the rim."""
+    """1 inside the polygons, 0 outside, blurred at the border."""
     import cv2
 
     shrink = 4 if soften_px >= 8 else 1
@@ -108,7 +108,7 @@ def fill(polygons: list[np.ndarray], *, shape: tuple[int, int], soften_px: float
 
 
 def outline(rng: np.random.Generator, *, shape: tuple[int, int]) -> Map:
-    """How far inside the tissue a pixel is; its edge is at 0, ragged at several scales."""
+    """How far inside the tissue each pixel is; the edge is at 0, irregular at several scales."""
     y = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None] ** 4
     x = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :] ** 4
     depth = np.float32(0.66) - (x + y)
@@ -120,7 +120,7 @@ def outline(rng: np.random.Generator, *, shape: tuple[int, int]) -> Map:
 def lay_ground(
     rng: np.random.Generator, *, depth: Map, nests: list[Blob], fat: list[Blob], vessels: list[Blob]
 ) -> Ground:
-    """Collagen that flows around the nests, with clefts, fat and vessels in it."""
+    """Collagen whose fibres run around the nests, with clefts, fat and vessels."""
     shape = (depth.shape[0], depth.shape[1])
     along, across = _flow(rng, shape=shape, nests=nests)
     fibrils, bundles = _collagen(rng, along=along, across=across)
@@ -141,7 +141,7 @@ def lay_ground(
 
 
 def _flow(rng: np.random.Generator, *, shape: tuple[int, int], nests: list[Blob]) -> tuple[Map, Map]:
-    """Coordinates along and across the fibres: a turned grid, bent by hills and pushed aside by nests."""
+    """Coordinates along and across the fibres: a rotated grid, distorted by noise and displaced by nests."""
     x = np.arange(shape[1], dtype=np.float32)[None, :]
     y = np.arange(shape[0], dtype=np.float32)[:, None]
     turn = rng.uniform(0, np.pi)
@@ -151,7 +151,7 @@ def _flow(rng: np.random.Generator, *, shape: tuple[int, int], nests: list[Blob]
         across += np.float32(amount) * smooth_noise(rng, shape=shape, scale_px=scale_px)
         along += np.float32(amount) * smooth_noise(rng, shape=shape, scale_px=scale_px)
     for nest in nests:
-        # A hill whose sides are as steep as the grid's own slope, so that fibres pass by on both sides.
+        # A bump with the slope of the grid, so that fibres pass on both sides of the nest.
         left, top = (np.float32(value) for value in nest.centre)
         narrow = np.float32(-1 / (2 * (1.1 * nest.radius) ** 2))
         hill = np.exp((y - top) ** 2 * narrow) * np.exp((x - left) ** 2 * narrow)
@@ -160,7 +160,7 @@ def _flow(rng: np.random.Generator, *, shape: tuple[int, int], nests: list[Blob]
 
 
 def _collagen(rng: np.random.Generator, *, along: Map, across: Map) -> tuple[Map, Map]:
-    """Fine fibrils and coarse bundles, both drawn out along the flow."""
+    """Noise of fine fibrils and of coarse bundles, both stretched along the fibres."""
     import cv2
 
     length, thickness = FIBRE_PX
@@ -173,13 +173,13 @@ def _collagen(rng: np.random.Generator, *, along: Map, across: Map) -> tuple[Map
 
 
 def _wrapped(values: Map, *, unit: float | int, period: int) -> Map:
-    """Values in units, modulo a period; four times as fast as NumPy's own modulo."""
+    """Values in units, modulo a period; four times as fast as the modulo of NumPy."""
     turns = values * np.float32(1 / (unit * period))
     return (turns - np.floor(turns)) * np.float32(period)
 
 
 def _angle_of(across: Map) -> Map:
-    """Direction in which `across` does not change."""
+    """The direction in which `across` is constant."""
     import cv2
 
     small = cv2.resize(across, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
@@ -188,7 +188,7 @@ def _angle_of(across: Map) -> Map:
 
 
 def _clefts(rng: np.random.Generator, *, bundles: Map, looseness: Map, nests: list[Blob]) -> Map:
-    """Splits between bundles where the section tore, and a pale rim where a nest shrank away."""
+    """Gaps between bundles, as from tearing, and around nests, as from shrinkage."""
     shape = (bundles.shape[0], bundles.shape[1])
     splits = np.clip((-bundles - 1.0) * 2.2, 0, 1) * np.clip(looseness * 1.8 - 0.6, 0, 1)
     if not nests:
@@ -217,7 +217,7 @@ def _red_cells(rng: np.random.Generator, *, vessels: list[Blob]) -> list[np.ndar
 
 
 def _fat_cells(rng: np.random.Generator, *, fat: list[Blob], shape: tuple[int, int]) -> Map:
-    """Empty, rounded polygons with thin walls between: Voronoi cells of jittered points."""
+    """Empty, rounded polygons with thin walls between them: Voronoi cells of jittered points."""
     import cv2
 
     cells = [cell for lobule in fat for cell in _voronoi_cells(rng, lobule=lobule)]
@@ -225,7 +225,7 @@ def _fat_cells(rng: np.random.Generator, *, fat: list[Blob], shape: tuple[int, i
     cv2.polylines(
         walls, [np.rint(cell * 16).astype(np.int32) for cell in cells], True, 255, 3, cv2.LINE_AA, 4
     )
-    # Blurred and cut again, the lobule's corners become round.
+    # Blur and threshold, to round the corners of the lobule.
     rounded = np.clip((fill(cells, shape=shape, soften_px=7) - 0.5) * 8, 0, 1)
     return rounded * (1 - cv2.GaussianBlur(walls, (0, 0), 0.7).astype(np.float32) * np.float32(1 / 255))
 

@@ -1,4 +1,4 @@
-"""Drawings that need no study: heat maps, patches, curves.
+"""Drawings of heat maps, patches and curves, without a study.
 
 As PNG, SVG, WebP and OME-TIFF.
 """

@@ -1,4 +1,4 @@
-"""A slide beside its heat map, as PNG and as OME-TIFF."""
+"""The heat map of a bag on its slide, as PNG and as OME-TIFF."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,16 +23,16 @@ def draw_heatmap(
     scale: Scale = "rank",
     fallback_mpp: float | None = None,
 ) -> bytes:
-    """The slide beside its heat map; truth outlined where a made-up slide has it beside it.
+    """PNG of the slide next to its heat map; known regions, as of a synthetic slide, are outlined.
 
-    The table's mpp is believed before the file's, and `fallback_mpp` where neither says: as for patches.
+    The mpp is that of the table, else of the file, else `fallback_mpp`, as for patches.
 
     Raises:
         SlideError: If the slide cannot be read.
-        ConfigError: If contributions are asked of a model whose pooling has none.
+        ConfigError: If contributions are asked for, but the pooling of the model has none.
     """
     thumbnail = slide.thumbnail(THUMBNAIL_PX)
-    known = replace(_measured(slide, shown, fallback_mpp), truth=regions_beside(slide.path) or [])
+    known = replace(_with_mpp(slide, shown, fallback_mpp), truth=regions_beside(slide.path) or [])
     downsample = slide.width_px / thumbnail.shape[1]
     return attention_figure(known, thumbnail=thumbnail, downsample=downsample, of=of, scale=scale)
 
@@ -46,17 +46,17 @@ def write_bag_heatmap_tiff(
     scale: Scale = "rank",
     fallback_mpp: float | None = None,
 ) -> None:
-    """The heat map alone, as a pyramid that lies over the slide.
+    """Write the heat map alone, as a pyramid with the extent of the slide.
 
     Raises:
-        ConfigError: If contributions are asked of a model whose pooling has none.
-        StoreError: If the disk is full, or the folder may not be written.
+        ConfigError: If contributions are asked for, but the pooling of the model has none.
+        StoreError: If the disk is full, or the folder is not writable.
     """
-    known = _measured(slide, shown, fallback_mpp)
+    known = _with_mpp(slide, shown, fallback_mpp)
     write_heatmap_tiff(path, known, width_px=slide.width_px, height_px=slide.height_px, of=of, scale=scale)
 
 
-def _measured(slide: Slide, shown: SlideAttention, fallback_mpp: float | None) -> SlideAttention:
+def _with_mpp(slide: Slide, shown: SlideAttention, fallback_mpp: float | None) -> SlideAttention:
     return replace(shown, mpp=first_known(shown.mpp, slide.mpp, fallback_mpp))
 
 
@@ -70,7 +70,7 @@ def slide_attention(
     contribution: np.ndarray | None = None,
     classes: tuple[str, str] = ("negative", "positive"),
 ) -> SlideAttention:
-    """What a model said of a bag, to be drawn; `mpp` as the table says it."""
+    """The output of a model for a bag, ready to be drawn; `mpp` is that of the table."""
     return SlideAttention(
         slide_id=bag.slide_id,
         label=label,

@@ -1,4 +1,4 @@
-"""Curves as small SVG figures: ROC, precision-recall, reliability."""
+"""Small SVG figures of curves: ROC, precision-recall, reliability."""
 
 import io
 from collections.abc import Sequence
@@ -21,12 +21,13 @@ STYLES: tuple[tuple[str, _Dashes], ...] = (
     ("#b8500a", "dashdot"),
     ("#7a3e8e", "dotted"),
 )
-"""Colour and dashes of each curve in turn: told apart in grey and by colour-blind eyes. At most so many."""
+"""Colour and dashes of the curves, which is also their maximum number; distinguishable in grey and by
+colour-blind readers."""
 
 
 @dataclass(frozen=True, eq=False)
 class CurveLine:
-    """One curve of a figure with its band; places and values from 0 to 1."""
+    """One curve of a figure with its band; x positions `places` and values from 0 to 1."""
 
     name: str
     places: Float[np.ndarray, " place"]
@@ -37,7 +38,7 @@ class CurveLine:
 
 @dataclass(frozen=True, eq=False)
 class ReliabilityLine:
-    """Mean score, share of positive slides and number of predictions by bin; nan in an empty one."""
+    """Mean score, share of positive slides and number of predictions in each bin; nan in an empty bin."""
 
     name: str
     mean_score: Float[np.ndarray, " bin"]
@@ -46,7 +47,7 @@ class ReliabilityLine:
 
 
 def roc_figure(lines: Sequence[CurveLine]) -> str:
-    """SVG of sensitivity over false-positive rate, with the diagonal that a coin would draw."""
+    """SVG of sensitivity over false-positive rate; the diagonal is a random classifier."""
     figure, axes = _square("False-positive rate", "Sensitivity")
     axes.plot([0, 1], [0, 1], color="#98a2ab", linewidth=0.9, linestyle=(0, (1, 2)))
     _draw(axes, lines, drawstyle="steps-post", step="post")
@@ -55,7 +56,7 @@ def roc_figure(lines: Sequence[CurveLine]) -> str:
 
 
 def precision_figure(lines: Sequence[CurveLine], *, share_positive: float) -> str:
-    """SVG of precision over recall; the dotted line is a coin's, the share of positive slides."""
+    """SVG of precision over recall; the dotted line is a random classifier, the share of positive slides."""
     figure, axes = _square("Recall (sensitivity)", "Precision")
     axes.plot([0, 1], [share_positive] * 2, color="#98a2ab", linewidth=0.9, linestyle=(0, (1, 2)))
     _draw(axes, lines, drawstyle="steps-pre", step="pre")
@@ -64,20 +65,20 @@ def precision_figure(lines: Sequence[CurveLine], *, share_positive: float) -> st
 
 
 def reliability_figure(lines: Sequence[ReliabilityLine], *, positive: str) -> str:
-    """SVG of the share of positive slides over the score, and below it how many predictions lie where."""
+    """SVG of the share of positive slides over the score, with a histogram of the predictions below."""
     figure = Figure(figsize=(4.4, 5.4), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=(4, 1.1), sharex=True)
-    _dress(above, "", f"Share that is {positive}")
+    _style_axes(above, "", f"Share that is {positive}")
     above.plot([0, 1], [0, 1], color="#98a2ab", linewidth=0.9, linestyle=(0, (1, 2)))
-    _dress(below, "Score or probability", "Predictions")
+    _style_axes(below, "Score or probability", "Predictions")
     below.set_ylim(auto=True)
     width = 0.8 / len(lines[0].count) / len(lines)
     for number, line in enumerate(lines):
-        # From the end, so that what is calibrated is solid and what is raw is dashed.
+        # In reverse order, so that the calibrated curve is solid and the raw one dashed.
         colour, dashes = STYLES[(1 - number) % 2]
-        there = line.count > 0
+        is_filled = line.count > 0
         above.plot(
-            *(line.mean_score[there], line.share_positive[there]),
+            *(line.mean_score[is_filled], line.share_positive[is_filled]),
             color=colour,
             linestyle=dashes,
             linewidth=1.6,
@@ -96,11 +97,11 @@ def _square(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE_IN, layout="constrained")
     axes = figure.subplots()
     axes.set_aspect("equal")
-    _dress(axes, x, y)
+    _style_axes(axes, x, y)
     return figure, axes
 
 
-def _dress(axes: Axes, x: str, y: str) -> None:
+def _style_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.02)
     axes.set_xlabel(x, color=INK)
@@ -149,13 +150,13 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib does not take for mathematics."""
+    """The text, escaped so that matplotlib does not read it as a formula."""
     return text.replace("$", r"\$")
 
 
 def _svg(figure: Figure) -> str:
     buffer = io.BytesIO()
-    # Text stays text: smaller, and set in the reader's font. A fixed salt gives the same bytes every time.
+    # Text is kept as text, which is smaller; a fixed salt makes the output reproducible.
     fonts = ["Segoe UI", "Liberation Sans", "Arial", "DejaVu Sans", "sans-serif"]
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hardmil", "font.family": fonts}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})

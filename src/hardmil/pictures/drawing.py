@@ -1,4 +1,4 @@
-"""Small steps shared by the report's pictures: files, sizes, scale bars."""
+"""Helpers for pictures: encoding, resizing, scale bars."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 WEBP_QUALITY = 75
-"""Nuclei keep their outlines; below 60 they blur."""
+"""At this quality the outlines of nuclei are sharp; below 60 they blur."""
 
 
 def png_bytes(image: UInt8[np.ndarray, "row column 3"]) -> bytes:
@@ -16,13 +16,13 @@ def png_bytes(image: UInt8[np.ndarray, "row column 3"]) -> bytes:
 
 
 def webp_bytes(image: UInt8[np.ndarray, "row column 3"], *, quality: int = WEBP_QUALITY) -> bytes:
-    """An RGB image as the bytes of a lossy WebP file: a tenth of its PNG where it shows tissue."""
+    """An RGB image as the bytes of a lossy WebP file; for tissue, a tenth of the PNG."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
 
 
 def compact_picture(picture: bytes) -> tuple[str, bytes]:
-    """Kind (`webp` or `png`) and bytes of a picture file, whichever is smaller."""
+    """Format (`webp` or `png`) and bytes of a picture, whichever is smaller."""
     if picture[8:12] == b"WEBP":
         return "webp", picture
     small = webp_bytes(np.asarray(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR_RGB)))
@@ -30,7 +30,7 @@ def compact_picture(picture: bytes) -> tuple[str, bytes]:
 
 
 def resized(image: UInt8[np.ndarray, "row column 3"], *, edge_px: int) -> UInt8[np.ndarray, "edge edge 3"]:
-    """A square image with another edge: smoothed where it grows, averaged where it shrinks."""
+    """A square image with another edge: interpolated if enlarged, averaged by area if reduced."""
     rule = cv2.INTER_CUBIC if edge_px > len(image) else cv2.INTER_AREA
     return np.asarray(cv2.resize(image, (edge_px, edge_px), interpolation=rule), dtype=np.uint8)
 
@@ -43,5 +43,5 @@ def scale_bar_um(width_um: float | int) -> float:
 
 
 def length_text(um: float | int) -> str:
-    """A length as a person writes it: "50 µm", "2 mm"."""
+    """A length as text: "50 µm", "2 mm"."""
     return f"{um / 1000:g} mm" if um >= 1000 else f"{um:g} µm"

@@ -1,4 +1,4 @@
-"""Attention and contribution over the slide: where the model looked, and what that spoke for."""
+"""Heat maps of attention and contribution on the slide."""
 
 import io
 import itertools
@@ -21,13 +21,14 @@ from hardmil.files.geojson import Region
 from hardmil.pictures.drawing import length_text, scale_bar_um
 
 COLOUR_MAP = "viridis"
-"""Even to a colour-blind eye, and its green middle is no colour of H&E; that of cividis vanishes on pink."""
+"""Perceptually uniform, also for colour-blind readers, and its green middle does not occur in H&E; that of
+cividis is hard to see on pink."""
 
 SIGNED_COLOUR_MAP = "PuOr_r"
-"""Of contributions: violet against, orange for the positive class, told apart by a colour-blind eye."""
+"""For contributions: violet against, orange for the positive class, also for colour-blind readers."""
 
 OPACITY = 0.65
-"""Of a patch's colour over its tissue: nuclei stay visible below it."""
+"""Opacity of a patch's colour over the tissue; nuclei stay visible."""
 
 HeatmapQuantity = Literal["attention", "contribution"]
 Scale = Literal["rank", "raw"]
@@ -38,10 +39,10 @@ _OUTLINES: tuple[_Outline, ...] = ("solid", "dashed", "dotted")
 
 @dataclass(frozen=True, eq=False)
 class SlideAttention:
-    """What a model said of one slide, and where; places in level-0 px.
+    """The output of a model for one slide, with coordinates in level-0 px.
 
-    `contribution` is what each patch adds to the slide's logit, and `classes` the two it speaks for,
-    negative and positive.
+    `contribution` is what each patch adds to the slide's logit; `classes` are the names of the negative and
+    the positive class.
     """
 
     slide_id: str
@@ -66,14 +67,14 @@ def attention_overlay(
 ) -> UInt8[np.ndarray, "row column 3"]:
     """The thumbnail with each patch of the bag coloured by the rank of its attention.
 
-    Ranks, as one patch often holds most of the attention and would leave the rest one colour. Tissue outside
-    the bag stays as it is. Where patches overlap, the higher attention is on top.
+    Ranks are used because one patch often has most of the attention, and all others would have one colour.
+    Tissue outside the bag is unchanged. Where patches overlap, the one with more attention is on top.
 
     Args:
         thumbnail: RGB of the whole slide.
         coords: (x, y) of the patches' top-left corners, level-0 px.
         size_level0_px: Edge of a patch, level-0 px.
-        attention: One value a patch.
+        attention: One value for each patch.
         downsample: Level-0 px per px of the thumbnail.
     """
     shades = attention_ranks(attention)
@@ -95,12 +96,12 @@ def painted_patches(
     colours: str,
     shape: tuple[int, int],
 ) -> UInt8[np.ndarray, "row column 4"]:
-    """A picture of RGBA with each patch in its colour, clear elsewhere; the strongest shade is on top.
+    """An RGBA picture with each patch in its colour, transparent elsewhere; the strongest shade is on top.
 
     Args:
         corners_px: (x, y) of the patches' top-left corners, px of the picture.
-        size_px: Edge of a patch, px of the picture; smaller than one, it still gets one.
-        shades: From 0 to 1, a place on the colour map; of a signed one, 0.5 is none.
+        size_px: Edge of a patch, px of the picture; it is drawn with at least one pixel.
+        shades: Positions on the colour map, from 0 to 1; on a signed map, 0.5 is neutral.
         colours: Name of the colour map.
         shape: Rows and columns of the picture.
     """
@@ -116,17 +117,17 @@ def painted_patches(
 
 
 def shades_of(slide: SlideAttention, *, of: HeatmapQuantity, scale: Scale) -> Float[np.ndarray, " instance"]:
-    """Where each patch stands on the colour map, from 0 to 1; of contributions, 0.5 is none.
+    """The position of each patch on the colour map, from 0 to 1; for contributions, 0.5 is neutral.
 
     Raises:
-        ConfigError: If contributions are asked of a model whose pooling has none.
+        ConfigError: If contributions are asked for, but the pooling of the model has none.
     """
     if of == "attention":
         return attention_ranks(slide.attention) if scale == "rank" else _share_of_most(slide.attention)
     if slide.contribution is None:
         raise ConfigError(
-            f"slide {slide.slide_id}: the pooling is no sum over instances, so none has a contribution; "
-            "draw its attention, or train with an attention, mean or max pooling"
+            f"slide {slide.slide_id}: the pooling is not a sum over instances, so none has a contribution; "
+            "draw the attention, or train with attention, mean or max pooling"
         )
     size = np.abs(slide.contribution)
     share = attention_ranks(size) if scale == "rank" else _share_of_most(size)
@@ -146,7 +147,7 @@ def _blended(
 
 
 def attention_ranks(attention: Float[np.ndarray, " instance"]) -> Float[np.ndarray, " instance"]:
-    """Share of the other patches with less attention, from 0 to 1; ties share their mean, alone it is 0.5."""
+    """Share of the other patches with less attention, 0 to 1; ties get their mean, a single patch 0.5."""
     if len(attention) == 1:
         return np.array([0.5])
     ordered = np.sort(attention)
@@ -163,17 +164,17 @@ def attention_figure(
     of: HeatmapQuantity = "attention",
     scale: Scale = "rank",
 ) -> bytes:
-    """PNG of the slide beside its heat map, with a scale bar where mpp is known, and truth outlined.
+    """PNG of the slide next to its heat map, with a scale bar if mpp is known, and regions outlined.
 
     Args:
-        slide: What to show.
+        slide: The output of the model.
         thumbnail: RGB of the whole slide.
         downsample: Level-0 px per px of the thumbnail.
         of: Attention, or the contribution of each patch to the logit.
-        scale: By rank within the slide, or raw: as shares of the largest value.
+        scale: By rank within the slide, or raw: relative to the largest value.
 
     Raises:
-        ConfigError: If contributions are asked of a model whose pooling has none.
+        ConfigError: If contributions are asked for, but the pooling of the model has none.
     """
     painted = painted_patches(
         slide.coords / downsample,
@@ -200,24 +201,24 @@ def attention_figure(
 
 
 def _layout(aspect: float) -> tuple[int, int, tuple[float, float]]:
-    """Rows, columns and inches of two panels: side by side, or one above the other on a wide slide."""
+    """Rows, columns and size in inches of two panels: side by side, or stacked for a wide slide."""
     if aspect > 1.8:
         return 2, 1, (9.0, 2 * 7.9 / aspect + 0.9)
     return 1, 2, (10.0, 4.4 / aspect + 0.7)
 
 
 def colour_map(of: HeatmapQuantity) -> str:
-    """The name of matplotlib's colour map for it."""
+    """The name of the matplotlib colour map for this quantity."""
     return COLOUR_MAP if of == "attention" else SIGNED_COLOUR_MAP
 
 
 def _title(slide: SlideAttention) -> str:
-    label = "label not known" if slide.label is None else f"labelled {slide.label}"
+    label = "label unknown" if slide.label is None else f"labelled {slide.label}"
     return f"{slide.slide_id}   {label}   bag score {slide.bag_score:.3f}".replace("$", r"\$")
 
 
 def _draw_truth(panels: list[Axes], truth: Sequence[Region], *, downsample: float | int) -> None:
-    """Outline the regions in both panels, one line style a name, and say which is which."""
+    """Outline the regions in both panels, with a line style and a legend entry for each name."""
     names = list(dict.fromkeys(region.name for region in truth))
     outlines = itertools.cycle(_OUTLINES)
     styles: dict[str, _Outline] = {name: next(outlines) for name in names}
@@ -250,7 +251,7 @@ def _draw_colour_bar(panels: list[Axes], *, slide: SlideAttention, of: HeatmapQu
 
 
 def _ticks(slide: SlideAttention, *, of: HeatmapQuantity, scale: Scale) -> list[str]:
-    """What stands at the bottom, the middle and the top of the colour bar."""
+    """The labels at the bottom, the middle and the top of the colour bar."""
     if of == "attention":
         most = float(slide.attention.max())
         return ["least", "median", "most"] if scale == "rank" else ["0", f"{most / 2:.3g}", f"{most:.3g}"]

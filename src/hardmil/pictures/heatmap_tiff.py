@@ -1,4 +1,4 @@
-"""A heat map as a pyramidal OME-TIFF that lies over its slide: of the same extent in micrometres."""
+"""A heat map as a pyramidal OME-TIFF with the same extent in micrometres as its slide."""
 
 import math
 from pathlib import Path
@@ -19,9 +19,9 @@ from hardmil.pictures.heatmap import (
 )
 
 LONGEST_PX = 8192
-"""Of the picture: 25 MB a plane of colour at most, however large the slide."""
+"""Maximum edge of the picture, for a slide of any size."""
 PATCH_PX = 8
-"""Width of a patch in the picture where that leaves room for it."""
+"""Width of a patch in the picture, unless the picture would be too large."""
 SMALLEST_LEVEL_PX = 512
 TILE_PX = 256
 
@@ -35,22 +35,22 @@ def write_heatmap_tiff(
     of: HeatmapQuantity = "attention",
     scale: Scale = "rank",
 ) -> None:
-    """Write the heat map alone, white where there is no patch.
+    """Write the heat map alone, white outside patches.
 
-    A pixel covers the same whole number of level-0 px on both axes; with mpp known, its size in micrometres
-    is in the file, by which QuPath and others lay it over the slide.
+    A pixel covers the same integer number of level-0 px on both axes. If mpp is known, the file states the
+    pixel size in micrometres, by which QuPath and other viewers align it with the slide.
 
     Args:
-        path: Ends with `.ome.tiff`.
-        slide: What to show.
-        width_px: Of the slide, level-0 px.
-        height_px: Of the slide, level-0 px.
+        path: The file, `.ome.tiff`.
+        slide: The output of the model.
+        width_px: Width of the slide, level-0 px.
+        height_px: Height of the slide, level-0 px.
         of: Attention, or the contribution of each patch to the logit.
-        scale: By rank within the slide, or raw: as shares of the largest value.
+        scale: By rank within the slide, or raw: relative to the largest value.
 
     Raises:
-        ConfigError: If contributions are asked of a model whose pooling has none.
-        StoreError: If the disk is full, or the folder may not be written.
+        ConfigError: If contributions are asked for, but the pooling of the model has none.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     downsample = max(math.ceil(max(width_px, height_px) / LONGEST_PX), slide.size_level0_px // PATCH_PX, 1)
     painted = painted_patches(
@@ -75,7 +75,7 @@ def write_heatmap_tiff(
 
 
 def _pyramid(picture: UInt8[np.ndarray, "row column 3"]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """The picture and its halves, down to a small one; nearest, so that colours keep their meaning."""
+    """The picture and coarser levels of half the size each; by nearest neighbour, to keep the colours."""
     levels = [picture]
     while max(levels[-1].shape) > SMALLEST_LEVEL_PX:
         height, width = levels[-1].shape[:2]

@@ -1,4 +1,4 @@
-"""Small pictures of one slide: the whole of it, its attention, the patches that drew the most."""
+"""Small pictures of one slide: thumbnail, attention, and the patches with the most attention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ KEY_PATCH_EDGE_PX = 96
 
 @dataclass(frozen=True)
 class KeyPatch:
-    """A patch that drew much attention: its place in level-0 px, its share of the attention, its picture."""
+    """A patch with much attention: its corner in level-0 px, its share of the attention, its picture."""
 
     x: int
     y: int
@@ -27,7 +27,7 @@ class KeyPatch:
 
 @dataclass(frozen=True)
 class SlidePictures:
-    """WebP of a slide and of its attention, each `width` x `height` px; `key_patches`, hottest first."""
+    """WebP of a slide and of its attention, `width` x `height` px; `key_patches`, most attention first."""
 
     thumbnail: bytes
     overlay: bytes
@@ -37,13 +37,13 @@ class SlidePictures:
 
     @property
     def n_bytes(self) -> int:
-        """What the pictures take."""
+        """Size of all pictures in bytes."""
         patches = sum(len(patch.picture) for patch in self.key_patches)
         return len(self.thumbnail) + len(self.overlay) + patches
 
 
 def slide_pictures(slide: Slide, shown: SlideAttention) -> SlidePictures:
-    """The small pictures of an open slide; each of its regions is read once.
+    """The small pictures of an open slide; each region is read once.
 
     Raises:
         SlideError: If its pixels cannot be read.
@@ -62,14 +62,14 @@ def slide_pictures(slide: Slide, shown: SlideAttention) -> SlidePictures:
         overlay=webp_bytes(overlay),
         width=thumbnail.shape[1],
         height=thumbnail.shape[0],
-        key_patches=[_key_patch(slide, shown, place=int(i)) for i in hottest],
+        key_patches=[_key_patch(slide, shown, index=int(i)) for i in hottest],
     )
 
 
-def _key_patch(slide: Slide, shown: SlideAttention, *, place: int) -> KeyPatch:
-    x, y = shown.coords[place].tolist()
+def _key_patch(slide: Slide, shown: SlideAttention, *, index: int) -> KeyPatch:
+    x, y = shown.coords[index].tolist()
     size = shown.size_level0_px
-    return KeyPatch(x, y, float(shown.attention[place]), webp_bytes(_small(slide.read(x, y, size, size))))
+    return KeyPatch(x, y, float(shown.attention[index]), webp_bytes(_small(slide.read(x, y, size, size))))
 
 
 def _small(patch: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "edge edge 3"]:
