@@ -24,7 +24,7 @@ def main() -> None:
     attention_figure(slide, thumbnail=thumbnail, downsample=downsample)
     for of in ("attention", "contribution"):
         start = time.perf_counter()
-        attention_figure(slide, thumbnail=thumbnail, downsample=downsample, of=of)
+        attention_figure(slide, thumbnail=thumbnail, downsample=downsample, quantity=of)
         print(f"{of}, PNG: {time.perf_counter() - start:.2f} s")
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

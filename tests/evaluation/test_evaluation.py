@@ -86,7 +86,7 @@ def test_mining_arms_and_controls_share_one_base(tmp_path: Path, monkeypatch: py
     n_fits: list[bool] = []
 
     def counted(bags: Any, **rest: Any) -> BagClassifier:
-        n_fits.append(rest["extra"] is not None)
+        n_fits.append(rest["extras"] is not None)
         return fit(bags, **rest)
 
     monkeypatch.setattr(trainer_module, "fit", counted)
