@@ -19,10 +19,10 @@ from pathlib import Path
 
 from hardmil.commands.arms_table import HEADINGS, SHOWN, cell, difference_cell, mined_cell, short
 from hardmil.commands.reproduce import reproduce
-from hardmil.paper.reproduction import FOLDS, Reproduction
 from hardmil.evaluation.results import RESULTS, TRIAL, trial_name
 from hardmil.files.csv_table import Row, read_rows, write_rows
 from hardmil.metrics import MeanSE
+from hardmil.paper.reproduction import FOLDS, Reproduction
 from hardmil.paper.tables import PAPER, Published
 from hardmil.statistics.comparisons import (
     Comparison,

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -85,16 +86,29 @@ def test_no_torch_where_there_are_no_networks(path: Path):
     assert not any(name.split(".")[0] in ("torch", "mil", "mining") for name in _imports(path))
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=str)
+PACKAGES = [path for path in FILES if path.name == "__init__.py"]
+LAZY = """import lazy_loader
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)"""
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=_name)
 def test_packages_hold_a_docstring_and_re_exports(path: Path):
-    first, *rest = ast.parse(path.read_text()).body
-    assert isinstance(first, ast.Expr)
-    for node in rest:
-        if path.parent == SOURCE and isinstance(node, ast.FunctionDef):
-            assert node.name == "__getattr__"
-            continue
+    """Two lines on what the room knows, then its public names; nothing else."""
+    tree = ast.parse(path.read_text())
+    assert (ast.get_docstring(tree) or "").count("\n") >= 2
+    stub = path.with_suffix(".pyi")
+    if stub.exists():
+        assert "\n".join(map(ast.unparse, tree.body[1:])) == LAZY
+    for node in ast.parse(stub.read_text()).body if stub.exists() else tree.body[1:]:
         assert isinstance(node, ast.ImportFrom), ast.unparse(node)
         assert all(alias.asname == alias.name for alias in node.names), ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", [path for path in PACKAGES if path.with_suffix(".pyi").exists()], ids=_name)
+def test_names_that_are_imported_later_are_there(path: Path):
+    package = import_module(f"hardmil.{_name(path)}".removesuffix(".__init__"))
+    assert len(package.__all__) > 1
+    assert [name for name in package.__all__ if not hasattr(package, name)] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=_name)
@@ -132,5 +146,5 @@ def test_the_package_brings_the_classifier_when_it_is_asked_for():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\nhardmil.estimator\n"
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="nothing"):
         _ = hardmil.nothing

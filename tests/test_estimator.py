@@ -11,7 +11,7 @@ from hardmil.errors import BagError, ConfigError
 
 
 def feature_bags(n: int = 24, *, seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
-    """Bags of 8 to 14 instances; a positive one holds two that lie far off on the first axis."""
+    """Bags of 8 to 14 instances; a positive one holds two that are shifted on the first axis."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 2
     bags = [rng.normal(size=(int(rng.integers(8, 15)), 6)).astype(np.float32) for _ in labels]
@@ -111,7 +111,7 @@ def test_works_in_scikit_learns_cross_validation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("settings", "message"),
     [
         ({"pooling": "median"}, r"pooling\.kind: found 'median'"),
         ({"mining": "fbm"}, r"mining\.use: found 'fbm'"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.support.studies import QUICK, Hardmil, draw_slide, slide_rows, write_table
+from tests.support.studies import QUICK, Hardmil, draw_slide, slide_rows, write_csv
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,7 +18,7 @@ def blocks(language: str) -> list[str]:
 
 def fill_in(study: Path) -> None:
     """What the README asks the user to do after `init`; knobs small enough for a test."""
-    write_table(study / "slides.csv", slide_rows(study))
+    write_csv(study / "slides.csv", slide_rows(study))
     content = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
     content["patches"] |= {"um_per_px": None, "size_px": 24}
     content["mining"]["inner_folds"] = 2

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.studies import Hardmil, read_table
+from tests.support.studies import Hardmil, read_csv
 
 from hardmil.errors import ConfigError
 from hardmil.tracking import LossByEpoch, TrackWith, tracked
@@ -80,7 +80,7 @@ def test_mlflow_is_told_of_knobs_losses_arms_and_report(
     history = client.get_metric_history(trained.info.run_id, "loss/training-01")
     assert len(history) == 15
     assert history[-1].value < history[0].value
-    (arm,) = read_table(feature_study / "runs" / "main" / "summary.csv")[:1]
+    (arm,) = read_csv(feature_study / "runs" / "main" / "summary.csv")[:1]
     assert evaluated.data.metrics["abmil/auc"] > 0.5
     assert arm["arm"] == "abmil"
     files = {one.path for one in client.list_artifacts(evaluated.info.run_id)}

@@ -10,12 +10,13 @@ LEVEL = 0.95
 def draw_cases(
     holds: np.ndarray, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> Int[np.ndarray, "resample case"]:
-    """How often each case is drawn in each resample; each holds a slide of both classes.
+    """How often each case is drawn in each resample; every resample has slides of both classes.
 
     Args:
         holds: [case, class], whether a case has a slide of the negative and of the positive class.
-        seed: Of the draws.
-        n_resamples: How many; none where two classes cannot be drawn, or there are fewer than two cases.
+        seed: Seed of the draws.
+        n_resamples: Number of resamples; none where both classes cannot be drawn, or there are fewer than two
+            cases.
     """
     n_cases = len(holds)
     if n_cases < 2 or not holds.any(axis=0).all():
@@ -30,7 +31,7 @@ def draw_cases(
 
 
 def percentile_limits(values: Float[np.ndarray, " resample"]) -> tuple[float, float]:
-    """The 2.5th and the 97.5th percentile of the values that are defined; nan if none is."""
+    """The 2.5th and 97.5th percentile of the values that are not NaN; NaN if all are."""
     defined = values[~np.isnan(values)]
     if len(defined) == 0:
         return float("nan"), float("nan")

@@ -1,4 +1,4 @@
-"""The command line: parse, call one command, print. Knows no method, imports no room at start."""
+"""The command line: parse, call one command, print. Imports nothing heavy before a command runs."""
 
 import json
 import sys
@@ -30,30 +30,30 @@ Set = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, for scripts.")]
 Mpp = Annotated[
-    float | None, typer.Option(help="Micrometres per pixel of slides that do not say: --set patches.mpp=...")
+    float | None, typer.Option(help="Micrometres per pixel of slides without it: --set patches.mpp=...")
 ]
 Icc = Annotated[bool, typer.Option("--icc", help="Apply colour profiles in files: --set patches.icc=true.")]
 DeviceName = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 EngineName = Annotated[str, typer.Option("--engine", help="local, or ray for a cluster.")]
-Workers = Annotated[int, typer.Option(help="How many run side by side, each in a process of its own.")]
-Address = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray head; by default Ray is started here.")]
+Workers = Annotated[int, typer.Option(help="Number of parallel processes.")]
+Address = Annotated[
+    str | None, typer.Option(help="HOST:PORT of a Ray head; by default, Ray is started on this machine.")
+]
 OperatingPoint = Annotated[
-    str | None, typer.Option(help="What the threshold is for: sensitivity=0.95, fpr=0.05 or youden.")
+    str | None, typer.Option(help="What the threshold is set for: sensitivity=0.95, fpr=0.05 or youden.")
 ]
-MaxMinutes = Annotated[
-    float, typer.Option(help="A slide that takes longer is set aside; 0 waits for ever.", min=0)
-]
+MaxMinutes = Annotated[float, typer.Option(help="Time limit for each slide; 0: no limit.", min=0)]
 CaseScore = Literal["pooled", "max", "mean"]
 HeatmapOf = Literal["attention", "contribution"]
 HeatmapScale = Literal["rank", "raw"]
 Track = Annotated[
-    Literal["mlflow", "tensorboard"] | None, typer.Option(help="Tell a tracker of the run; off by default.")
+    Literal["mlflow", "tensorboard"] | None, typer.Option(help="Log the run to a tracker; off by default.")
 ]
-OnlyFolds = Annotated[str | None, typer.Option(help="Run these folds alone, e.g. 0,1.")]
+OnlyFolds = Annotated[str | None, typer.Option(help="Run only these folds, e.g. 0,1.")]
 
 
 def main() -> None:
-    """Run the command line; an error the user can mend is one line on stderr and exit 1."""
+    """Run the command line; an error that the user can fix is one line on stderr and exit 1."""
     try:
         app()
     except HardmilError as error:
@@ -72,20 +72,21 @@ def _version(asked: bool | None) -> None:
 @app.callback()
 def _hardmil(
     version: Annotated[
-        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")
+        bool | None,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit."),
     ] = None,
 ) -> None:
-    """Attention-MIL classifiers of histology slides, with their hard negatives mined. Research use only."""
+    """Attention-MIL classifiers of histology slides, with hard negative mining. Research use only."""
 
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder of the demo's study.")] = Path("hardmil-demo"),
-    seed: Annotated[int, typer.Option(help="Of the made-up cohort and the training.")] = 0,
+    output: Annotated[Path, typer.Option(help="Folder of the demo study.")] = Path("hardmil-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic cohort and the training.")] = 0,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Made-up cohort -> train, mine, retrain, report.html."""
+    """Synthetic cohort: train, mine, retrain, and write report.html."""
     from hardmil.commands.demo import demo as run
 
     _finish(run(output, seed=seed, quiet=quiet), as_json=as_json)
@@ -93,9 +94,9 @@ def demo(
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")], as_json: Json = False
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")], as_json: Json = False
 ) -> None:
-    """A commented study.yaml and a slides.csv to fill in."""
+    """Write a commented study.yaml and a slides.csv to fill in."""
     from hardmil.commands.init import init as run
 
     _finish(run(folder), as_json=as_json)
@@ -114,7 +115,7 @@ def patch(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Tissue and patch places of every slide, and a contact sheet."""
+    """Find tissue and patches of every slide; draw a contact sheet."""
     from hardmil.commands.patch import patch as run
     from hardmil.jobs.pool import find_engine
     from hardmil.preprocessing.process_slides import RunOptions
@@ -138,7 +139,7 @@ def encode(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Pixels or embeddings of every patch, one bag file a slide."""
+    """Write pixels or embeddings of every patch, one bag file for each slide."""
     from hardmil.commands.encode import encode as run
     from hardmil.jobs.pool import find_engine
     from hardmil.preprocessing.process_slides import RunOptions
@@ -158,7 +159,7 @@ def train(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """One deployable bundle from all slides: base, mine, retrain."""
+    """Train one deployable bundle on all slides."""
     from hardmil.commands.train import train as run
 
     settings = _settings(overrides, operating_point=operating_point)
@@ -169,7 +170,7 @@ def train(
 def evaluate(
     study: StudyPath,
     overrides: Set = None,
-    name: Annotated[str, typer.Option(help="Folder of the run below runs/.")] = "main",
+    name: Annotated[str, typer.Option(help="Folder of the run, in runs/.")] = "main",
     only_folds: OnlyFolds = None,
     operating_point: OperatingPoint = None,
     device: DeviceName = None,
@@ -180,7 +181,7 @@ def evaluate(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Arms x repeats x folds: results.csv and report.html."""
+    """Compare arms on the same folds: results.csv and report.html."""
     from hardmil.commands.evaluate import evaluate as run
     from hardmil.jobs.pool import find_engine
 
@@ -200,13 +201,13 @@ def evaluate(
 @app.command()
 def mine(
     study: StudyPath,
-    bundle: Annotated[Path | None, typer.Option(help="Bundle; that of the study by default.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle; by default that of the study.")] = None,
     overrides: Set = None,
     device: DeviceName = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """The hard negatives of a bundle: table, gallery, GeoJSON. Never trains."""
+    """Write the hard negatives of a bundle: table, gallery, GeoJSON. Never trains."""
     from hardmil.commands.mine import mine as run
 
     outcome = run(study, bundle_folder=bundle, overrides=overrides or (), device=device, quiet=quiet)
@@ -215,24 +216,29 @@ def mine(
 
 @app.command()
 def predict(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that train left.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that train wrote.")],
     slides: Annotated[list[Path] | None, typer.Argument(metavar="SLIDE...", help="Slide files.")] = None,
     table: Annotated[Path | None, typer.Option("--slides", help="A table of slides instead.")] = None,
-    features: Annotated[Path | None, typer.Option(help="Folder of TRIDENT or CLAM features.")] = None,
+    features: Annotated[Path | None, typer.Option(help="Folder of TRIDENT, CLAM or STAMP features.")] = None,
     output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predictions"),
-    mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel, where files do not say.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of files without it.")] = None,
     case_score: Annotated[
-        CaseScore, typer.Option(help="Of a case of several slides: all patches as one bag, or of scores.")
+        CaseScore,
+        typer.Option(
+            help="Score of a case with several slides: all patches as one bag, or max or mean of scores."
+        ),
     ] = "pooled",
     heatmaps: Annotated[bool, typer.Option(help="Draw a heat map of each slide.")] = True,
-    heatmap_of: Annotated[HeatmapOf, typer.Option(help="What it shows.")] = "attention",
-    heatmap_scale: Annotated[HeatmapScale, typer.Option(help="By rank, or raw.")] = "rank",
-    ome_tiff: Annotated[bool, typer.Option(help="Heat maps as OME-TIFF too, to lay over the slide.")] = False,
+    heatmap_of: Annotated[HeatmapOf, typer.Option(help="What heat maps show.")] = "attention",
+    heatmap_scale: Annotated[HeatmapScale, typer.Option(help="By rank, or raw values.")] = "rank",
+    ome_tiff: Annotated[
+        bool, typer.Option(help="Write heat maps as OME-TIFF too, to overlay on the slide.")
+    ] = False,
     device: DeviceName = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Scores, heat maps and GeoJSON of new slides; with labels in the table, the metrics too."""
+    """Score new slides, with heat maps and GeoJSON; with labels in the table, also metrics."""
     from hardmil.bundles.slide_files import HeatmapOptions
     from hardmil.commands.predict import predict as run
 
@@ -253,19 +259,21 @@ def predict(
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="colon|ucsb", help="Which of the paper's two sets.")],
-    data: Annotated[Path, typer.Option(help="The set in its original layout.")],
+    name: Annotated[str, typer.Argument(metavar="colon|ucsb", help="Which of the paper's two data sets.")],
+    data: Annotated[Path, typer.Option(help="Folder of the data set in its original layout.")],
     output: Annotated[
         Path | None, typer.Option(help="Folder to write to; reproduce-NAME by default.")
     ] = None,
-    arms: Annotated[str | None, typer.Option(help="Arms, comma between; the paper's by default.")] = None,
+    arms: Annotated[
+        str | None, typer.Option(help="Arms, separated by commas; the paper's by default.")
+    ] = None,
     folds: Annotated[int | None, typer.Option(help="K of K-fold; the paper's 10 or 4 by default.")] = None,
     repeats: Annotated[
-        int | None, typer.Option(help="Times to draw folds; the paper's 5 by default.")
+        int | None, typer.Option(help="Repeats of cross-validation; the paper's 5 by default.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="The paper's 120 or 300 by default.")] = None,
     split: Annotated[
-        str, typer.Option(help="image (as the paper) or group (no field on both sides).")
+        str, typer.Option(help="image (each image a case) or group (no field on both sides).")
     ] = "image",
     patches: Annotated[str, typer.Option(help="grid, or nuclei (colon).")] = "grid",
     encoder: Annotated[
@@ -280,7 +288,7 @@ def reproduce(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """The paper's table beside ours."""
+    """The paper's table next to ours."""
     from hardmil.commands.reproduce import reproduce as run
     from hardmil.jobs.pool import find_engine
     from hardmil.paper.reproduction import Reproduction
@@ -318,7 +326,7 @@ def doctor(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """What is installed and works here; of a STUDY, what is wrong with it (exit 1 then)."""
+    """Check the installation; with a STUDY, check the study (exit 1 if something is wrong)."""
     from hardmil.commands.doctor import doctor as run
 
     _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
@@ -331,7 +339,7 @@ def _settings(
     icc: bool = False,
     operating_point: str | None = None,
 ) -> list[str]:
-    """The overrides with what flags stand for."""
+    """The overrides, with those that flags stand for."""
     flags = [f"patches.mpp={mpp}"] * (mpp is not None) + ["patches.icc=true"] * icc
     if operating_point is not None:
         flags.append(f"evaluation.operating_point={operating_point}")
@@ -349,7 +357,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
 
 
 def _finish(outcome: "Outcome", *, as_json: bool) -> None:
-    """Print what a command says, its failures before; exit 1 if there are any."""
+    """Print the failures and the lines of a command; exit 1 if there are failures."""
     from hardmil.jobs.failures import print_failures
 
     print_failures(list(outcome.failures), log=outcome.log)

@@ -11,22 +11,22 @@ from hardmil.errors import TrainingError
 
 @dataclass(frozen=True)
 class Device:
-    """Where a network runs, and in which arithmetic its instances are embedded."""
+    """Where a network runs, and the precision in which instances are embedded."""
 
     name: str
     bfloat16: bool
 
     def autocast(self) -> AbstractContextManager[object]:
-        """bfloat16 where it was chosen, else nothing."""
+        """A context for bfloat16 where that was chosen; without effect otherwise."""
         kind = torch.device(self.name).type
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.bfloat16)
 
 
 def find_device(name: str, *, precision: str = "auto") -> Device:
-    """The device of this name; `auto` is the fastest at hand.
+    """The device with this name; `auto` is the fastest one available.
 
     Raises:
-        TrainingError: If there is no such device here.
+        TrainingError: If this machine has no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -34,8 +34,8 @@ def find_device(name: str, *, precision: str = "auto") -> Device:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise TrainingError(
-            f"device {name}: not usable here ({str(error).splitlines()[0]}); expected auto, cpu, cuda or "
-            "mps; run with --device cpu"
+            f"device {name}: not usable on this machine ({str(error).splitlines()[0]}); expected auto, cpu, "
+            "cuda or mps; run with --device cpu"
         ) from error
     return Device(name, precision == "bfloat16" or (precision == "auto" and _is_fast_at_bfloat16(name)))
 

@@ -1,4 +1,4 @@
-"""MILClassifier: bags in, classifier out, in memory, as scikit-learn users expect."""
+"""MILClassifier: a scikit-learn estimator on bags in memory."""
 
 from collections.abc import Hashable, Sequence
 from functools import partial
@@ -30,40 +30,40 @@ Labels = Sequence[Hashable] | Shaped[np.ndarray, " bag"]
 
 
 class MILClassifier(ClassifierMixin, BaseEstimator):
-    """Attention-MIL classifier of bags, with hard negatives mined while it is fitted.
+    """Attention-MIL classifier of bags, which can mine hard negatives while it is fitted.
 
-    A bag is an array (n, dim) of embeddings, or (n, height, width, 3) uint8 of pixels; the defaults of
-    training follow which it is. Every parameter is the knob of that name in a study, where unit, default and
+    A bag is an array (n, dim) of embeddings, or (n, height, width, 3) uint8 of pixels; training defaults
+    depend on which. Every parameter is the setting of that name in a study, where its unit, default and
     source are given; None takes that default.
 
     Args:
         pooling: adaptive-attention (Li et al. 2019), attention or gated-attention (Ilse et al. 2018), mean,
             max, noisy-and or quantile.
-        mining: none, or what a second training is given: hard bags (sb, mb, fmb), mined instances inside its
-            own bags (inject), or more weight on them in the instance loss (weigh).
-        mining_source: train, or out-of-fold: the model that names false positives.
+        mining: none, or how a second training uses mined instances: as hard bags (sb, mb, fmb), inside
+            training bags (inject), or with more weight in the instance loss (weigh).
+        mining_source: train or out-of-fold: the model that finds false positives.
         cluster_weights: size, equal or stratified: how fmb picks clusters.
         n_clusters: K-means clusters of fmb.
         inner_folds: Folds of out-of-fold mining.
-        rounds: Times to mine and retrain.
-        retrain: scratch or continue: whether the second training begins anew or from the first model.
-        inject_into: both, positive or negative: the bags that inject puts instances into.
-        instance_loss: Weight of the term by which every instance of a negative bag is negative.
+        rounds: How often to mine and retrain.
+        retrain: scratch or continue: whether the second training starts from scratch or from the first model.
+        inject_into: both, positive or negative: the bags that instances are put into.
+        instance_loss: Weight of the instance loss of negative bags.
         lam: Weight of the pseudo-negative instances.
-        epochs: Passes over the bags.
-        lr: Adam's step.
-        weight_decay: L2 in Adam.
-        bags_per_step: Bags of one gradient step.
-        balance: none, loss or sampler, against unequal classes.
+        epochs: Number of epochs.
+        lr: Learning rate of Adam.
+        weight_decay: L2 penalty in Adam.
+        bags_per_step: Bags in one gradient step.
+        balance: none, loss or sampler, for unequal classes.
         max_instances: Largest bag in a training step.
         equalise: channel, luminance or none: histogram equalisation of pixels.
         device: auto, cpu, cuda or mps.
-        random_state: Seed of weights, draws and folds; None draws one.
+        random_state: Seed of weights, draws and folds; None for a random one.
 
     Attributes:
-        classes_: The two labels, sorted; the second counts as positive.
+        classes_: The two labels, sorted; the second is positive.
         hard_negatives_: The mined instances; `slide_id` is the position of the bag, as text.
-        n_false_positive_bags_: Bags they came from.
+        n_false_positive_bags_: Number of bags they are from.
     """
 
     def __init__(
@@ -118,15 +118,15 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         *,
         groups: Labels | None = None,
     ) -> "MILClassifier":
-        """Train on the bags; mine and train again where `mining` says so.
+        """Train on the bags; mine and train again unless `mining` is none.
 
         Args:
-            bags: One array a bag, all of one kind.
-            labels: One a bag, of any two values.
-            groups: The case of each bag, which inner folds never split; each bag its own where None.
+            bags: One array for each bag, all of one kind.
+            labels: One for each bag, of any two values.
+            groups: The case of each bag, which inner folds never split. None: each bag is a case.
 
         Raises:
-            BagError: If the bags differ in kind, hold what is no number, or do not carry two labels.
+            BagError: If the bags differ in kind, contain NaN or infinity, or do not have two labels.
             ConfigError: If a parameter has no such value.
         """
         study = self._study()
@@ -135,7 +135,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         index = [int(label == self.classes_[1]) for label in labels]
         cases = range(len(bags)) if groups is None else groups
         if len(cases) != len(bags):
-            raise BagError(f"{len(cases)} groups for {len(bags)} bags; expected one a bag")
+            raise BagError(f"{len(cases)} groups for {len(bags)} bags; expected one for each bag")
         named = zip(bags, index, cases, strict=True)
         made = [self._bag(array, i, label, str(case)) for i, (array, label, case) in enumerate(named)]
         check_same_instances(made)
@@ -153,16 +153,16 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, bags: Bags) -> Float[np.ndarray, "bag 2"]:
-        """Chance of each class, in the order of `classes_`.
+        """Probability of each class, in the order of `classes_`.
 
         Raises:
-            BagError: If a bag is not of the shape that was trained on.
+            BagError: If a bag does not have the shape that was trained on.
         """
         scores = np.array([score.bag_score for score in self._scores(bags)])
         return np.stack([1 - scores, scores], axis=1)
 
     def predict(self, bags: Bags) -> Shaped[np.ndarray, " bag"]:
-        """The label of each bag: the second class where its chance is above 0.5."""
+        """The label of each bag: the second class where its probability is above 0.5."""
         chances = self.predict_proba(bags)
         return self.classes_[(chances[:, 1] > 0.5).astype(int)]
 
@@ -177,7 +177,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             if bag.instances.shape[1:] != self.network_.instance_shape:
                 raise BagError(
                     f"bag {bag.slide_id}: instances of shape {bag.instances.shape[1:]}; expected "
-                    f"{self.network_.instance_shape}, as trained on; make it in the same way"
+                    f"{self.network_.instance_shape}, as in training; make it in the same way"
                 )
         return score_bags(self.network_, made)
 
@@ -207,7 +207,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
 
 def _two_classes(labels: Labels, *, n_bags: int) -> Shaped[np.ndarray, "2"]:
     if len(labels) != n_bags:
-        raise BagError(f"{len(labels)} labels for {n_bags} bags; expected one a bag")
+        raise BagError(f"{len(labels)} labels for {n_bags} bags; expected one for each bag")
     classes = np.unique(np.asarray(labels))
     if len(classes) != 2:
         raise BagError(f"labels of {len(classes)} values ({classes[:5].tolist()}); expected two")

@@ -1,4 +1,4 @@
-"""`--track mlflow` or `--track tensorboard`: params, losses by epoch, the arms' numbers, the report."""
+"""Logging to MLflow or TensorBoard: settings, losses by epoch, the numbers of arms, the report."""
 
 import math
 import os
@@ -12,35 +12,35 @@ from hardmil.errors import ConfigError
 TrackWith = Literal["mlflow", "tensorboard"]
 STORE = "mlflow.db"
 LONGEST_PARAM = 500
-"""Characters: MLflow refuses longer ones in older servers."""
+"""Characters; older MLflow servers refuse longer values."""
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """What a run tells of itself while it goes on."""
+    """What a run logs."""
 
     def params(self, content: Mapping[str, object]) -> None:
-        """The knobs, nested as in study.yaml."""
+        """Log the settings, nested as in study.yaml."""
         ...
 
     def metric(self, name: str, value: float, *, step: int = 0) -> None:
-        """A number; one that is not defined is left out."""
+        """Log a number; NaN is left out."""
         ...
 
     def artifact(self, path: Path) -> None:
-        """A file of the run."""
+        """Log a file."""
         ...
 
 
 @contextmanager
 def tracked(with_: TrackWith | None, *, folder: Path, name: str) -> Iterator[Tracker]:
-    """The run `name` of a study, told to a tracker; to none by default.
+    """A tracker for the run `name` of a study; one that does nothing where `with_` is None.
 
-    MLflow writes to the server in MLFLOW_TRACKING_URI, else to `mlflow.db` in the study's folder; TensorBoard
-    to `tensorboard/` there. Nothing leaves this machine unless that variable says so.
+    MLflow writes to the server in MLFLOW_TRACKING_URI, or to `mlflow.db` in the study's folder; TensorBoard
+    writes to `tensorboard/` there. Nothing leaves this machine unless that variable is set.
 
     Raises:
-        ConfigError: If the tracker's package is not installed.
+        ConfigError: If the package of the tracker is not installed.
     """
     match with_:
         case None:
@@ -63,7 +63,7 @@ class _Nothing:
 
 @contextmanager
 def _mlflow(folder: Path, *, name: str) -> Iterator[Tracker]:
-    # MLflow itself counts its users unless told not to.
+    # MLflow sends usage statistics unless it is told not to.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         import mlflow
@@ -103,7 +103,7 @@ def _tensorboard(folder: Path, *, name: str) -> Iterator[Tracker]:
     class TensorBoard:
         def params(self, content: Mapping[str, object]) -> None:
             rows = "\n".join(f"| {key} | {value} |" for key, value in _flat(content).items())
-            writer.add_text("params", f"| knob | value |\n| --- | --- |\n{rows}")
+            writer.add_text("params", f"| setting | value |\n| --- | --- |\n{rows}")
 
         def metric(self, name: str, value: float, *, step: int = 0) -> None:
             if not math.isnan(value):
@@ -119,7 +119,7 @@ def _tensorboard(folder: Path, *, name: str) -> Iterator[Tracker]:
 
 
 class LossByEpoch:
-    """Tells a tracker the loss of every epoch, one curve a training: base, second, those of inner folds."""
+    """Logs the loss of every epoch, one curve for each training: base, second, inner folds."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
@@ -127,7 +127,7 @@ class LossByEpoch:
         self._last = math.inf
 
     def __call__(self, epoch: int, loss: float) -> None:
-        """Take in an epoch; one that is not after the last begins another training."""
+        """Log an epoch; an epoch number that does not increase starts another training."""
         if epoch <= self._last:
             self._n_trainings += 1
         self._last = epoch
@@ -145,4 +145,4 @@ def _flat(content: Mapping[str, object], prefix: str = "") -> dict[str, str]:
 
 
 def _not_installed(name: str) -> ConfigError:
-    return ConfigError(f"--track {name} needs the package; install it: pip install 'hardmil[{name}]'")
+    return ConfigError(f"--track {name} needs a package that is not installed: pip install 'hardmil[{name}]'")

@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle, Card, load_bundle, read_card, save_bundle
+from hardmil.bundles.training_profile import profile_of
 from hardmil.config.model import ModelConfig, resolve_config
 from hardmil.config.patches import PatchConfig
-from hardmil.errors import BagError, BundleError
+from hardmil.errors import BagError, BundleError, TrainingError
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.weights import load_network, save_network
+from hardmil.mil.operating import set_operating_point
 
 SHAPES = pytest.mark.parametrize("shape", [(4,), (24, 24, 3)], ids=["features", "pixels"])
 
@@ -76,7 +76,7 @@ def test_saving_again_replaces_the_card_last(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_folder_without_a_bundle(tmp_path: Path):
-    with pytest.raises(BundleError, match=r"nosuch: no bundle\.json in it; .* hardmil train leaves"):
+    with pytest.raises(BundleError, match=r"nosuch: no bundle\.json .* hardmil train"):
         load_bundle(tmp_path / "nosuch")
 
 
@@ -104,60 +104,10 @@ def test_cards_of_another_version(changes: dict[str, Any], message: str, tmp_pat
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]"])
-def test_cards_that_are_none(content: str, tmp_path: Path):
+def test_other_files_are_not_taken_for_cards(content: str, tmp_path: Path):
     (tmp_path / "bundle.json").write_text(content)
     with pytest.raises(BundleError, match=r"bundle\.json: (not the card of a bundle|bundle format None)"):
         read_card(tmp_path)
-
-
-@pytest.mark.parametrize("damage", ["missing", "empty", "garbage", "header", "half", "folder"])
-def test_weights_that_are_damaged(damage: str, tmp_path: Path):
-    path = tmp_path / "model.safetensors"
-    save_bundle(tmp_path, _bundle((4,)))
-    whole = path.read_bytes()
-    path.unlink()
-    match damage:
-        case "empty":
-            path.write_bytes(b"")
-        case "garbage":
-            path.write_bytes(bytes(range(256)) * 8)
-        case "header":
-            path.write_bytes(whole[:40])
-        case "half":
-            path.write_bytes(whole[: len(whole) // 2])
-        case "folder":
-            path.mkdir()
-        case _:
-            pass
-    with pytest.raises(
-        BundleError, match=r"model\.safetensors: not the weights of a hardmil network .*train it again"
-    ):
-        load_bundle(tmp_path)
-
-
-def test_weights_of_another_network(tmp_path: Path):
-    network = _bundle((4,)).network
-    path = tmp_path / "model.safetensors"
-    save_network(path, network)
-    weights = load_file(path)
-    metadata = {"config": network.config.model_dump_json(), "instance_shape": "[4]"}
-    for broken, message in [
-        ({}, r"not the weights of a hardmil network \('config'\)"),
-        ({"config": metadata["config"]}, r"network \('instance_shape'\)"),
-        (metadata | {"config": '{"network": {"layers": 3}}'}, "network .*validation error"),
-        (metadata | {"config": "{}"}, "network .*settings left open"),
-        (metadata | {"instance_shape": "[5]"}, "network .*Error.* in loading state_dict"),
-        (metadata | {"instance_shape": "4"}, "network .*not iterable"),
-        (metadata | {"instance_shape": "[]"}, "network .*out of range"),
-        (metadata | {"instance_shape": "[12, 12, 3]"}, "network .*patches of 12 px"),
-    ]:
-        save_file(weights, path, metadata=broken)
-        with pytest.raises(BundleError, match=message):
-            load_network(path)
-    del weights["classify.bias"]
-    save_file(weights, path, metadata=metadata)
-    with pytest.raises(BundleError, match="not the weights of a hardmil network"):
-        load_network(path)
 
 
 @SHAPES
@@ -170,3 +120,29 @@ def test_bags_of_another_shape_are_refused(shape: tuple[int, ...]):
         ).replace(")", r"\)")
         with pytest.raises(BagError, match=expected):
             bundle.check(_bag(other, "bad"))
+
+
+def test_a_card_of_an_earlier_version_loads(tmp_path: Path):
+    """Before: `familiar` for the training profile, `asked` for the target of the operating point."""
+    bundle = _bundle((4,))
+    labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.3, 0.9])
+    card = bundle.card.model_copy(
+        update={
+            "training_profile": profile_of([_bag((4,))]),
+            "operating": set_operating_point(labels, scores, cases=list("abcd"), target="fpr=0.05"),
+        }
+    )
+    save_bundle(tmp_path, Bundle(bundle.network, card))
+    content = json.loads((tmp_path / "bundle.json").read_text())
+    content["familiar"] = content.pop("training_profile")
+    content["operating"]["asked"] = content["operating"].pop("target")
+    (tmp_path / "bundle.json").write_text(json.dumps(content))
+    assert load_bundle(tmp_path).card == card
+
+
+def test_a_bundle_says_where_it_is_and_where_it_runs(tmp_path: Path):
+    save_bundle(tmp_path, _bundle((4,)))
+    bundle = load_bundle(tmp_path, device="cpu")
+    assert (bundle.folder, bundle.device) == (tmp_path, "cpu")
+    with pytest.raises(TrainingError, match="device nosuch"):
+        load_bundle(tmp_path, device="nosuch")

@@ -4,13 +4,21 @@ import torch
 
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle, Card
-from hardmil.bundles.cases import Cases, CaseScore, case_columns, scored, slide_columns
+from hardmil.bundles.cases import Cases, CaseScore
+from hardmil.bundles.tables import CaseRow, slide_prediction
 from hardmil.bundles.training_profile import profile_of
 from hardmil.config.model import ModelConfig, resolve_config
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 
-SIZES = {"a1": ("a", 30, 1), "a2": ("a", 50, -1), "b1": ("b", 40, 0), "c1": ("c", 20, 0), "c2": ("c", 20, -1)}
+SIZES = {
+    "a1": ("a", 30, 1),
+    "a2": ("a", 50, -1),
+    "b1": ("b", 40, 0),
+    "c1": ("c", 20, 0),
+    "c2": ("c", 20, -1),
+    "d1": ("d", 12, 0),
+}
 
 
 def _bag(slide_id: str) -> Bag:
@@ -39,15 +47,15 @@ def _bundle() -> Bundle:
     return Bundle(network, card)
 
 
-def _cases(how: CaseScore, *, failed: tuple[str, ...] = ()) -> dict[str, dict[str, object]]:
+def _cases(how: CaseScore, *, failed: tuple[str, ...] = ()) -> dict[str, CaseRow]:
     bundle = _bundle()
     cases = Cases(bundle, how=how)
     for name in SIZES:
         if name not in failed:
             bag = _bag(name)
-            cases.add(bag, scored(bag, score_bags(bundle.network, [bag])[0], card=bundle.card))
+            cases.add(bag, slide_prediction(bag, score_bags(bundle.network, [bag])[0], card=bundle.card))
     rows = cases.rows(failed=[SIZES[name][0] for name in failed])
-    return {str(row["case_id"]): row for row in rows}
+    return {row.case_id: row for row in rows}
 
 
 def _score(*names: str) -> float:
@@ -60,36 +68,42 @@ def _score(*names: str) -> float:
 def test_a_case_by_all_its_patches_by_its_worst_slide_and_by_the_mean():
     one, two = _score("a1"), _score("a2")
     assert one != pytest.approx(two)
-    assert _cases("pooled")["a"]["bag_score"] == pytest.approx(_score("a1", "a2"))
-    assert _cases("max")["a"]["bag_score"] == pytest.approx(max(one, two))
-    assert _cases("mean")["a"]["bag_score"] == pytest.approx((one + two) / 2)
+    assert _cases("pooled")["a"].bag_score == pytest.approx(_score("a1", "a2"))
+    assert _cases("max")["a"].bag_score == pytest.approx(max(one, two))
+    assert _cases("mean")["a"].bag_score == pytest.approx((one + two) / 2)
 
 
 @pytest.mark.parametrize("how", ["pooled", "max", "mean"])
 def test_a_case_of_one_slide_has_its_score(how: CaseScore):
     row = _cases(how)["b"]
-    assert (row["bag_score"], row["n_slides"]) == (pytest.approx(_score("b1")), 1)
-    assert row["case_score"] == "its one slide"
+    assert (row.bag_score, row.n_slides) == (pytest.approx(_score("b1")), 1)
+    assert row.case_score == "its one slide"
 
 
 def test_a_label_is_known_if_no_other_slide_could_change_it():
     rows = _cases("pooled")
-    assert {case_id: row["label"] for case_id, row in rows.items()} == {"a": "tumour", "b": "normal", "c": ""}
-    assert [rows[case]["n_slides"] for case in "abc"] == [2, 1, 2]
+    assert {case_id: row.label for case_id, row in rows.items()} == {
+        "a": "tumour",
+        "b": "normal",
+        "c": "",
+        "d": "normal",
+    }
+    assert [rows[case].n_slides for case in "abc"] == [2, 1, 2]
 
 
-def test_warnings_of_its_slides_and_of_what_is_missing_stand_with_a_case():
-    assert str(_cases("pooled")["a"]["warnings"]).startswith("few patches: 30") is False
-    few = _cases("pooled")["c"]["warnings"]
-    assert few == "", "20 patches are half of the smallest training bag, and not fewer"
+def test_a_case_has_the_warnings_of_its_slides_and_of_what_is_missing():
+    rows = _cases("pooled")
+    assert rows["a"].warnings == ""
+    assert rows["c"].warnings == "", "20 patches are half of the smallest training bag, and not fewer"
+    assert "few patches: 12" in rows["d"].warnings
     missing = _cases("pooled", failed=("a2",))["a"]
-    assert missing["warnings"] == "1 of its slides could not be scored"
-    assert missing["bag_score"] == pytest.approx(_score("a1"))
-    assert list(_cases("pooled", failed=("b1",))) == ["a", "c"]
+    assert missing.warnings.startswith("1 of its slides")
+    assert missing.bag_score == pytest.approx(_score("a1"))
+    assert list(_cases("pooled", failed=("b1",))) == ["a", "c", "d"]
 
 
-def test_columns_are_those_of_the_rows():
-    bundle, bag = _bundle(), _bag("a1")
-    row = scored(bag, score_bags(bundle.network, [bag])[0], card=bundle.card).row
-    assert set(slide_columns(bundle.card)) - set(row) == {"arm", "split", "patches", "repeat", "fold"}
-    assert set(case_columns(bundle.card)) <= set(_cases("max")["a"])
+def test_a_case_is_called_at_the_threshold_of_the_bundle():
+    for row in _cases("max").values():
+        assert row.prediction == ("tumour" if row.bag_score > row.threshold else "normal")
+        assert row.probabilities["tumour"] == pytest.approx(row.bag_score)
+        assert (row.operating_point, row.op_prediction, row.threshold) == ("", "", 0.5)

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.studies import Hardmil, quick, read_table, slide_rows, write_table
+from tests.support.studies import Hardmil, quick, read_csv, slide_rows, write_csv
 
 from hardmil.bundles.bundle import read_card
 
@@ -21,14 +21,14 @@ def test_a_batch_goes_on_past_bad_slides_and_ends_with_the_table(hardmil: Hardmi
         {"slide_id": "white", "case_id": "y", "label": "normal", "path": "slides/white.png"},
         {"slide_id": "gone", "case_id": "z", "label": "tumour", "path": "slides/gone.svs"},
     ]
-    write_table(study / "slides.csv", [*bad, *rows])
+    write_csv(study / "slides.csv", [*bad, *rows])
     patched = hardmil("patch", study, "--json")
     assert patched.code == 1
     said = json.loads(patched.out.splitlines()[-1])
     assert set(said["failures"]) == {"broken", "gone"}
     assert said["empty"] == ["white"]
     assert "2 failed" in patched.err
-    failed = {row["name"] for row in read_table(study / "patches" / "failures.csv")}
+    failed = {row["name"] for row in read_csv(study / "patches" / "failures.csv")}
     assert failed == {"broken", "gone"}
     encoded = hardmil("encode", study)
     assert encoded.code == 1
@@ -176,10 +176,10 @@ def test_device_that_is_not_here(hardmil: Hardmil, feature_study: Path) -> None:
 def test_a_corrected_path_is_cut_again_and_a_wrong_one_named(hardmil: Hardmil, study: Path) -> None:
     assert hardmil("encode", study).code == 0
     old = (study / "features_pixels" / "000 a.h5").read_bytes()
-    rows = read_table(study / "slides.csv")
+    rows = read_csv(study / "slides.csv")
     rows[0]["path"], rows[1]["path"] = rows[1]["path"], rows[0]["path"]
     rows[2]["path"] = "slides/moved.png"
-    write_table(study / "slides.csv", [dict(row) for row in rows])
+    write_csv(study / "slides.csv", [dict(row) for row in rows])
     stale = hardmil("train", study, *quick("training.epochs=1"), "--set", "arm=ours", "--json")
     failures = json.loads(stale.out.splitlines()[-1])["failures"]
     assert set(failures) == {"000 a", "001 a", "002 a"}
@@ -210,14 +210,14 @@ def test_ids_with_dots_and_training_slides_in_predict(
     call = ("predict", feature_study / "bundle", named, "s1", "--features", feature_study / "feats")
     run = hardmil(*call, "--output", tmp_path / "out", "--json")
     assert run.code == 0, run.err
-    assert [row["slide_id"] for row in read_table(tmp_path / "out" / "predictions.csv")] == [named, "s1"]
+    assert [row["slide_id"] for row in read_csv(tmp_path / "out" / "predictions.csv")] == [named, "s1"]
     assert json.loads(run.out.splitlines()[-1])["trained_on"] == 1
     assert "1 of them were trained on" in run.out
 
 
 def test_mpp_of_predict_is_for_slides_that_do_not_say(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
-    rows = read_table(study / "slides.csv")
-    write_table(study / "slides.csv", [{**row, "mpp": 0.5} for row in rows])
+    rows = read_csv(study / "slides.csv")
+    write_csv(study / "slides.csv", [{**row, "mpp": 0.5} for row in rows])
     settings = ("--set", "patches.um_per_px=0.5", "--set", "arm=ours")
     hardmil("encode", study, *settings)
     assert hardmil("train", study, *quick("training.epochs=1"), *settings).code == 0
@@ -235,15 +235,11 @@ def test_an_empty_list_of_arms(hardmil: Hardmil, feature_study: Path) -> None:
     assert "evaluation.arms" in run.err
 
 
-def test_version(hardmil: Hardmil) -> None:
-    assert hardmil("--version").out.startswith("hardmil 0.")
-
-
 def test_mpp_of_predict_does_not_move_the_scale_bar_of_a_slide_that_says(
     hardmil: Hardmil, study: Path, phantom_slide: Path, tmp_path: Path
 ) -> None:
-    rows = read_table(study / "slides.csv")
-    write_table(study / "slides.csv", [{**row, "mpp": 0.5} for row in rows])
+    rows = read_csv(study / "slides.csv")
+    write_csv(study / "slides.csv", [{**row, "mpp": 0.5} for row in rows])
     settings = ("--set", "patches.um_per_px=0.5", "--set", "arm=ours")
     hardmil("encode", study, *settings)
     assert hardmil("train", study, *quick("training.epochs=1"), *settings).code == 0

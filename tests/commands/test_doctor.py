@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.studies import Hardmil, read_table, write_table
+from tests.support.studies import Hardmil, read_csv, write_csv
 
 from hardmil.checks import encoders as doctor_encoders
 from hardmil.checks import installation
@@ -23,11 +23,11 @@ def checked(run_out: str) -> dict[str, object]:
 
 def set_cells(study: Path, **cells: dict[int, object]) -> None:
     """Change cells of the study's table: column, then line, then what to write."""
-    rows: list[dict[str, object]] = [dict(row) for row in read_table(study / "slides.csv")]
+    rows: list[dict[str, object]] = [dict(row) for row in read_csv(study / "slides.csv")]
     for column, changes in cells.items():
         for line, value in changes.items():
             rows[line][column] = value
-    write_table(study / "slides.csv", rows)
+    write_csv(study / "slides.csv", rows)
 
 
 def test_without_a_study_it_says_what_is_installed(hardmil: Hardmil) -> None:
@@ -110,11 +110,11 @@ def test_all_that_is_wrong_is_named(hardmil: Hardmil, study: Path) -> None:
 
 def test_splits_that_leak_and_a_table_that_cannot_be_used(hardmil: Hardmil, study: Path) -> None:
     (study / "splits").mkdir()
-    ids = [row["slide_id"] for row in read_table(study / "slides.csv")]
+    ids = [row["slide_id"] for row in read_csv(study / "slides.csv")]
     rows: list[dict[str, object]] = [
         {"train": a, "val": "", "test": b} for a, b in zip(ids[:4], ids[4:], strict=True)
     ]
-    write_table(study / "splits" / "splits_0.csv", rows)
+    write_csv(study / "splits" / "splits_0.csv", rows)
     set_cells(study, case_id={0: "x", 7: "x"})
     run = hardmil("doctor", study, "--set", "evaluation.splits=splits", "--json")
     failures = json.loads(run.out.splitlines()[-1])["failures"]
@@ -165,13 +165,13 @@ def test_it_says_which_encoders_can_be_used(hardmil: Hardmil, monkeypatch: pytes
 @pytest.mark.slow
 def test_colon_leaks_by_image_and_not_by_group(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> None:
     root = data_dir / "CRCHistoPhenotypes_2016_04_28"
-    groups = {row["img"]: row["group_0.45_plus_by_eye"] for row in read_table(root / "abutting_groups.csv")}
+    groups = {row["img"]: row["group_0.45_plus_by_eye"] for row in read_csv(root / "abutting_groups.csv")}
     rows: list[dict[str, object]] = []
     for number in range(1, 101):
         path = root / "Classification" / f"img{number}" / f"img{number}.bmp"
         label = int(len(colon_nuclei(path, kind="epithelial")) > 0)
         rows.append({"slide_id": f"img{number}", "case_id": f"img{number}", "label": label, "path": path})
-    write_table(tmp_path / "slides.csv", rows)
+    write_csv(tmp_path / "slides.csv", rows)
     (tmp_path / "study.yaml").write_text("patches: {um_per_px: null}\n", encoding="utf-8")
     run = hardmil("doctor", tmp_path, "--json")
     assert run.code == 1

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from tests.support.studies import Hardmil, quick, read_table
+from tests.support.studies import Hardmil, quick, read_csv
 from torch import nn
 
 
@@ -67,7 +67,7 @@ def test_other_weights_in_the_same_file_are_another_encoder(hardmil: Hardmil, en
     out = encoded / "out"
     known = hardmil("predict", encoded / "bundle", slide, "--output", out, "--mpp", "0.5")
     assert known.code == 0, known.err
-    [row] = read_table(out / "predictions.csv")
+    [row] = read_csv(out / "predictions.csv")
     assert 0 <= float(row["bag_score"]) <= 1
 
     export(encoded / "nets" / "colours.onnx", 2.0)
@@ -149,12 +149,12 @@ def test_a_study_of_stamp_features_with_one_slide_of_no_patch(hardmil: Hardmil, 
     table = ("--slides", feature_study / "slides.csv", "--output", feature_study / "out")
     scored = hardmil(*predict, *table)
     assert scored.code == 1, "a slide that was asked for has no score"
-    [failure] = read_table(feature_study / "out" / "failures.csv")
+    [failure] = read_csv(feature_study / "out" / "failures.csv")
     assert failure["message"].startswith("slide s3: its bag has no patches")
-    assert len(read_table(feature_study / "out" / "predictions.csv")) == 11
+    assert len(read_csv(feature_study / "out" / "predictions.csv")) == 11
     with h5py.File(feature_study / "feats" / "s0.h5", "a") as file:
         file.attrs["extractor"] = "virchow2"
     hardmil(*predict, *table)
-    refused, _ = read_table(feature_study / "out" / "failures.csv")
+    refused, _ = read_csv(feature_study / "out" / "failures.csv")
     said = "slide s0: its bag has encoder virchow2, the bundle was trained on encoder uni2"
     assert refused["message"].startswith(said)

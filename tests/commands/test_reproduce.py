@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.support.studies import Hardmil, read_table
+from tests.support.studies import Hardmil, read_csv
 
 SHORT = ("--folds", "2", "--repeats", "1", "--epochs", "1", "--only-folds", "0")
 
@@ -23,19 +23,19 @@ def test_colon_by_group(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> Non
     )
     assert note in first.out
     assert note in (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert {row["other"] for row in read_table(tmp_path / "comparisons.csv")} == {"ours", "ours+fmb@random"}
+    assert {row["other"] for row in read_csv(tmp_path / "comparisons.csv")} == {"ours", "ours+fmb@random"}
     arms = json.loads(first.out.splitlines()[-1])["arms"]
     assert [(one["arm"], one["n_trials"]) for one in arms] == [
         ("ours", 1),
         ("ours+fmb", 1),
         ("ours+fmb@random", 1),
     ], "the control is run unasked"
-    rows = read_table(tmp_path / "results.csv")
+    rows = read_csv(tmp_path / "results.csv")
     again = hardmil(*call, "--arms", "abmil")
     assert again.code == 0, again.err
-    assert read_table(tmp_path / "results.csv")[: len(rows)] == rows, "rows under an equal hash are kept"
+    assert read_csv(tmp_path / "results.csv")[: len(rows)] == rows, "rows under an equal hash are kept"
     assert "ours+fmb" in again.out, "arms of an earlier call stay in the table"
-    folds = {row["slide_id"] for row in read_table(tmp_path / "predictions.csv")}
+    folds = {row["slide_id"] for row in read_csv(tmp_path / "predictions.csv")}
     assert 40 <= len(folds) <= 60
     assert (tmp_path / "report.html").exists()
 
@@ -49,7 +49,7 @@ def test_ucsb_by_image(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> None
     assert run.code == 0, run.err
     assert ".755 ±.016" in run.out, "the paper's accuracy of the gated MIL model"
     assert "Each image is taken for a case" in run.out
-    assert len(read_table(tmp_path / "predictions.csv")) == 29
+    assert len(read_csv(tmp_path / "predictions.csv")) == 29
 
 
 @pytest.mark.slow
@@ -66,11 +66,11 @@ def test_colon_with_an_encoder_and_verdicts_of_its_nuclei(
     assert run.code == 0, run.err
     assert "img76: no patch holds 25% tissue; it keeps all 100" in run.out
     assert "patches grid-efficientnet-lite0: 2 folds x 1 repeats, 1 epochs" in run.out
-    for row in read_table(tmp_path / "results.csv"):
+    for row in read_csv(tmp_path / "results.csv"):
         assert row["patches"] == "grid-efficientnet-lite0"
         assert 0 < float(row["op_threshold"]) < 1
         assert 0 < float(row["instance_auc"]) < 1
-    for row in read_table(tmp_path / "predictions.csv"):
+    for row in read_csv(tmp_path / "predictions.csv"):
         assert row["op_prediction"] in ("normal", "epithelial")
     (folder,) = tmp_path.glob("features_*")
     assert len(list(folder.glob("img*.h5"))) == 100

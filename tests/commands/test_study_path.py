@@ -7,33 +7,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import yaml
-from tests.support.studies import Hardmil, draw_slide, quick, read_table, write_table
+from tests.support.studies import Hardmil, draw_slide, quick, read_csv, write_csv
 
 from hardmil.bags.bag_file import read_bag
-from hardmil.bundles.bundle import load_bundle, read_card
-from hardmil.config.study import StudyConfig
+from hardmil.bundles.bundle import load_bundle
 from hardmil.mil.inference import score_bags
 from hardmil.slides.reader import open_slide
-
-
-def test_init_writes_a_commented_study_and_keeps_what_is_there(hardmil: Hardmil, tmp_path: Path) -> None:
-    folder = tmp_path / "new"
-    assert hardmil("init", folder).code == 0
-    text = (folder / "study.yaml").read_text(encoding="utf-8")
-    assert StudyConfig.model_validate(yaml.safe_load(text)) == StudyConfig()
-    assert text.count("#") > 40
-    (folder / "slides.csv").write_text("mine", encoding="utf-8")
-    again = hardmil("init", folder)
-    assert "kept" in again.out
-    assert (folder / "slides.csv").read_text(encoding="utf-8") == "mine"
-
-
-def test_init_refuses_a_file(hardmil: Hardmil, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x", encoding="utf-8")
-    run = hardmil("init", tmp_path / "file")
-    assert run.code == 1
-    assert "is a file, expected a folder" in run.err
 
 
 @pytest.mark.slow
@@ -99,7 +78,7 @@ def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Pat
 
     evaluated = hardmil("evaluate", study, *settings, "--set", "evaluation.arms=[mean]")
     assert evaluated.code == 0, evaluated.err
-    rows = read_table(study / "runs" / "main" / "results.csv")
+    rows = read_csv(study / "runs" / "main" / "results.csv")
     assert {row["patches"] for row in rows} == {"grid-efficientnet-lite0"}, "not taken for pixels of a grid"
 
     assert hardmil("train", study, *settings, "--set", "arm=ours+instance").code == 0
@@ -108,7 +87,7 @@ def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Pat
     predicted = hardmil("predict", study / "bundle", *sorted(slides.glob("*.png")), "--output", output)
     assert predicted.code == 0, predicted.err
     bundle = load_bundle(study / "bundle")
-    for row in read_table(output / "predictions.csv"):
+    for row in read_csv(output / "predictions.csv"):
         bag = read_bag(study / "features_efficientnet-lite0" / f"{row['slide_id']}.h5", case_id="", label=-1)
         assert float(row["bag_score"]) == pytest.approx(
             score_bags(bundle.network, [bag])[0].bag_score, abs=1e-3
@@ -117,44 +96,31 @@ def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Pat
     assert "makes its instances of slides (efficientnet-lite0)" in refused.err
 
 
-def test_verdicts_of_a_table_are_trained_on(hardmil: Hardmil, study: Path) -> None:
-    assert hardmil("encode", study).code == 0
-    (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,24,lesion\n", encoding="utf-8")
-    asking = ["--set", "arm=ours+verdicts", *quick("training.epochs=1")]
-    missing = hardmil("train", study, *asking)
-    assert "arm ours+verdicts: no verdict on any patch of the training slides" in missing.err
-    trained = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
-    assert trained.code == 0, trained.err
-    (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,25,lesion\n", encoding="utf-8")
-    wrong = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
-    assert "line 2: no patch of slide 001 a begins at x 24, y 25" in wrong.err
-
-
 def check_tables(run: Path) -> None:
-    results = read_table(run / "results.csv")
+    results = read_csv(run / "results.csv")
     assert {(row["arm"], row["fold"]) for row in results} == {
         (arm, fold) for arm in ("ours", "ours+fmb-oof", "ours+fmb-oof@random") for fold in "01"
     }
-    predictions = read_table(run / "predictions.csv")
+    predictions = read_csv(run / "predictions.csv")
     assert len(predictions) == 3 * 8
     for row in predictions:
         assert float(row["prob_normal"]) + float(row["prob_tumour"]) == pytest.approx(1, abs=1e-4)
         assert row["prediction"] == ("tumour" if float(row["bag_score"]) > 0.5 else "normal")
     check_statistics(run)
-    for row in read_table(run / "hard_negatives.csv"):
+    for row in read_csv(run / "hard_negatives.csv"):
         assert int(row["slide_id"][2]) % 2 == 0, "a hard negative lies on a negative slide"
 
 
 def check_statistics(run: Path) -> None:
     arms = ["ours", "ours+fmb-oof", "ours+fmb-oof@random"]
-    summary = {row["arm"]: row for row in read_table(run / "summary.csv")}
-    intervals = read_table(run / "intervals.csv")
+    summary = {row["arm"]: row for row in read_csv(run / "summary.csv")}
+    intervals = read_csv(run / "intervals.csv")
     assert list(summary) == list(dict.fromkeys(row["arm"] for row in intervals)) == arms
     for row in intervals:
         assert (row["n_cases"], row["n_repeats"] in "01") == ("8", True)
         assert row["value"] == summary[row["arm"]][row["metric"]], "one number, wherever it stands"
         assert not float(row["low"]) > float(row["high"])
-    pairs = [(row["arm"], row["other"]) for row in read_table(run / "comparisons.csv")]
+    pairs = [(row["arm"], row["other"]) for row in read_csv(run / "comparisons.csv")]
     assert list(dict.fromkeys(pairs)) == [(arms[1], "ours"), (arms[1], arms[2]), (arms[2], "ours")]
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "the 8 cases are drawn anew" in page
@@ -162,7 +128,7 @@ def check_statistics(run: Path) -> None:
 
 
 def check_mined(study: Path, *, n_hard: int) -> None:
-    rows = read_table(study / "mined" / "hard_negatives.csv")
+    rows = read_csv(study / "mined" / "hard_negatives.csv")
     assert len(rows) == n_hard
     tiles = [
         json.loads(path.read_text(encoding="utf-8"))
@@ -179,7 +145,7 @@ def check_predictions(hardmil: Hardmil, bundle: Path, folder: Path) -> None:
     output = folder / "out"
     run = hardmil("predict", bundle, *paths, "--output", output)
     assert run.code == 0, run.err
-    rows = read_table(output / "predictions.csv")
+    rows = read_csv(output / "predictions.csv")
     assert [row["slide_id"] for row in rows] == ["new one", "new two"]
     with h5py.File(output / "attention" / "new one.h5") as file:
         attention = np.asarray(file["new one/attention_scores"])
@@ -190,20 +156,20 @@ def check_predictions(hardmil: Hardmil, bundle: Path, folder: Path) -> None:
         {"slide_id": "a", "path": paths[0].name, "label": "normal"},
         {"slide_id": "b", "path": paths[1].name, "label": "tumour"},
     ]
-    write_table(folder / "new.csv", table)
+    write_csv(folder / "new.csv", table)
     labelled = hardmil(
         "predict", bundle, "--slides", folder / "new.csv", "--output", folder / "out2", "--json"
     )
     assert labelled.code == 0, labelled.err
     assert "against the labels of 2 slides" in labelled.out
-    same = read_table(folder / "out2" / "predictions.csv")
+    same = read_csv(folder / "out2" / "predictions.csv")
     assert [row["bag_score"] for row in same] == [row["bag_score"] for row in rows]
     check_case(hardmil, bundle, folder, table=table)
 
 
 def check_case(hardmil: Hardmil, bundle: Path, folder: Path, *, table: list[dict[str, object]]) -> None:
     """Two slides as one case, their heat maps of contributions, and those as OME-TIFF."""
-    write_table(folder / "case.csv", [row | {"case_id": "patient 1"} for row in table])
+    write_csv(folder / "case.csv", [row | {"case_id": "patient 1"} for row in table])
     output = folder / "out3"
     run = hardmil(
         "predict", bundle, "--slides", folder / "case.csv", "--output", output, "--case-score", "max",
@@ -214,8 +180,8 @@ def check_case(hardmil: Hardmil, bundle: Path, folder: Path, *, table: list[dict
     page = (output / "key_patches.html").read_text(encoding="utf-8")
     assert page.count("<h2") == 2
     assert page.count("<img") == page.count('alt="') == 2 * (2 + 4)
-    slides = read_table(output / "predictions.csv")
-    (case,) = read_table(output / "predictions_by_case.csv")
+    slides = read_csv(output / "predictions.csv")
+    (case,) = read_csv(output / "predictions_by_case.csv")
     assert case["label"] == "tumour"
     assert (case["n_slides"], case["case_score"]) == ("2", "max")
     assert case["bag_score"] == max((row["bag_score"] for row in slides), key=float)
@@ -255,65 +221,3 @@ def test_whole_path_on_features(hardmil: Hardmil, feature_study: Path, tmp_path:
     )  # fmt: skip
     assert run.code == 0, run.err
     assert json.loads(run.out.splitlines()[-1])["metrics"]["auc"] > 0.9
-
-
-@pytest.mark.slow
-def test_a_second_evaluation_trains_nothing_and_a_changed_knob_does(
-    hardmil: Hardmil, feature_study: Path
-) -> None:
-    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]")
-    results = feature_study / "runs" / "main" / "results.csv"
-    first = results.read_bytes()
-    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]")
-    assert results.read_bytes() == first
-    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]", "--set", "training.epochs=2")
-    changed = read_table(results)
-    assert len(changed) == 3
-    assert results.read_bytes() != first
-
-
-def test_features_and_pixels_are_not_confused(hardmil: Hardmil, feature_study: Path) -> None:
-    run = hardmil("encode", feature_study)
-    assert run.code == 1
-    assert "the study reads features from feats, so encode has nothing to do" in run.err
-
-
-@pytest.mark.parametrize("asked", ["sensitivity=0.9", "fpr=0.2", "youden"])
-def test_the_bundle_says_what_its_threshold_is_for_and_predict_uses_it(
-    hardmil: Hardmil, feature_study: Path, asked: str
-):
-    trained = hardmil("train", feature_study, "--operating-point", asked, "--json", *quick())
-    assert trained.code == 0, trained.err
-    card = read_card(feature_study / "bundle")
-    point, calibration = card.operating, card.calibration
-    assert point is not None
-    assert calibration is not None
-    assert (point.asked, point.threshold.value) == (asked, card.threshold)
-    assert (point.n_positive, point.n_negative) == (6, 6)
-    assert f"for {asked}: sensitivity" in trained.out
-    assert json.loads(trained.out.splitlines()[-1])["operating"]["asked"] == asked
-    run = hardmil(
-        *("predict", feature_study / "bundle", "--slides", feature_study / "slides.csv"),
-        *("--features", feature_study / "feats", "--output", feature_study / "said"),
-    )
-    assert run.code == 0, run.err
-    assert f"set for {asked}" in run.out
-    for row in read_table(feature_study / "said" / "predictions.csv"):
-        score = float(row["bag_score"])
-        assert row["op_prediction"] == row["prediction"] == str(int(score > card.threshold))
-        (chance,) = calibration.probabilities(np.array([score]))
-        assert float(row["prob_1"]) == pytest.approx(chance, abs=1e-7)
-
-
-def test_too_few_cases_leave_the_threshold_at_a_half_and_say_so(hardmil: Hardmil, feature_study: Path):
-    run = hardmil("train", feature_study, "--set", "evaluation.operating_folds=0", *quick())
-    assert run.code == 0, run.err
-    assert "threshold 0.5, not set on scores" in run.out
-    card = read_card(feature_study / "bundle")
-    assert (card.operating, card.calibration, card.threshold) == (None, None, 0.5)
-
-
-def test_an_operating_point_that_is_none_is_refused(hardmil: Hardmil, feature_study: Path):
-    run = hardmil("train", feature_study, "--operating-point", "specificity=0.9")
-    assert run.code == 1
-    assert "evaluation.operating_point: found 'specificity=0.9'" in run.err

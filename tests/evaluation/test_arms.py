@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 
 from hardmil.config.mining import MiningConfig
-from hardmil.config.model import PoolingConfig, TrainingConfig
+from hardmil.config.model import BagKind, PoolingConfig, TrainingConfig, resolve_config
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.errors import ConfigError
-from hardmil.evaluation.arms import arm, with_controls
+from hardmil.evaluation.arms import arm, check_arms
 
 PLAIN: dict[str, Any] = {"kind": "adaptive-attention", "beta": 0.0, "hardest": 1.0, "use": "none"}
 OOF = {"source": "out-of-fold"}
@@ -57,10 +57,10 @@ TABLE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(("name", "differs"), TABLE.items(), ids=TABLE)
 def test_names_and_what_they_change(name: str, differs: dict[str, Any]):
     study = StudyConfig()
-    found = arm(name, study=study)
+    found = arm(name, study=study, kind="features")
     assert found.name == name
     expected = PLAIN | differs
-    model, mining = model_config(study), MiningConfig()
+    model, mining = resolve_config(model_config(study), kind="features"), MiningConfig()
     pooling = model.pooling.model_copy(update={"kind": expected.pop("kind")})
     terms = {"beta": expected.pop("beta"), "hardest": expected.pop("hardest")}
     instance_loss = model.instance_loss.model_copy(update=terms)
@@ -68,27 +68,32 @@ def test_names_and_what_they_change(name: str, differs: dict[str, Any]):
     assert found.mining == mining.model_copy(update=expected)
 
 
-def test_an_arm_that_mines_brings_its_control():
-    names = ("ours", "ours+fmb-oof", "ours+instance", "ours+sb@random", "ours+sb", "ours+instance+weigh-oof")
-    assert with_controls(names) == (
-        *("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance", "ours+sb@random", "ours+sb"),
-        *("ours+instance+weigh-oof", "ours+instance+weigh-oof@random"),
-    )
-    assert with_controls(("noisy-and", "ours+verdicts-10", "ours")) == (
-        "noisy-and",
-        "ours+verdicts-10",
-        "ours",
-    )
+@pytest.mark.parametrize(("kind", "epochs", "attention_dim"), [("pixels", 120, 128), ("features", 30, 64)])
+def test_what_the_study_leaves_open_is_set_by_the_kind_of_bag(kind: BagKind, epochs: int, attention_dim: int):
+    model = arm("abmil", study=StudyConfig(), kind=kind).model
+    assert (model.training.epochs, model.pooling.attention_dim) == (epochs, attention_dim)
 
 
-def test_the_arm_that_is_no_network():
+def test_an_arm_knows_its_base_and_whether_it_is_a_control():
+    control = arm("abmil+fmb-oof@random", study=StudyConfig(), kind="features")
+    assert (control.base, control.is_control) == ("abmil", True)
+    assert not arm("abmil+fmb-oof", study=StudyConfig(), kind="features").is_control
+
+
+def test_names_are_checked_before_bags_are_read():
+    check_arms(["ours", "sdr-svm", "ours+fmb@random"], study=StudyConfig())
+    with pytest.raises(ConfigError, match=r"arm ours\+fbm: .* did you mean fmb"):
+        check_arms(["ours", "ours+fbm"], study=StudyConfig())
+
+
+def test_the_arm_without_a_network():
     study = StudyConfig.model_validate({"fisher": {"n_modes": 5}, "mining": {"use": "fmb"}})
-    found = arm("sdr-svm", study=study)
+    found = arm("sdr-svm", study=study, kind="features")
     assert found.fisher == study.fisher
     assert found.mining.use == "none"
-    assert arm("ours", study=study).fisher is None
-    with pytest.raises(ConfigError, match=r"arm sdr-svm\+fmb: sdr-svm has no instances to mine or to judge"):
-        arm("sdr-svm+fmb", study=study)
+    assert arm("ours", study=study, kind="features").fisher is None
+    with pytest.raises(ConfigError, match=r"arm sdr-svm\+fmb: sdr-svm has no instances"):
+        arm("sdr-svm+fmb", study=study, kind="features")
 
 
 @pytest.mark.parametrize(
@@ -101,15 +106,15 @@ def test_the_arm_that_is_no_network():
         ("ours+verdicts-uncertainty", None, "uncertainty"),
     ],
 )
-def test_arms_that_ask(name: str, budget: int | None, choice: str):
-    found = arm(name, study=StudyConfig())
+def test_arms_that_use_verdicts(name: str, budget: int | None, choice: str):
+    found = arm(name, study=StudyConfig(), kind="features")
     assert found.uses_verdicts
     assert (found.mining.use, found.mining.verdict_budget, found.mining.verdict_choice) == (
         "none",
         budget,
         choice,
     )
-    assert not arm("ours+instance", study=StudyConfig()).uses_verdicts
+    assert not arm("ours+instance", study=StudyConfig(), kind="features").uses_verdicts
 
 
 def test_what_a_name_does_not_say_is_as_in_the_study():
@@ -118,11 +123,11 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         training=TrainingConfig(epochs=7),
         mining=MiningConfig(use="sb", draw="random", source="out-of-fold", n_clusters=9, rounds=5),
     )
-    found = arm("ours+fmb-rounds", study=study)
-    assert found.model.pooling == PoolingConfig(kind="adaptive-attention", lam=3.0)
+    found = arm("ours+fmb-rounds", study=study, kind="features")
+    assert (found.model.pooling.kind, found.model.pooling.lam) == ("adaptive-attention", 3.0)
     assert found.model.training.epochs == 7
     assert found.mining == MiningConfig(use="fmb", source="out-of-fold", n_clusters=9, rounds=5)
-    assert arm("ours", study=study).mining.use == "none"
+    assert arm("ours", study=study, kind="features").mining.use == "none"
 
 
 @pytest.mark.parametrize(
@@ -152,19 +157,19 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("ours+instance@random", "@random is the control of an arm that mines"),
     ],
 )
-def test_names_that_are_none(name: str, message: str):
+def test_unknown_names_are_refused(name: str, message: str):
     with pytest.raises(ConfigError, match=message):
-        arm(name, study=StudyConfig())
+        arm(name, study=StudyConfig(), kind="features")
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ConfigError, match="'stratified' contradicts an option before it"):
-        arm("ours+fmb-equal-stratified", study=StudyConfig())
+        arm("ours+fmb-equal-stratified", study=StudyConfig(), kind="features")
 
 
 def test_a_sensitivity_threshold_is_refused_before_anything_is_trained() -> None:
     study = StudyConfig(mining=MiningConfig(threshold="sensitivity=0.95"))
-    assert arm("ours", study=study).mining.use == "none"
-    assert arm("ours+fmb-oof", study=study).mining.threshold == "sensitivity=0.95"
+    assert arm("ours", study=study, kind="features").mining.use == "none"
+    assert arm("ours+fmb-oof", study=study, kind="features").mining.threshold == "sensitivity=0.95"
     with pytest.raises(ConfigError, match=r"set mining\.source to out-of-fold"):
-        arm("ours+fmb", study=study)
+        arm("ours+fmb", study=study, kind="features")

@@ -1,8 +1,12 @@
+"""Evaluations in this process, in several and on Ray: the same tables, whoever dies on the way."""
+
 import os
+import random
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,22 +16,48 @@ import pytest
 from tests.support.evaluations import (
     ARMS,
     CPU,
+    SIX_ARMS,
+    TWO_WORKERS,
     bags_of_two_slides_a_case,
+    dies_once,
+    evaluation_of_six_arms,
     make_evaluation,
-    result_rows,
+    result_cells,
 )
+from tests.support.processes import (
+    PATIENCE_S,
+    children_of,
+    new_ray_token,
+    ray_of_two_workers,
+    start_evaluation,
+)
+from tests.support.waiting import wait_until
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold
-from hardmil.errors import FoldError
+from hardmil.errors import ConfigError, FoldError
 from hardmil.evaluation import evaluation as evaluation_module
 from hardmil.evaluation import trainer as trainer_module
 from hardmil.evaluation import trial as trial_module
 from hardmil.evaluation.attention_file import read_attention
-from hardmil.evaluation.evaluation import Evaluation, evaluate_arms, valid_rows
-from hardmil.evaluation.results import METRICS
+from hardmil.evaluation.evaluation import (
+    Evaluation,
+    TrialContext,
+    evaluate_arms,
+    run_in_context,
+    valid_rows,
+)
+from hardmil.evaluation.results import (
+    METRICS,
+    HardNegativeRow,
+    PredictionRow,
+    ResultRow,
+    TrialKey,
+    key_of,
+)
 from hardmil.evaluation.trial import Trial, TrialResult, run_trial
-from hardmil.files.csv_table import read_rows
+from hardmil.files.csv_table import read_table
+from hardmil.jobs.pool import Engine
 from hardmil.metrics import binary_metrics
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
@@ -61,46 +91,50 @@ def test_mining_arms_and_controls_share_one_base(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(trainer_module, "fit", counted)
     _run(make_evaluation(tmp_path, arms=ARMS))
-    assert len(result_rows(tmp_path)) == 15
+    assert len(result_cells(tmp_path)) == 15
     assert sorted(n_fits) == [False] * 3 + [True] * 12
+
+
+def test_a_trial_has_one_key_in_all_tables(tmp_path: Path):
+    trial = make_evaluation(tmp_path, only_folds=(2,)).trials()[1]
+    assert make_evaluation(tmp_path).key(trial) == TrialKey("ours+mb", "case", "features", 0, 2)
 
 
 def test_the_tables_agree_with_one_another(tmp_path: Path):
     evaluation = make_evaluation(tmp_path, arms=("ours", "ours+fmb-oof", "ours+fmb-oof@random"), repeats=2)
     _run(evaluation)
-    results = read_rows(tmp_path / "results.csv")
-    predictions = read_rows(tmp_path / "predictions.csv")
-    mined = read_rows(tmp_path / "hard_negatives.csv")
+    results = read_table(tmp_path / "results.csv", ResultRow)
+    predictions = read_table(tmp_path / "predictions.csv", PredictionRow)
+    mined = read_table(tmp_path / "hard_negatives.csv", HardNegativeRow)
     assert len(results) == 3 * 2 * 3
     assert len(predictions) == 3 * 2 * 12
     by_id = {bag.slide_id: bag for bag in evaluation.cohort.bags}
     for row in results:
-        name = {column: row[column] for column in ("arm", "split", "patches", "repeat", "fold")}
-        tested = [one for one in predictions if name.items() <= one.items()]
-        fold = evaluation.folds[int(row["repeat"])][int(row["fold"])]
-        assert [one["slide_id"] for one in tested] == [f"s{i}" for i in fold.test]
-        labels = np.array([int(one["label"] == "tumour") for one in tested])
-        metrics = binary_metrics(labels, np.array([float(one["bag_score"]) for one in tested]))
+        tested = [one for one in predictions if one.trial == row.trial]
+        fold = evaluation.folds[row.trial.repeat][row.trial.fold]
+        assert [one.slide_id for one in tested] == [f"s{i}" for i in fold.test]
+        labels = np.array([int(one.label == "tumour") for one in tested])
+        metrics = binary_metrics(labels, np.array([one.bag_score for one in tested]))
         for metric in METRICS:
-            np.testing.assert_allclose(float(row[metric]), getattr(metrics, metric), rtol=1e-6)
-        found = [one for one in mined if name.items() <= one.items()]
-        assert len(found) == int(row["n_hard"])
-        assert (len(found) > 0) == (row["arm"] != "ours") == (row["n_false_positive_bags"] != "0")
+            np.testing.assert_allclose(getattr(row.metrics, metric), getattr(metrics, metric), rtol=1e-6)
+        found = [one.mined for one in mined if one.trial == row.trial]
+        assert len(found) == row.n_hard
+        assert (len(found) > 0) == (row.trial.arm != "ours") == (row.n_false_positive_bags > 0)
         training = {f"s{i}" for i in fold.train}
         for one in found:
-            bag = by_id[one["slide_id"]]
-            assert one["slide_id"] in training
-            assert (one["case_id"], bag.label) == (bag.case_id, 0)
-            assert [int(one["x"]), int(one["y"])] == bag.coords[int(one["instance"])].tolist()
-        assert float(row["seconds"]) > 0
+            bag = by_id[one.slide_id]
+            assert one.slide_id in training
+            assert (one.case_id, bag.label) == (bag.case_id, 0)
+            assert [one.x, one.y] == bag.coords[one.instance].tolist()
+        assert row.seconds > 0
 
 
 def test_attention_of_the_test_bags_is_kept(tmp_path: Path):
     evaluation = make_evaluation(tmp_path)
     _run(evaluation)
-    for row in read_rows(tmp_path / "results.csv"):
-        for i in evaluation.folds[0][int(row["fold"])].test:
-            path = tmp_path / "trials" / row["config_hash"] / "attention.h5"
+    for row in read_table(tmp_path / "results.csv", ResultRow):
+        for i in evaluation.folds[0][row.trial.fold].test:
+            path = tmp_path / "trials" / row.config_hash / "attention.h5"
             attention, coords = read_attention(path, slide_id=f"s{i}")
             assert attention.sum() == pytest.approx(1, abs=1e-6)
             np.testing.assert_array_equal(coords, evaluation.cohort.bags[i].coords)
@@ -117,7 +151,7 @@ def test_what_is_finished_is_skipped(tmp_path: Path, ran: list[tuple[str, int, i
     assert ran[6:] == [("ours+sb", 0, fold) for fold in range(3)]
 
 
-def _relabelled() -> list[Bag]:
+def _with_a_changed_bag() -> list[Bag]:
     first, *rest = bags_of_two_slides_a_case()
     return [replace(first, instances=first.instances + 1), *rest]
 
@@ -128,23 +162,22 @@ def _relabelled() -> list[Bag]:
         ({"seed": 8}, 6),
         ({"study": {"training": {"epochs": 1}}}, 6),
         ({"study": {"mining": {"threshold": 0.0, "n_bags": 2}}}, 3),
-        ({"bags": _relabelled()}, 6),
-        ({"split": "other"}, 0),
+        ({"bags": _with_a_changed_bag()}, 6),
+        ({}, 0),
     ],
     ids=["seed", "epochs", "mining", "data", "same"],
 )
-def test_what_was_made_otherwise_is_made_again(
+def test_trials_with_other_settings_or_data_run_again(
     changes: dict[str, Any], n_again: int, tmp_path: Path, ran: list[tuple[str, int, int]]
 ):
     _run(make_evaluation(tmp_path))
-    before = result_rows(tmp_path)
-    changes.pop("split", None)
+    before = result_cells(tmp_path)
     _run(make_evaluation(tmp_path, **changes))
     assert len(ran) - 6 == n_again
-    after = result_rows(tmp_path)
+    after = result_cells(tmp_path)
     assert len(after) == 6
     assert sum(row not in before for row in after) == n_again
-    assert len(read_rows(tmp_path / "predictions.csv")) == 24
+    assert len(read_table(tmp_path / "predictions.csv", PredictionRow)) == 24
 
 
 def test_only_some_folds(tmp_path: Path, ran: list[tuple[str, int, int]]):
@@ -170,21 +203,22 @@ def test_valid_rows_leave_out_what_is_stale(tmp_path: Path):
     _run(old)
     rows = valid_rows(old)
     assert (len(rows.results), len(rows.predictions)) == (6, 24)
-    assert [(row["arm"], row["fold"]) for row in rows.results][:3] == [
-        ("ours", "0"),
-        ("ours", "1"),
-        ("ours", "2"),
+    assert [(row.trial.arm, row.trial.fold) for row in rows.results[:3]] == [
+        ("ours", 0),
+        ("ours", 1),
+        ("ours", 2),
     ]
-    assert {row["arm"] for row in rows.hard_negatives} == {"ours+mb"}
+    assert {key_of(row).arm for row in rows.hard_negatives} == {"ours+mb"}
     new = make_evaluation(
         tmp_path, arms=("ours", "ours+mb"), study={"mining": {"threshold": 0.0, "n_bags": 2}}
     )
     rows = valid_rows(new)
-    assert {row["arm"] for row in rows.results} == {row["arm"] for row in rows.predictions} == {"ours"}
+    assert {row.trial.arm for row in rows.results} == {"ours"}
+    assert {key_of(row).arm for row in rows.predictions} == {"ours"}
     assert rows.hard_negatives == []
     _run(replace(new, only_folds=(1,)))
     rows = valid_rows(replace(new, only_folds=(0,)))
-    assert [row["fold"] for row in rows.results if row["arm"] == "ours+mb"] == ["1"]
+    assert [row.trial.fold for row in rows.results if row.trial.arm == "ours+mb"] == [1]
     assert len(rows.predictions) == 12 + 4
     assert len(valid_rows(old).results) == 5
 
@@ -192,9 +226,9 @@ def test_valid_rows_leave_out_what_is_stale(tmp_path: Path):
 def test_valid_rows_of_further_arms(tmp_path: Path):
     _run(make_evaluation(tmp_path, arms=("ours", "ours+mb")))
     one = make_evaluation(tmp_path, arms=("ours",))
-    assert {row["arm"] for row in valid_rows(one).results} == {"ours"}
+    assert {row.trial.arm for row in valid_rows(one).results} == {"ours"}
     also = make_evaluation(tmp_path, arms=("ours+sb", "ours+mb")).arms
-    assert [row["arm"] for row in valid_rows(one, also=also).results] == ["ours"] * 3 + ["ours+mb"] * 3
+    assert [row.trial.arm for row in valid_rows(one, also=also).results] == ["ours"] * 3 + ["ours+mb"] * 3
 
 
 def test_a_case_on_both_sides_is_refused_before_anything_is_trained(
@@ -221,7 +255,7 @@ def test_an_instance_mined_outside_the_training_is_refused(tmp_path: Path, monke
     message = r"arm ours\+mb, fold 0: instance 4 of slide s\d+, mined, comes from case c\d, which is not in"
     with pytest.raises(FoldError, match=message):
         _run(evaluation)
-    assert read_rows(tmp_path / "results.csv") == []
+    assert read_table(tmp_path / "results.csv", ResultRow) == []
 
 
 # Dies like a process that is killed, just before a file takes its name.
@@ -258,11 +292,11 @@ def test_a_killed_evaluation_goes_on_where_it_was(tmp_path: Path, ran: list[tupl
     # Names are taken, trial by trial: weights, results, attention, hard negatives, predictions, results.
     for after, n_rows in ((11, 1), (11, 2)):
         assert _run_and_kill(killed, after=after) == -signal.SIGKILL
-        assert len(read_rows(killed / "results.csv")) == n_rows, after
+        assert len(result_cells(killed)) == n_rows, after
     ran.clear()
     _run(make_evaluation(killed, arms=ARMS))
     assert len(ran) == 15 - 2  # the hashes of another process hold here
-    assert result_rows(killed) == result_rows(whole)
+    assert result_cells(killed) == result_cells(whole)
     for name in ("predictions.csv", "hard_negatives.csv"):
         assert (killed / name).read_text() == (whole / name).read_text()
 
@@ -286,3 +320,140 @@ def test_rows_half_replaced_are_not_taken_for_whole(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(evaluation_module, "replace_rows", plain)
     _run(old)
     assert (tmp_path / "predictions.csv").read_text() == expected
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables of a run in one process that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert evaluate_arms(evaluation_of_six_arms(folder), device=CPU, quiet=True) == []
+    assert len(result_cells(folder)) == 12
+    return folder
+
+
+def _assert_same(folder: Path, whole: Path) -> None:
+    assert result_cells(folder) == result_cells(whole)
+    for name in ("predictions.csv", "hard_negatives.csv"):
+        assert (folder / name).read_text() == (whole / name).read_text()
+
+
+def _networks(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("trials/*/model.safetensors"))
+
+
+def _failing(context: TrialContext, trial: Trial) -> TrialResult:
+    if (trial.arm.name, trial.fold_number) == ("ours+mb", 1):
+        raise ZeroDivisionError("a bug")
+    return run_in_context(context, trial)
+
+
+def _assert_none_trained_twice(folder: Path, whole: Path) -> None:
+    """Five of the arms share one base a fold, two of them the inner models."""
+    saved = Counter((folder / "saved.txt").read_text().split())
+    assert sorted(saved) == _networks(folder) == _networks(whole)
+    assert set(saved.values()) == {1}
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_tables_of_one_though_one_is_killed(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(evaluation_module, "run_in_context", dies_once)
+    assert evaluate_arms(evaluation_of_six_arms(tmp_path), device=CPU, engine=TWO_WORKERS, quiet=True) == []
+    assert (tmp_path / "death.txt").exists()
+    _assert_same(tmp_path, whole)
+    _assert_none_trained_twice(tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [Engine(), TWO_WORKERS], ids=["one", "two"])
+def test_a_trial_that_fails_is_named_and_the_others_go_on(
+    engine: Engine, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run_trial = trial_module.run_trial
+
+    def failing(trial: Trial, **rest: Any) -> TrialResult:
+        if (trial.arm.name, trial.fold_number) == ("ours+mb", 1):
+            raise ZeroDivisionError("a bug")
+        return run_trial(trial, **rest)
+
+    # Workers import the second, this process calls the first.
+    monkeypatch.setattr(evaluation_module, "run_trial", failing)
+    monkeypatch.setattr(evaluation_module, "run_in_context", _failing)
+    failures = evaluate_arms(evaluation_of_six_arms(tmp_path), device=CPU, engine=engine, quiet=True)
+    assert [(one.name, one.message) for one in failures] == [
+        ("ours+mb, repeat 1 fold 2", "ZeroDivisionError: a bug")
+    ]
+    assert "in _failing" in failures[0].traceback or "in failing" in failures[0].traceback
+    assert result_cells(tmp_path) == [
+        row for row in result_cells(whole) if (row["arm"], row["fold"]) != ("ours+mb", "1")
+    ]
+    monkeypatch.undo()
+    assert evaluate_arms(evaluation_of_six_arms(tmp_path), device=CPU, quiet=True) == []
+    _assert_same(tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [Engine(), TWO_WORKERS], ids=["one", "two"])
+def test_an_arm_that_cannot_be_run_ends_the_study(engine: Engine, tmp_path: Path):
+    study = evaluation_of_six_arms(tmp_path, arms=("ours+verdicts",), only_folds=(0,))
+    with pytest.raises(ConfigError, match=r"arm ours\+verdicts: no verdict on any patch"):
+        evaluate_arms(study, device=CPU, engine=engine, quiet=True)
+
+
+@pytest.mark.slow
+def test_rows_are_in_the_order_of_the_arms_whenever_they_came(whole: Path, tmp_path: Path):
+    for arms in (SIX_ARMS[3:], SIX_ARMS):
+        assert evaluate_arms(evaluation_of_six_arms(tmp_path, arms=arms), device=CPU, quiet=True) == []
+    _assert_same(tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
+def test_a_study_killed_at_a_random_moment_ends_with_the_same_numbers(whole: Path, tmp_path: Path):
+    seed = int.from_bytes(os.urandom(3), "big")
+    print(f"seed {seed}")
+    n_networks = random.Random(seed).randint(1, len(_networks(whole)))
+    study = start_evaluation(tmp_path)
+    wait_until(
+        lambda: len(_networks(tmp_path)) >= n_networks or study.poll() is not None,
+        what=f"{n_networks} networks",
+    )
+    workers = children_of(study.pid) if study.poll() is None else []
+    study.kill()
+    assert study.wait() in (-signal.SIGKILL, 0)
+    print(f"{len(result_cells(tmp_path))} rows and {len(_networks(tmp_path))} networks when killed")
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), what="the workers' end")
+    assert evaluate_arms(evaluation_of_six_arms(tmp_path), device=CPU, engine=TWO_WORKERS, quiet=True) == []
+    _assert_same(tmp_path, whole)
+
+
+@pytest.fixture
+def ray_head(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a Ray with a token of its own."""
+    for name, value in new_ray_token().items():
+        monkeypatch.setenv(name, value)
+    with ray_of_two_workers() as address:
+        yield address
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_tables_though_a_worker_is_killed(whole: Path, tmp_path: Path, ray_head: str):
+    study = start_evaluation(tmp_path, address=ray_head, dying="dying")
+    assert study.wait(PATIENCE_S) == 0
+    assert (tmp_path / "death.txt").exists()
+    assert int((tmp_path / "death.txt").read_text()) != study.pid
+    _assert_same(tmp_path, whole)
+    _assert_none_trained_twice(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_ray_trains_on_cpus_alone(tmp_path: Path):
+    message = "--engine ray: trains on the CPUs of its workers, found device cuda; add --device cpu"
+    with pytest.raises(ConfigError, match=message):
+        evaluate_arms(
+            evaluation_of_six_arms(tmp_path),
+            device=replace(CPU, name="cuda"),
+            engine=Engine("ray"),
+            quiet=True,
+        )

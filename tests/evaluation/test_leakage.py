@@ -35,8 +35,8 @@ def _train(bags: Sequence[Bag], **rest: Any) -> BagClassifier:
 
 def test_what_comes_from_the_training_fold_passes():
     watched = GUARD.watched(_train)
-    extra = _extra(1)
-    assert isinstance(watched([_bag(0), _bag(1)], config=CONFIG, seed=0, extra=extra), BagClassifier)
+    extras = _extra(1)
+    assert isinstance(watched([_bag(0), _bag(1)], config=CONFIG, seed=0, extras=extras), BagClassifier)
     GUARD.check_mined([_mined(0), _mined(1)])
     GUARD.check_bags([_bag(1)], what="a bag")
 
@@ -47,7 +47,7 @@ def test_a_planted_bag_or_instance_of_another_case_is_caught():
     with pytest.raises(FoldError, match=where.format("a training bag")):
         watched([_bag(0), _bag(7)], config=CONFIG, seed=0)
     with pytest.raises(FoldError, match=where.format("a mined instance")):
-        watched([_bag(0)], config=CONFIG, seed=0, extra=_extra(7))
+        watched([_bag(0)], config=CONFIG, seed=0, extras=_extra(7))
     with pytest.raises(FoldError, match=where.format("instance 1 of slide s7, mined,")):
         GUARD.check_mined([_mined(0), _mined(7)])
     with pytest.raises(FoldError, match=where.format("the Fisher mixture")):

@@ -7,7 +7,7 @@ from hardmil.evaluation.sharing import groups_of
 
 def _groups(*arms: str) -> list[list[tuple[str, int]]]:
     trials = make_evaluation(Path(), arms=arms, only_folds=(0, 1)).trials()
-    return [[(t.arm.name, t.fold_number) for t in group] for group in groups_of(trials, kind="features")]
+    return [[(t.arm.name, t.fold_number) for t in group] for group in groups_of(trials)]
 
 
 def test_trials_share_within_a_fold_and_a_base():

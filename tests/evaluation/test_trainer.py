@@ -9,7 +9,7 @@ from tests.support.trainings import small_bags
 
 from hardmil.bags.bag import Bag
 from hardmil.config.evaluation import FisherConfig
-from hardmil.config.model import ModelConfig
+from hardmil.config.model import ModelConfig, resolve_config
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.device import Device
 from hardmil.errors import BundleError
@@ -32,12 +32,15 @@ STUDY = StudyConfig.model_validate(
 )
 
 
-def _trainer(folder: Path | None) -> Trainer:
+CONFIG = resolve_config(model_config(STUDY), kind="features")
+
+
+def _trainer(folder: Path) -> Trainer:
     return Trainer(folder, make_cohort(small_bags()).digest, CPU)
 
 
 def test_a_training_is_remembered(tmp_path: Path, n_fits: list[list[str]]):
-    bags, config = small_bags(), model_config(STUDY)
+    bags, config = small_bags(), CONFIG
     trainer = _trainer(tmp_path)
     first = trainer.train(bags, config=config, seed=1)
     again = trainer.train(bags, config=config, seed=1)
@@ -50,7 +53,7 @@ def test_a_training_is_remembered(tmp_path: Path, n_fits: list[list[str]]):
 
 
 def test_a_training_from_anything_else_is_another(tmp_path: Path, n_fits: list[list[str]]):
-    bags, config = small_bags(), model_config(STUDY)
+    bags, config = small_bags(), CONFIG
     trainer = _trainer(tmp_path)
     base = trainer.train(bags, config=config, seed=1)
     pool = [HardInstance(1, "s0", "c0", 2, 0, 0, 16, 0.5, 0.9, 0, "train")]
@@ -60,7 +63,7 @@ def test_a_training_from_anything_else_is_another(tmp_path: Path, n_fits: list[l
     trainer.train(bags, config=config, seed=2)
     trainer.train(bags[:-1], config=config, seed=1)
     trainer.train(bags, config=longer, seed=1)
-    trainer.train(bags, config=config, seed=1, extra=hard)
+    trainer.train(bags, config=config, seed=1, extras=hard)
     trainer.train(bags, config=config, seed=1, start=base)
     replace(trainer, cohort_digest="other").train(bags, config=config, seed=1)
     replace(trainer, device=Device("cpu", bfloat16=True)).train(bags, config=config, seed=1)
@@ -68,26 +71,18 @@ def test_a_training_from_anything_else_is_another(tmp_path: Path, n_fits: list[l
     assert len(list(tmp_path.glob("*/model.safetensors"))) == 8
 
 
-def test_a_trainer_without_a_folder_trains_each_time(n_fits: list[list[str]]):
-    trainer = _trainer(None)
-    for _ in range(2):
-        trainer.train(small_bags(), config=ModelConfig(training=STUDY.training), seed=1)
-    assert len(n_fits) == 2
-
-
 def test_a_damaged_training_is_named(tmp_path: Path):
     trainer = _trainer(tmp_path)
-    trainer.train(small_bags(), config=model_config(STUDY), seed=1)
+    trainer.train(small_bags(), config=CONFIG, seed=1)
     (path,) = tmp_path.glob("*/model.safetensors")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BundleError, match=rf"{path.parent.name}/model\.safetensors: not the weights"):
-        trainer.train(small_bags(), config=model_config(STUDY), seed=1)
+        trainer.train(small_bags(), config=CONFIG, seed=1)
 
 
 def test_weights_digest_changes_with_a_weight():
-    model = BagClassifier(
-        ModelConfig.model_validate({"network": {"embedding_dim": 2, "dropout": 0.0}}), instance_shape=(3,)
-    )
+    config = ModelConfig.model_validate({"network": {"embedding_dim": 2, "dropout": 0.0}})
+    model = BagClassifier(resolve_config(config, kind="features"), instance_shape=(3,))
     before = weights_digest(model)
     assert weights_digest(model) == before
     with torch.no_grad():
@@ -99,10 +94,8 @@ def test_a_training_on_judged_bags_is_another(tmp_path: Path, n_fits: list[list[
     bags, trainer = small_bags(), _trainer(tmp_path)
     for label in (0.0, 1.0):
         labels = np.array([label, *[np.nan] * 4], np.float32)
-        trainer.train(
-            [replace(bags[0], instance_labels=labels), *bags[1:]], config=model_config(STUDY), seed=1
-        )
-    trainer.train(bags, config=model_config(STUDY), seed=1)
+        trainer.train([replace(bags[0], instance_labels=labels), *bags[1:]], config=CONFIG, seed=1)
+    trainer.train(bags, config=CONFIG, seed=1)
     assert len(n_fits) == 3
 
 

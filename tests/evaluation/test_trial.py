@@ -47,41 +47,11 @@ STUDY = StudyConfig.model_validate(
 
 def _trial(name: str = "ours+fmb", *, study: StudyConfig = STUDY, seed: int = 3) -> Trial:
     fold = Fold(train=np.arange(8), test=np.arange(8, 12))
-    return Trial(arm(name, study=study), repeat=0, fold_number=1, fold=fold, seed=seed)
+    return Trial(arm(name, study=study, kind="features"), repeat=0, fold_number=1, fold=fold, seed=seed)
 
 
-def _trainer(folder: Path | None, cohort: Cohort) -> Trainer:
+def _trainer(folder: Path, cohort: Cohort) -> Trainer:
     return Trainer(folder, cohort.digest, CPU)
-
-
-def _changed(bag: Bag, **changes: Any) -> list[Bag]:
-    return [replace(bag, **changes), *small_bags()[1:]]
-
-
-def test_the_digest_changes_with_anything_in_the_bags():
-    first = small_bags()[0]
-    features, coords = first.instances.copy(), first.coords.copy()
-    features[4, 2] += 1
-    coords[0, 1] += 1
-    cohorts = [
-        small_bags(),
-        small_bags()[::-1],
-        small_bags()[1:],
-        _changed(first, slide_id="t0"),
-        _changed(first, case_id="d0"),
-        _changed(first, label=1),
-        _changed(first, instances=features),
-        _changed(first, coords=coords),
-    ]
-    digests = [make_cohort(bags).digest for bags in cohorts]
-    assert len(set(digests)) == len(cohorts)
-    assert make_cohort(small_bags()).digest == digests[0]
-
-
-def test_a_cohort_knows_labels_and_cases():
-    cohort = make_cohort(small_bags(3))
-    assert cohort.labels.tolist() == [0, 1, 0]
-    assert cohort.cases == ["c0", "c1", "c2"]
 
 
 def test_the_hash_changes_with_anything_the_numbers_depend_on():
@@ -104,7 +74,7 @@ def test_the_hash_changes_with_anything_the_numbers_depend_on():
     assert _trial().config_hash(cohort) == hashes[0]
 
 
-def test_the_hash_of_an_arm_that_does_not_mine_does_not_mind_the_mining_knobs():
+def test_the_hash_of_an_arm_that_does_not_mine_does_not_mind_the_mining_settings():
     cohort = make_cohort(small_bags())
     study = STUDY.model_copy(update={"mining": STUDY.mining.model_copy(update={"n_clusters": 3})})
     assert _trial("ours").config_hash(cohort) == _trial("ours", study=study).config_hash(cohort)
@@ -152,10 +122,12 @@ def _scores_of(trial: Trial, cohort: Cohort, *, inside: list[int], seed: int, of
 
 
 @pytest.mark.parametrize("name", ["ours", "ours+fmb-oof", "ours+inject-oof", "ours+weigh-oof@random"])
-def test_the_operating_point_keeps_the_wanted_share_of_scores_out_of_fold_of_the_whole_arm(name: str):
+def test_the_operating_point_keeps_the_wanted_share_of_scores_out_of_fold_of_the_whole_arm(
+    name: str, tmp_path: Path
+):
     cohort = make_cohort(small_bags())
     trial = replace(_trial(name), operating=OPERATING)
-    result = run_trial(trial, cohort=cohort, trainer=_trainer(None, cohort))
+    result = run_trial(trial, cohort=cohort, trainer=_trainer(tmp_path, cohort))
     labels, cases = cohort.labels[:8], cohort.cases[:8]
     scores = np.zeros(8)
     for number, fold in enumerate(inner_folds(labels, cases, n_folds=2, seed=trial.seed)):
@@ -174,30 +146,30 @@ def test_the_operating_point_shares_the_models_of_out_of_fold_mining(tmp_path: P
     assert [len(slides) for slides in n_fits[3:]] == [8]
 
 
-def test_no_operating_point_where_none_is_wanted_or_cases_are_too_few():
+def test_no_operating_point_where_none_is_wanted_or_cases_are_too_few(tmp_path: Path):
     cohort = make_cohort(small_bags())
-    trainer = _trainer(None, cohort)
+    trainer = _trainer(tmp_path, cohort)
     assert np.isnan(run_trial(_trial("ours"), cohort=cohort, trainer=trainer).op_threshold)
     few = replace(_trial("ours"), fold=Fold(np.arange(4), np.arange(4, 12)), operating=OPERATING)
     assert np.isnan(run_trial(few, cohort=cohort, trainer=trainer).op_threshold)
     assert operating_settings(EvaluationConfig(operating_folds=0)) is None
-    asked = EvaluationConfig(operating_point="fpr=0.1", operating_folds=3, calibration="isotonic")
-    assert operating_settings(asked) == OperatingSettings("fpr=0.1", 3, "isotonic")
+    config = EvaluationConfig(operating_point="fpr=0.1", operating_folds=3, calibration="isotonic")
+    assert operating_settings(config) == OperatingSettings("fpr=0.1", 3, "isotonic")
 
 
-def test_digits_of_a_trial_change_with_what_is_asked_and_are_those_of_before_where_it_is_a_sensitivity():
+def test_the_hash_of_a_trial_changes_with_its_operating_point_and_is_as_before_for_a_sensitivity():
     cohort = make_cohort(small_bags())
-    asked = ["sensitivity=0.75", "sensitivity=0.8", "fpr=0.75", "youden"]
-    trials = [replace(_trial("ours"), operating=OperatingSettings(one, 2)) for one in asked]
+    targets = ["sensitivity=0.75", "sensitivity=0.8", "fpr=0.75", "youden"]
+    trials = [replace(_trial("ours"), operating=OperatingSettings(one, 2)) for one in targets]
     isotonic = replace(_trial("ours"), operating=OperatingSettings("sensitivity=0.75", 2, "isotonic"))
     assert len({trial.config_hash(cohort) for trial in [*trials, isotonic]}) == 5
     assert OperatingSettings("sensitivity=0.9", 4).key() == [0.9, 4]
 
 
-def test_probabilities_are_those_of_the_scores_out_of_fold():
+def test_probabilities_are_those_of_the_scores_out_of_fold(tmp_path: Path):
     cohort = make_cohort(small_bags())
     trial = replace(_trial("ours"), operating=OPERATING)
-    trainer = _trainer(None, cohort)
+    trainer = _trainer(tmp_path, cohort)
     result = run_trial(trial, cohort=cohort, trainer=trainer)
     training = [cohort.bags[i] for i in trial.fold.train]
     scores = out_of_fold_scores(training, trial=trial, cohort=cohort, trainer=trainer)
@@ -209,7 +181,9 @@ def test_probabilities_are_those_of_the_scores_out_of_fold():
     assert (np.argsort(result.probabilities) == np.argsort(test_scores)).all()
 
 
-def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(monkeypatch: pytest.MonkeyPatch):
+def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     truth = {bag.slide_id: np.array([bag.label, 0, 2, 0, 0], np.int8) for bag in small_bags()}
     cohort = make_cohort(small_bags(), truth=truth)
     trained: list[list[Bag]] = []
@@ -219,7 +193,7 @@ def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(monkeypat
         return fit(bags, **rest)
 
     monkeypatch.setattr(trainer_module, "fit", seen)
-    result = run_trial(_trial("ours+verdicts-2-random"), cohort=cohort, trainer=_trainer(None, cohort))
+    result = run_trial(_trial("ours+verdicts-2-random"), cohort=cohort, trainer=_trainer(tmp_path, cohort))
     base, judged = trained
     assert all(bag.instance_labels is None for bag in base)
     for bag in judged:
@@ -235,10 +209,10 @@ def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(monkeypat
     assert 0 <= result.instance_auc <= 1
     plain = make_cohort(small_bags())
     with pytest.raises(ConfigError, match=r"arm ours\+verdicts: no verdict on any patch of the training"):
-        run_trial(_trial("ours+verdicts"), cohort=plain, trainer=_trainer(None, plain))
+        run_trial(_trial("ours+verdicts"), cohort=plain, trainer=_trainer(tmp_path, plain))
 
 
-def test_the_hash_of_an_arm_that_asks_changes_with_the_verdicts():
+def test_the_hash_of_an_arm_that_uses_verdicts_changes_with_them():
     truth = {"s1": np.array([1, 0, 0, 0, 0], np.int8)}
     other = {"s1": np.array([0, 1, 0, 0, 0], np.int8)}
     cohorts = [make_cohort(small_bags(), truth=known) for known in (truth, other)]
@@ -275,8 +249,8 @@ def test_sdr_svm_is_fitted_on_the_training_fold_alone(tmp_path: Path, monkeypatc
 
 def test_a_progress_bar_is_as_long_as_the_longest_training():
     lengths = {
-        name: longest_training(arm(name, study=STUDY), kind="features")
+        name: longest_training(arm(name, study=STUDY, kind="features"))
         for name in ("ours", "ours+fmb", "ours+fmb-oof", "ours+fmb-oof-rounds")
     }
     assert lengths == {"ours": 2, "ours+fmb": 4, "ours+fmb-oof": 8, "ours+fmb-oof-rounds": 20}
-    assert longest_training(arm("ours", study=StudyConfig()), kind="pixels") == 120
+    assert longest_training(arm("ours", study=StudyConfig(), kind="pixels")) == 120

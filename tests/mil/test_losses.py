@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardmil.config.model import InstanceLossConfig, ModelConfig, VerdictLossConfig
+from hardmil.config.model import (
+    InstanceLossConfig,
+    ModelConfig,
+    ResolvedModelConfig,
+    VerdictLossConfig,
+    resolve_config,
+)
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.losses import instance_loss, training_loss, verdict_loss
 from hardmil.mil.network import BagOutput
@@ -19,6 +25,10 @@ BAGS = st.lists(
     max_size=5,
 )
 Bags = list[tuple[int, list[float]]]
+
+
+def _config(**losses: InstanceLossConfig | VerdictLossConfig) -> ResolvedModelConfig:
+    return resolve_config(ModelConfig.model_validate(losses), kind="features")
 
 
 def _batch(bags: Bags) -> tuple[PackedBatch, torch.Tensor]:
@@ -79,7 +89,7 @@ def test_training_loss_against_a_loop(bags: Bags, data: st.DataObject):
     found = training_loss(
         _output(bag_logit, logits),
         batch=batch,
-        config=ModelConfig(instance_loss=InstanceLossConfig(beta=beta, hardest=0.5)),
+        config=_config(instance_loss=InstanceLossConfig(beta=beta, hardest=0.5)),
         class_weight=torch.tensor(weights),
     )
     expected = 0.0
@@ -91,7 +101,7 @@ def test_training_loss_against_a_loop(bags: Bags, data: st.DataObject):
 
 def test_a_step_of_two_bags_is_the_mean_of_two_steps():
     bags = [(0, [1.0, 5.0, 3.0]), (1, [2.0, -1.0])]
-    config, ones = ModelConfig(instance_loss=InstanceLossConfig(beta=0.5)), torch.ones(2)
+    config, ones = _config(instance_loss=InstanceLossConfig(beta=0.5)), torch.ones(2)
 
     def loss(chosen: Bags, bag_logit: list[float]) -> float:
         batch, logits = _batch(chosen)
@@ -134,7 +144,7 @@ def test_verdicts_join_the_loss_with_their_weight_and_without_any_they_are_nothi
     batch, logits = _batch([(1, [2.0, -1.0])])
     output, ones = _output([0.3], logits), torch.ones(2)
     judged = replace(batch, instance_labels=torch.tensor([0.0, math.nan]))
-    config = ModelConfig(verdict_loss=VerdictLossConfig(rho=3.0))
+    config = _config(verdict_loss=VerdictLossConfig(rho=3.0))
     without = training_loss(output, batch=batch, config=config, class_weight=ones).item()
     found = training_loss(output, batch=judged, config=config, class_weight=ones).item()
     assert without == pytest.approx(_softplus(-0.3), rel=1e-6)

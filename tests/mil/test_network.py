@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from hardmil.bags.bag import Bag
-from hardmil.config.model import ModelConfig, PoolingKind, resolve_config
+from hardmil.config.model import ModelConfig, PoolingKind, ResolvedModelConfig, resolve_config
 from hardmil.errors import BagError
 from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.network import BagClassifier, PatchNetwork
@@ -14,7 +14,7 @@ from hardmil.mil.network import BagClassifier, PatchNetwork
 DIM = 8
 
 
-def _config(**pooling: Any) -> ModelConfig:
+def _config(**pooling: Any) -> ResolvedModelConfig:
     content = {"network": {"embedding_dim": DIM, "dropout": 0.3}, "pooling": {"attention_dim": 6} | pooling}
     return resolve_config(ModelConfig.model_validate(content), kind="features")
 

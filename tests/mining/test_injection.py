@@ -105,11 +105,11 @@ def test_named_instances_weigh_more_in_negative_bags_alone():
 
 
 def test_within_keeps_the_instances_of_those_slides():
-    extra = _distractors()
-    assert extra.cases() == {"c0", "c2"}
-    inside = extra.within({"s2", "s3"})
+    extras = _distractors()
+    assert extras.cases() == {"c0", "c2"}
+    inside = extras.within({"s2", "s3"})
     assert inside is not None
     assert [one.key for one in inside.pool] == [("s2", 1)]
     assert inside.cases() == {"c2"}
-    assert extra.within({"s1"}) is None
-    assert inside.fingerprint() != extra.fingerprint()
+    assert extras.within({"s1"}) is None
+    assert inside.fingerprint() != extras.fingerprint()

@@ -8,7 +8,7 @@ import torch
 
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
-from hardmil.config.model import ModelConfig, resolve_config
+from hardmil.config.model import ModelConfig, ResolvedModelConfig, resolve_config
 from hardmil.errors import ConfigError
 from hardmil.mil import training
 from hardmil.mil.inference import BagScore, score_bags
@@ -49,7 +49,7 @@ def _bags(n: int = 12, *, slides_a_case: int = 1) -> list[Bag]:
 class _Call:
     bags: list[Bag]
     seed: int
-    extra: TrainingExtras | None
+    extras: TrainingExtras | None
     start: BagClassifier | None
     model: BagClassifier
 
@@ -64,18 +64,18 @@ class _Train:
         self,
         bags: Sequence[Bag],
         *,
-        config: ModelConfig,
+        config: ResolvedModelConfig,
         seed: int,
-        extra: TrainingExtras | None = None,
+        extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
         assert config == CONFIG
         model = BagClassifier(CONFIG, instance_shape=(4,)).eval()
-        self.calls.append(_Call(list(bags), seed, extra, start, model))
+        self.calls.append(_Call(list(bags), seed, extras, start, model))
         return model
 
-    def extra(self, number: int) -> HardBags:
-        found = self.calls[number].extra
+    def extras(self, number: int) -> HardBags:
+        found = self.calls[number].extras
         assert isinstance(found, HardBags)
         return found
 
@@ -138,10 +138,10 @@ def test_source_train_asks_the_base_and_trains_again_with_hard_bags(monkeypatch:
     }
     assert mined.n_false_positive_bags == 2
     assert (mined.base, mined.model) == (base.model, again.model)
-    assert base.extra is None
+    assert base.extras is None
     assert (again.seed, again.start) == (base.seed, None) == (3, None)
     assert [bag.slide_id for bag in again.bags] == [bag.slide_id for bag in bags]
-    drawn = train.extra(1).draw(0)
+    drawn = train.extras(1).draw(0)
     assert [bag.label for bag in drawn] == [0, 0]
     assert {tuple(place) for bag in drawn for place in bag.coords.tolist()} <= {
         (1, 2),
@@ -156,7 +156,7 @@ def test_retraining_may_go_on_from_the_base_with_as_many_bags_as_told(monkeypatc
     _play(monkeypatch, _wrong("s2"))
     _run(train, retrain="continue", n_bags=7)
     assert train.calls[1].start is train.calls[0].model
-    assert len(train.extra(1).plan(0)) == 7
+    assert len(train.extras(1).plan(0)) == 7
 
 
 @pytest.mark.parametrize("source", ["train", "out-of-fold"])
@@ -166,7 +166,7 @@ def test_nothing_mined_leaves_the_base(source: str, monkeypatch: pytest.MonkeyPa
     mined = _run(train, source=source, rounds=3)
     assert mined.model is mined.base is train.calls[0].model
     assert (mined.pool, mined.n_false_positive_bags) == ((), 0)
-    assert all(call.extra is None for call in train.calls)
+    assert all(call.extras is None for call in train.calls)
 
 
 def test_flat_attention_mines_nothing(monkeypatch: pytest.MonkeyPatch):
@@ -233,7 +233,7 @@ def test_the_control_has_the_same_counts_sizes_and_steps(use: str, monkeypatch: 
     assert len(drawn.pool) == len(mined.pool) == 4
     assert drawn.n_false_positive_bags == mined.n_false_positive_bags == 2
     assert [call.seed for call in control.calls] == [call.seed for call in hard.calls]
-    sizes = [[len(bag.instances) for bag in train.extra(1).plan(0)] for train in (hard, control)]
+    sizes = [[len(bag.instances) for bag in train.extras(1).plan(0)] for train in (hard, control)]
     assert sizes[0] == sizes[1]
     assert {int(one.slide_id[1:]) % 2 for one in drawn.pool} == {0}
     assert not {one.slide_id for one in drawn.pool} <= {"s2", "s8"}
@@ -282,8 +282,8 @@ def test_rounds_add_to_the_pool(monkeypatch: pytest.MonkeyPatch):
     keys = [(one.slide_id, one.instance, one.round) for one in mined.pool]
     assert keys == [("s2", 0, 1), ("s2", 1, 2), ("s4", 1, 2), ("s2", 2, 3)]
     assert mined.n_false_positive_bags == 1 + 2 + 1
-    assert [len(train.extra(i).pool) for i in (1, 2, 3)] == [1, 3, 4]
-    assert [len(train.extra(i).plan(0)) for i in (1, 2, 3)] == [1, 3, 4]
+    assert [len(train.extras(i).pool) for i in (1, 2, 3)] == [1, 3, 4]
+    assert [len(train.extras(i).plan(0)) for i in (1, 2, 3)] == [1, 3, 4]
     # each round asks the model of the round before
     models = list(dict.fromkeys(id(model) for model, _ in scored))
     assert models == [id(call.model) for call in train.calls[:3]]
@@ -304,9 +304,9 @@ def _aucs(monkeypatch: pytest.MonkeyPatch, wrong: Sequence[int]) -> list[HardBag
     script = iter(range(len(wrong)))
     given: list[HardBags | None] = []
 
-    def scores(bags: Sequence[Bag], *, extra: HardBags | None, **_: Any) -> list[BagScore]:
+    def scores(bags: Sequence[Bag], *, extras: HardBags | None, **_: Any) -> list[BagScore]:
         number = next(script)
-        given.append(extra)
+        given.append(extras)
         above = {f"s{2 * i}" for i in range(wrong[number])}
         return [
             _wrong(hard=(number,))(_none(), bag)
@@ -336,7 +336,7 @@ def test_rounds_stop_when_out_of_fold_scores_stop_gaining(
     assert len(given) == n_asked
     assert {one.round for one in mined.pool} == rounds_mined
     assert given[0] is None
-    assert [len(extra.pool) for extra in given[1:] if extra] == [4, 4 + wrong[1]][: n_asked - 1]
+    assert [len(extras.pool) for extras in given[1:] if extras] == [4, 4 + wrong[1]][: n_asked - 1]
 
 
 def test_hard_bags_of_other_cases_stay_out_of_an_inner_training(monkeypatch: pytest.MonkeyPatch):
@@ -344,11 +344,11 @@ def test_hard_bags_of_other_cases_stay_out_of_an_inner_training(monkeypatch: pyt
     _play(monkeypatch, lambda _, bag: _score(bag, 0.9))
     pool = _run(train, bags=bags).pool
     assert len(pool) == 12
-    extra, inner = train.extra(1), _Train()
-    out_of_fold_scores(bags, config=CONFIG, n_folds=4, seed=0, train=inner, extra=extra)
+    extras, inner = train.extras(1), _Train()
+    out_of_fold_scores(bags, config=CONFIG, n_folds=4, seed=0, train=inner, extras=extras)
     for number, call in enumerate(inner.calls):
         inside = {bag.slide_id for bag in call.bags}
-        kept = inner.extra(number)
+        kept = inner.extras(number)
         assert {one.slide_id for one in kept.pool} == {one.slide_id for one in pool} & inside
         assert set(kept.bags) == inside
 

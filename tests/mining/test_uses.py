@@ -9,7 +9,7 @@ import pytest
 
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
-from hardmil.config.model import ModelConfig
+from hardmil.config.model import ModelConfig, ResolvedModelConfig, resolve_config
 from hardmil.device import Device
 from hardmil.errors import ConfigError
 from hardmil.mil.inference import score_bags
@@ -19,13 +19,16 @@ from hardmil.mining.injection import Distractors
 from hardmil.mining.procedure import Mined, train_and_mine
 
 CPU = Device("cpu", bfloat16=False)
-CONFIG = ModelConfig.model_validate(
-    {
-        "network": {"embedding_dim": 8, "dropout": 0.1},
-        "pooling": {"attention_dim": 4},
-        "training": {"epochs": 4, "lr": 0.02},
-        "instance_loss": {"beta": 0.5},
-    }
+CONFIG = resolve_config(
+    ModelConfig.model_validate(
+        {
+            "network": {"embedding_dim": 8, "dropout": 0.1},
+            "pooling": {"attention_dim": 4},
+            "training": {"epochs": 4, "lr": 0.02},
+            "instance_loss": {"beta": 0.5},
+        }
+    ),
+    kind="features",
 )
 
 
@@ -54,14 +57,14 @@ class _Train:
         self,
         bags: Sequence[Bag],
         *,
-        config: ModelConfig,
+        config: ResolvedModelConfig,
         seed: int,
-        extra: TrainingExtras | None = None,
+        extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
-        self.extras.append(extra)
+        self.extras.append(extras)
         self.bags.append(list(bags))
-        return fit(bags, config=config, seed=seed, extra=extra, start=start, device=CPU)
+        return fit(bags, config=config, seed=seed, extras=extras, start=start, device=CPU)
 
 
 def _mine(train: _Train, *, bags: list[Bag] | None = None, reviewer: Any = None, **settings: Any) -> Mined:
@@ -79,7 +82,7 @@ def test_what_was_mined_is_put_into_bags(draw: str):
     assert before == [None] * 4
     assert isinstance(last, Distractors)
     assert [one.key for one in last.pool] == [one.key for one in mined.pool]
-    _assert_trained_anew(mined)
+    _assert_trained_again(mined)
 
 
 @pytest.mark.parametrize("draw", ["hard", "random"])
@@ -96,10 +99,10 @@ def test_what_was_mined_weighs_more(draw: str):
         for j in np.flatnonzero(bag.instance_weights == 3)
     ]
     assert sorted(heavy) == sorted(one.key for one in mined.pool)
-    _assert_trained_anew(mined)
+    _assert_trained_again(mined)
 
 
-def _assert_trained_anew(mined: Mined) -> None:
+def _assert_trained_again(mined: Mined) -> None:
     assert all(int(one.slide_id[1:]) % 2 == 0 for one in mined.pool), "of negative bags alone"
     scores = [
         [score.bag_score for score in score_bags(model, _bags())] for model in (mined.base, mined.model)
@@ -110,9 +113,9 @@ def _assert_trained_anew(mined: Mined) -> None:
 def test_rounds_of_injection_keep_inner_trainings_to_their_own_slides():
     train = _Train()
     _mine(train, use="inject", rounds=2)
-    for bags, extra in zip(train.bags, train.extras, strict=True):
-        if extra is not None:
-            assert extra.cases() <= {bag.case_id for bag in bags}
+    for bags, extras in zip(train.bags, train.extras, strict=True):
+        if extras is not None:
+            assert extras.cases() <= {bag.case_id for bag in bags}
 
 
 def test_verdicts_come_before_mining_and_stay_in_every_training_after():

@@ -103,7 +103,7 @@ def test_a_second_run_makes_what_is_missing_alone(rows: list[SlideRow], tmp_path
     assert sum(again.batches) == done.results["s2"]
     other = Means(name="means-2")
     encode(rows[:2], tmp_path, other)
-    assert sum(other.batches) == done.results["s0"] + done.results["s1"], "other weights, all anew"
+    assert sum(other.batches) == done.results["s0"] + done.results["s1"], "other weights, all again"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_pixels_are_written_a_block_at_a_time(
     monkeypatch.setattr("hardmil.slides.reading.BLOCK_BYTES", 16 * 3 * 32 * 32)
     monkeypatch.setattr("hardmil.preprocessing.instances.read_blocks", blocks)
     config = InstanceConfig(patches=CONFIG.patches)
-    n = write_instances(rows[2], config=config, places=tmp_path / "p.h5", path=tmp_path / "s2.h5")
+    n = write_instances(rows[2], config=config, coords_path=tmp_path / "p.h5", path=tmp_path / "s2.h5")
     assert n == len(whole) == sum(sizes)
     assert max(sizes) <= 16
     found = read_bag(tmp_path / "s2.h5", case_id="c", label=0)

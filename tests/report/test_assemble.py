@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tests.support.reports import Page as Parsed
 from tests.support.reports import cells_of, numbers_in
-from tests.support.studies import HEIGHT, WIDTH, Hardmil, quick, read_table, write_table
+from tests.support.studies import HEIGHT, WIDTH, Hardmil, quick, read_csv, write_csv
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import repeated_folds
@@ -19,9 +19,17 @@ from hardmil.evaluation.arms import arm
 from hardmil.evaluation.attention_file import write_attention
 from hardmil.evaluation.cohort import make_cohort
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import prediction_row
-from hardmil.files.csv_table import Row
+from hardmil.evaluation.results import (
+    HardNegativeRow,
+    PredictionRow,
+    ResultRow,
+    key_of,
+    prediction_row,
+)
+from hardmil.files.csv_table import read_table
+from hardmil.metrics import BinaryMetrics
 from hardmil.mil.inference import BagScore
+from hardmil.mining.hard_instances import HardInstance
 from hardmil.report.assemble import Page, write_evaluation_report
 from hardmil.report.page_data import COLUMNS
 from hardmil.statistics.tables import write_statistics
@@ -38,12 +46,12 @@ def test_numbers_of_the_page_are_those_of_the_tables(hardmil: Hardmil, study: Pa
     run = study / "runs" / "main"
     page = Parsed((run / "report.html").read_text(encoding="utf-8"))
 
-    results = read_table(run / "results.csv")
-    for name in dict.fromkeys(row["arm"] for row in results):
-        rows = [row for row in results if row["arm"] == name]
+    results = read_table(run / "results.csv", ResultRow)
+    for name in dict.fromkeys(row.trial.arm for row in results):
+        rows = [row.metrics for row in results if row.trial.arm == name]
         cells = dict(zip(COLUMNS, cells_of(page, name), strict=False))
         for metric in ("accuracy", "recall", "f_score", "auc", "fpr"):
-            mean = np.mean([float(row[metric]) for row in rows])
+            mean = np.mean([getattr(row, metric) for row in rows])
             assert numbers_in(cells[metric])[0] == pytest.approx(mean, abs=6e-4)
     assert page.attributes("img")
     assert all((image.get("alt") or "").strip() for image in page.attributes("img"))
@@ -55,15 +63,19 @@ def test_numbers_of_the_page_are_those_of_the_tables(hardmil: Hardmil, study: Pa
 def with_a_white_slide(study: Path) -> None:
     """One more slide in the table, without tissue."""
     Image.fromarray(np.full((HEIGHT, WIDTH, 3), 245, np.uint8)).save(study / "slides" / "white.png")
-    rows: list[dict[str, object]] = [dict(row) for row in read_table(study / "slides.csv")]
+    rows: list[dict[str, object]] = [dict(row) for row in read_csv(study / "slides.csv")]
     rows.append({"slide_id": "white", "case_id": "w", "label": "normal", "path": "slides/white.png"})
-    write_table(study / "slides.csv", rows)
+    write_csv(study / "slides.csv", rows)
 
 
 def check_counts(page: Parsed, *, run: Path, arm: str) -> None:
     """Counts of the confusion, and the slides under each, against predictions.csv."""
-    rows = [row for row in read_table(run / "predictions.csv") if row["arm"] == arm and row["repeat"] == "0"]
-    calls = {row["slide_id"]: (row["label"], row["op_prediction"] or row["prediction"]) for row in rows}
+    rows = [
+        row
+        for row in read_table(run / "predictions.csv", PredictionRow)
+        if (key_of(row).arm, key_of(row).repeat) == (arm, 0)
+    ]
+    calls = {row.slide_id: (row.label, row.op_prediction or row.prediction) for row in rows}
     counts = Counter(calls.values())
     for heading, label, called in (
         ("False positives", "normal", "tumour"),
@@ -80,8 +92,8 @@ def check_counts(page: Parsed, *, run: Path, arm: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class MadeUp:
-    """An evaluation nobody trained, its rows, and where its slides lie."""
+class Synthetic:
+    """An evaluation without a training, its rows, and where its slides are."""
 
     evaluation: Evaluation
     rows: TrialRows
@@ -89,7 +101,7 @@ class MadeUp:
 
 
 @pytest.fixture
-def hundred(tmp_path: Path) -> MadeUp:
+def hundred(tmp_path: Path) -> Synthetic:
     """A hundred slides of 1,000 x 700 px, three in four called wrongly, each with mined patches."""
     rng = np.random.default_rng(0)
     tissue = rng.normal((180, 110, 165), 30, (900, 1200, 3)).clip(0, 255).astype(np.uint8)
@@ -108,20 +120,23 @@ def hundred(tmp_path: Path) -> MadeUp:
     evaluation = Evaluation(
         cohort=cohort,
         folds=repeated_folds(cohort.labels, cohort.cases, n_folds=2, n_repeats=1, seed=0),
-        arms=[arm(name, study=StudyConfig()) for name in ("ours", "ours+fmb", "ours+fmb@random")],
+        arms=[
+            arm(name, study=StudyConfig(), kind="features")
+            for name in ("ours", "ours+fmb", "ours+fmb@random")
+        ],
         classes=CLASSES,
         folder=tmp_path / "run",
         split="case",
         patches="grid",
         seed=0,
     )
-    return MadeUp(evaluation, made_up_rows(evaluation, rng=rng), paths)
+    return Synthetic(evaluation, synthetic_rows(evaluation, rng=rng), paths)
 
 
-def made_up_rows(evaluation: Evaluation, *, rng: np.random.Generator) -> TrialRows:
+def synthetic_rows(evaluation: Evaluation, *, rng: np.random.Generator) -> TrialRows:
     rows = TrialRows([], [], [])
     for trial in evaluation.trials():
-        identity = {key: str(value) for key, value in evaluation.identity(trial).items()}
+        key = evaluation.key(trial)
         digest = trial.config_hash(evaluation.cohort)
         test = [evaluation.cohort.bags[i] for i in trial.fold.test]
         attention = [rng.dirichlet(np.ones(len(bag))).astype(np.float32) for bag in test]
@@ -134,52 +149,57 @@ def made_up_rows(evaluation: Evaluation, *, rng: np.random.Generator) -> TrialRo
         path = evaluation.folder / "trials" / digest / "attention.h5"
         path.parent.mkdir(parents=True)
         write_attention(path, test, scores=scores)
-        results = {"config_hash": digest, "n_false_positive_bags": 9, "n_hard": 90, "op_threshold": 0.5}
-        rows.results.append(_texts(identity | results | {"seconds": 90.0}))
+        metrics = BinaryMetrics(*[0.5] * 6)
+        rows.results.append(ResultRow(key, digest, 9, 90, metrics, op_threshold=0.5, seconds=90.0))
         for bag, score in zip(test, scores, strict=True):
-            made = prediction_row(bag, score.bag_score, classes=CLASSES, op_threshold=0.5)
-            rows.predictions.append(_texts(identity | made))
-            rows.hard_negatives.extend(_texts(identity | one) for one in mined(bag, trial.arm.name))
+            rows.predictions.append(
+                prediction_row(bag, score.bag_score, classes=CLASSES, trial=key, op_threshold=0.5)
+            )
+            rows.hard_negatives.extend(HardNegativeRow(key, one) for one in mined(bag, trial.arm.name))
     return rows
 
 
-def mined(bag: Bag, name: str) -> list[dict[str, object]]:
+def mined(bag: Bag, name: str) -> list[HardInstance]:
     """Three instances of a negative bag, each in a cluster of its own."""
     if bag.label == 1 or "+" not in name:
         return []
     source = "random" if "@" in name else "out-of-fold"
     return [
-        {
-            **{"round": 1, "slide_id": bag.slide_id, "case_id": bag.case_id, "instance": i},
-            **{"x": bag.coords[i, 0], "y": bag.coords[i, 1], "size_level0": 32, "attention": 0.01 * i},
-            **{"bag_score": 0.6, "cluster": i, "source": source},
-        }
+        HardInstance(
+            round=1,
+            slide_id=bag.slide_id,
+            case_id=bag.case_id,
+            instance=i,
+            x=int(bag.coords[i, 0]),
+            y=int(bag.coords[i, 1]),
+            size_level0=32,
+            attention=0.01 * i,
+            bag_score=0.6,
+            cluster=i,
+            source=source,
+        )
         for i in range(3)
     ]
 
 
-def _texts(row: Mapping[str, object]) -> Row:
-    return {key: str(value) for key, value in row.items()}
-
-
-def test_a_hundred_slides_stay_below_five_megabytes(hundred: MadeUp):
+def test_a_hundred_slides_stay_below_five_megabytes(hundred: Synthetic):
     arm_name = "ours+fmb"
     evaluation, rows = hundred.evaluation, hundred.rows
     page = Page("Study", "Why?", hundred.paths, StudyConfig(arm=arm_name))
     statistics = write_statistics(evaluation.folder, rows=rows, positive=CLASSES[1], seed=0)
-    (evaluation.folder / "run.json").write_text('{"command": "made up"}', encoding="utf-8")
-    path = write_evaluation_report(page, evaluation=evaluation, rows=rows, statistics=statistics)
+    (evaluation.folder / "run.json").write_text('{"command": "synthetic"}', encoding="utf-8")
+    path = write_evaluation_report(page, evaluation=evaluation, rows=rows, statistics=statistics, failures=[])
     size, parsed = path.stat().st_size, Parsed(path.read_text(encoding="utf-8"))
     assert 300_000 < size < 5_000_000
     wrong = [
-        row for row in rows.predictions if row["arm"] == arm_name and row["label"] != row["op_prediction"]
+        row for row in rows.predictions if key_of(row).arm == arm_name and row.label != row.op_prediction
     ]
     assert len(wrong) > 60
     shown = [one for one in parsed.attributes("img") if str(one["alt"]).startswith("Attention over slide")]
     assert 10 < len(shown) <= 40
-    assert "have pictures; the rest are named with their scores." in parsed.text
-    assert all(row["slide_id"] in parsed.text for row in wrong)
-    assert "3 of its patches were mined (ours+fmb; round 1)." in parsed.text
+    assert "the rest are named with their scores" in parsed.text
+    assert all(row.slide_id in parsed.text for row in wrong)
+    assert "3 of its patches were mined (ours+fmb; round 1)" in parsed.text
     assert "Cluster 2: " in parsed.text
     assert "time in trials, summed9 min 0 s" in parsed.text
     assert all((one.get("alt") or "").strip() for one in parsed.attributes("img"))

@@ -1,19 +1,20 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.predictions import pooled_arms, prediction_rows
+from tests.support.predictions import of_arm, pooled_arms, prediction_rows
 
+from hardmil.evaluation.results import key_of
+from hardmil.files.csv_table import read_table, write_table
 from hardmil.statistics.comparisons import (
-    COMPARISONS,
     Comparison,
     bootstrap_p,
     compare,
     compare_arms,
-    comparison_rows,
     holm,
     holm_corrected,
     not_comparable,
@@ -79,9 +80,10 @@ def test_an_arm_equals_itself():
 def test_a_pair_is_closer_than_two_arms_apart():
     """Two arms whose scores share their noise: the interval of the difference is narrower than of each."""
     noisy = prediction_rows("ours", n_cases=30, shift=1.0)
-    better = [{**row, "arm": "abmil"} for row in noisy]
-    for row in better[::7]:
-        row["bag_score"] = "0.99" if row["label"] == "tumour" else "0.01"
+    better = [
+        replace(row, bag_score=0.99 if row.label == "tumour" else 0.01) if i % 7 == 0 else row
+        for i, row in enumerate(of_arm(noisy, "abmil"))
+    ]
     ours, abmil = resample_arms(pooled_arms(noisy, better), seed=0, n_resamples=500)
     accuracy = RESAMPLED.index("pooled_accuracy")
     alone = np.std(mean_of_defined(ours.resampled, axis=1)[accuracy])
@@ -98,7 +100,7 @@ def test_only_arms_on_the_same_slides_and_repeats_are_compared():
     ):
         arms = resample_arms(pooled_arms(ours, other), seed=0, n_resamples=5)
         assert compare_arms(arms) == []
-        same_cut = other[0]["patches"] == "grid"
+        same_cut = key_of(other[0]).patches == "grid"
         assert not_comparable(arms) == ([("abmil", "ours")] if same_cut else [])
         with pytest.raises(ValueError, match=r"'abmil'.*other slides or repeats"):
             compare(arms[1], arms[0])
@@ -171,7 +173,9 @@ def test_holm_is_over_one_reference_one_metric_one_setting():
     np.testing.assert_allclose(corrected, [0.02, 0.02, 0.02, 0.02, 0.02, math.nan, 0.06, 0.06])
 
 
-def test_rows_of_the_table():
-    (row,) = comparison_rows([replace(_one("ours+mb", "ours", 0.01), p_holm=0.02)])
-    assert tuple(row) == COMPARISONS
-    assert (row["difference"], row["p"], row["p_holm"]) == (0.1, 0.01, 0.02)
+def test_rows_of_the_table(tmp_path: Path):
+    one = replace(_one("ours+mb", "ours", 0.01), p_holm=0.02)
+    write_table(tmp_path / "comparisons.csv", [one], row=Comparison)
+    header = (tmp_path / "comparisons.csv").read_text().splitlines()[0]
+    assert header == "arm,other,split,patches,metric,difference,low,high,p,p_holm"
+    assert read_table(tmp_path / "comparisons.csv", Comparison) == [one]

@@ -1,16 +1,19 @@
 """Resampling of cases against a plain loop that duplicates the rows of every case drawn."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.support.predictions import pooled_arms, prediction_rows
 
-from hardmil.files.csv_table import Row
+from hardmil.evaluation.results import PredictionRow, TrialKey, key_of
+from hardmil.files.csv_table import read_table, write_table
 from hardmil.statistics.intervals import (
-    INTERVALS,
+    Interval,
     draw_cases,
-    interval_rows,
     intervals,
     mean_of_defined,
     percentile_limits,
@@ -23,19 +26,19 @@ from hardmil.statistics.weighted_metrics import RESAMPLED
 OURS = ("ours", "case", "grid")
 
 
-def _plain_values(rows: list[Row], counts: dict[str, int]) -> dict[str, float]:
+def _plain_values(rows: list[PredictionRow], counts: dict[str, int]) -> dict[str, float]:
     """Mean over repeats of each metric, after really writing every drawn case's rows as often as drawn."""
-    copies = [row for row in rows for _ in range(counts[row["case_id"]])]
+    copies = [row for row in rows for _ in range(counts[row.case_id])]
     (repeats,) = pool_predictions(copies, positive="tumour").values()
     measured = [pooled_metrics(repeat) for repeat in repeats]
     return {name: sum(one[name] for one in measured) / len(measured) for name in RESAMPLED}
 
 
-def _holds(rows: list[Row]) -> np.ndarray:
-    cases = sorted({row["case_id"] for row in rows})
+def _holds(rows: list[PredictionRow]) -> np.ndarray:
+    cases = sorted({row.case_id for row in rows})
     found = np.zeros((len(cases), 2), dtype=np.int64)
     for row in rows:
-        found[cases.index(row["case_id"]), int(row["label"] == "tumour")] = 1
+        found[cases.index(row.case_id), int(row.label == "tumour")] = 1
     return found
 
 
@@ -86,8 +89,8 @@ def test_same_seed_same_numbers_whatever_the_other_arms_and_the_order_of_rows():
 
 def test_a_case_is_drawn_whole_not_slide_by_slide():
     """Slides of a case that always agree add nothing: the interval is that of one slide a case."""
-    single = [row for row in prediction_rows(n_cases=12, repeats=1) if row["slide_id"].endswith("-0")]
-    tripled = [{**row, "slide_id": row["slide_id"] + copy} for row in single for copy in "abc"]
+    single = [row for row in prediction_rows(n_cases=12, repeats=1) if row.slide_id.endswith("-0")]
+    tripled = [replace(row, slide_id=row.slide_id + copy) for row in single for copy in "abc"]
     one, three = (intervals(resample_arms(pooled_arms(rows), seed=0)) for rows in (single, tripled))
     assert [a.low for a in one] == pytest.approx([b.low for b in three])
     assert [a.high for a in one] == pytest.approx([b.high for b in three])
@@ -97,11 +100,15 @@ def test_interval_of_a_share_is_that_of_the_binomial():
     """40 independent negative cases, 10 called positive: resampled FPR is near Binomial(40, .25) / 40."""
     rng = np.random.default_rng(0)
     rows = [
-        {**dict(zip(("arm", "split", "patches"), OURS, strict=True)), "repeat": "0", "fold": "0",
-         "slide_id": f"s{i}", "case_id": f"c{i}", "label": "tumour" if i >= 40 else "normal",
-         "bag_score": str(0.9 if i < 10 or i >= 40 else rng.uniform(0, 0.4))}
+        PredictionRow(
+            trial=TrialKey(*OURS, 0, 0),
+            slide_id=f"s{i}",
+            case_id=f"c{i}",
+            label="tumour" if i >= 40 else "normal",
+            bag_score=0.9 if i < 10 or i >= 40 else rng.uniform(0, 0.4),
+        )
         for i in range(80)
-    ]  # fmt: skip
+    ]
     found = {one.metric: one for one in intervals(resample_arms(pooled_arms(rows), seed=0, n_resamples=4000))}
     fpr, spread = found["pooled_fpr"], math.sqrt(0.25 * 0.75 / 40)
     assert fpr.value == 0.25
@@ -116,13 +123,13 @@ def test_every_resample_holds_both_classes():
     assert (draws[:, 0] > 0).all()
     assert (draws[:, 1:].sum(axis=1) > 0).all()
     assert (draws.sum(axis=1) == 7).all()
-    rows = [row for row in prediction_rows(n_cases=4) if row["slide_id"].endswith("-0")]
+    rows = [row for row in prediction_rows(n_cases=4) if row.slide_id.endswith("-0")]
     (one,) = resample_arms(pooled_arms(rows), seed=0, n_resamples=100)
     assert not np.isnan(one.resampled).any()
 
 
-@pytest.mark.parametrize("keep", [lambda row: row["label"] == "normal", lambda row: row["case_id"] == "c2"])
-def test_without_two_classes_or_two_cases_there_is_no_interval(keep):
+@pytest.mark.parametrize("keep", [lambda row: row.label == "normal", lambda row: row.case_id == "c2"])
+def test_without_two_classes_or_two_cases_there_is_no_interval(keep: Callable[[PredictionRow], bool]):
     rows = [row for row in prediction_rows() if keep(row)]
     found = {one.metric: one for one in intervals(resample_arms(pooled_arms(rows), seed=0))}
     assert math.isnan(found["pooled_accuracy"].low)
@@ -130,25 +137,27 @@ def test_without_two_classes_or_two_cases_there_is_no_interval(keep):
 
 
 def test_a_repeat_without_calls_at_the_operating_point_is_left_out():
-    rows = prediction_rows()
-    for row in rows:
-        row["op_prediction"] = row["op_prediction"] if row["repeat"] == "1" else ""
+    rows = [row if key_of(row).repeat == 1 else replace(row, op_prediction="") for row in prediction_rows()]
     found = {one.metric: one for one in intervals(resample_arms(pooled_arms(rows), seed=0, n_resamples=50))}
-    (second,) = pooled_arms([row for row in rows if row["repeat"] == "1"]).values()
+    (second,) = pooled_arms([row for row in rows if key_of(row).repeat == 1]).values()
     assert found["fpr_op"].value == pytest.approx(pooled_metrics(second[0])["fpr_op"])
     assert found["fpr_op"].n_repeats == 1
     assert found["pooled_fpr"].n_repeats == 2
     assert found["fpr_op"].low <= found["fpr_op"].value
-    bare = [{**row, "op_prediction": ""} for row in rows]
+    bare = [replace(row, op_prediction="") for row in rows]
     found = {one.metric: one for one in intervals(resample_arms(pooled_arms(bare), seed=0, n_resamples=50))}
     assert all(math.isnan(x) for x in (found["sens_op"].value, found["sens_op"].low, found["sens_op"].high))
     assert found["sens_op"].n_repeats == 0
 
 
-def test_rows_of_the_table():
-    rows = interval_rows(intervals(resample_arms(pooled_arms(prediction_rows()), seed=0, n_resamples=5)))
-    assert len(rows) == len(RESAMPLED)
-    assert all(tuple(row) == INTERVALS for row in rows)
+def test_rows_of_the_table(tmp_path: Path):
+    found = intervals(resample_arms(pooled_arms(prediction_rows()), seed=0, n_resamples=5))
+    write_table(tmp_path / "intervals.csv", found, row=Interval)
+    header = (tmp_path / "intervals.csv").read_text().splitlines()[0]
+    assert header == "arm,split,patches,metric,value,low,high,n_cases,n_repeats"
+    back = read_table(tmp_path / "intervals.csv", Interval)
+    assert [one.metric for one in back] == list(RESAMPLED)
+    assert [one.value for one in back] == pytest.approx([one.value for one in found], rel=1e-8)
 
 
 def test_percentiles_and_means_of_what_is_defined():

@@ -1,29 +1,45 @@
 import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from hardmil.evaluation.results import METRICS
-from hardmil.files.csv_table import Row
-from hardmil.statistics.summary import SUMMARY, ArmSummary, hard_minus_random, summarise, summary_rows
+from hardmil.evaluation.results import PredictionRow, ResultRow, TrialKey
+from hardmil.files.csv_table import cells_of
+from hardmil.metrics import BinaryMetrics
+from hardmil.statistics.summary import (
+    SUMMARY_COLUMNS,
+    VALUES,
+    ArmSummary,
+    hard_minus_random,
+    summarise,
+    summary_row,
+)
 
 
-def _result(arm: str, repeat: int, fold: int, value: float, *, fpr: float = 0.0, n_hard: int = 0) -> Row:
-    row = {"arm": arm, "split": "case", "patches": "grid", "repeat": str(repeat), "fold": str(fold)}
-    numbers = {name: str(value) for name in METRICS} | {"fpr": str(fpr)}
-    return row | numbers | {"n_false_positive_bags": "2", "n_hard": str(n_hard), "seconds": "1"}
+def _result(
+    arm: str, repeat: int, fold: int, value: float, *, fpr: float = 0.0, n_hard: int = 0
+) -> ResultRow:
+    return ResultRow(
+        trial=TrialKey(arm, "case", "grid", repeat, fold),
+        config_hash="hash",
+        n_false_positive_bags=2,
+        n_hard=n_hard,
+        metrics=BinaryMetrics(*[float(value)] * 5, fpr),
+        seconds=1.0,
+    )
 
 
-def _predictions(arm: str, repeat: int, positive: list[float], negative: list[float]) -> list[Row]:
-    trial = {"arm": arm, "split": "case", "patches": "grid", "repeat": str(repeat), "fold": "0"}
+def _predictions(arm: str, repeat: int, positive: list[float], negative: list[float]) -> list[PredictionRow]:
+    trial = TrialKey(arm, "case", "grid", repeat, 0)
     return [
-        trial | {"label": label, "bag_score": str(score), "slide_id": f"{label}{i}", "case_id": f"{label}{i}"}
+        PredictionRow(trial, f"{label}{i}", f"{label}{i}", label, score)
         for label, scores in (("tumour", positive), ("normal", negative))
         for i, score in enumerate(scores)
     ]
 
 
-def _summarise(results: list[Row], predictions: list[Row] | None = None) -> list[ArmSummary]:
+def _summarise(results: list[ResultRow], predictions: list[PredictionRow] | None = None) -> list[ArmSummary]:
     return summarise(results, predictions=predictions or [], positive="tumour")
 
 
@@ -84,7 +100,9 @@ def test_fpr_at_a_sensitivity_needs_both_classes():
 
 def test_arms_come_in_the_order_of_their_rows_each_with_its_own():
     results = [_result("ours", 0, 0, 0.5), _result("abmil", 0, 0, 0.6), _result("ours", 0, 1, 0.7)]
-    results.append(results[0] | {"split": "group", "auc": "0.1"})
+    other = results[0]
+    metrics = replace(other.metrics, auc=0.1)
+    results.append(replace(other, trial=replace(other.trial, split="group"), metrics=metrics))
     found = _summarise(results)
     assert [(one.arm, one.split, one.n_trials) for one in found] == [
         ("ours", "case", 2),
@@ -102,11 +120,14 @@ def test_which_arms_mine(arm: str, mines: bool):
     assert _summarise([_result(arm, 0, 0, 1)])[0].mines == mines
 
 
-def _pair(**control: Any) -> list[ArmSummary]:
+def _pair(
+    *,
+    values: tuple[float, ...] = (0.8, 0.8, 0.3),
+    change: Callable[[TrialKey], TrialKey] = lambda trial: trial,
+) -> list[ArmSummary]:
     hard = [_result("ours+mb", repeat, 0, value) for repeat, value in enumerate([0.9, 0.8, 0.7])]
-    values = control.get("values", [0.8, 0.8, 0.3])
     random = [_result("ours+mb@random", repeat, 0, value) for repeat, value in enumerate(values)]
-    return _summarise(hard + [row | control.get("changes", {}) for row in random])
+    return _summarise([*hard, *(replace(row, trial=change(row.trial)) for row in random)])
 
 
 def test_hard_minus_random_repeat_by_repeat():
@@ -124,18 +145,24 @@ def test_hard_minus_random_needs_a_control_run_as_often():
     summary = _pair()
     assert hard_minus_random(summary[1], summary=summary) is None
     for summary in (
-        _pair(values=[0.8, 0.8]),
-        _pair(changes={"split": "group"}),
-        _pair(changes={"repeat": "0"}),
+        _pair(values=(0.8, 0.8)),
+        _pair(change=lambda trial: replace(trial, split="group")),
+        _pair(change=lambda trial: replace(trial, repeat=0)),
     ):
         assert hard_minus_random(summary[0], summary=summary) is None
 
 
 def test_rows_of_the_summary():
-    (row,) = summary_rows(_summarise([_result("ours", 0, 0, 0.5), _result("ours", 1, 0, 0.7)]))
-    assert set(row) == set(SUMMARY)
-    assert (row["arm"], row["n_trials"], row["n_repeats"]) == ("ours", 2, 2)
-    assert (row["accuracy"], row["accuracy_se"]) == (pytest.approx(0.6), pytest.approx(0.1))
+    (one,) = _summarise([_result("ours", 0, 0, 0.5), _result("ours", 1, 0, 0.7)])
+    row = summary_row(one)
+    assert set(cells_of(row)) == set(SUMMARY_COLUMNS)
+    assert SUMMARY_COLUMNS[:7] == (
+        "arm", "split", "patches", "n_trials", "n_repeats", "n_false_positive_bags", "n_hard",
+    )  # fmt: skip
+    assert SUMMARY_COLUMNS[7::2] == VALUES
+    assert SUMMARY_COLUMNS[8::2] == tuple(f"{name}_se" for name in VALUES)
+    assert (row.arm, row.n_trials, row.n_repeats) == ("ours", 2, 2)
+    assert (row.values["accuracy"], row.values["accuracy_se"]) == (pytest.approx(0.6), pytest.approx(0.1))
 
 
 def test_pooled_metrics_are_of_all_folds_of_a_repeat_together():
@@ -162,13 +189,13 @@ def test_pooled_metrics_are_of_all_folds_of_a_repeat_together():
     assert {name: one.by_repeat[name][0] for name in expected} == pytest.approx(expected)
     assert one.by_repeat["pooled_auc"][1] == 1
     assert one.values["pooled_auc"].mean == pytest.approx((10 / 12 + 1) / 2)
-    assert one.values["auc"].mean == 0.25, "the fold means stay beside them"
+    assert one.values["auc"].mean == 0.25, "the fold means stay next to them"
 
 
 def test_rates_at_the_operating_point_are_of_the_calls_made_there():
     trained = _predictions("ours", 0, [0.9, 0.8, 0.2], [0.6, 0.1])
-    for row, call in zip(trained, ["tumour", "normal", "normal", "normal", "tumour"], strict=True):
-        row["op_prediction"] = call
+    calls = ["tumour", "normal", "normal", "normal", "tumour"]
+    trained = [replace(row, op_prediction=call) for row, call in zip(trained, calls, strict=True)]
     results = [_result("ours", 0, 0, 1), _result("ours", 1, 0, 1)]
     (one,) = _summarise(results, [*trained, *_predictions("ours", 1, [0.9], [0.6])])
     assert (one.values["sens_op"].mean, one.values["fpr_op"].mean) == pytest.approx((1 / 3, 1 / 2))
@@ -177,8 +204,8 @@ def test_rates_at_the_operating_point_are_of_the_calls_made_there():
 
 def test_instance_truth_is_the_mean_over_trials_where_it_is_known():
     results = [
-        _result("ours", 0, 0, 1) | {"instance_auc": "0.6", "mined_look_alikes": ""},
-        _result("ours", 0, 1, 1) | {"instance_auc": "0.8", "mined_look_alikes": "0.5"},
+        replace(_result("ours", 0, 0, 1), instance_auc=0.6),
+        replace(_result("ours", 0, 1, 1), instance_auc=0.8, mined_look_alikes=0.5),
         _result("abmil", 0, 0, 1),
     ]
     ours, abmil = _summarise(results)

@@ -14,10 +14,10 @@ BAG = st.tuples(st.integers(0, 1), st.integers(0, 6).map(lambda k: k / 6), st.bo
 
 def pooled_repeat(bags: list[tuple[int, float, bool]], *, knows_op: bool = True) -> PooledRepeat:
     labels, scores, called = (np.array([bag[i] for bag in bags]) for i in range(3))
-    names = tuple(("0", f"s{i}") for i in range(len(bags)))
+    names = tuple((0, f"s{i}") for i in range(len(bags)))
     cases = tuple(name for _, name in names)
     at_op = called.astype(bool) if knows_op else None
-    return PooledRepeat("0", names, cases, labels.astype(np.int64), scores.astype(np.float64), at_op)
+    return PooledRepeat(0, names, cases, labels.astype(np.int64), scores.astype(np.float64), at_op)
 
 
 @given(st.lists(BAG, min_size=1, max_size=25), st.booleans())

@@ -1,4 +1,4 @@
-"""Evaluations of a few small bags, whole and with a worker that dies."""
+"""Small evaluations, and a worker that dies in the middle of one."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from hardmil.evaluation.arms import arm
 from hardmil.evaluation.cohort import make_cohort
 from hardmil.evaluation.evaluation import Evaluation, TrialContext, run_in_context
 from hardmil.evaluation.trial import OperatingSettings, Trial, TrialResult
-from hardmil.files.csv_table import Row, read_rows
+from hardmil.files.csv_table import Cells, read_cells
 from hardmil.jobs.pool import Engine
 from hardmil.mil.training import fit
 from hardmil.mil.weights import save_network
@@ -62,7 +62,7 @@ def make_evaluation(
     return Evaluation(
         cohort=cohort,
         folds=folds,
-        arms=[arm(name, study=config) for name in arms],
+        arms=[arm(name, study=config, kind="features") for name in arms],
         classes=("normal", "tumour"),
         folder=folder,
         split="case",
@@ -71,11 +71,11 @@ def make_evaluation(
     )
 
 
-def result_rows(folder: Path) -> list[Row]:
-    """The rows of results.csv, but for the time they took."""
+def result_cells(folder: Path) -> list[Cells]:
+    """The lines of results.csv as text, without the time they took."""
     return [
         {name: text for name, text in row.items() if name != "seconds"}
-        for row in read_rows(folder / "results.csv")
+        for row in read_cells(folder / "results.csv")
     ]
 
 
@@ -93,9 +93,9 @@ def evaluation_of_six_arms(folder: Path, **rest: Any) -> Evaluation:
     )
 
 
-def dies_once(bench: TrialContext, trial: Trial) -> TrialResult:
+def dies_once(context: TrialContext, trial: Trial) -> TrialResult:
     """A trial that notes what it trained; its worker is killed, once, as it begins a third training."""
-    notes, n_fits = bench.folder.parent, 0
+    notes, n_fits = context.folder.parent, 0
 
     def killed(bags: Any, **rest: Any) -> Any:
         nonlocal n_fits
@@ -111,4 +111,4 @@ def dies_once(bench: TrialContext, trial: Trial) -> TrialResult:
         save_network(path, network)
 
     trainer_module.fit, trainer_module.save_network = killed, noted
-    return run_in_context(bench, trial)
+    return run_in_context(context, trial)

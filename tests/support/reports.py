@@ -124,7 +124,7 @@ def sample_intervals() -> ReportIntervals:
 
 def sample_rates() -> ReportRates:
     rows = [
-        RateRow(one.name, role, {key: one.values[key] for key in (*RATES, "sens_op")})
+        RateRow(one.name, role, {key: one.values[key] for key in (*RATES, "sens_op")}, base="ours")
         for one, role in zip(
             sample_intervals().arms,
             ("does not mine", "mines", "control: patches drawn at random", "does not mine"),

@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from hardmil.cli import main
+from hardmil.files.atomic import visible
 
 WIDTH, HEIGHT = 210, 150
 SUFFIXES = (".png", ".bmp", ".jpg", ".tif")
@@ -50,7 +51,7 @@ def hardmil(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 def quick(*more: str) -> list[str]:
     """--set for a network small enough for a test."""
-    return [part for knob in (*QUICK, *more) for part in ("--set", knob)]
+    return [part for setting in (*QUICK, *more) for part in ("--set", setting)]
 
 
 def draw_slide(path: Path, *, positive: bool, seed: int) -> None:
@@ -64,14 +65,14 @@ def draw_slide(path: Path, *, positive: bool, seed: int) -> None:
     Image.fromarray(image).save(path)
 
 
-def write_table(path: Path, rows: list[dict[str, object]]) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -93,7 +94,7 @@ def slide_rows(folder: Path, n: int = 8) -> list[dict[str, object]]:
 def study(tmp_path: Path) -> Path:
     """A study of pixels: level-0 pixels as they are, two folds, three arms."""
     folder = tmp_path / "my study"
-    write_table(folder / "slides.csv", slide_rows(folder))
+    write_csv(folder / "slides.csv", slide_rows(folder))
     (folder / "study.yaml").write_text(
         "arm: ours+fmb-oof\n"
         "patches: {um_per_px: null, size_px: 24}\n"
@@ -106,7 +107,7 @@ def study(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def feature_study(tmp_path: Path) -> Path:
-    """A study of TRIDENT features: twelve bags, two instances of a positive one lie far off."""
+    """A study of TRIDENT features: twelve bags, two instances of a positive one are shifted."""
     folder = tmp_path / "features study"
     (folder / "feats").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -120,7 +121,7 @@ def feature_study(tmp_path: Path) -> Path:
             dataset = file.create_dataset("coords", data=coords.astype(np.int64))
             dataset.attrs["patch_size_level0"] = 256
         rows.append({"slide_id": f"s{i}", "case_id": f"c{i}", "label": i % 2})
-    write_table(folder / "slides.csv", rows)
+    write_csv(folder / "slides.csv", rows)
     (folder / "study.yaml").write_text(
         "features: feats\n"
         "arm: ours\n"
@@ -129,3 +130,18 @@ def feature_study(tmp_path: Path) -> Path:
         encoding="utf-8",
     )
     return folder
+
+
+def coords_of(study: Path) -> dict[str, list[list[int]]]:
+    """The patch coordinates in each file of `patches/`."""
+    found: dict[str, list[list[int]]] = {}
+    for path in visible((study / "patches").glob("*.h5")):
+        with h5py.File(path) as file:
+            found[path.name] = np.asarray(file["coords"]).tolist()
+    return found
+
+
+def slide_path(study: Path, slide_id: str) -> Path:
+    """The file of a slide of the table."""
+    row = next(row for row in read_csv(study / "slides.csv") if row["slide_id"] == slide_id)
+    return study / row["path"]

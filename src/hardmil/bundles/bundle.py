@@ -1,4 +1,4 @@
-"""A trained model as a folder: weights in safetensors, and in JSON what is needed to use them."""
+"""A trained model as a folder: weights in safetensors, and a JSON card with everything needed to use them."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -27,15 +27,15 @@ FORMAT = 1
 
 
 class Card(BaseModel):
-    """All of a bundle but its weights: `bundle.json`.
+    """Everything in a bundle except its weights: `bundle.json`.
 
-    `fingerprint` stands for the training it came from: study, bags and code. `threshold` is the score above
-    which a slide is called positive, `classes[1]`. `patches` is None where ready-made features were read;
-    else `encode` says what becomes of a patch. `encoder` and `patch` are what the training bags said of the
-    encoder that made them, with the digest of its weights, and of its patches; None where they did not.
-    `operating` says what the threshold is for, `calibration` how a score becomes a probability; both are None
-    where the study was too small to set them, and the threshold is 0.5 then. `training_profile` is what the
-    training slides were like; None in bundles from before it was kept.
+    `fingerprint` is the hash of the training: settings, bags and code. A slide with a score above `threshold`
+    is called positive, `classes[1]`. `patches` is None for bundles trained on ready-made features; otherwise
+    `encode` is how patches become instances. `encoder` and `patch` are what the training bags said about
+    their encoder, with a hash of its weights, and about their patches; None if they said nothing. `operating`
+    is what the threshold is set for, `calibration` turns a score into a probability; both are None if the
+    study was too small to set them, and the threshold is then 0.5. `training_profile` describes the training
+    slides; None in bundles of early versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,18 +77,18 @@ class Bundle:
 
     @property
     def instance_config(self) -> InstanceConfig | None:
-        """How instances are made of a slide; None where they were read from feature files."""
+        """How instances are made from a slide; None if they are read from feature files."""
         card = self.card
         if card.patches is None:
             return None
         return InstanceConfig(patches=card.patches, encode=card.encode, encode_px=card.encode_px)
 
     def check(self, bag: Bag) -> Bag:
-        """The bag, if the model can take it.
+        """The bag, if it fits the model.
 
         Raises:
-            BagError: If its instances are not of the shape the model was trained on, or are known to be of
-                another encoder or of other patches.
+            BagError: If its instances do not have the shape the model was trained on, or are known to be from
+                another encoder or other patches.
         """
         shape = tuple(int(n) for n in bag.instances.shape[1:])
         if shape != self.network.instance_shape:
@@ -106,21 +106,21 @@ class Bundle:
 
 
 def save_bundle(folder: Path, bundle: Bundle) -> None:
-    """Write `model.safetensors`, then `bundle.json`: a folder with the latter is whole."""
+    """Write `model.safetensors`, then `bundle.json`: a folder with the latter is complete."""
     (folder / "bundle.json").unlink(missing_ok=True)
     save_network(folder / "model.safetensors", bundle.network)
     write_json(folder / "bundle.json", bundle.card.model_dump(mode="json"))
 
 
 def read_card(folder: Path) -> Card:
-    """What a bundle says of itself.
+    """The card of a bundle.
 
     Raises:
         BundleError: If there is no bundle in the folder, or one of another version.
     """
     path = folder / "bundle.json"
     if not path.is_file():
-        raise BundleError(f"{folder}: no bundle.json in it; expected the folder that hardmil train leaves")
+        raise BundleError(f"{folder}: no bundle.json in it; expected the folder that hardmil train writes")
     try:
         content = read_json(path)
     except TableError as error:
@@ -129,7 +129,7 @@ def read_card(folder: Path) -> Card:
     if found != FORMAT:
         raise BundleError(
             f"{path}: bundle format {found}, this hardmil reads format {FORMAT}; train it again, or use "
-            "the hardmil that made it"
+            "the version of hardmil that made it"
         )
     try:
         return Card.model_validate(content)

@@ -1,4 +1,4 @@
-"""What `predict` leaves of each slide: attention, tiles for QuPath, heat maps."""
+"""Files that prediction writes for each slide: attention, tiles for QuPath, heat maps."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ from hardmil.pictures.slide_pictures import SlidePictures, slide_pictures
 from hardmil.slides.reader import open_slide
 
 N_KEY_PATCHES = 10
-"""Patches of most attention that have a class of their own in QuPath."""
+"""Number of patches with the most attention that get their own class in QuPath."""
 
 
 @dataclass(frozen=True)
 class HeatmapOptions:
-    """Which heat maps to draw; `tiff` adds a pyramidal OME-TIFF that lies over the slide."""
+    """Which heat maps to draw; `tiff` adds a pyramidal OME-TIFF that overlays the slide."""
 
     of: HeatmapQuantity = "attention"
     scale: Scale = "rank"
@@ -41,13 +41,13 @@ def write_slide_files(
     fallback_mpp: float | None,
     wants_small: bool,
 ) -> SlidePictures | None:
-    """Write `attention/`, `geojson/` and `heatmaps/` of one slide; the latter two where places are known.
+    """Write the attention of one slide; if its coordinates are known, also GeoJSON and heat maps.
 
-    Gives small pictures of it, for the page of key patches, if it is wanted there and can be.
+    Returns small pictures for the page of key patches, if they are wanted and possible.
 
     Raises:
         SlideError: If the slide cannot be read.
-        ConfigError: If contributions are asked of a model whose pooling has none.
+        ConfigError: If heat maps show contributions and the pooling of the model has none.
     """
     write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[score])
     if bag.size_level0_px == 0:
@@ -83,7 +83,7 @@ def write_slide_files(
 
 
 def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
-    """Every patch as a tile of QuPath, with what the model says of it; the most attended are `key patch`."""
+    """Every patch as a QuPath tile with the model's output; those with most attention are `key patch`."""
     key = set(np.argsort(-score.attention, kind="stable")[:N_KEY_PATCHES].tolist())
     columns = {"attention": score.attention, "instance_logit": score.instance_logit}
     if score.contribution is not None:

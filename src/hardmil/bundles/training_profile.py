@@ -1,4 +1,4 @@
-"""What the training slides were like, and in what a new one is not: its patches' number, size, colour."""
+"""What the training slides were like, and how a new slide differs: number, size and colour of patches."""
 
 from collections.abc import Sequence
 
@@ -9,22 +9,23 @@ from pydantic import BaseModel, ConfigDict
 from hardmil.bags.bag import Bag
 
 MIN_SHARE = 0.5
-"""A slide with fewer than this share of the smallest training bag's patches is called small."""
+"""A slide with fewer patches than this share of the smallest training bag gets a warning."""
 SIZE_TOLERANCE = 1.1
-"""Patches this many times larger or smaller than any in training come of another resolution."""
+"""Patches this many times larger or smaller than all in training are from another resolution."""
 FARTHEST_SHARE = 1.25
-"""A slide this many times farther from the middle of training than any slide of it is called unlike them."""
+"""A slide this many times farther from the mean of training than any training slide gets a warning."""
 MIN_SLIDES = 8
-"""Of fewer training slides, how far apart slides are is not known."""
+"""With fewer training slides, typical distances are unknown."""
 
 
 class TrainingProfile(BaseModel):
-    """The training slides, so far as a new slide is compared with them.
+    """Statistics of the training slides that a new slide is compared with.
 
-    `fewest_patches` is of the smallest bag. `sizes_level0_px` are the smallest and the largest edge of a
-    patch, in level-0 px, which says how fine the slides were scanned; None where places are not known. `mean`
-    and `spread` are of the slides' mean instances: colours of pixels (0 to 255), else features. `farthest` is
-    the distance of the slide farthest from the middle: root of the mean squared deviation, in spreads.
+    `fewest_patches` is the number of patches in the smallest bag. `sizes_level0_px` are the smallest and the
+    largest edge of a patch in level-0 px, which depends on the scan resolution; None if coordinates are
+    unknown. `mean` and `spread` (standard deviation) are over the mean instances of slides: colours of pixels
+    (0 to 255), or features. `farthest` is the largest distance of a training slide from the mean: root mean
+    squared deviation, in units of `spread`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,13 +38,13 @@ class TrainingProfile(BaseModel):
     farthest: float
 
     def warnings(self, bag: Bag) -> list[str]:
-        """In what a slide is unlike those the model was trained on, in words; empty if in nothing."""
+        """How a slide differs from those of training, in words; empty if it does not."""
         return [one for one in (self._few(bag), self._size(bag), self._look(bag)) if one is not None]
 
     def _few(self, bag: Bag) -> str | None:
         if len(bag) >= MIN_SHARE * self.fewest_patches:
             return None
-        return f"few patches: {len(bag)}, no training slide had fewer than {self.fewest_patches}"
+        return f"few patches: {len(bag)}; no training slide had fewer than {self.fewest_patches}"
 
     def _size(self, bag: Bag) -> str | None:
         if self.sizes_level0_px is None or bag.size_level0_px == 0:
@@ -52,7 +53,7 @@ class TrainingProfile(BaseModel):
         if smallest / SIZE_TOLERANCE <= bag.size_level0_px <= largest * SIZE_TOLERANCE:
             return None
         known = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
-        return f"odd mpp: its patches are {bag.size_level0_px} level-0 px wide, those of training {known}"
+        return f"unusual mpp: its patches are {bag.size_level0_px} level-0 px wide, those of training {known}"
 
     def _look(self, bag: Bag) -> str | None:
         if self.n_slides < MIN_SLIDES:
@@ -62,14 +63,16 @@ class TrainingProfile(BaseModel):
             return None
         what = "colour" if bag.kind == "pixels" else "features (colour, stain, scanner or tissue)"
         times = far / self.farthest
-        return f"{what} far from training: {times:.1f} times as far from its middle as its farthest slide"
+        return (
+            f"{what} far from training: {times:.1f} times as far from its mean as the farthest training slide"
+        )
 
 
 def profile_of(bags: Sequence[Bag]) -> TrainingProfile:
-    """What these training slides were like."""
+    """The profile of these training slides."""
     means = np.stack([mean_instance(bag) for bag in bags])
     mean, spread = means.mean(axis=0), means.std(axis=0)
-    # A channel that is all but the same in every slide would be a reason to warn of any other value.
+    # Without this, a channel that is nearly constant in training would warn about any other value.
     spread = np.maximum(spread, 0.05 * spread.max() + 1e-6)
     sizes = [bag.size_level0_px for bag in bags if bag.size_level0_px > 0]
     return TrainingProfile(

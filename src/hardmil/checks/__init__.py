@@ -1,1 +1,4 @@
-"""The checks of `hardmil doctor`: installation, encoders, duplicates, abutting tiles, a study."""
+"""What `hardmil doctor` looks at: the installation, and a study.
+
+Also images that are copies of each other, or tiles of one field.
+"""

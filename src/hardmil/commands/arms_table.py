@@ -21,9 +21,10 @@ SHOWN = {
 }
 
 READING = (
-    "accuracy to FPR, AUC too: means of the folds; the rest, intervals and differences: pooled over a repeat",
-    "@op: at the threshold set inside the training fold, the claim; @90, @95: at one taken from the test "
-    "scores themselves, descriptive",
+    "accuracy, precision, recall, F-score, AUC and FPR are means over folds; all others, intervals and "
+    "differences are pooled over a repeat",
+    "@op: at the threshold set inside the training fold, the main result; @90, @95: at a threshold taken "
+    "from the test scores, descriptive",
 )
 
 HEADINGS = {
@@ -48,9 +49,9 @@ def arms_table(
     intervals: Sequence[Interval] = (),
     paper: Mapping[str, Mapping[str, Published]] | None = None,
 ) -> list[str]:
-    """One line an arm, and under it the paper's where there is one; numbers rest on `trials` each.
+    """One line for each arm, with that of the paper below it; the column trials counts the trials of an arm.
 
-    FPR@90 is followed by its 95% interval by case, where `intervals` holds it.
+    FPR@90 is followed by its 95% interval by case, if it is among `intervals`.
     """
     limits = {
         (one.arm, one.split, one.patches): f" [{short(one.low)}, {short(one.high)}]"
@@ -69,7 +70,7 @@ def arms_table(
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A line a row, columns under each other."""
+    """One line for each row, with aligned columns."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -77,7 +78,7 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def cell(value: MeanSE) -> str:
-    """`.906 ±.007`, without spread where there is one repeat; `-` where the value is undefined."""
+    """`.906 ±.007`; without ± for a single repeat; `-` if undefined."""
     if math.isnan(value.mean):
         return "-"
     spread = "" if math.isnan(value.se) else f" ±{short(value.se)}"
@@ -98,7 +99,7 @@ def mined_cell(one: ArmSummary) -> str:
 
 
 def arms_values(summary: Sequence[ArmSummary]) -> list[dict[str, object]]:
-    """The same for --json."""
+    """The table of arms for --json."""
     return [
         {
             "arm": one.arm,
@@ -118,7 +119,7 @@ def _published(value: Published | None) -> str:
 
 
 def comparison_lines(found: Statistics) -> list[str]:
-    """How to read the table of arms, and one line a pair of arms: differences with interval and p."""
+    """How to read the table of arms, then one line for each pair: differences with interval and p."""
     pairs = by_pair(found.comparisons)
     lines = list(READING)
     if pairs:
@@ -135,7 +136,7 @@ def comparison_lines(found: Statistics) -> list[str]:
 
 
 def difference_cell(one: Comparison) -> str:
-    """`-.042 [-.110, +.020] p .310`; `-` where it is undefined."""
+    """`-.042 [-.110, +.020] p .310`; `-` if undefined."""
     if math.isnan(one.difference):
         return "-"
     if math.isnan(one.low):

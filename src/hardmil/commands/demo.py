@@ -1,4 +1,4 @@
-"""`hardmil demo`: a made-up cohort as real files, then the path a user's study takes."""
+"""`hardmil demo`: a synthetic cohort as real files, then the steps of a real study."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from hardmil.phantom.cohort import write_cohort
 from hardmil.preprocessing.process_slides import RunOptions
 
 N_TRAIN, N_TEST = 24, 16
-# Made-up slides have neither dust nor cracks; their small holes are fat and vessels.
-AS_DRAWN = TissueConfig(min_area_um2=0, max_hole_um2=0)
+# Synthetic slides have no dust and no cracks; their small holes are fat and vessels.
+NO_CLEANING = TissueConfig(min_area_um2=0, max_hole_um2=0)
 
 
 def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
-    """Draw the slides (unless they are there), then patch, encode, evaluate; the report is the last line.
+    """Draw the slides unless they exist, then patch, encode and evaluate; the last line is the report.
 
     Raises:
         StoreError: If the folder may not be written.
@@ -38,20 +38,20 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
     placed = patch(folder, options=options)
     cut = encode(folder, options=options)
     compared = evaluate(folder, name="demo", quiet=quiet)
-    about = "slides are made up: they show how the program works, not how good it is on tissue"
+    about = "these slides are synthetic: they show how the program works, not how good it is on tissue"
     lines = [*placed.lines, *cut.lines, about, *compared.lines]
     return Outcome(lines, compared.values, compared.failures, compared.log)
 
 
 def demo_config(seed: int) -> StudyConfig:
-    """The demo's knobs: small and quick, 1 um/px, cases held out by a splits file.
+    """The settings of the demo: small and quick, 1 um/px, held-out cases from a splits file.
 
-    Histograms are not equalised: the made-up nuclei differ in how dark they are, which that takes away.
+    Histograms are not equalised: synthetic nuclei differ in darkness, which equalisation would remove.
     """
     return StudyConfig(
         seed=seed,
         positive="positive",
-        patches=PatchConfig(size_px=32, um_per_px=1.0, equalise="none", tissue=AS_DRAWN),
+        patches=PatchConfig(size_px=32, um_per_px=1.0, equalise="none", tissue=NO_CLEANING),
         network=NetworkConfig(embedding_dim=128),
         training=TrainingConfig(epochs=12, lr=5e-4, max_instances=64),
         mining=MiningConfig(inner_folds=3),

@@ -12,22 +12,22 @@ TABLE = "slide_id,case_id,label,path,mpp\n"
 
 
 def init(folder: Path) -> Outcome:
-    """Write both files; what is there already stays.
+    """Write both files; existing files stay unchanged.
 
     Raises:
         StoreError: If the folder is a file, or may not be written.
     """
     if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder}: is a file, expected a folder to make or to fill; choose another name")
+        raise StoreError(f"{folder}: is a file; expected a folder; choose another name")
     files = {FILE_NAME: commented_yaml(StudyConfig()), "slides.csv": TABLE}
     lines = [_write(folder / name, text) for name, text in files.items()]
-    lines.append(f"next: fill {folder / 'slides.csv'}, one line a slide, then: hardmil patch {folder}")
+    lines.append(f"next: fill {folder / 'slides.csv'}, one line for each slide, then: hardmil patch {folder}")
     return Outcome(lines, {"study": str(folder / FILE_NAME), "slides": str(folder / "slides.csv")})
 
 
 def _write(path: Path, text: str) -> str:
     if path.exists():
-        return f"kept  {path}, which was there"
+        return f"kept  {path}, which exists"
     with write_atomically(path) as draft:
         draft.write_text(text, encoding="utf-8")
     return f"wrote {path}"

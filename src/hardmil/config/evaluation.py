@@ -18,8 +18,7 @@ class OperatingTarget(NamedTuple):
 
 
 def parse_operating_target(text: str) -> OperatingTarget:
-    """("sensitivity", 0.95) for "sensitivity=0.95", ("fpr", 0.05) for "fpr=0.05", ("youden", nan) for
-    "youden".
+    """("sensitivity", 0.95) for "sensitivity=0.95"; also for "fpr=0.05" and "youden", whose share is NaN.
 
     Raises:
         ValueError: If the text is none of these, or the number is not a share.

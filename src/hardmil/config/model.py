@@ -82,9 +82,7 @@ class TrainingConfig(Section):
 
 
 class InstanceLossConfig(Section):
-    """Instance loss: every instance of a negative bag is negative, beta * mean softplus(instance_logit).
-    Ours.
-    """
+    """Instance loss of negative bags, whose instances are all negative: beta * mean softplus(logit). Ours."""
 
     beta: float = Field(default=0.0, ge=0)
     """Weight of the loss. 0 turns it off; `+instance` in the name of an arm sets 0.5."""

@@ -18,7 +18,7 @@ class Use:
 
 @dataclass(frozen=True)
 class ArmName:
-    """An arm's name and its parts; `control` is what follows the `@`, None where there is none."""
+    """An arm's name and its parts; `control` is the part after `@`, None if there is none."""
 
     text: str
     base: str
@@ -43,7 +43,7 @@ class ArmName:
 
 @cache
 def parse_arm_name(text: str) -> ArmName:
-    """The parts of a name, whether or not they are known."""
+    """The parts of a name; they need not be known."""
     arm, at, control = text.partition("@")
     base, *parts = arm.split("+")
     uses = (part.split("-") for part in parts)
@@ -53,7 +53,7 @@ def parse_arm_name(text: str) -> ArmName:
 
 
 def with_controls(names: Iterable[str]) -> tuple[str, ...]:
-    """The names, and after each arm that mines its random control, unless it is among them.
+    """The names, with its random control after each arm that mines, unless it is already among them.
 
     Only the control shows whether the hardness of what was mined made a difference.
     """

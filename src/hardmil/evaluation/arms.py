@@ -27,7 +27,7 @@ BETA = 0.5
 HARDEST = 0.1
 ROUNDS = 3
 CHOICES = ("attention", "random", "uncertainty", "spread")
-# What an option of a mining use sets; of `fmb` and `inject` alone those below.
+# What the options of all mining uses set, and those of single uses.
 _OF_ANY_USE: dict[str, dict[str, object]] = {
     "oof": {"source": "out-of-fold"},
     "rounds": {"rounds": ROUNDS},
@@ -44,7 +44,7 @@ _OF_ONE_USE: dict[str, dict[str, dict[str, object]]] = {
 
 @dataclass(frozen=True)
 class Arm:
-    """One config among those compared.
+    """One of the configurations compared.
 
     `uses_verdicts` is whether verdicts on patches are part of its training. `fisher` is None except for
     `sdr-svm`, which is not a network.
@@ -154,7 +154,7 @@ def _with_mining(name: str, *, mining: MiningConfig, use: Use) -> MiningConfig:
         if option not in meaning:
             raise _unknown(name, part=option, known=list(meaning))
         if meaning[option].keys() & settings.keys():
-            raise ConfigError(f"arm {name}: {option!r} contradicts an option before it; keep one of the two")
+            raise ConfigError(f"arm {name}: {option!r} contradicts an earlier option; keep one of the two")
         settings |= meaning[option]
     if "rounds" in settings:
         settings["rounds"] = max(mining.rounds, ROUNDS)
@@ -168,7 +168,7 @@ def _with_verdicts(name: str, *, mining: MiningConfig, options: Sequence[str]) -
         if key == "verdict_choice" and option not in CHOICES:
             raise _unknown(name, part=option, known=["a number of patches such as 10", *CHOICES])
         if key in settings:
-            raise ConfigError(f"arm {name}: {option!r} contradicts an option before it; keep one of the two")
+            raise ConfigError(f"arm {name}: {option!r} contradicts an earlier option; keep one of the two")
         settings[key] = int(option) if key == "verdict_budget" else option
     return mining.model_copy(update=settings)
 

@@ -1,4 +1,4 @@
-"""The attention of held-out slides on disk: one HDF5 file a trial."""
+"""The attention of held-out slides on disk: one HDF5 file for each trial."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ from hardmil.mil.inference import BagScore
 
 
 def write_attention(path: Path, bags: Sequence[Bag], *, scores: Sequence[BagScore]) -> None:
-    """Write `attention_scores`, `coords` and any `contributions` of each bag, one group a slide_id.
+    """Write `attention_scores`, `coords` and any `contributions` of each bag, in one group for each slide_id.
 
-    Contributions and the attribute `bias` add up to the logit of `bag_score`.
+    Contributions and the attribute `bias` sum to the logit of `bag_score`.
     """
     with write_h5(path) as file:
         for bag, score in zip(bags, scores, strict=True):
@@ -38,7 +38,7 @@ def read_attention(path: Path, *, slide_id: str) -> tuple[np.ndarray, np.ndarray
 
 
 def read_score(path: Path, *, slide_id: str) -> BagScore:
-    """What `write_attention` kept of one slide; instance logits are all 0 in files from before they were."""
+    """The output of a model for one slide; instance logits are 0 in old files, which lack them."""
     with h5py.File(path) as file:
 
         def kept(name: str) -> np.ndarray | None:

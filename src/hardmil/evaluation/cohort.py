@@ -1,4 +1,4 @@
-"""The bags of a study as trials share them, with what is known of their patches."""
+"""The bags that all trials of a study share, with what is known about their patches."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ from hardmil.preprocessing.study_folder import Study
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """The bags that all trials of a study share, and the digits that stand for them.
+    """The bags that all trials of a study share, and their hash.
 
-    By slide_id: `truth` is what is known of each instance, for measuring alone; `verdicts` what a person says
-    of it, for arms that ask.
+    By slide_id: `truth` is what is known about each instance, for measurement only; `verdicts` are those of a
+    person, for arms that use them.
     """
 
     bags: Sequence[Bag]
@@ -35,7 +35,7 @@ class Cohort:
 
     @property
     def labels(self) -> np.ndarray:
-        """0 or 1, one a bag."""
+        """0 or 1 for each bag."""
         return np.array([bag.label for bag in self.bags])
 
     @property
@@ -44,16 +44,16 @@ class Cohort:
         return [bag.case_id for bag in self.bags]
 
     def reviewer(self, arm: Arm, bags: Sequence[Bag]) -> Reviewer:
-        """What a person says of the patches of these bags.
+        """The verdicts on the patches of these bags.
 
         Raises:
-            ConfigError: If nothing is known of them.
+            ConfigError: If there are none.
         """
         known = {bag.slide_id: self.verdicts[bag.slide_id] for bag in bags if bag.slide_id in self.verdicts}
         if not known:
             raise ConfigError(
-                f"arm {arm.name}: no verdict on any patch of the training slides; expected a table of them; "
-                "give it by mining.verdicts"
+                f"arm {arm.name}: no verdict on any patch of the training slides; expected a table of "
+                "verdicts; set mining.verdicts"
             )
         return known
 
@@ -61,9 +61,9 @@ class Cohort:
 def make_cohort(
     bags: Sequence[Bag], *, truth: Mapping[str, Truth] | None = None, verdicts: Reviewer | None = None
 ) -> Cohort:
-    """A cohort whose digest changes with any id, label, coordinate or instance.
+    """A cohort; its hash changes with any id, label, coordinate or instance.
 
-    Where truth is known and no verdict is, the truth is the person who is asked.
+    Where truth is known and there are no verdicts, verdicts are those of the truth.
     """
     digest = hashlib.blake2b(digest_size=8)
     for bag in bags:
@@ -75,10 +75,10 @@ def make_cohort(
 
 
 def study_cohort(study: Study, *, bags: Sequence[Bag]) -> Cohort:
-    """The bags with what is known of their patches: truth beside made-up slides, and the table of verdicts.
+    """The bags with truth, which synthetic slides have next to them, and verdicts from their table.
 
     Raises:
-        TableError: If the table of verdicts is not what it must be.
+        TableError: If the table of verdicts cannot be used.
     """
     table = study.config.mining.verdicts
     verdicts = read_verdicts(study.folder / table, bags) if table is not None else None

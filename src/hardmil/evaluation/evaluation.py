@@ -1,4 +1,4 @@
-"""Arms x repeats x folds: run what is not there yet under the same hash, row by row."""
+"""Arms, repeats and folds: run the trials that have no row with the same hash yet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,16 +36,16 @@ from hardmil.jobs.progress import progress
 from hardmil.jobs.run import attempt
 from hardmil.jobs.schedule import run_groups
 
-# A leak, an arm that cannot be run as written, a full disk: no failure of one trial alone.
+# A leak, an arm that cannot be run as written, a full disk: these stop all trials, not just one.
 FATAL_ERRORS = (FoldError, ConfigError, StoreError)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """All that is to be compared, and where the tables go.
+    """What is compared, and the folder of the tables.
 
-    `folds` is [repeat][fold]; `only_folds` runs some of them. `split` and `patches` are words for the
-    tables: how the folds were drawn, how patches were cut.
+    `folds` is [repeat][fold]; `only_folds` runs some of them. `split` and `patches` are words for the tables:
+    how folds were drawn, and how instances were made.
     """
 
     cohort: Cohort
@@ -60,7 +60,7 @@ class Evaluation:
     operating: OperatingSettings | None = None
 
     def trials(self) -> list[Trial]:
-        """Every trial, all arms of a fold one after the other: they share its base."""
+        """Every trial; the arms of a fold follow one another, because they share its base."""
         return [
             Trial(arm, repeat, number, fold, self._seed(repeat, number), self.operating)
             for repeat, folds in enumerate(self.folds)
@@ -70,7 +70,7 @@ class Evaluation:
         ]
 
     def key(self, trial: Trial) -> TrialKey:
-        """What the tables call a trial."""
+        """The columns that identify a trial in the tables."""
         return TrialKey(trial.arm.name, self.split, self.patches, trial.repeat, trial.fold_number)
 
     def _seed(self, repeat: int, fold: int) -> int:
@@ -78,7 +78,7 @@ class Evaluation:
 
 
 def patches_word(config: StudyConfig) -> str:
-    """What the tables call a way of making instances: features, grid, nuclei, an encoder after it."""
+    """How instances are made, for the tables: features, grid or nuclei, followed by the encoder."""
     if config.features is not None:
         return "features"
     return config.patches.mode if config.encode == PIXELS else f"{config.patches.mode}-{config.encode}"
@@ -87,16 +87,16 @@ def patches_word(config: StudyConfig) -> str:
 def evaluate_arms(
     evaluation: Evaluation, *, device: Device, engine: Engine = LOCAL, quiet: bool = False
 ) -> list[Failure]:
-    """The trials that failed; of every other without a row under its hash, rows are put into the tables.
+    """Run the trials that have no row with their hash, and write their rows to the tables; those that failed.
 
-    Rows are put there as each trial ends, by this process alone, and end in the evaluation's order: the
-    tables are the same (but for `seconds`) wherever the trials ran, with equal numbers of threads.
+    Only this process writes rows, as trials end; the final order is that of the evaluation. Apart from
+    `seconds`, the tables do not depend on where trials ran, for the same number of threads.
 
     Raises:
-        FoldError: If a case is on both sides of a fold, anything was fitted with a case outside the training,
-            or `only_folds` names a fold that is not there.
-        ConfigError: If an arm cannot be run as written, or the engine cannot be had.
-        StoreError: If the folder takes no more files.
+        FoldError: If a case is on both sides of a fold, anything was fitted with a case outside the training
+            fold, or `only_folds` has the number of a fold that does not exist.
+        ConfigError: If an arm cannot be run as written, or the engine is not available.
+        StoreError: If the disk is full, or the folder may not be written.
     """
     _check_only_folds(evaluation)
     for folds in evaluation.folds:
@@ -116,7 +116,7 @@ def evaluate_arms(
 
 
 def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, quiet: bool) -> list[Failure]:
-    """Trial after trial, each with its own bar over epochs."""
+    """Trial by trial, each with its own progress bar over epochs."""
     failures: list[Failure] = []
     for number, trial in enumerate(todo, 1):
         label = f"[{number}/{len(todo)}] {trial.name}"
@@ -138,7 +138,7 @@ def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, 
 
 @dataclass(frozen=True, eq=False)
 class TrialContext:
-    """What a worker needs for any trial: the bags, the folder of trained networks, the device."""
+    """What a worker needs for any trial: bags, folder of trained networks, device."""
 
     cohort: Cohort
     folder: Path
@@ -146,7 +146,7 @@ class TrialContext:
 
 
 def run_in_context(bench: TrialContext, trial: Trial) -> TrialResult:
-    """A trial, in a worker."""
+    """Run a trial in a worker."""
     trainer = Trainer(bench.folder, bench.cohort.digest, bench.device)
     return run_trial(trial, cohort=bench.cohort, trainer=trainer)
 
@@ -154,14 +154,14 @@ def run_in_context(bench: TrialContext, trial: Trial) -> TrialResult:
 def _run_in_pool(
     todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, engine: Engine, quiet: bool
 ) -> list[Failure]:
-    """Trials side by side; those that share a base wait for the first of them."""
+    """Trials in parallel; those that share a base wait for the first of them."""
     if engine.kind == "ray" and device.name != "cpu":
         raise ConfigError(
-            f"--engine ray: trains on the CPUs of its workers, found device {device.name}; add --device cpu, "
+            f"--engine ray: trains only on CPUs, found device {device.name}; add --device cpu, "
             "or use --engine local"
         )
     cohort = evaluation.cohort
-    # Resolved: a worker of a cluster has a working folder of its own.
+    # Resolved: workers of a cluster have their own working folders.
     bench = TrialContext(cohort, evaluation.folder.resolve() / "trials", device)
     return run_groups(
         run_in_context,
@@ -180,7 +180,7 @@ def _check_only_folds(evaluation: Evaluation) -> None:
     n_folds = max(len(folds) for folds in evaluation.folds)
     unknown = [number for number in evaluation.only_folds or () if not 0 <= number < n_folds]
     if unknown:
-        raise FoldError(f"fold {unknown[0]}: there are {n_folds} folds, expected 0 to {n_folds - 1}")
+        raise FoldError(f"fold {unknown[0]}: there are {n_folds} folds; expected 0 to {n_folds - 1}")
 
 
 def store_result(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -> None:

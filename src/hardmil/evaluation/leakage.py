@@ -1,4 +1,4 @@
-"""The check, in every trial, that nothing is fitted with a case outside its training fold."""
+"""The check that nothing in a trial is fitted with a case outside its training fold."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from hardmil.mining.procedure import Train
 
 @dataclass(frozen=True)
 class Guard:
-    """The cases of a training fold; whatever is fitted passes here first.
+    """The cases of a training fold; everything that is fitted is checked here first.
 
-    A network with the scaler of its features, hard bags and K-means see nothing but what `train` was given
-    and what was mined; a Fisher mixture what `check_bags` was given.
+    Networks, feature scaling, hard bags and K-means use only what `train` was given and what was mined; a
+    Fisher mixture uses only what `check_bags` was given.
     """
 
     allowed: frozenset[str]
     where: str
 
     def check_bags(self, bags: Sequence[Bag], *, what: str) -> None:
-        """Check the bags that something is fitted to.
+        """Check the bags that something is fitted on.
 
         Raises:
-            FoldError: If one is of another case; both are named.
+            FoldError: If one is of another case; case and slide are named.
         """
         self._check({bag.case_id for bag in bags}, what=what)
 
@@ -41,7 +41,7 @@ class Guard:
             self._check({one.case_id}, what=f"instance {one.instance} of slide {one.slide_id}, mined,")
 
     def watched(self, train: Train) -> Train:
-        """The same training, each call checked."""
+        """The same training function; each call is checked."""
         return _Watched(self, train)
 
     def _check(self, cases: set[str], *, what: str) -> None:
@@ -49,7 +49,7 @@ class Guard:
         if outside:
             raise FoldError(
                 f"{self.where}: {what} comes from case {outside[0]}, which is not in the training fold; "
-                "expected its cases alone; this is a leak, please report it"
+                "expected only its cases; this is a leak, please report it"
             )
 
 
@@ -67,7 +67,7 @@ class _Watched:
         extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
-        """Train, if all comes from the training fold."""
+        """Train, if everything is from the training fold."""
         self.guard.check_bags(bags, what="a training bag")
         if extras is not None:
             self.guard._check(extras.cases(), what="a mined instance")

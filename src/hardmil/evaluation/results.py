@@ -96,10 +96,10 @@ def key_of(row: PredictionRow | HardNegativeRow) -> TrialKey:
     """The trial a row belongs to.
 
     Raises:
-        ValueError: If it belongs to none, as the predictions of a bundle.
+        ValueError: If it belongs to none, such as a prediction of a bundle.
     """
     if row.trial is None:
-        raise ValueError("a row of no trial; expected one of an evaluation")
+        raise ValueError("the row belongs to no trial; expected a row of an evaluation")
     return row.trial
 
 
@@ -118,7 +118,7 @@ def prediction_row(
     op_threshold: float = math.nan,
     probability: float | None = None,
 ) -> PredictionRow:
-    """How a model scores and calls a bag.
+    """How a model scores and calls a bag, as a row.
 
     Args:
         bag: The bag.
@@ -144,9 +144,7 @@ def prediction_row(
 
 
 def replace_rows(path: Path, rows: Iterable[object], *, trial: TrialKey, columns: Sequence[str]) -> None:
-    """Write a trial's rows into a table in place of the rows it had there; all other rows stay as they
-    are.
-    """
+    """Replace the rows of a trial in a table; all other rows stay unchanged."""
     key, old = _key(cells_of(trial)), read_cells(path)
     first = next((i for i, line in enumerate(old) if _key(line) == key), len(old))
     after = [line for line in old[first:] if _key(line) != key]
@@ -154,9 +152,7 @@ def replace_rows(path: Path, rows: Iterable[object], *, trial: TrialKey, columns
 
 
 def sort_rows(path: Path, trials: Iterable[TrialKey], *, columns: Sequence[str]) -> None:
-    """Bring the rows of a table into the order of the trials; rows of other trials come first, as they
-    are.
-    """
+    """Sort the rows of a table by trial; rows of other trials come first, in their order."""
     position = {_key(cells_of(trial)): number for number, trial in enumerate(trials)}
     lines = read_cells(path)
     in_order = sorted(lines, key=lambda line: position.get(_key(line), -1))

@@ -1,4 +1,4 @@
-"""Which trials share steps, and which of them is to go first."""
+"""Which trials share trainings, and which of them runs first."""
 
 from collections.abc import Iterable
 
@@ -7,9 +7,9 @@ from hardmil.evaluation.trial import Trial, longest_training
 
 
 def groups_of(trials: Iterable[Trial]) -> list[list[Trial]]:
-    """The trials by fold and base model; of each group, the one that leaves most to the others first.
+    """The trials grouped by fold and base model; in each group, first the trial that others reuse most.
 
-    Once it is done, the base lies in the folder of trained networks, with the inner models if it needed any.
+    When it is done, the base is in the folder of trained networks, with the inner models if it needed them.
     """
     groups: dict[object, list[Trial]] = {}
     for trial in trials:
@@ -25,7 +25,7 @@ def trial_length(trial: Trial) -> int:
 
 
 def _turn(trial: Trial) -> tuple[bool, int]:
-    """Out-of-fold mining first, for its inner models; then the shortest, to keep the others waiting least."""
+    """Out-of-fold mining first, for its inner models; then the shortest, so that the others wait least."""
     arm = trial.arm
     leaves_inner = arm.mining.use != "none" and arm.mining.source == "out-of-fold" and not arm.uses_verdicts
     return not leaves_inner, trial_length(trial)

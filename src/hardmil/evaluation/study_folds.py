@@ -11,9 +11,9 @@ from hardmil.preprocessing.study_folder import Study
 
 
 def study_folds(study: Study, *, cohort: Cohort, left_out: set[str]) -> list[list[Fold]]:
-    """[repeat][fold] as the study says: from its splits files, or drawn by case.
+    """The folds of a study, [repeat][fold]: from its splits files, or drawn by case.
 
-    Of a splits file, train and val together are trained on: hardmil holds out its own validation cases there.
+    Train and val of a splits file are used together for training: hardmil holds out its own validation cases.
     """
     config = study.config.evaluation
     if config.splits is None:

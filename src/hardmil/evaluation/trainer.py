@@ -1,4 +1,4 @@
-"""Trains networks, or takes those that were trained before from exactly the same."""
+"""Training that reuses networks already trained on exactly the same input."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -18,13 +18,13 @@ from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import TrainingExtras, fit
 from hardmil.mil.weights import load_network, save_network
 
-# Raised whenever the same config would give other numbers: no result of older code is taken for a new one.
+# Increased when the same config would give other numbers, so that results of older code are not reused.
 CODE_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Trainer:
-    """Trains networks, or takes from the folder those trained before from exactly the same."""
+    """Trains networks, or loads those already trained on exactly the same input from the folder."""
 
     folder: Path
     cohort_digest: str
@@ -40,7 +40,7 @@ class Trainer:
         extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
-        """The network that `fit` gives, from the folder where it is there."""
+        """The network that `fit` gives; loaded from the folder if it is there."""
         key = fingerprint(
             [
                 CODE_VERSION,
@@ -68,7 +68,7 @@ class Trainer:
         return load_network(path, device=self.device.name)
 
     def describe(self, bag: Bag, *, config: FisherConfig) -> Float[np.ndarray, "patch descriptor"]:
-        """The descriptors that `fisher.describe` gives, from the folder where they are there."""
+        """The descriptors that `fisher.describe` gives; loaded from the folder if they are there."""
         from hardmil.mil import fisher
 
         key = fingerprint([CODE_VERSION, self.cohort_digest, bag.slide_id, config.radii, config.step])
@@ -81,7 +81,7 @@ class Trainer:
 
 
 def weights_digest(network: BagClassifier) -> str:
-    """Digits that stand for a network's weights."""
+    """A hash of the weights of a network."""
     digest = hashlib.blake2b(digest_size=8)
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())
@@ -90,7 +90,7 @@ def weights_digest(network: BagClassifier) -> str:
 
 
 def annotations_digest(bag: Bag) -> str | None:
-    """Digits that stand for what is known of a bag's instances besides its label; None if nothing is."""
+    """A hash of instance labels and weights of a bag; None if it has neither."""
     known = [bag.instance_labels, bag.instance_weights]
     if all(values is None for values in known):
         return None

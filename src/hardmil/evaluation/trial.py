@@ -1,4 +1,4 @@
-"""One arm on one fold: base -> inner folds -> mine -> retrain -> operating point -> test."""
+"""One arm on one fold: base, inner folds, mining, retraining, operating point, test."""
 
 import math
 import time
@@ -35,9 +35,9 @@ from hardmil.mining.verdicts import reviewer_digest
 
 @dataclass(frozen=True)
 class OperatingSettings:
-    """What an arm's threshold is for, and on how many folds of the training bags that is found out.
+    """The target of an arm's threshold, and the number of folds within the training bags to set it on.
 
-    `calibration` is how the scores found there become probabilities.
+    `calibration` is how scores become probabilities.
     """
 
     target: str
@@ -45,7 +45,7 @@ class OperatingSettings:
     calibration: CalibrationMethod = "temperature"
 
     def key(self) -> list[object]:
-        """What a trial's digits take of it: as it was when sensitivity was all that could be asked."""
+        """Its part of the hash of a trial, in a form that keeps hashes from before other targets existed."""
         wanted = parse_operating_target(self.target)
         target = wanted.share if wanted.kind == "sensitivity" else self.target
         calibration = [] if self.calibration == "temperature" else [self.calibration]
@@ -53,7 +53,7 @@ class OperatingSettings:
 
 
 def operating_settings(config: EvaluationConfig) -> OperatingSettings | None:
-    """What the knobs of an evaluation say; None where no operating point is wanted."""
+    """The settings of an evaluation; None where no operating point is wanted."""
     if config.operating_folds == 0:
         return None
     return OperatingSettings(config.operating_point, max(config.operating_folds, 2), config.calibration)
@@ -72,11 +72,11 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """What a person reads of it, counted from 1."""
+        """Its name for a person; counts from 1."""
         return f"{self.arm.name}, repeat {self.repeat + 1} fold {self.fold_number + 1}"
 
     def config_hash(self, cohort: Cohort) -> str:
-        """Digits that change with anything the trial's numbers depend on."""
+        """A hash that changes with anything that the numbers of the trial depend on."""
         mines = self.arm.mining.use != "none" or self.arm.uses_verdicts
         mining = self.arm.mining.model_dump(mode="json") if mines else None
         model = self.arm.model.model_dump(mode="json")
@@ -90,7 +90,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class TrialResult:
-    """What a trial leaves behind."""
+    """The result of a trial."""
 
     metrics: BinaryMetrics
     test_scores: list[BagScore]
@@ -132,7 +132,7 @@ def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
-    """An arm, trained: what scores bags, and what was mined on the way."""
+    """A trained arm: a function that scores bags, and what was mined."""
 
     score: Score
     pool: tuple[HardInstance, ...] = ()
@@ -140,7 +140,7 @@ class _Learned:
 
 
 def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trainer: Trainer) -> _Learned:
-    """The whole arm on these bags, and nothing else: every fit is watched."""
+    """The whole arm, trained on these bags only; every fit is checked."""
     guard = Guard(
         frozenset(bag.case_id for bag in bags), where=f"arm {trial.arm.name}, fold {trial.fold_number}"
     )
@@ -160,7 +160,7 @@ def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trai
 
 
 def _learn_fisher(bags: Sequence[Bag], *, config: FisherConfig, seed: int, trainer: Trainer) -> _Learned:
-    """SDR + SVM; of attention it has none, so every instance draws the same."""
+    """SDR + SVM, which has no attention: all instances get the same."""
     from hardmil.mil.fisher import fit_fisher, score_fisher
 
     model = fit_fisher(bags, config=config, seed=seed, describe=trainer.describe)
@@ -177,14 +177,14 @@ def _learn_fisher(bags: Sequence[Bag], *, config: FisherConfig, seed: int, train
 
 @dataclass(frozen=True, eq=False)
 class _Decision:
-    """What out-of-fold scores say of a score."""
+    """Threshold and calibration from out-of-fold scores."""
 
     threshold: float
     calibration: Calibration
 
 
 def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer) -> _Decision | None:
-    """Threshold and calibration of the arm, set on the training bags; None where none is wanted or can be."""
+    """Threshold and calibration of the arm, set on the training bags; None if not wanted or not possible."""
     scores = whole_arm_out_of_fold(training, trial=trial, cohort=cohort, trainer=trainer)
     if trial.operating is None or scores is None:
         return None
@@ -222,7 +222,7 @@ def whole_arm_out_of_fold(
 
 
 def longest_training(arm: Arm, *, n_operating_folds: int = 0) -> int:
-    """Epochs of an arm if nothing is shared and every round mines: the length of its progress bar."""
+    """Epochs of an arm if nothing is shared and every round mines; for progress bars."""
     epochs = arm.model.training.epochs * (1 + n_operating_folds)
     epochs *= 2 if arm.uses_verdicts else 1
     if arm.mining.use == "none":

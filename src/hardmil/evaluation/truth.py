@@ -1,4 +1,4 @@
-"""What is known of single patches, where anything is: to measure attention and mining, never to train."""
+"""What is known about single patches: to measure attention and mining, never for training."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,19 +11,19 @@ from hardmil.metrics import binary_metrics, mean_and_se
 from hardmil.mil.inference import BagScore
 from hardmil.mining.hard_instances import HardInstance
 
-# The axis has no name: bags differ in size, and a name would be held to one.
+# The axis has no name, because bags differ in size.
 Truth = Int8[np.ndarray, " _"]
-"""One code an instance: 1 lesion, 2 look-alike (no lesion, but easily taken for one), 0 anything else."""
+"""One code for each instance: 1 lesion, 2 look-alike (not a lesion, but similar to one), 0 anything else."""
 LESION, LOOK_ALIKE = 1, 2
 TRUTH_NAMES = {"look-alike": LOOK_ALIKE, "lesion": LESION}
 LEAST_SHARE = 0.25
-"""A patch is what a quarter of it is: a lesion before a look-alike."""
+"""A patch is a lesion if this share of it is; otherwise a look-alike if this share of it is."""
 
 
 def instance_auc(bags: Sequence[Bag], *, scores: Sequence[BagScore], truth: Mapping[str, Truth]) -> float:
-    """Mean over the positive bags of the chance that a lesion draws more attention than another instance.
+    """AUC of attention for lesions among the instances of a positive bag; mean over the positive bags.
 
-    Bags of which nothing is known, or that hold one kind alone, are left out; nan where none is left.
+    Bags without known truth, or with only one kind of instance, are left out; NaN if no bag is left.
     """
     values = [
         binary_metrics((truth[bag.slide_id] == LESION).astype(np.int64), score.attention).auc
@@ -36,7 +36,7 @@ def instance_auc(bags: Sequence[Bag], *, scores: Sequence[BagScore], truth: Mapp
 def share_of_look_alikes(
     pool: Iterable[HardInstance], *, bags: Sequence[Bag], truth: Mapping[str, Truth]
 ) -> float:
-    """Part of what was mined that really is a look-alike; nan where nothing was, or nothing is known."""
+    """Share of mined instances that are look-alikes; NaN if nothing was mined or nothing is known."""
     pool = [one for one in pool if one.slide_id in truth]
     mined = {one.slide_id for one in pool}
     places = {bag.slide_id: bag.index_by_corner() for bag in bags if bag.slide_id in mined}
@@ -45,12 +45,12 @@ def share_of_look_alikes(
 
 
 def verdicts_of_truth(truth: Mapping[str, Truth]) -> dict[str, Float32[np.ndarray, " _"]]:
-    """What a person who is never wrong would say: lesion 1, anything else normal 0."""
+    """The verdicts of a person who is never wrong: 1 for lesions, 0 for anything else."""
     return {slide_id: (codes == LESION).astype(np.float32) for slide_id, codes in truth.items()}
 
 
 def truth_of_regions(bag: Bag, *, regions: Sequence[Region]) -> Truth:
-    """Codes of a bag's patches from outlined regions named "lesion" and "look-alike"."""
+    """Codes of the patches of a bag, from regions named "lesion" and "look-alike"."""
     codes = np.zeros(len(bag), dtype=np.int8)
     for name, code in TRUTH_NAMES.items():
         outlines = [one.polygon for one in regions if one.name == name]
@@ -59,7 +59,7 @@ def truth_of_regions(bag: Bag, *, regions: Sequence[Region]) -> Truth:
 
 
 def _covered(bag: Bag, *, outlines: Sequence[np.ndarray]) -> np.ndarray:
-    """Part of each patch that lies inside one of the outlines."""
+    """Share of each patch that is inside one of the outlines."""
     import cv2
 
     width, height = (int(edge) for edge in bag.coords.max(axis=0) + bag.size_level0_px)

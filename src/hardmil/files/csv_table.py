@@ -22,6 +22,7 @@ from hardmil.files.atomic import write_atomically
 Cells = dict[str, str]
 """One line of a table as text, by column."""
 Row = TypeVar("Row")
+Number = TypeVar("Number", int, float)
 
 
 def columns_by_name(prefix: str = "") -> Any:
@@ -83,13 +84,13 @@ def table_text(rows: Iterable[object], *, row: type) -> str:
 
 
 def columns_of(row: type, *, names: Sequence[str] = ()) -> tuple[str, ...]:
-    """The columns of a table; `names` are the keys of its field made with `columns_by_name`."""
+    """The columns of a table; `names` are the keys of a field made with `columns_by_name`, nested too."""
     found: list[str] = []
     for one, kind in _typed_fields(row):
         if "prefix" in one.metadata:
             found += [one.metadata["prefix"] + name for name in names]
         elif is_dataclass(_required(kind)):
-            found += columns_of(_required(kind))
+            found += columns_of(_required(kind), names=names)
         else:
             found.append(one.name)
     return tuple(found)
@@ -159,13 +160,11 @@ def _reader(row: type[Row]) -> Callable[[Cells], Row]:
 
 
 def _field_reader(one: Field[Any], kind: Any, *, plain: frozenset[str]) -> Callable[[Cells], object]:
-    """A function that gives a field's value in a line; `plain` are the columns that have a name of their
-    own.
-    """
-    required = _required(kind)
-    is_optional = required is not kind
+    """A function that reads the value of a field in a line; `plain` are the columns with fixed names."""
     if "prefix" in one.metadata:
         return partial(_numbers_by_name, prefix=one.metadata["prefix"], plain=plain)
+    required = _required(kind)
+    is_optional = required is not kind
     if is_dataclass(required):
         inner, names = _reader(required), columns_of(required)
         return lambda line: inner(line) if not is_optional or any(map(line.get, names)) else None
@@ -182,19 +181,23 @@ def _value(line: Cells, *, name: str, default: object, kind: type, is_optional: 
         return text
     if text == "" and (is_optional or kind is float):
         return None if is_optional else math.nan
+    return _number(text, name=name, kind=kind)
+
+
+def _numbers_by_name(line: Cells, *, prefix: str, plain: frozenset[str]) -> dict[str, float]:
+    return {
+        name.removeprefix(prefix): _number(text or "nan", name=name, kind=float)
+        for name, text in line.items()
+        if name.startswith(prefix) and name not in plain
+    }
+
+
+def _number(text: str, *, name: str, kind: Callable[[str], Number]) -> Number:
     try:
         return kind(text)
     except ValueError as error:
         wanted = "a whole number" if kind is int else "a number"
         raise ValueError(f"{name} is {text!r}, expected {wanted}") from error
-
-
-def _numbers_by_name(line: Cells, *, prefix: str, plain: frozenset[str]) -> dict[str, float]:
-    return {
-        name.removeprefix(prefix): float(text or "nan")
-        for name, text in line.items()
-        if name.startswith(prefix) and name not in plain
-    }
 
 
 def _required(kind: Any) -> type:

@@ -1,4 +1,4 @@
-"""Random flips and quarter turns, each patch its own, whole bags at a time."""
+"""Random flips and 90-degree rotations of each patch, for whole bags at once."""
 
 import torch
 from jaxtyping import Int, UInt8
@@ -10,13 +10,13 @@ N_SYMMETRIES = 8
 def random_symmetries(
     patches: UInt8[Tensor, "patch size size channel"], *, generator: torch.Generator
 ) -> UInt8[Tensor, "patch size size channel"]:
-    """The same patches, in the same order, each flipped and turned by chance.
+    """The same patches in the same order, each randomly flipped and rotated.
 
-    Each of the eight symmetries of the square is as likely. Patches of one symmetry are turned together:
-    eight steps a bag, however many patches.
+    The eight symmetries of the square are equally likely. Patches with the same symmetry are transformed
+    together: eight steps for a bag of any size.
 
-    Source: Li et al. 2019, Section 3 ("random flips and rotations"). Departure: quarter turns only, which
-    need no interpolation and no corner filling.
+    Source: Li et al. 2019, Section 3 ("random flips and rotations"). Departure: rotations by 90 degrees only,
+    which need no interpolation and leave no corners to fill.
     """
     drawn = torch.randint(N_SYMMETRIES, (len(patches),), generator=generator).to(patches.device)
     return apply_symmetries(patches, symmetry=drawn)
@@ -25,7 +25,7 @@ def random_symmetries(
 def apply_symmetries(
     patches: UInt8[Tensor, "patch size size channel"], *, symmetry: Int[Tensor, " patch"]
 ) -> UInt8[Tensor, "patch size size channel"]:
-    """Patch i turned by `symmetry[i] % 4` quarter turns, then mirrored if `symmetry[i] >= 4`."""
+    """Patch i rotated by `symmetry[i] % 4` times 90 degrees, then mirrored if `symmetry[i] >= 4`."""
     turned = torch.empty_like(patches)
     for code in range(N_SYMMETRIES):
         chosen = (symmetry == code).nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""Many ragged bags -> one packed batch: all instances in one tensor, plus where each bag begins."""
+"""Ragged bags in one packed batch: all instances in one tensor, and the offset of each bag."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -16,10 +16,10 @@ from hardmil.bags.bag import Bag
 
 @dataclass(frozen=True, eq=False)
 class PackedBatch:
-    """The only form in which bags reach a network.
+    """Bags as networks take them.
 
-    Bag b holds the instances `offsets[b]` to `offsets[b + 1]`. Pixels stay uint8, channels last. Of instance
-    labels (nan: not known) and weights, None is nothing known, all alike.
+    Bag b has the instances `offsets[b]` to `offsets[b + 1]`. Pixels stay uint8, channels last. Instance
+    labels (NaN: unknown) are None where nothing is known, instance weights are None where all are equal.
     """
 
     instances: Num[Tensor, "instance ..."]
@@ -46,7 +46,7 @@ class PackedBatch:
 
 
 def pack(bags: Sequence[Bag], *, device: torch.device | str = "cpu") -> PackedBatch:
-    """Bags one after the other in one batch, on a device."""
+    """The bags as one batch on a device, one bag after the other."""
     instances = np.concatenate([bag.instances for bag in bags]) if len(bags) > 1 else bags[0].instances
     sizes = torch.tensor([0] + [len(bag) for bag in bags])
     return PackedBatch(
@@ -65,7 +65,7 @@ def _packed(
     missing: float,
     device: torch.device | str,
 ) -> Float[Tensor, " instance"] | None:
-    """One value an instance, `missing` where a bag has none; None where no bag has any."""
+    """One value for each instance, `missing` for bags without values; None if no bag has values."""
     if all(values is None for values in known):
         return None
     filled = [

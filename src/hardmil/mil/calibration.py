@@ -13,14 +13,14 @@ from hardmil.config.evaluation import CalibrationMethod
 from hardmil.errors import BagError
 
 SMALLEST = 1e-12
-"""Scores are kept this far from 0 and 1, where the logit has no end."""
+"""Scores are kept this far from 0 and 1, where the logit is infinite."""
 TEMPERATURES = (0.05, 50.0)
 
 
 class Calibration(BaseModel):
-    """How a score becomes a probability.
+    """Turns a score into a probability.
 
-    temperature: sigmoid(logit(score) / temperature). isotonic: straight lines between the knots, flat beyond.
+    temperature: sigmoid(logit(score) / temperature). isotonic: linear between the knots, constant outside.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,7 +30,7 @@ class Calibration(BaseModel):
     knots: tuple[tuple[float, float], ...] = ()
 
     def probabilities(self, scores: Float[np.ndarray, " bag"]) -> Float[np.ndarray, " bag"]:
-        """The chance that a slide of this score is positive, among slides like those of the study."""
+        """The probability that a slide with this score is positive, among slides like those of the study."""
         match self.method:
             case "none":
                 return scores.astype(np.float64)
@@ -44,14 +44,14 @@ class Calibration(BaseModel):
 def fit_calibration(
     labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, method: CalibrationMethod
 ) -> Calibration:
-    """What turns out-of-fold scores into probabilities.
+    """A calibration fitted on out-of-fold scores.
 
     Raises:
-        BagError: If one of the two labels is missing.
+        BagError: If one of the two labels does not occur.
 
-    Source: temperature, Guo et al. 2017, on the targets of Platt 1999, (n + 1) / (n + 2) and 1 / (n + 2):
-    with few slides, all of them told apart, plain ones would make every score 0 or 1. Isotonic, Zadrozny and
-    Elkan 2002, by scikit-learn.
+    Source: temperature, Guo et al. 2017, with the targets of Platt 1999, (n + 1) / (n + 2) and 1 / (n + 2):
+    with few slides that are perfectly separated, targets of 0 and 1 would move every score to 0 or 1.
+    Isotonic, Zadrozny and Elkan 2002, by scikit-learn.
     """
     if len(set(labels.tolist())) < 2:
         raise BagError(f"a calibration needs bags of both labels; found {sorted(set(labels.tolist()))}")

@@ -1,4 +1,4 @@
-"""What is wrong with a slide's attention: collapsed, over-concentrated, inverted; and what to do."""
+"""Problems with the attention on a slide: collapsed, over-concentrated or inverted; and what to do."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,47 +10,47 @@ from hardmil.metrics import binary_metrics
 from hardmil.mil.inference import BagScore
 
 MIN_PATCHES = 16
-"""Of fewer, attention is always near even, or on one patch."""
+"""With fewer patches, attention is always nearly even or on one patch."""
 FLAT = 0.99
-"""Entropy, as a share of its most, from which attention is called collapsed."""
+"""Share of the maximum entropy from which attention is called collapsed."""
 ONE_PATCH = 0.5
-"""Share of the attention on one patch from which it is called over-concentrated."""
+"""Share of attention on one patch from which attention is called over-concentrated."""
 AWAY = 0.25
-"""How far the attended patches' logit may lie below the slide's mean, in standard deviations."""
+"""How far the mean logit of attended patches may be below that of the slide, in standard deviations."""
 
 Finding = Literal["collapsed", "over-concentrated", "inverted"]
 
 REMEDY: dict[Finding, str] = {
     "collapsed": (
-        "if most slides are so, the model averages: train longer (training.epochs), try pooling.kind "
-        "gated-attention, or take patches of more tissue context (patches.um_per_px)"
+        "if this holds for most slides, the model averages: train longer (training.epochs), try pooling.kind "
+        "gated-attention, or use patches with more tissue context (patches.um_per_px)"
     ),
     "over-concentrated": (
-        "look at that patch: a fold, pen or dust there is a false reason. If many slides are so, raise "
-        "network.dropout, or lower training.max_instances, so that no step sees the same patches"
+        "look at that patch: a fold, pen or dust would be a wrong reason. If this holds for many slides, "
+        "raise network.dropout or lower training.max_instances, so that steps see different patches"
     ),
     "inverted": (
-        "check the slide's label, then its key patches; if it is right, train the arm ours+instance, or give "
-        "verdicts on some of its patches (mining.verdicts)"
+        "check the label of the slide, then its key patches; if the label is right, train the arm "
+        "ours+instance, or add verdicts on some of its patches (mining.verdicts)"
     ),
 }
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One thing that is wrong with the attention of a slide; `meaning` has its figures."""
+    """A problem with the attention on a slide; `meaning` has the numbers."""
 
     finding: Finding
     meaning: str
 
     @property
     def remedy(self) -> str:
-        """What to do about it."""
+        """What to do."""
         return REMEDY[self.finding]
 
 
 def attention_entropy(attention: Float[np.ndarray, " instance"]) -> float:
-    """Entropy of the attention as a share of its most, that of even attention: 1 is flat, 0 is one patch."""
+    """Entropy of the attention as a share of the maximum: 1 is even attention, 0 is all on one patch."""
     held = attention[attention > 0].astype(np.float64)
     return float(-(held * np.log(held)).sum() / np.log(len(attention))) if len(attention) > 1 else 1.0
 
@@ -58,26 +58,25 @@ def attention_entropy(attention: Float[np.ndarray, " instance"]) -> float:
 def diagnose(
     score: BagScore, *, is_positive: bool, truth: Float[np.ndarray, " instance"] | None = None
 ) -> list[Diagnosis]:
-    """What is wrong with a slide's attention; empty if nothing.
+    """The problems with the attention on a slide; empty if there are none.
 
-    Even attention is wrong in a positive slide alone: in a negative one there is nothing to find.
+    Even attention is a problem only on a positive slide: on a negative one there is nothing to find.
 
     Args:
-        score: What the model says of the slide.
-        is_positive: Its label; where that is not known, what it is called.
-        truth: Of each instance: 1 lesion, 0 normal, nan not known.
+        score: The output of the model for the slide.
+        is_positive: Its label; what the model calls it where the label is unknown.
+        truth: For each instance: 1 lesion, 0 normal, NaN unknown.
     """
     attention = score.attention
     found: list[Diagnosis] = []
     if len(attention) >= MIN_PATCHES:
         entropy, most = attention_entropy(attention), float(attention.max())
         if entropy >= FLAT and is_positive:
-            meaning = (
-                f"attention is spread evenly over {len(attention)} patches: entropy {entropy:.1%} of its most"
-            )
+            spread = f"attention is spread evenly over {len(attention)} patches"
+            meaning = f"{spread}: entropy {entropy:.1%} of the maximum"
             found.append(Diagnosis("collapsed", meaning))
         elif most >= ONE_PATCH:
-            meaning = f"one of {len(attention)} patches holds {most:.0%} of the attention"
+            meaning = f"one of {len(attention)} patches has {most:.0%} of the attention"
             found.append(Diagnosis("over-concentrated", meaning))
     inverted = _against_truth(attention, truth) if is_positive else None
     inverted = inverted or (_against_logits(score) if is_positive else None)
@@ -92,17 +91,17 @@ def _against_truth(attention: np.ndarray, truth: np.ndarray | None) -> str | Non
     if len(set(labels.tolist())) < 2:
         return None
     auc = binary_metrics(labels, scores).auc
-    return f"lesion patches draw less attention than normal ones: AUC {auc:.2f}" if auc < 0.5 else None
+    return f"lesion patches have less attention than normal ones: AUC {auc:.2f}" if auc < 0.5 else None
 
 
 def _against_logits(score: BagScore) -> str | None:
-    """In a positive slide, attention should lie on what speaks for the positive class, not away from it."""
+    """On a positive slide, attention should be on patches with high logits for the positive class."""
     logits = score.instance_logit.astype(np.float64)
     spread = float(logits.std())
     away = float(logits.mean() - (score.attention * logits).sum())
     if len(logits) < MIN_PATCHES or spread == 0 or away <= AWAY * spread:
         return None
     return (
-        "attention lies on patches that speak against the positive class: their mean logit is "
-        f"{away / spread:.1f} standard deviations below the slide's"
+        "attention is on patches with low logits for the positive class: their mean logit is "
+        f"{away / spread:.1f} standard deviations below that of the slide"
     )

@@ -1,11 +1,10 @@
 """SDR + SVM: local descriptors -> Gaussian mixture -> Fisher vector -> supervised reduction -> linear SVM.
 
-Source: Song et al., TMI 2017. The text that gives their supervised ("separation-guided") reduction is not at
-hand. **What stands in for it is partial least squares** (PLS): of the linear reductions that see the labels
-it is the one that bears thousands of dimensions and some forty bags, as it follows covariances and inverts
-none. The figures of this arm are those of the stand-in, not of their method. Their descriptors differ, too:
-ours are DAISY (Tola et al. 2010) of a patch's luminance, and the features themselves where a bag holds
-features.
+Source: Song et al., TMI 2017. The text with their supervised ("separation-guided") reduction is not available
+to us. **Partial least squares (PLS) stands in for it**: of the linear supervised reductions it is the one
+that works with thousands of dimensions and about forty bags, because it inverts no covariance matrix. The
+results of this arm are those of the stand-in, not of their method. The descriptors differ, too: ours are
+DAISY (Tola et al. 2010) of the luminance of a patch, or the features themselves for bags of features.
 """
 
 # Partly typed libraries; the rest of strict holds.
@@ -32,34 +31,34 @@ from hardmil.config.evaluation import FisherConfig
 from hardmil.errors import BagError, ConfigError
 
 RINGS, HISTOGRAMS, ORIENTATIONS = 2, 8, 8
-"""Of a DAISY: a centre and two rings of eight places, at each a histogram of eight directions; 136 in all."""
+"""DAISY: a centre and two rings of eight points, each with a histogram of eight directions; 136 numbers."""
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 MIN_PATCH_PX = 8
 
 MIN_DESCRIPTORS_PER_MODE = 20
-"""A Gaussian of the mixture needs some to have a spread; of fewer descriptors there are fewer Gaussians."""
+"""Each Gaussian needs some descriptors for its variance; with fewer descriptors there are fewer Gaussians."""
 
 MEAN_LOGIT = 2.0
-"""What the mean absolute decision on the training bags is scaled to: sigmoid(2) = 0.88."""
+"""The mean absolute decision on the training bags is scaled to this: sigmoid(2) = 0.88."""
 
 MAX_LOGIT = 30.0
-"""Keeps a score inside (0, 1) in float64."""
+"""Keeps a score within (0, 1) in float64."""
 
 
 @runtime_checkable
 class Describe(Protocol):
-    """The local descriptors of a bag; `describe`, or one that keeps what it computed."""
+    """A function for the local descriptors of a bag: `describe`, or one that caches its results."""
 
     def __call__(self, bag: Bag, *, config: FisherConfig) -> Float[np.ndarray, "patch descriptor"]:
-        """Equal bag and config, equal descriptors."""
+        """The same descriptors for the same bag and config."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class FisherModel:
-    """All that was fitted on the training bags, in the order of its use."""
+    """Everything fitted on the training bags, in the order of use."""
 
     config: FisherConfig
     pca: PCA
@@ -71,10 +70,10 @@ class FisherModel:
 
 
 def describe(bag: Bag, *, config: FisherConfig) -> Float[np.ndarray, "patch descriptor"]:
-    """The local descriptors of a bag: of pixels several DAISYs a patch, of features the features.
+    """The local descriptors of a bag: several DAISYs for each patch of pixels; for features, the features.
 
-    DAISYs of each radius lie on a grid, wholly inside the patch; those of several radii count alike, as in
-    dense SIFT at several scales. Depends on nothing but the bag and the config, so that a caller can keep it.
+    DAISYs of each radius are on a grid, completely inside the patch; all radii have equal weight, as in dense
+    SIFT at several scales. The result depends only on bag and config, so a caller can cache it.
 
     Raises:
         ConfigError: If scikit-image is not installed.
@@ -102,12 +101,12 @@ def describe(bag: Bag, *, config: FisherConfig) -> Float[np.ndarray, "patch desc
 def fit_fisher(
     bags: Sequence[Bag], *, config: FisherConfig, seed: int, describe: Describe = describe
 ) -> FisherModel:
-    """A model of the training bags; nothing else enters: PCA, mixture, reduction, scaler and SVM are theirs.
+    """A model fitted on the training bags only: PCA, mixture, reduction, scaler and SVM.
 
-    Equal bags, config and seed give an equal model.
+    The same bags, config and seed give the same model.
 
     Raises:
-        BagError: If a bag has no label, or all have the same, or no two descriptors differ.
+        BagError: If a bag has no label, all labels are the same, or all descriptors are the same.
         ConfigError: If scikit-image is not installed.
     """
     labels = _labels(bags)
@@ -116,7 +115,7 @@ def fit_fisher(
     if not np.ptp(sample, axis=0).any():
         raise BagError(
             f"{len(bags)} training bags whose {len(sample)} descriptors are all the same; sdr-svm expected "
-            "instances that differ; look at the patches or features"
+            "instances that differ; check the patches or features"
         )
     pca = _fit_pca(sample, config=config)
     mixture = _fit_mixture(pca.transform(sample), config=config, seed=seed)
@@ -127,11 +126,11 @@ def fit_fisher(
 def score_fisher(
     model: FisherModel, bags: Sequence[Bag], *, describe: Describe = describe
 ) -> Float[np.ndarray, " bag"]:
-    """Scores in (0, 1), above 0.5 positive.
+    """Scores in (0, 1); above 0.5 is positive.
 
     The sigmoid of the SVM's decision, scaled so that the mean absolute decision on the training bags is 2
-    (0.88). It keeps order and sign, and is no calibrated chance: on its training bags an SVM is surer than it
-    should be.
+    (0.88). It keeps order and sign, but is not a calibrated probability: on its training bags an SVM is
+    overconfident.
 
     Raises:
         ConfigError: If scikit-image is not installed.
@@ -150,7 +149,7 @@ def _labels(bags: Sequence[Bag]) -> Int[np.ndarray, " bag"]:
     if set(labels.tolist()) != {0, 1}:
         raise BagError(
             f"{len(bags)} training bags with labels {sorted(set(labels.tolist()))}; sdr-svm expected 0 and "
-            "1, both; add slides of the other label, leave out those without"
+            "1; add slides with the other label, leave out slides without a label"
         )
     return labels
 
@@ -158,7 +157,7 @@ def _labels(bags: Sequence[Bag]) -> Int[np.ndarray, " bag"]:
 def _sample(
     described: Sequence[Float[np.ndarray, "_ descriptor"]], *, n: int, seed: int
 ) -> Float[np.ndarray, "sample descriptor"]:
-    """At most n descriptors, an equal share of each bag."""
+    """At most n descriptors, an equal number from each bag."""
     rng = np.random.default_rng(seed)
     share = max(1, n // len(described))
     return np.concatenate(
@@ -176,10 +175,10 @@ def _fit_mixture(
 ) -> GaussianMixture:
     feature = _skimage_feature()
     n_modes = max(1, min(config.n_modes, len(sample) // MIN_DESCRIPTORS_PER_MODE))
-    # skimage looks for the key covariance_type in whatever is given.
+    # skimage looks up the key covariance_type in the argument.
     options = {"covariance_type": "diag", "random_state": seed, "reg_covar": 1e-6 * float(sample.var())}
     with warnings.catch_warnings():
-        # 100 rounds are enough for a vocabulary: what is left to gain is below the noise of the sample.
+        # 100 iterations are enough: further improvements are below the noise of the sample.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return feature.learn_gmm(sample, n_modes=n_modes, gm_args=options)
 
@@ -187,7 +186,7 @@ def _fit_mixture(
 def _fisher_vector(
     mixture: GaussianMixture, descriptors: Float[np.ndarray, "patch dim"]
 ) -> Float64[np.ndarray, " gradient"]:
-    """Gradients by weights, means and variances, power- and length-normalised.
+    """Gradients with respect to weights, means and variances, power- and length-normalised.
 
     Source: Perronnin et al., ECCV 2010, as in scikit-image.
     """
@@ -205,7 +204,7 @@ def _fit_classifier(
 ) -> FisherModel:
     n_reduced = min(config.n_reduced, len(vectors) - 1, vectors.shape[1])
     with warnings.catch_warnings():
-        # Few bags may be told apart by fewer directions; the rest are then 0, and harmless.
+        # A few bags may need fewer directions; the others are then 0, which does no harm.
         warnings.filterwarnings("ignore", "y residual is constant", UserWarning)
         reduction = PLSRegression(n_reduced, scale=False).fit(vectors, labels.astype(np.float64))
     reduced = reduction.transform(vectors)

@@ -15,16 +15,16 @@ from hardmil.bags.bag import Bag
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.network import BagClassifier
 
-# Instances embedded at once: bounds memory, whatever the size of the bag.
+# Instances embedded at once: limits memory, whatever the size of the bag.
 CHUNK = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class BagScore:
-    """What a model says of one bag.
+    """The output of a model for one bag.
 
-    `contribution` is what each instance adds to the bag's logit, below 0 if it speaks for the negative class:
-    their sum and `bias` are the logit. None for a pooling whose logit is no such sum (noisy-and, quantile).
+    `contribution` is what each instance adds to the logit of the bag, negative for the negative class: the
+    logit is their sum plus `bias`. None for poolings whose logit is not a sum (noisy-and, quantile).
     """
 
     bag_score: float
@@ -36,14 +36,14 @@ class BagScore:
 
 @torch.inference_mode()
 def score_bags(network: BagClassifier, bags: Sequence[Bag]) -> list[BagScore]:
-    """Score, attention and instance logits of each bag, one at a time, all its instances, in float32."""
+    """Score, attention and instance logits of each bag with all its instances, one bag at a time."""
     network.eval()
     return [_score(network, bag) for bag in bags]
 
 
 @torch.inference_mode()
 def embed_instances(network: BagClassifier, bag: Bag) -> Float[np.ndarray, "instance dim"]:
-    """The model without its last layer: one vector an instance."""
+    """One vector for each instance: the model without its last layer."""
     network.eval()
     return _embed(network, bag).cpu().numpy()
 
@@ -56,7 +56,7 @@ def _score(network: BagClassifier, bag: Bag) -> BagScore:
     bias = network.classify.bias.detach()
     contribution = None if output.weights is None else output.weights * (output.instance_logit - bias)
     return BagScore(
-        # in float64: float32 calls every logit above 17 a score of 1, and ties them
+        # In float64: in float32, all logits above 17 would tie at a score of 1.
         bag_score=output.bag_logit.double().sigmoid().item(),
         attention=output.attention.cpu().numpy(),
         instance_logit=output.instance_logit.cpu().numpy(),

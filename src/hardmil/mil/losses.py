@@ -1,4 +1,4 @@
-"""The terms of the training loss: bag label, instances of negative bags, verdicts on instances."""
+"""The training loss: cross-entropy of bags, instance loss of negative bags, verdict loss."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -18,7 +18,7 @@ from hardmil.mil.network import BagOutput
 def training_loss(
     output: BagOutput, *, batch: PackedBatch, config: ResolvedModelConfig, class_weight: Float[Tensor, "2"]
 ) -> Float[Tensor, ""]:
-    """Mean over the bags of cross-entropy on the label and, where asked for, of the terms on instances."""
+    """Mean over the bags of cross-entropy, plus the instance loss and the verdict loss where they are on."""
     per_bag = functional.binary_cross_entropy_with_logits(output.bag_logit, batch.labels, reduction="none")
     loss = (class_weight[batch.labels.long()] * per_bag).mean()
     beta, hardest, rho = config.instance_loss.beta, config.instance_loss.hardest, config.verdict_loss.rho
@@ -32,12 +32,12 @@ def training_loss(
 def instance_loss(
     instance_logit: Float[Tensor, " instance"], *, batch: PackedBatch, hardest: float = 1.0
 ) -> Float[Tensor, ""]:
-    """Mean over all bags of mean softplus(s_j) of the negative ones: a negative bag holds negatives only.
+    """Instance loss, mean over bags: mean softplus(s_j) of a negative bag, whose instances are negative.
 
     Args:
-        instance_logit: s_j, one an instance.
-        batch: The bags they came from; its instance weights, where it has any, weigh the mean over a bag.
-        hardest: Share of each negative bag that enters, its highest logits first; at least one instance.
+        instance_logit: s_j, one for each instance.
+        batch: Their bags; instance weights, where it has them, weight the mean over a bag.
+        hardest: Share of each negative bag that is used, highest logits first; at least one instance.
     """
     sizes = batch.sizes.tolist()
     weights = batch.instance_weights
@@ -61,9 +61,9 @@ def _mean_softplus(logits: Tensor, *, weights: Tensor | None, hardest: float) ->
 
 
 def verdict_loss(instance_logit: Float[Tensor, " instance"], *, batch: PackedBatch) -> Float[Tensor, ""]:
-    """Mean over all bags of the mean cross-entropy between s_j and the verdict on a bag's judged instances.
+    """Verdict loss, mean over bags: mean cross-entropy between s_j and the verdicts on judged instances.
 
-    A bag without a judged instance counts as 0.
+    A bag without judged instances counts as 0.
     """
     if batch.instance_labels is None:
         return instance_logit.new_zeros(())

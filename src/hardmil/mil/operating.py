@@ -1,4 +1,4 @@
-"""From out-of-fold scores to a decision: the threshold that is asked for, with its interval."""
+"""From out-of-fold scores to a threshold with its interval."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -17,7 +17,7 @@ from hardmil.metrics import binary_metrics, predict_threshold_at_sensitivity
 
 
 class Estimate(BaseModel):
-    """A value and the 95% interval of it by case."""
+    """A value and its 95% interval by case."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,10 +27,10 @@ class Estimate(BaseModel):
 
 
 class OperatingPoint(BaseModel):
-    """A threshold and what it is good for: a slide is called positive if its score is above it.
+    """A threshold and its quality: a slide with a higher score is called positive.
 
-    Sensitivity and FPR are those of the out-of-fold scores it was set on. Their intervals resample cases and
-    set the threshold anew each time: they say how much it hangs on who was in the study.
+    Sensitivity and FPR are those on the out-of-fold scores it was set on. The intervals resample cases and
+    set the threshold again each time: they show how much it depends on the cases in the study.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,17 +51,17 @@ def set_operating_point(
     target: str,
     seed: int = 0,
 ) -> OperatingPoint:
-    """The threshold that out-of-fold scores ask for.
+    """The threshold for a target, set on out-of-fold scores.
 
     Args:
         labels: 0 or 1.
-        scores: Of models that did not see the bag, from 0 to 1.
+        scores: Scores from 0 to 1, of models that did not see the bag.
         cases: The case of each bag.
         target: "sensitivity=0.95", "fpr=0.05" or "youden".
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Raises:
-        BagError: If one of the two labels is missing, or a score is not finite.
+        BagError: If one of the two labels does not occur, or a score is not finite.
         ValueError: If `target` is none of these.
     """
     if len(set(labels.tolist())) < 2:
@@ -101,10 +101,10 @@ def _estimate(value: float, *, drawn: Float[np.ndarray, " resample"]) -> Estimat
 def choose_threshold(
     labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, wanted: OperatingTarget
 ) -> float:
-    """The threshold t, to be used as `score > t`; nan if the label that it rests on is missing.
+    """The threshold t, to be used as `score > t`; NaN if no bag has the label it depends on.
 
-    `sensitivity`: the largest that keeps this share of the positive bags. `fpr`: the smallest above which no
-    more than this share of the negative bags lie. `youden`: the largest of those with the greatest
+    `sensitivity`: the largest t that keeps this share of the positive bags. `fpr`: the smallest t that at
+    most this share of the negative bags exceeds. `youden`: the largest t of those with the greatest
     sensitivity minus FPR (Youden 1950).
     """
     positives, negatives = np.sort(scores[labels == 1])[::-1], np.sort(scores[labels == 0])[::-1]

@@ -19,9 +19,9 @@ def out_of_fold_scores(
 
     Args:
         bags: Training bags.
-        n_folds: Folds by case; equal numbers of folds and equal seeds give equal trainings.
-        seed: Of the folds; fold k is trained with seed + 1 + k.
-        learn: Trains on some bags with a seed, and gives what scores others.
+        n_folds: Number of folds by case; the same number and seed give the same trainings.
+        seed: Seed of the folds; fold k is trained with seed + 1 + k.
+        learn: Trains on some bags with a seed, and returns a function that scores others.
     """
     labels = np.array([bag.label for bag in bags])
     scores: dict[int, BagScore] = {}

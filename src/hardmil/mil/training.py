@@ -27,39 +27,39 @@ from hardmil.mil.network import BagClassifier, BagOutput, FeatureNetwork
 
 @runtime_checkable
 class TrainingExtras(Protocol):
-    """What joins the training bags: whole bags, such as hard bags, or instances in them."""
+    """What mining adds to the training: whole bags, such as hard bags, or instances inside training bags."""
 
     def draw(self, epoch: int) -> Sequence[Bag]:
-        """The bags that join in one epoch."""
+        """The bags added in one epoch."""
         ...
 
     def mix(self, bag: Bag, *, epoch: int) -> Bag:
-        """A training bag as one step of an epoch sees it."""
+        """A training bag as it is used in one step of an epoch."""
         ...
 
     def fingerprint(self) -> str:
-        """Changes with anything that changes what joins."""
+        """Changes with anything that changes what is added."""
         ...
 
     def within(self, slide_ids: set[str]) -> "TrainingExtras | None":
-        """The same with the instances of these slides alone; None if none is left."""
+        """The same with only the instances of these slides; None if there are none."""
         ...
 
     def cases(self) -> set[str]:
-        """The cases that anything in it came from."""
+        """The cases that its instances are from."""
         ...
 
 
 @dataclass
 class Best:
-    """The epoch kept so far."""
+    """The best epoch so far."""
 
     loss: float = math.inf
     epoch: int = -1
     state: dict[str, Tensor] | None = None
 
     def offer(self, network: BagClassifier, *, loss: float, epoch: int) -> None:
-        """Keep this epoch if its loss is the lowest."""
+        """Keep this epoch if it has the lowest loss."""
         if loss < self.loss:
             state = {name: value.detach().clone() for name, value in network.state_dict().items()}
             self.loss, self.epoch, self.state = loss, epoch, state
@@ -80,19 +80,19 @@ def fit(
     Args:
         bags: Training bags of one kind, labels 0 and 1.
         config: Settings of model and training.
-        seed: Of weights, order, augmentation and dropout.
-        device: Where to run; the fastest at hand by default.
-        extra: What joins them, such as hard bags.
-        start: A network to go on from, instead of new weights.
+        seed: Seed of weights, order, augmentation and dropout.
+        device: Where to run; the fastest available device by default.
+        extras: What mining adds to the bags.
+        start: A network to continue from, instead of new weights.
         on_epoch: Called after each epoch with its number and its loss.
 
     Raises:
-        TrainingError: If the loss is no longer a number.
+        TrainingError: If the loss becomes NaN or infinite.
 
     Source: Li et al. 2019, Section 3: Adam (0.9, 0.999), the epoch with the lowest loss is used.
     """
     device = device or find_device("auto", precision=config.training.precision)
-    # All devices are named because fork_rng warns where it finds several by itself.
+    # All devices are named, because fork_rng warns if it has to find several.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
@@ -107,7 +107,7 @@ def fit(
             network.train()
             losses: list[Tensor] = []
             joined = [*training, *(extras.draw(epoch) if extras else [])]
-            mix = partial(extras.mix, epoch=epoch) if extras else _as_it_is
+            mix = partial(extras.mix, epoch=epoch) if extras else _unchanged
             for batch in _batches(joined, mix=mix, config=config, generator=generator, device=device):
                 output = _forward(network, batch, device=device)
                 loss = training_loss(output, batch=batch, config=config, class_weight=weight)
@@ -127,10 +127,10 @@ def fit(
 
 
 def _forward(network: BagClassifier, batch: PackedBatch, *, device: Device) -> BagOutput:
-    """One forward pass in the device's arithmetic.
+    """One forward pass in the precision of the device.
 
-    Autocast keeps its bfloat16 copies of the weights until it ends: around more than one step, it would go on
-    with those of the first.
+    Autocast caches bfloat16 copies of the weights until it ends: around several steps it would reuse the
+    copies of the first.
     """
     with device.autocast():
         return network(batch)
@@ -176,7 +176,7 @@ def _adam(network: BagClassifier, *, config: ResolvedModelConfig) -> torch.optim
 
 
 def _class_weight(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> Float[Tensor, "2"]:
-    """Weight of a negative and of a positive bag in the loss; means 1 over the bags."""
+    """Weight of a negative and of a positive bag in the loss; its mean over the bags is 1."""
     counts = np.bincount([bag.label for bag in bags], minlength=2)
     if config.training.balance != "loss" or counts.min() == 0:
         return torch.ones(2)
@@ -191,11 +191,11 @@ def _batches(
     generator: torch.Generator,
     device: Device,
 ) -> Iterator[PackedBatch]:
-    """One epoch: every bag once in random order (or drawn by class), augmented, in steps of a few bags."""
+    """One epoch: every bag once in random order, or drawn by class; augmented; in steps of some bags."""
     order = _order(bags, config=config, generator=generator)
     step = config.training.bags_per_step
     for first in range(0, len(order), step):
-        thinned = [_thinned(bags[i], config=config, generator=generator) for i in order[first : first + step]]
+        thinned = [_subset(bags[i], config=config, generator=generator) for i in order[first : first + step]]
         batch = pack([mix(bag) for bag in thinned], device=device.name)
         if config.training.augment and batch.instances.ndim == 4:
             turned = random_symmetries(batch.instances, generator=generator)
@@ -211,15 +211,15 @@ def _order(bags: Sequence[Bag], *, config: ResolvedModelConfig, generator: torch
     return torch.multinomial(chances, len(bags), replacement=True, generator=generator).tolist()
 
 
-def _thinned(bag: Bag, *, config: ResolvedModelConfig, generator: torch.Generator) -> Bag:
-    """The bag, or a random subset of it if it is larger than a step may hold."""
+def _subset(bag: Bag, *, config: ResolvedModelConfig, generator: torch.Generator) -> Bag:
+    """The bag, or a random subset of it if it has more than `max_instances`."""
     most = config.training.max_instances
     if len(bag) <= most:
         return bag
     return bag.take(torch.randperm(len(bag), generator=generator)[:most].sort().values.numpy())
 
 
-def _as_it_is(bag: Bag) -> Bag:
+def _unchanged(bag: Bag) -> Bag:
     return bag
 
 
@@ -239,5 +239,5 @@ def _check_finite(training_loss: float, watched_loss: float, *, epoch: int) -> N
     if not (math.isfinite(training_loss) and math.isfinite(watched_loss)):
         raise TrainingError(
             f"epoch {epoch + 1}: the loss is {training_loss + watched_loss}, expected a finite number; "
-            "lower training.lr, or look for odd values in the features"
+            "lower training.lr, or look for unusual values in the features"
         )

@@ -16,7 +16,7 @@ from hardmil.mil.network import BagClassifier
 
 
 def save_network(path: Path, network: BagClassifier) -> None:
-    """Write weights, config and instance shape; appears whole or not at all."""
+    """Write weights, config and instance shape; the file is complete or not there."""
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     metadata = {
         "config": network.config.model_dump_json(),
@@ -27,10 +27,10 @@ def save_network(path: Path, network: BagClassifier) -> None:
 
 
 def load_network(path: Path, *, device: str = "cpu") -> BagClassifier:
-    """The network of `save_network`, ready to predict.
+    """The network that `save_network` wrote, ready to predict.
 
     Raises:
-        BundleError: If the file is missing, damaged, or of another network.
+        BundleError: If the file is missing, damaged, or not of a hardmil network.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:

@@ -1,4 +1,4 @@
-"""Hard instances -> hard bags: SB, MB, FMB. A hard bag is a list of instances, never a copy of pixels."""
+"""From hard instances to hard bags: SB, MB, FMB. A hard bag is a list of instances, not a copy of pixels."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -16,19 +16,19 @@ from hardmil.config.section import fingerprint
 from hardmil.mining.hard_instances import HardInstance
 
 ClusterWeights = Literal["size", "equal", "stratified"]
-# Above this many instances K-means goes over the pool in small batches.
+# Above this number of instances, K-means uses mini-batches.
 LARGE_POOL = 20_000
 
 
 @dataclass(frozen=True)
 class HardBag:
-    """A negative bag put together of mined instances: (slide_id, instance) pairs, repeats allowed."""
+    """A negative bag of mined instances: (slide_id, instance) pairs, which may repeat."""
 
     name: str
     instances: tuple[tuple[str, int], ...]
 
     def gather(self, bags: Mapping[str, Bag]) -> Bag:
-        """The bag itself, label 0, its instances taken from the slides' bags by slide_id."""
+        """The bag itself, with label 0; its instances are taken from the bags of the slides, by slide_id."""
         parts = [(bags[slide_id], instance) for slide_id, instance in self.instances]
         return Bag(
             slide_id=self.name,
@@ -85,15 +85,16 @@ def clustered_bags(
 
     Args:
         pool: The hard instances.
-        clusters: The cluster of each.
-        n_bags: Bags to draw.
+        clusters: The cluster of each hard instance.
+        n_bags: Number of bags to draw.
         training_sizes: Sizes of the training bags; a hard bag's size is drawn from N(mean, std) of them and
             clipped to their smallest and largest.
-        rng: Source of chance.
-        cluster_weights: `size` picks cluster j with chance N_j / N, the paper's, which gives every instance
-            the same chance, so that FMB is MB; `equal` gives every cluster the same chance; `stratified`
-            takes the quota N_j / N of each bag from cluster j instead of leaving it to chance.
-        replacement: Whether an instance may come twice in a bag; without, a bag is no larger than the pool.
+        rng: Random number generator.
+        cluster_weights: `size` picks cluster j with probability N_j / N, as in the paper; every instance then
+            has the same probability, so that FMB equals MB. `equal` gives every cluster the same probability.
+            `stratified` takes the share N_j / N of each bag from cluster j, instead of at random.
+        replacement: Whether a bag may contain an instance twice; if not, a bag is at most as large as the
+            pool.
 
     Source: Li et al. 2019, Section 2.3. Departures: `equal` and `stratified`.
     """
@@ -125,9 +126,9 @@ def hard_bag_sizes(
 def instance_chances(
     clusters: Int[np.ndarray, " hard"], *, cluster_weights: ClusterWeights
 ) -> Float[np.ndarray, " hard"]:
-    """Chance of each instance: that of its cluster, P_j, over the size of its cluster, N_j.
+    """Probability of each instance: that of its cluster, P_j, divided by the size of its cluster, N_j.
 
-    The two steps of the paper, cluster then instance, are one draw with these chances.
+    The two steps of the paper, cluster then instance, are one draw with these probabilities.
     """
     _, index, counts = np.unique(clusters, return_inverse=True, return_counts=True)
     by_size = counts / counts.sum()
@@ -138,7 +139,7 @@ def instance_chances(
 def _draw_by_quota(
     clusters: Int[np.ndarray, " hard"], *, n: int, rng: np.random.Generator, replacement: bool
 ) -> Int[np.ndarray, " drawn"]:
-    """N positions, from each cluster its share; what rounding leaves goes to the largest remainders."""
+    """N positions, each cluster with its share; what rounding leaves over goes to the largest remainders."""
     names, counts = np.unique(clusters, return_counts=True)
     quota, remainder = np.divmod(n * counts, counts.sum())
     quota[np.argsort(-remainder, kind="stable")[: n - quota.sum()]] += 1
@@ -152,7 +153,7 @@ def _draw_by_quota(
 def cluster_instances(
     features: Float[np.ndarray, "hard dim"], *, n_clusters: int, seed: int
 ) -> Int[np.ndarray, " hard"]:
-    """K-means cluster of each hard instance; no more clusters than there are different instances.
+    """K-means cluster of each hard instance; at most as many clusters as there are different instances.
 
     Source: Li et al. 2019, Section 2.3. Departure: mini-batches for pools above 20,000 instances.
     """
@@ -168,7 +169,7 @@ def cluster_instances(
 
 @dataclass(frozen=True, eq=False)
 class HardBags:
-    """All that the hard bags of a training run depend on; `draw` makes them."""
+    """Everything that the hard bags of a training run depend on; `draw` makes them."""
 
     pool: Sequence[HardInstance]
     bags: Mapping[str, Bag]
@@ -177,7 +178,7 @@ class HardBags:
     seed: int
 
     def plan(self, epoch: int) -> list[HardBag]:
-        """The hard bags of an epoch; the same in every epoch unless they are redrawn."""
+        """The hard bags of an epoch as lists; the same in every epoch unless they are redrawn."""
         rng = np.random.default_rng([self.seed, epoch if self.config.redraw == "epoch" else 0])
         sizes = np.array([len(bag) for bag in self.bags.values()])
         replacement = self.config.replacement
@@ -200,15 +201,15 @@ class HardBags:
                 )
 
     def draw(self, epoch: int) -> list[Bag]:
-        """The hard bags of an epoch, instances and all."""
+        """The hard bags of an epoch, with their instances."""
         return [hard_bag.gather(self.bags) for hard_bag in self.plan(epoch)]
 
     def mix(self, bag: Bag, *, epoch: int) -> Bag:
-        """The bag as it is."""
+        """The bag, unchanged."""
         return bag
 
     def cases(self) -> set[str]:
-        """The cases that the instances came from."""
+        """The cases that the instances are from."""
         return {one.case_id for one in self.pool}
 
     def fingerprint(self) -> str:
@@ -217,7 +218,7 @@ class HardBags:
         return fingerprint([drawn, self.n_bags, self.config.model_dump(mode="json"), self.seed])
 
     def within(self, slide_ids: set[str]) -> "HardBags | None":
-        """The same with the instances of these slides alone; None if none is left."""
+        """The same with only the instances of these slides; None if there are none."""
         pool = [one for one in self.pool if one.slide_id in slide_ids]
         bags = {name: bag for name, bag in self.bags.items() if name in slide_ids}
         return HardBags(pool, bags, self.n_bags, self.config, self.seed) if pool else None

@@ -1,4 +1,4 @@
-"""Which instances fooled the model: Eq. 3 in false-positive bags, traced to where they came from."""
+"""The instances that fooled the model: Eq. 3 in false-positive bags, with their origin."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from hardmil.mil.pooling import FLAT_TOLERANCE
 
 @dataclass(frozen=True)
 class HardInstance:
-    """One mined instance: where it is, and why it was taken. The fields are columns of hard_negatives.csv."""
+    """One mined instance: where it is, and why it was mined. Its fields are columns of hard_negatives.csv."""
 
     round: int
     slide_id: str
@@ -39,20 +39,20 @@ class HardInstance:
 def hard_instances(
     attention: Float[np.ndarray, " instance"], *, n_sigma: float = 1.0
 ) -> Int[np.ndarray, " hard"]:
-    """Indices of the instances that drew the most attention in one bag, hardest first.
+    """Indices of the instances with the most attention in one bag, hardest first.
 
     An instance is hard when its attention is at least mean + n_sigma * std over its bag (population std).
 
     Raises:
         EmptyBagError: If the bag has no instance.
 
-    Source: Li et al. 2019, Eq. 3. Departure: flat attention (std = 0, but for rounding) names no
-    instance; read literally, Eq. 3 would take the whole bag.
+    Source: Li et al. 2019, Eq. 3. Departure: flat attention (std = 0 up to rounding) gives no instance; read
+    literally, Eq. 3 would give the whole bag.
     """
     if len(attention) == 0:
-        raise EmptyBagError("attention of a bag without instances, expected at least one; leave the bag out")
-    # In float64 with a margin: the higher of two instances is at mean + std exactly, and rounding must not
-    # decide whether it is hard.
+        raise EmptyBagError("attention of a bag without instances; expected at least one; leave the bag out")
+    # In float64 with a margin: of two instances, the higher one is exactly at mean + std, and rounding must
+    # not decide whether it is hard.
     w = attention.astype(np.float64)
     margin = FLAT_TOLERANCE * w.mean()
     if w.std() < margin:
@@ -66,8 +66,8 @@ def false_positive_bags(
 ) -> list[int]:
     """Indices of the negative bags scored positive.
 
-    Positive is a score above the threshold; with "sensitivity=0.95", a score at least as high as the one
-    that 95% of these positive bags reach.
+    A score above the threshold is positive; with "sensitivity=0.95", a score that is at least as high as the
+    one reached by 95% of the positive bags.
     """
     limit = _limit(bags, scores=scores, threshold=threshold)
     return [
@@ -90,14 +90,14 @@ def _limit(bags: Sequence[Bag], *, scores: Sequence[BagScore], threshold: Thresh
 def mine_instances(
     bags: Sequence[Bag], *, scores: Sequence[BagScore], n_sigma: float, number: int, source: str
 ) -> list[HardInstance]:
-    """The hard instances of these (false-positive) bags, bag after bag, hardest first.
+    """The hard instances of these false-positive bags, bag by bag, hardest first.
 
     Args:
         bags: False-positive bags.
-        scores: What the model that found them false positive says of each.
-        n_sigma: Of Eq. 3.
+        scores: The output of the model that called them positive.
+        n_sigma: Number of standard deviations in Eq. 3.
         number: The round of mining, from 1.
-        source: Which model that was: train, out-of-fold, bundle.
+        source: Which model it was: train, out-of-fold or bundle.
     """
     return [
         trace(bag, instance=int(j), score=score, number=number, source=source)
@@ -107,7 +107,7 @@ def mine_instances(
 
 
 def trace(bag: Bag, *, instance: int, score: BagScore, number: int, source: str) -> HardInstance:
-    """One instance of a bag with all that is known of it; its cluster is still -1."""
+    """One instance of a bag with everything known about it; its cluster is still -1."""
     return HardInstance(
         round=number,
         slide_id=bag.slide_id,
@@ -132,14 +132,14 @@ def random_instances(
     seed: int,
     known: Collection[tuple[str, int]] = (),
 ) -> list[HardInstance]:
-    """The control: n instances drawn at random, none twice, from all negative training bags.
+    """The control: n instances drawn at random, without repeats, from all negative training bags.
 
     Args:
         bags: Training bags.
-        scores: What a model says of each, for the record.
-        n: Instances to draw.
+        scores: The output of a model for each, for the record.
+        n: Number of instances to draw.
         number: The round of mining, from 1.
-        seed: Of the draw.
+        seed: Seed of the draw.
         known: Keys of instances drawn in earlier rounds; they are not drawn again.
     """
     negatives = [i for i, bag in enumerate(bags) if bag.label == 0]
@@ -154,5 +154,5 @@ def random_instances(
 
 
 def with_clusters(pool: Sequence[HardInstance], *, clusters: Int[np.ndarray, " hard"]) -> list[HardInstance]:
-    """The same instances, each with its cluster."""
+    """The same instances with their clusters."""
     return [replace(one, cluster=int(cluster)) for one, cluster in zip(pool, clusters, strict=True)]

@@ -1,4 +1,4 @@
-"""Mined instances inside training bags whose labels stay true: as distractors, or with more weight."""
+"""Mined instances inside training bags, whose labels stay correct: as distractors, or with more weight."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ WANTED_LABEL = {"positive": 1, "negative": 0}
 
 @dataclass(frozen=True, eq=False)
 class Distractors:
-    """Mined instances that training bags are given, step by step.
+    """Mined instances that are put into training bags at each step.
 
-    All come from negative bags, so that a positive bag with some of them is still positive, a negative one
-    still negative: no label is made up. Ours; Li et al. 2019 make bags of them instead.
+    All come from negative bags: a positive bag with some of them is still positive, a negative bag still
+    negative, so every label stays correct. Ours; Li et al. 2019 make hard bags of them instead.
     """
 
     pool: Sequence[HardInstance]
@@ -29,13 +29,13 @@ class Distractors:
     seed: int
 
     def draw(self, epoch: int) -> list[Bag]:
-        """No bag joins."""
+        """No bags are added."""
         return []
 
     def mix(self, bag: Bag, *, epoch: int) -> Bag:
-        """The bag, by chance with instances of the pool after its own, or in the place of some of them.
+        """The bag, at random with instances of the pool after its own, or in place of some of them.
 
-        What is drawn depends on seed, epoch and slide alone, not on the order in which bags come.
+        What is drawn depends only on seed, epoch and slide, not on the order of the bags.
         """
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(bag.slide_id.encode())])
         wanted = WANTED_LABEL.get(self.config.inject_into, bag.label)
@@ -55,12 +55,12 @@ class Distractors:
         return fingerprint(["distractors", keys, self.config.model_dump(mode="json"), self.seed])
 
     def within(self, slide_ids: set[str]) -> "Distractors | None":
-        """The same with the instances of these slides alone; None if none is left."""
+        """The same with only the instances of these slides; None if there are none."""
         pool = [one for one in self.pool if one.slide_id in slide_ids]
         return replace(self, pool=pool) if pool else None
 
     def cases(self) -> set[str]:
-        """The cases that the instances came from."""
+        """The cases that the instances are from."""
         return {one.case_id for one in self.pool}
 
     @cached_property
@@ -73,7 +73,7 @@ class Distractors:
 
 
 def weighed(bags: Sequence[Bag], *, pool: Sequence[HardInstance], weight: float | int) -> list[Bag]:
-    """The bags, mined instances of negative ones weighing `weight` in the instance loss, others 1. Ours."""
+    """The bags; mined instances of negative bags have `weight` in the instance loss, all others 1. Ours."""
     named: dict[str, list[int]] = {}
     for one in pool:
         named.setdefault(one.slide_id, []).append(one.instance)
@@ -92,7 +92,7 @@ def _with_weights(bag: Bag, *, named: list[int], weight: float | int) -> Bag:
 
 
 def _appended(bag: Bag, *, instances: np.ndarray, coords: np.ndarray) -> Bag:
-    """The bag with further instances, of which nothing is known."""
+    """The bag with further instances, without instance labels."""
     n = len(instances)
     labels, weights = bag.instance_labels, bag.instance_weights
     return replace(

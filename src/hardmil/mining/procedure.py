@@ -31,7 +31,7 @@ from hardmil.mining.verdicts import Reviewer, chosen_verdicts, judged_bags
 
 @runtime_checkable
 class Train(Protocol):
-    """Bags in, trained model out; `fit`, or something that remembers what it trained before."""
+    """Bags in, trained model out: `fit`, or a function that reuses what it trained before."""
 
     def __call__(
         self,
@@ -48,7 +48,7 @@ class Train(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Mined:
-    """The outcome: the last model, the base it began with, and what was mined on the way."""
+    """The last model, the base it started from, and what was mined."""
 
     model: BagClassifier
     base: BagClassifier
@@ -65,16 +65,16 @@ def train_and_mine(
     train: Train = fit,
     reviewer: Reviewer | None = None,
 ) -> Mined:
-    """A model trained on the bags, and again with what fooled it.
+    """A model trained on the bags, and trained again with what fooled it.
 
-    If no negative bag is scored positive nothing is mined, and the model is the base: the caller says so.
-    With a reviewer, the base is trained again on the verdicts it asked for before anything is mined.
+    If no negative bag is scored positive, nothing is mined, and the model is the base; the caller reports it.
+    With a reviewer, the base is trained again on verdicts that it selects, before anything is mined.
 
     Raises:
         ConfigError: If the threshold asks for out-of-fold scores and the source is train.
 
-    Source: Li et al. 2019, Section 2.3. Departures, each a knob of `mining`: out-of-fold scores, random
-    control, rounds with a stop, other uses of what was mined, verdicts.
+    Source: Li et al. 2019, Section 2.3. Departures, each a setting of `mining`: out-of-fold scores, random
+    control, rounds with early stop, other uses of mined instances, verdicts.
     """
     check_mining(mining)
     base = train(bags, config=config, seed=seed)
@@ -117,7 +117,7 @@ def train_and_mine(
 def _training_extras(
     pool: Sequence[HardInstance], *, bags: Sequence[Bag], n_bags: int, mining: MiningConfig, seed: int
 ) -> TrainingExtras:
-    """What the second training is given besides its bags: hard bags, or instances to put into its own."""
+    """What mining adds to the second training: hard bags, or instances to put into its bags."""
     by_id = {bag.slide_id: bag for bag in bags}
     if mining.use == "inject":
         return Distractors(pool, by_id, mining, seed)
@@ -127,7 +127,7 @@ def _training_extras(
 def _reviewed(
     bags: Sequence[Bag], *, base: BagClassifier, reviewer: Reviewer, mining: MiningConfig, seed: int
 ) -> list[Bag]:
-    """The bags with the verdicts that were asked for; with all there are where no budget is set."""
+    """The bags with the verdicts within the budget; with all verdicts if there is no budget."""
     if mining.verdict_budget is not None:
         reviewer = chosen_verdicts(
             bags,
@@ -141,7 +141,7 @@ def _reviewed(
 
 
 def check_mining(mining: MiningConfig) -> None:
-    """Check that the knobs of mining fit each other; those of an arm that does not mine always do.
+    """Check that the settings of mining fit together; those of an arm that does not mine always do.
 
     Raises:
         ConfigError: If the threshold asks for out-of-fold scores and the source is train.
@@ -165,7 +165,7 @@ def _scores(
     train: Train,
     extras: TrainingExtras | None,
 ) -> list[BagScore]:
-    """The scores that name false positives: of the model itself, or out of fold."""
+    """The scores that decide on false positives: of the model itself, or out of fold."""
     if mining.source == "train":
         return score_bags(model, bags)
 
@@ -178,7 +178,7 @@ def _scores(
 
 
 def _gain(bags: Sequence[Bag], scores: Sequence[BagScore]) -> float:
-    """AUC of the scores: what a further round of out-of-fold mining must raise."""
+    """AUC of the scores; a further round of out-of-fold mining must improve it."""
     labels = np.array([bag.label for bag in bags])
     return binary_metrics(labels, np.array([score.bag_score for score in scores])).auc
 
@@ -192,7 +192,7 @@ def _new_instances(
     number: int,
     pool: Sequence[HardInstance],
 ) -> list[HardInstance]:
-    """The hard instances of the false-positive bags that are not in the pool yet."""
+    """The hard instances of the false-positive bags that are not yet in the pool."""
     mined = mine_instances(
         [bags[i] for i in positive],
         scores=[scores[i] for i in positive],
@@ -212,7 +212,7 @@ def _clustered(
     mining: MiningConfig,
     seed: int,
 ) -> list[HardInstance]:
-    """The pool, each instance with its K-means cluster in what `mining.encoder` says; FMB alone needs it."""
+    """The pool with K-means clusters in the embedding of `mining.encoder`; only FMB needs them."""
     if mining.use != "fmb":
         return list(pool)
     gathered = single_bag(pool).gather({bag.slide_id: bag for bag in bags})

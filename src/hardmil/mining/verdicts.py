@@ -1,4 +1,4 @@
-"""What a person said of patches: read, turned into labels of instances; and which to ask for next."""
+"""Verdicts of a person on patches: reading them, using them as instance labels, choosing which to use."""
 
 import csv
 import hashlib
@@ -19,24 +19,24 @@ from hardmil.mining.hard_bags import cluster_instances
 VALUES = {"lesion": 1.0, "normal": 0.0, "artefact": -1.0, "unsure": np.nan}
 ARTEFACT = VALUES["artefact"]
 
-# The axis has no name: bags differ in size, and a name would be held to one.
+# The axis has no name, because bags differ in size.
 Reviewer = Mapping[str, Float[np.ndarray, " _"]]
-"""By slide_id, what is known of each instance: 1 lesion, 0 normal, -1 artefact, nan not judged or unsure."""
+"""Verdicts on instances by slide_id: 1 lesion, 0 normal, -1 artefact, NaN not judged or unsure."""
 
 
 def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray, " _"]]:
-    """What a table of verdicts says of the instances of these bags.
+    """The verdicts of a table on the instances of these bags.
 
-    A verdict belongs to the patch whose top-left corner it names; of two on one patch the later counts.
-    Slides that are not among the bags are passed over.
+    A verdict belongs to the patch with this top-left corner; of two verdicts on one patch, the later counts.
+    Slides without a bag are ignored.
 
     Args:
         path: Columns slide_id, x, y (level-0 px), verdict: lesion, normal, artefact or unsure.
-        bags: Bags whose places are known.
+        bags: Bags with known patch coordinates.
 
     Raises:
-        TableError: If the table is missing or lacks a column, a verdict is none of the four, or there is no
-            patch at its place.
+        TableError: If the table or a column is missing, a verdict is none of the four, or no patch has this
+            corner.
     """
     judged = {bag.slide_id: np.full(len(bag), np.nan, dtype=np.float32) for bag in bags}
     places = {bag.slide_id: bag.index_by_corner() for bag in bags}
@@ -69,13 +69,14 @@ def _instance(path: Path, number: int, row: Mapping[str, str], places: Mapping[t
         return places[int(row["x"]), int(row["y"])]
     except (KeyError, ValueError) as error:
         raise TableError(
-            f"{path}, line {number}: no patch of slide {row['slide_id']} begins at x {row['x']}, "
-            f"y {row['y']}; expected the top-left corner of one, in level-0 px; were its patches cut anew?"
+            f"{path}, line {number}: no patch of slide {row['slide_id']} has its corner at x {row['x']}, "
+            f"y {row['y']}; expected the top-left corner of a patch, in level-0 px; were its patches "
+            "extracted again?"
         ) from error
 
 
 def reviewer_digest(verdicts: Reviewer) -> str:
-    """Digits that change with any verdict."""
+    """A hash that changes with any verdict."""
     digest = hashlib.blake2b(digest_size=8)
     for slide_id in sorted(verdicts):
         digest.update(f"{slide_id}\0".encode())
@@ -84,7 +85,7 @@ def reviewer_digest(verdicts: Reviewer) -> str:
 
 
 def judged_bags(bags: Sequence[Bag], *, verdicts: Reviewer) -> list[Bag]:
-    """The bags with what is known of their instances as labels; artefacts are left out of them.
+    """The bags with verdicts as instance labels, without the instances judged artefacts.
 
     Raises:
         EmptyBagError: If every instance of a bag is an artefact.
@@ -96,8 +97,8 @@ def _judged(bag: Bag, *, values: Float[np.ndarray, " instance"]) -> Bag:
     kept = np.flatnonzero(values != ARTEFACT)
     if len(kept) == 0:
         raise EmptyBagError(
-            f"slide {bag.slide_id}: every patch was judged an artefact; expected one that is not; take the "
-            "slide out of the table"
+            f"slide {bag.slide_id}: every patch was judged an artefact; expected at least one that is not; "
+            "remove the slide from the table"
         )
     if np.isnan(values).all():
         return bag
@@ -113,17 +114,17 @@ def chosen_verdicts(
     config: MiningConfig,
     seed: int,
 ) -> dict[str, Float[np.ndarray, " _"]]:
-    """Of what a person knows, what they were asked: `verdict_budget` patches of each positive bag.
+    """The verdicts within the budget: `verdict_budget` patches of each positive bag.
 
-    Positive bags, since of a negative one the label says what every patch is.
+    Only of positive bags: the label of a negative bag already says what every patch is.
 
     Args:
         bags: Training bags.
-        known: What the person would say of each instance.
-        scores: What the trained model says of each bag.
-        embed: The trained model without its last layer; asked for choice `spread` alone.
+        known: The verdict on each instance.
+        scores: The output of the trained model for each bag.
+        embed: The trained model without its last layer; needed only for choice `spread`.
         config: Budget and choice.
-        seed: Of chance and K-means.
+        seed: Seed of random choices and K-means.
     """
     asked: dict[str, Float[np.ndarray, " _"]] = {}
     for bag, score in zip(bags, scores, strict=True):
@@ -160,7 +161,7 @@ def _choose(
 def _one_of_each_cluster(
     embeddings: Float[np.ndarray, "instance dim"], *, n: int, seed: int
 ) -> Int[np.ndarray, " chosen"]:
-    """The instance nearest to the centre of each of n K-means clusters; fewer where instances are alike."""
+    """The instance nearest to the centre of each of n K-means clusters; fewer if instances are identical."""
     clusters = cluster_instances(embeddings, n_clusters=n, seed=seed)
     chosen: list[int] = []
     for cluster in np.unique(clusters):

@@ -29,6 +29,11 @@ GROUP_COLUMN = "group_0.45_plus_by_eye"
 
 
 def read_colon(folder: Path, *, split: str, config: PatchConfig) -> PublishedSet:
+    """The bags of the colon set.
+
+    Raises:
+        TableError: If the set is not in the folder in its layout.
+    """
     root = find_set_folder(folder, "Classification", what="the colon set, CRCHistoPhenotypes_2016_04_28")
     images = sorted(visible((root / "Classification").glob("img*/img*.bmp")), key=_number)
     if not images:
@@ -57,7 +62,7 @@ def colon_truth(
     nuclei: Mapping[str, Float[np.ndarray, "nucleus 2"]],
     size_px: int,
 ) -> Truth:
-    """What the patches hold: an epithelial nucleus (lesion), none but another one (look-alike), or none."""
+    """What patches contain: an epithelial nucleus (lesion), only other nuclei (look-alike), or no nucleus."""
     codes = np.zeros(len(coords), dtype=np.int8)
     others = np.concatenate([nuclei[kind] for kind in NUCLEI if kind != "epithelial"])
     for centres, code in ((others, LOOK_ALIKE), (nuclei["epithelial"], LESION)):
@@ -80,20 +85,20 @@ def _colon_patches(
 def nucleus_corners(
     centres: Float[np.ndarray, "nucleus 2"], *, size_px: int
 ) -> Int64[np.ndarray, "nucleus 2"]:
-    """Top-left corners of patches centred on nuclei; they may lie outside the image."""
+    """Top-left corners of patches centred on nuclei; they may be outside the image."""
     return nucleus_pixels(centres) - size_px // 2
 
 
 def nucleus_pixels(centres: Float[np.ndarray, "nucleus 2"]) -> Int64[np.ndarray, "nucleus 2"]:
-    """The pixels that nuclei are centred on; the files are 1-based and not all whole."""
+    """The pixels that nuclei are centred on; coordinates in the files are 1-based and not all integers."""
     return np.floor(centres + 0.5).astype(np.int64) - 1
 
 
 def colon_nuclei(image: Path, *, kind: str) -> Float[np.ndarray, "nucleus 2"]:
-    """Centres (x, y) of the annotated nuclei of a kind, as in the file; 0 rows where there are none.
+    """Centres (x, y) of the annotated nuclei of a kind, as in the file; no rows if there are none.
 
     Raises:
-        TableError: If the .mat file is missing or not readable.
+        TableError: If the .mat file is missing or cannot be read.
     """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
@@ -103,22 +108,22 @@ def colon_nuclei(image: Path, *, kind: str) -> Float[np.ndarray, "nucleus 2"]:
         centres = np.asarray(loadmat(path)["detection"], dtype=np.float64)
     except (OSError, LookupError, ValueError, NotImplementedError, MatReadError, zlib.error) as error:
         raise TableError(
-            f"{path}: {error}; expected a .mat file with `detection`; take the set anew"
+            f"{path}: {error}; expected a .mat file with `detection`; download the set again"
         ) from error
     return centres.reshape(-1, 2)
 
 
 def colon_groups(root: Path, *, images: Iterable[int]) -> dict[int, int]:
-    """The group of abutting images each image belongs to, by its number.
+    """The group of abutting images that each image belongs to, by its number.
 
     Raises:
-        TableError: If the table of groups is not beside the images, or lacks one of them.
+        TableError: If the table of groups is missing, or lacks an image.
     """
     path = root / GROUPS
     if not path.exists():
         raise TableError(
-            f"{path}: no such table, expected columns img and {GROUP_COLUMN}: images that are "
-            "tiles of one field share a number; put it beside Classification, or use --split image"
+            f"{path}: no such table; expected columns img and {GROUP_COLUMN}: images that are "
+            "tiles of one field share a number; put it next to Classification, or use --split image"
         )
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -128,7 +133,7 @@ def colon_groups(root: Path, *, images: Iterable[int]) -> dict[int, int]:
         raise TableError(f"{path}: expected numbers in columns img and {GROUP_COLUMN} ({error})") from error
     alone = next((number for number in images if number not in groups), None)
     if alone is not None:
-        raise TableError(f"{path}: no group of img{alone}, expected one of each image; add it")
+        raise TableError(f"{path}: no group for img{alone}; expected one for each image; add it")
     return groups
 
 

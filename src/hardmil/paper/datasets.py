@@ -1,4 +1,4 @@
-"""The two sets of the paper in their original layout, its settings, and its numbers."""
+"""The two data sets of the paper, and its settings for them."""
 
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from hardmil.paper.images import PublishedSet
 from hardmil.paper.ucsb import read_ucsb
 
 COLON_PX, UCSB_PX = 27, 32
-# For an encoder: colon 100 cuts of 35 um an image, enlarged to 112 px; UCSB 48 cuts, enlarged to 224.
+# For an encoder: colon, 100 patches of 35 um in each image, enlarged to 112 px; UCSB, 48 patches, enlarged to
+# 224.
 ENCODED = {
     "colon": ({"size_px": 64, "overlap_px": 16, "equalise": "none"}, 112),
     "ucsb": ({"size_px": 112, "equalise": "none"}, 224),
@@ -19,9 +20,9 @@ ENCODED = {
 
 
 def published_config(name: str, *, encode: str = PIXELS) -> StudyConfig:
-    """The paper's settings for colon or ucsb; what it leaves open is as in the knobs' defaults.
+    """The paper's settings for colon or ucsb; what the paper leaves open takes the default of the setting.
 
-    With an encoder, which the paper has none of, larger cuts and the defaults of training on features.
+    With an encoder, which the paper does not use: larger patches, and the training defaults for features.
     """
     if encode != PIXELS:
         settings, encode_px = ENCODED[name]
@@ -36,21 +37,23 @@ def published_config(name: str, *, encode: str = PIXELS) -> StudyConfig:
 
 
 def read_published(name: str, *, folder: Path, split: str, config: PatchConfig) -> PublishedSet:
-    """The bags of colon or ucsb, with the image or its group for a case.
+    """The bags of colon or ucsb; a case is an image or a group of images.
 
     Args:
         name: colon or ucsb.
         folder: The set's folder, in its original layout, or the one above it.
-        split: `image`, each image a case, as in the paper; `group`, images of one field
-            (colon: abutting tiles) or of one array (ucsb: name stem) are a case.
-        config: How patches are cut and equalised.
+        split: `image`, each image is a case; `group`, images of one field (colon: abutting tiles) or of one
+            array (ucsb: start of the name) are a case.
+        config: How patches are extracted and equalised.
 
     Raises:
-        TableError: If the set is not there in its layout.
-        ConfigError: If nuclei are asked for on a set without annotated nuclei.
+        TableError: If the set is not in the folder in its layout.
+        ConfigError: If patches are nuclei and the set has no annotated nuclei.
     """
     if name == "colon":
         return read_colon(folder, split=split, config=config)
     if config.mode == "nuclei":
-        raise ConfigError("ucsb: no annotated nuclei, expected patches grid; run without --patches nuclei")
+        raise ConfigError(
+            "ucsb: the set has no annotated nuclei; expected patches grid; run without --patches nuclei"
+        )
     return read_ucsb(folder, split=split, config=config)

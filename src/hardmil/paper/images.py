@@ -18,7 +18,7 @@ from hardmil.slides.slide import Slide
 
 @dataclass(frozen=True, eq=False)
 class PublishedSet:
-    """Bags of a published set, and what had to be decided to make them; `truth` where nuclei are known."""
+    """The bags of a published set, with notes on decisions; `truth` where nuclei are annotated."""
 
     bags: Sequence[Bag]
     classes: tuple[str, str]
@@ -29,20 +29,18 @@ class PublishedSet:
 
 
 def grid_patches(slide: Slide, *, config: PatchConfig) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Patches on tissue; all patches of an image where none is, which is said."""
+    """Patches on tissue; all patches of an image without tissue, with a note."""
     grid, notes = place_patches(slide, config), []
     if len(grid) == 0:
         grid = place_patches(slide, config.model_copy(update={"min_tissue": 0.0}))
-        notes = [
-            f"{slide.path.stem}: no patch holds {config.min_tissue:.0%} tissue; it keeps all {len(grid)}"
-        ]
+        notes = [f"{slide.path.stem}: no patch has {config.min_tissue:.0%} tissue; all {len(grid)} are kept"]
     return read_patches(slide, grid), grid.coords, notes
 
 
 def find_set_folder(folder: Path, pattern: str, *, what: str) -> Path:
-    """The folder, or the one folder just below it, that holds the pattern."""
+    """The folder, or a folder directly inside it, that contains the pattern."""
     if not folder.is_dir():
-        raise TableError(f"{folder}: no such folder; expected {what}; give its place by --data")
+        raise TableError(f"{folder}: no such folder; expected {what}; give its folder with --data")
     for candidate in (folder, *(path for path in visible(folder.iterdir()) if path.is_dir())):
         if visible(candidate.glob(pattern)):
             return candidate

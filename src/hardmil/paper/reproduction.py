@@ -1,4 +1,4 @@
-"""The paper's protocol on its two sets, as far as a run asks for it."""
+"""The paper's protocol on its two data sets, or the part of it that a run asks for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,18 +28,18 @@ from hardmil.preprocessing.instances import encoded
 FOLDS = {"colon": 10, "ucsb": 4}
 REPEATS = 5
 GROUPS_NOTE = (
-    "The 41 cases are fields of at most 9 patients, who are not known: the 95% intervals are too narrow, "
-    "and even this split may leak."
+    "The 41 cases are fields of at most 9 patients, who are unknown: the 95% intervals are too narrow, and "
+    "even this split may leak."
 )
 IMAGES_NOTE = (
-    "Each image is taken for a case, though patients have several: the 95% intervals are too narrow, and "
+    "Each image counts as a case, although patients have several: the 95% intervals are too narrow, and "
     "this split may leak."
 )
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What part of the paper's protocol to run; None is the paper's."""
+    """The part of the paper's protocol to run; None is the value of the paper."""
 
     folds: int | None = None
     repeats: int | None = None
@@ -52,13 +52,13 @@ class Reproduction:
 
 
 def reproduction_config(name: str, *, protocol: Reproduction, overrides: Sequence[str]) -> StudyConfig:
-    """The paper's settings with what was asked for.
+    """The paper's settings, changed by protocol and overrides.
 
     Raises:
         ConfigError: If the set or the split is not known.
     """
     if name not in PAPER:
-        raise ConfigError(f"reproduce {name}: no such set, expected {' or '.join(PAPER)}")
+        raise ConfigError(f"reproduce {name}: no such set; expected {' or '.join(PAPER)}")
     if protocol.split not in ("image", "group"):
         raise ConfigError(f"--split {protocol.split}: expected image or group")
     content = published_config(name, encode=protocol.encoder or PIXELS).model_dump(mode="json")
@@ -72,7 +72,7 @@ def reproduction_config(name: str, *, protocol: Reproduction, overrides: Sequenc
 def _instances(
     published: PublishedSet, *, config: StudyConfig, device: str, output: Path, quiet: bool
 ) -> list[Bag]:
-    """The bags as the arms see them: pixels, or their embeddings, which are kept in the folder."""
+    """The bags for the arms: pixels, or embeddings, which are stored in the folder."""
     cut = instance_config(config)
     encoder = encoder_of(cut, device=device, precision=config.training.precision)
     if encoder is None:
@@ -148,11 +148,12 @@ def interval_notes(name: str, *, split: str) -> list[str]:
 
 
 def what_was_run(protocol: Reproduction, *, name: str, config: StudyConfig) -> str:
+    """The part of the protocol that was run, in words."""
     folds, repeats = protocol.folds or FOLDS[name], protocol.repeats or REPEATS
     kind = "pixels" if config.encode == PIXELS else "features"
     epochs = resolve_config(model_config(config), kind=kind).training.epochs
     return (
-        f"{name}, split by {protocol.split}, patches {patches_word(config)}: {folds} folds x {repeats} repeats, "
-        f"{epochs} epochs. A number rests on as many trials as its row says; "
-        f"the paper's on {FOLDS[name]} x {REPEATS}."
+        f"{name}, split by {protocol.split}, patches {patches_word(config)}: {folds} folds x {repeats} "
+        f"repeats, {epochs} epochs. The column trials gives the number of trials behind each row; the paper "
+        f"has {FOLDS[name]} x {REPEATS}."
     )

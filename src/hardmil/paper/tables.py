@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """A mean and its standard error, as printed."""
+    """A printed mean and its standard error."""
 
     mean: float
     se: float | None = None

@@ -13,6 +13,11 @@ from hardmil.slides.reader import open_slide
 
 
 def read_ucsb(folder: Path, *, split: str, config: PatchConfig) -> PublishedSet:
+    """The bags of the UCSB breast set.
+
+    Raises:
+        TableError: If the set is not in the folder in its layout.
+    """
     root = find_set_folder(folder, "ytma*.tif*", what="the UCSB breast set")
     made: list[Bag] = []
     notes: list[str] = []
@@ -21,7 +26,7 @@ def read_ucsb(folder: Path, *, split: str, config: PatchConfig) -> PublishedSet:
         found = re.match(r"(ytma\d+_\d+)_(benign|malignant)\d+", path.stem)
         if found is None:
             raise TableError(
-                f"{path}: name without benign or malignant; expected ytma10_010704_benign1_ccd.tif"
+                f"{path}: its name lacks benign or malignant; expected ytma10_010704_benign1_ccd.tif"
             )
         stem, label = found.groups()
         with open_slide(path) as slide:

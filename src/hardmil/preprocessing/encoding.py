@@ -1,9 +1,8 @@
-"""The embeddings of many slides, in full batches across them, read in one thread and encoded in another.
+"""Embeddings of many slides in full batches: one thread reads, the other encodes.
 
-A reader thread takes slide after slide and reads its patches in the order of the file. This thread fills the
-encoder's batches with them, whatever slides they are of, and puts each vector into its slide's file. What is
-in memory at once is a few blocks of pixels and one batch: it grows neither with a slide nor with their
-number.
+A reader thread reads the patches of one slide after the other, in the order of the file. The main thread
+fills the batches of the encoder with patches of any slide, and writes each vector to the file of its slide.
+Memory is that of a few blocks of pixels and one batch, whatever the size and number of slides.
 """
 
 from collections import deque
@@ -31,12 +30,12 @@ from hardmil.slides.color import equalise
 from hardmil.slides.reading import read_blocks
 
 AHEAD = 3
-"""Blocks of pixels read before they are wanted, about 13 MB each whatever the slide."""
+"""Blocks of pixels read ahead; about 13 MB each, for any slide."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where the patches of a slide, and their embeddings, are written."""
+    """The files for patch coordinates and embeddings of a slide."""
 
     coords: Path
     embeddings: Path
@@ -44,14 +43,14 @@ class Files:
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Some patches of a slide, equalised, and which they are, ascending."""
+    """Some patches of a slide, equalised, with their indices in ascending order."""
 
     members: np.ndarray
     patches: np.ndarray
 
 
-Outcome = Done[int | None] | Failure
-Event = PatchedSlide | Pixels | Outcome
+SlideOutcome = Done[int | None] | Failure
+Event = PatchedSlide | Pixels | SlideOutcome
 
 
 def encode_slides(
@@ -64,12 +63,11 @@ def encode_slides(
     limit_s: float | None = None,
     quiet: bool = False,
 ) -> JobResults[int | None]:
-    """Write the embeddings of every slide's patches; how many there are, by slide_id, in the order of `rows`.
+    """Write the embeddings of every slide; the number of patches by slide_id, in the order of `rows`.
 
-    None where another run works on the slide. A slide whose file was made under the same knobs, from the
-    same slide, by the same encoder, is skipped. One that fails is among the failures, and the others go on,
-    also those that shared a batch with it; so is one of which opening it, or reading a block of it, takes
-    longer than `limit_s`.
+    The number is None where another run works on the slide. A slide is skipped if its file was made from the
+    same slide with the same settings and encoder. A slide that fails, or takes longer than `limit_s` to open
+    or to read a block, is among the failures; the others go on, also those in the same batch.
 
     Raises:
         StoreError: If the disk is full, or the folder may not be written.
@@ -94,16 +92,16 @@ def _outcomes(
     encoder: PatchEncoder,
     files: Callable[[SlideRow], Files],
     limit_s: float | None,
-) -> Iterator[tuple[str, Outcome]]:
-    """What came of each slide, as soon as that is known."""
+) -> Iterator[tuple[str, SlideOutcome]]:
+    """The outcome of each slide, as soon as it is known."""
     given_up: set[str] = set()
     slides: dict[str, _Slide] = {}
     waiting: deque[_Part] = deque()
 
-    def settle(name: str, outcome: Outcome) -> tuple[str, Outcome]:
+    def settle(name: str, outcome: SlideOutcome) -> tuple[str, SlideOutcome]:
         slide = slides.pop(name, None)
         if slide is not None and isinstance(outcome, Failure):
-            slide.drop()
+            slide.discard()
             given_up.add(name)
             kept = [part for part in waiting if part.slide is not slide]
             waiting.clear()
@@ -134,7 +132,7 @@ def _outcomes(
                 yield settle(*settled)
     finally:
         for slide in slides.values():
-            slide.drop()
+            slide.discard()
 
 
 def _events(
@@ -146,7 +144,7 @@ def _events(
     given_up: set[str],
     limit_s: float | None,
 ) -> Iterator[tuple[str, Event]]:
-    """Of each slide, that it is done, or where its patches are and then all of them; or why it failed."""
+    """For each slide: that it is finished; or its patch coordinates and then its patches; or a failure."""
     for row in rows:
         pieces = _pieces(row, config=config, encoder=encoder, files=files(row))
         while row.slide_id not in given_up:
@@ -156,7 +154,7 @@ def _events(
                 yield row.slide_id, event
             if event is None or isinstance(event, Failure):
                 break
-        # One that took too long still runs, in a thread that was left behind.
+        # After a timeout, the generator still runs in an abandoned thread.
         with suppress(ValueError):
             pieces.close()
 
@@ -180,7 +178,7 @@ def _pieces(
 
 
 class _Slide:
-    """A slide's file that is being filled; it must be finished or dropped."""
+    """The file of a slide while it is written; it must be finished or discarded."""
 
     def __init__(
         self, cut: PatchedSlide, put: Callable[[np.ndarray, np.ndarray], None], closing: ExitStack
@@ -194,7 +192,7 @@ class _Slide:
 
     @classmethod
     def begin(cls, cut: PatchedSlide, *, path: Path) -> "_Slide | None":
-        """The file, begun; None where another run works on it."""
+        """The open file; None where another run works on it."""
         closing = ExitStack()
         try:
             closing.enter_context(claim(path))
@@ -212,7 +210,7 @@ class _Slide:
         return cls(cut, put, closing)
 
     def take(self, pixels: Pixels, vectors: np.ndarray) -> None:
-        """Put the vectors of some patches into the file."""
+        """Write the vectors of some patches."""
         self._put(pixels.members, vectors)
         self.n_left -= len(vectors)
         first_patch, first_vector = self._first = self._first or (pixels.patches[:1], vectors[:1])
@@ -220,10 +218,10 @@ class _Slide:
         self._vectors_vary = self._vectors_vary or bool((vectors != first_vector).any())
 
     def finish(self, encoder: PatchEncoder) -> int:
-        """The file takes its name; the number of its patches.
+        """Close the file, which gets its final name; the number of its patches.
 
         Raises:
-            BagError: If all vectors are the same though the patches are not.
+            BagError: If all vectors are the same although the patches differ.
         """
         if self._patches_vary and not self._vectors_vary:
             raise constant_error(encoder, slide_id=self.name, n_patches=self.n_patches)
@@ -231,15 +229,15 @@ class _Slide:
         self.is_open = False
         return self.n_patches
 
-    def drop(self) -> None:
-        """The file goes."""
+    def discard(self) -> None:
+        """Discard the file."""
         self.is_open = False
         self._closing.__exit__(BagError, BagError(f"slide {self.name} was given up"), None)
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Some patches of a slide that wait for a batch."""
+    """Some patches of a slide that wait to be encoded."""
 
     slide: _Slide
     pixels: Pixels
@@ -248,14 +246,14 @@ class _Part:
         return len(self.pixels.members)
 
     def split(self, n: int) -> tuple["_Part", "_Part"]:
-        """The first n patches, and the others."""
+        """The first n patches, and the rest."""
         members, patches = self.pixels.members, self.pixels.patches
         first, rest = Pixels(members[:n], patches[:n]), Pixels(members[n:], patches[n:])
         return replace(self, pixels=first), replace(self, pixels=rest)
 
 
 def _take(waiting: deque[_Part], size: int) -> list[_Part]:
-    """The parts that fill a batch, taken off the front; the last one split."""
+    """Parts from the front that fill a batch; the last one is split if needed."""
     batch: list[_Part] = []
     room = size
     while waiting and room:
@@ -268,12 +266,12 @@ def _take(waiting: deque[_Part], size: int) -> list[_Part]:
     return batch
 
 
-def _encode(batch: Sequence[_Part], *, encoder: PatchEncoder) -> Iterator[tuple[str, Outcome]]:
-    """Embed a batch and put its vectors into their files; the slides that are whole, or failed, with it."""
+def _encode(batch: Sequence[_Part], *, encoder: PatchEncoder) -> Iterator[tuple[str, SlideOutcome]]:
+    """Encode a batch and write its vectors; the slides that are now complete, or failed."""
     name = batch[0].slide.name
     together = attempt(lambda parts: _embed(parts, encoder=encoder), batch, name=name)
     if isinstance(together, Failure):
-        # One bad slide must not take those with it that share its batch: each part once more, alone.
+        # One bad slide must not fail the others in its batch: encode each part again, alone.
         for part in batch if len(batch) > 1 else ():
             if part.slide.is_open:
                 yield from _encode([part], encoder=encoder)
@@ -286,7 +284,7 @@ def _encode(batch: Sequence[_Part], *, encoder: PatchEncoder) -> Iterator[tuple[
             yield from _put(part, vectors, encoder=encoder)
 
 
-def _put(part: _Part, vectors: np.ndarray, *, encoder: PatchEncoder) -> Iterator[tuple[str, Outcome]]:
+def _put(part: _Part, vectors: np.ndarray, *, encoder: PatchEncoder) -> Iterator[tuple[str, SlideOutcome]]:
     slide = part.slide
     taken = attempt(lambda one: slide.take(one.pixels, vectors), part, name=slide.name)
     if isinstance(taken, Failure):

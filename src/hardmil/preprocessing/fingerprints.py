@@ -12,8 +12,8 @@ from hardmil.config.study import PIXELS, InstanceConfig
 from hardmil.errors import FeatureFileError
 from hardmil.files.atomic import visible
 
-# On `coords`: the knobs a file was made under and the slide it was made from, so that a second run knows what
-# is finished, and a slide that was changed or corrected in the table is cut again.
+# Attributes of `coords`: the settings, slide and encoder that a file was made from. A second run skips files
+# that match, and processes a slide again that was changed, or corrected in the table.
 SETTINGS_ATTRIBUTE = "hardmil_patches"
 
 SLIDE_ATTRIBUTE = "hardmil_slide"
@@ -22,10 +22,9 @@ ENCODER_ATTRIBUTE = "hardmil_encoder"
 
 
 def slide_fingerprints(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
-    """What decides which pixels the patches of a slide hold, as attributes; equalising comes later.
+    """Attributes that determine the pixels of a slide's patches; equalisation comes later.
 
-    The file's size and time are left out where the file is not there: a slide that was archived after its
-    patches were read keeps them.
+    Size and time of the file are left out if it is missing: patches of a slide that was archived stay valid.
     """
     settings = config.model_dump(mode="json", exclude={"equalise"})
     annotated = None if row.annotations is None else _digest(row.annotations)
@@ -42,7 +41,7 @@ def slide_fingerprints(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
 
 
 def instance_fingerprints(row: SlideRow, *, config: InstanceConfig) -> dict[str, str]:
-    """The same of a bag's instances: where an encoder made them, it and what it saw count too."""
+    """The same for the instances of a bag, including the encoder and its settings."""
     attributes = slide_fingerprints(row, config=config.patches)
     if config.encode != PIXELS:
         seen = [config.patches.equalise, config.encode, config.encode_px]
@@ -53,14 +52,14 @@ def instance_fingerprints(row: SlideRow, *, config: InstanceConfig) -> dict[str,
 def finished_instances(
     path: Path, *, row: SlideRow, config: InstanceConfig, made_by: str | None
 ) -> int | None:
-    """The number of instances in a slide's file, if it was made of just that; else None."""
+    """The number of instances in the file of a slide, if it matches these fingerprints; otherwise None."""
     wanted = instance_fingerprints(row, config=config) | ({ENCODER_ATTRIBUTE: made_by} if made_by else {})
     done = current_coords(path, wanted)
     return None if done is None else len(done.coords)
 
 
 def _digest(path: Path) -> str | None:
-    """Of a small file's content; None where it cannot be read, which is found out when it is needed."""
+    """Hash of the content of a small file; None if it cannot be read, which its reader will report."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     except OSError:
@@ -68,7 +67,7 @@ def _digest(path: Path) -> str | None:
 
 
 def current_coords(path: Path, wanted: Mapping[str, str]) -> Coords | None:
-    """The places in a file, if it was made of just that; None if it was not, or is no whole file."""
+    """The patch coordinates in a file, if it is complete and matches these fingerprints; otherwise None."""
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""A slide of the table -> its patches: where they are, then their pixels or embeddings as a bag."""
+"""From a slide to its bag: pixels or embeddings of its patches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ READ_THREADS = 2
 
 @dataclass(frozen=True, eq=False)
 class PatchedSlide:
-    """A slide whose patches are to be read: where they are, and what its file will say of them."""
+    """A slide with its patch coordinates, and the attributes of its bag file."""
 
     row: SlideRow
     grid: PatchGrid
@@ -49,7 +49,7 @@ class PatchedSlide:
 def start_patches(
     row: SlideRow, *, config: InstanceConfig, coords_path: Path, made_by: str | None
 ) -> PatchedSlide:
-    """Find a slide's patches, or read where they are.
+    """Find the patches of a slide, or read their coordinates.
 
     Raises:
         SlideError: If the slide cannot be read.
@@ -61,10 +61,11 @@ def start_patches(
 
 
 def write_instances(row: SlideRow, *, config: InstanceConfig, coords_path: Path, path: Path) -> int:
-    """Read a slide's patches and write them as a bag file, a block at a time; their number.
+    """Write the pixels of a slide's patches as a bag file, block by block; the number of patches.
 
-    Finds the patches where `write_places` was not run, and skips a slide whose file was made under the same
-    knobs, from the same slide. Pixels are stored as they were read; `bags.encoding` writes embeddings.
+    Finds the patches first if `write_patch_coords` was not run. Skips a slide if its file was made from the
+    same slide with the same settings. Pixels are stored without equalisation. `encode_slides` writes
+    embeddings.
 
     Raises:
         SlideError: If the slide cannot be read.
@@ -86,20 +87,20 @@ def write_instances(row: SlideRow, *, config: InstanceConfig, coords_path: Path,
 
 
 def read_instances(row: SlideRow, *, config: InstanceConfig, path: Path, label: int) -> Bag:
-    """The bag of a slide from its file; pixels equalised.
+    """The bag of a slide from its file; pixels are equalised.
 
     Raises:
-        BagError: If there is no file, or it was made under other knobs.
+        BagError: If there is no file, or it was made with other settings.
     """
     if not path.exists():
         raise BagError(
             f"slide {row.slide_id}: no bag at {path}; run: hardmil encode (if it was run, failures.csv "
-            "beside it says why this slide has none)"
+            "next to it says why this slide has none)"
         )
     if current_coords(path, instance_fingerprints(row, config=config)) is None:
         raise BagError(
-            f"slide {row.slide_id}: {path} was made under other `patches` or `encode` knobs than the "
-            f"study's, or from another file than {row.path} is now; run again: hardmil encode"
+            f"slide {row.slide_id}: {path} was made with other `patches` or `encode` settings than "
+            f"those of the study, or from another file than {row.path} is now; run again: hardmil encode"
         )
     bag = read_bag(path, case_id=row.case_id, label=label, slide_id=row.slide_id)
     return equalised(bag, config=config.patches)
@@ -131,7 +132,7 @@ def encode_slide(
         tissue = segment_tissue(slide, config, mpp=row.mpp, regions=tissue_regions(row))
         grid = place_patches(slide, config, mpp=row.mpp, tissue=tissue)
         if len(grid) == 0:
-            raise EmptyBagError(f"slide {row.slide_id}: no patch holds {config.min_tissue:.0%} tissue")
+            raise EmptyBagError(f"slide {row.slide_id}: no patch has {config.min_tissue:.0%} tissue")
         instances = _instances(slide, grid, config=config, encoder=encoder, slide_id=row.slide_id)
     made = Provenance(encoder.name if encoder is not None else None)
     return Bag(row.slide_id, row.case_id, label, instances, grid.coords, grid.size_level0_px, provenance=made)
@@ -140,7 +141,7 @@ def encode_slide(
 def _instances(
     slide: Slide, grid: PatchGrid, *, config: PatchConfig, encoder: PatchEncoder | None, slide_id: str
 ) -> np.ndarray:
-    """Equalised pixels, or their embeddings, a block at a time: pixels do not stay in memory then."""
+    """Equalised pixels, or their embeddings, block by block so that pixels do not stay in memory."""
     if encoder is None:
         return equalise(read_patches(slide, grid, icc=config.icc, threads=READ_THREADS), mode=config.equalise)
     found = first = None
@@ -159,18 +160,18 @@ def _instances(
 
 
 def equalised(bag: Bag, *, config: PatchConfig) -> Bag:
-    """The bag with the histogram of each patch equalised, as the knob says; features as they are."""
+    """The bag with equalised patches, as the settings say; features stay unchanged."""
     if bag.kind == "features":
         return bag
     return replace(bag, instances=equalise(bag.instances, mode=config.equalise))
 
 
 def encoded(bag: Bag, *, encoder: PatchEncoder) -> Bag:
-    """The bag with embeddings, float16, in the place of its pixels.
+    """The bag with float16 embeddings instead of its pixels.
 
     Raises:
-        BagError: If one is not finite, not one came back for each patch, or all are the same though the
-            patches are not.
+        BagError: If an embedding is not finite, the number of embeddings is wrong, or all are the same
+            although the patches differ.
     """
     embeddings = checked_embeddings(bag.instances, encoder=encoder, slide_id=bag.slide_id)
     if is_constant(embeddings) and not is_constant(bag.instances):

@@ -20,7 +20,7 @@ from hardmil.slides.tissue_files import draw_tissue, write_tissue
 
 DEFAULT_PATCHES = PatchConfig()
 NOTES = "hardmil_notes"
-"""On `coords`: what a person should know of the slide, a JSON list."""
+"""Attribute of `coords`: notes about the slide, a JSON list."""
 
 
 def patch_slide(row: SlideRow, *, config: PatchConfig = DEFAULT_PATCHES) -> PatchGrid:
@@ -40,14 +40,14 @@ def patch_slide(row: SlideRow, *, config: PatchConfig = DEFAULT_PATCHES) -> Patc
 
 
 def write_patch_coords(row: SlideRow, *, config: PatchConfig, path: Path) -> Coords:
-    """Find a slide's patches and write where they are; what was written. There may be none.
+    """Find the patches of a slide and write their coordinates; what was written. There may be no patch.
 
-    In `tissue/` beside the file go the slide's mask, its outline and a picture of both. Skips a slide whose
-    file was made under the same knobs, from the same slide.
+    The tissue mask, its outline and a picture of both are written to `tissue/`, next to the file. Skips a
+    slide if its file was made from the same slide with the same settings.
 
     Raises:
         SlideError: If the slide cannot be read.
-        TableError: If its annotations cannot.
+        TableError: If its annotations cannot be read.
     """
     wanted = slide_fingerprints(row, config=config)
     places = current_coords(path, wanted)
@@ -59,7 +59,7 @@ def write_patch_coords(row: SlideRow, *, config: PatchConfig, path: Path) -> Coo
             attributes[NOTES] = json.dumps(slide_notes(slide, mpp=row.mpp, config=config))
             size = grid.size_level0_px
             picture = draw_tissue(slide, tissue, coords=grid.coords, size_level0_px=size)
-            # Before the places: where those are, these are too.
+            # Written before the coordinates: where those exist, these do too.
             write_tissue(tissue_stem(path, slide_id=row.slide_id), slide, tissue, picture=picture)
         write_coords(path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=attributes)
         places = read_coords(path)
@@ -67,20 +67,20 @@ def write_patch_coords(row: SlideRow, *, config: PatchConfig, path: Path) -> Coo
 
 
 def stored_notes(places: Coords) -> list[str]:
-    """What a person should know of the slide, as `write_places` noted it."""
+    """The notes about the slide that `write_patch_coords` stored."""
     return json.loads(str(places.attributes.get(NOTES, "[]")))
 
 
 def tissue_stem(places: Path, *, slide_id: str) -> Path:
-    """Where a slide's mask, outline and picture lie, less .png, .geojson and .jpg."""
+    """The path of mask, outline and picture of a slide, without .png, .geojson and .jpg."""
     return places.parent / "tissue" / slide_id
 
 
 def open_slide_of_row(row: SlideRow) -> Slide:
-    """The slide of a row of the table.
+    """The open slide of a row of the table.
 
     Raises:
-        SlideError: If the row names no file, or it cannot be opened.
+        SlideError: If the row has no path, or the slide cannot be opened.
     """
     if row.path is None:
         raise SlideError(f"slide {row.slide_id}: no path in the table; fill its path column")
@@ -88,11 +88,16 @@ def open_slide_of_row(row: SlideRow) -> Slide:
 
 
 def tissue_regions(row: SlideRow) -> list[Region] | None:
+    """The annotated regions of a slide; None if its row has no annotations.
+
+    Raises:
+        TableError: If the file cannot be read.
+    """
     return None if row.annotations is None else read_regions(row.annotations)
 
 
 def _attributes(slide: Slide, grid: PatchGrid, *, config: PatchConfig, row: SlideRow) -> dict[str, object]:
-    """TRIDENT's attributes of `coords`, as far as they are known, and how the pixels are read."""
+    """TRIDENT's attributes of `coords`, as far as known, and how the pixels are read."""
     found = find_resolution(slide.scale, table=row.mpp, config=config)
     level, size_read = reading_level(slide, grid)
     known: dict[str, object] = {

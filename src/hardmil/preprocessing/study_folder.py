@@ -1,4 +1,4 @@
-"""A study's folder: its knobs, its table of slides, where its files lie, its bags."""
+"""The folder of a study: settings, table of slides, paths of its files, bags."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,26 +30,26 @@ class Study:
 
     @property
     def coords_folder(self) -> Path:
-        """Where `patch` writes."""
+        """Folder of the patch coordinates."""
         return self.folder / "patches"
 
     @property
     def bags_folder(self) -> Path:
-        """Where `encode` writes."""
+        """Folder of the bags."""
         return self.folder / f"features_{short_name(self.config.encode)}"
 
     def coords_path(self, slide_id: str) -> Path:
-        """Where the patches of a slide are written by `patch`."""
+        """File with the patch coordinates of a slide."""
         return self.coords_folder / f"{slide_id}_patches.h5"
 
     def bag_path(self, slide_id: str) -> Path:
-        """Where its bag is written by `encode`."""
+        """File with the bag of a slide."""
         return self.bags_folder / f"{slide_id}.h5"
 
 
 @dataclass(frozen=True, eq=False)
 class StudyBags:
-    """The bags of a study in the order of its table, the slides that have none, and those of no patch."""
+    """The bags of a study in the order of its table; slides without a bag, and slides without a patch."""
 
     bags: Sequence[Bag]
     failures: Sequence[Failure]
@@ -57,7 +57,7 @@ class StudyBags:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know of them."""
+        """What a user should know about them."""
         return notes_on(self.bags, empty=self.empty)
 
     @property
@@ -95,8 +95,8 @@ def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
     """The study in a study.yaml or its folder.
 
     Raises:
-        ConfigError: If a knob is not known or has no such value.
-        TableError: If the table of slides is not what it must be.
+        ConfigError: If a setting is not known or has a wrong value.
+        TableError: If the table of slides cannot be used.
     """
     config, folder = read_study(path, overrides=overrides)
     needs_paths = config.features is None
@@ -136,5 +136,5 @@ def _read(study: Study, *, quiet: bool) -> FoundBags:
 
 
 def slide_name(row: SlideRow) -> str:
-    """What to call a slide in a table of failures."""
+    """The name of a slide in a table of failures."""
     return row.slide_id

@@ -1,4 +1,4 @@
-"""Rows, bags and slides -> what stands on report.html."""
+"""Everything on report.html, from rows, bags and slides."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ from hardmil.report.confusion import (
     attention_of_arm,
     confusion_of,
     with_pictures,
+    wrong_slide_requests,
     wrong_slides,
-    wrong_wishes,
 )
 from hardmil.report.curves import calibration_drawing, curve_drawings
 from hardmil.report.diagnoses import diagnoses_of_arm
@@ -43,12 +43,12 @@ from hardmil.report.slide_drawings import DrawnPictures, PictureRequest, draw_sl
 from hardmil.statistics.summary import ArmSummary, hard_minus_random
 from hardmil.statistics.tables import Statistics
 
-NO_PATCH = "no patch: no tissue was found on it, or none that a patch fits into"
+NO_PATCH = "no patch: no tissue was found on the slide, or no piece is large enough for a patch"
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a report says besides its numbers. `paths` and `mpp` are by slide_id.
+    """What a report says in addition to its numbers. `paths` and `mpp` are by slide_id.
 
     `exclusions` are the slides that no number includes. `interval_notes` say what makes the intervals too
     narrow.
@@ -101,19 +101,19 @@ def write_evaluation_report(
 
 
 def study_arm(page: Page, *, evaluation: Evaluation) -> str:
-    """The arm that the page shows slide by slide: the study's, or the first where it was not run."""
+    """The arm that the page shows slide by slide: that of the study, or the first if it was not run."""
     names = [arm.name for arm in evaluation.arms]
     return page.config.arm if page.config.arm in names else names[0]
 
 
 def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[HardNegativeRow]) -> Path:
-    """Write the page of a bundle's hard negatives; its path."""
+    """Write the page with the hard negatives of a bundle; its path."""
     shown = select_hard_negatives(rows)
     paths = {row.slide_id: row.path for row in study.slide_table.rows}
-    drawn = draw_slides(_gallery_wishes(shown, {}), paths=paths)
+    drawn = draw_slides(_with_gallery(shown, {}), paths=paths)
     report = Report(
         title=f"Hard negatives of {study.folder.resolve().name}",
-        question="Which patches of negative slides fooled the model, and are they what their label says?",
+        question="Which patches of negative slides fooled the model, and are they really negative?",
         data=_data(found.bags, classes=study.slide_table.classes, exclusions=exclusions_of(found)),
         tables=(),
         config=config_text(study.config, kind=found.bags[0].kind),
@@ -127,7 +127,7 @@ def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[
 
 
 def exclusions_of(found: StudyBags) -> list[Exclusion]:
-    """The slides of a study's table that have no bag, and why."""
+    """The slides of a study without a bag, and why."""
     failed = [Exclusion(failure.name, failure.message) for failure in found.failures]
     return failed + [Exclusion(slide_id, NO_PATCH) for slide_id in found.empty]
 
@@ -135,10 +135,10 @@ def exclusions_of(found: StudyBags) -> list[Exclusion]:
 def _slides(
     page: Page, *, evaluation: Evaluation, rows: TrialRows, arm: str, shown: GallerySelection
 ) -> tuple[Confusion | None, dict[str, DrawnPictures], list[AttentionPicture]]:
-    """The confusion with its pictures, all that was drawn, and the large heat maps; each slide read once."""
+    """The confusion with its pictures, all drawn pictures, and large heat maps; reads each slide once."""
     confusion = confusion_of(rows, arm=arm, classes=evaluation.classes)
     if confusion is None:
-        return None, draw_slides(_gallery_wishes(shown, {}), paths=page.paths), []
+        return None, draw_slides(_with_gallery(shown, {}), paths=page.paths), []
     wrong = wrong_slides(confusion, classes=evaluation.classes)
     highest = _highest(confusion, classes=evaluation.classes)
     found = attention_of_arm(
@@ -150,10 +150,11 @@ def _slides(
         mpp=page.mpp or {},
     )
     attention = {name: one for name, one in found.items() if isinstance(one, SlideAttention)}
-    wishes = {wish.slide_id: wish for wish in wrong_wishes(wrong, shown=attention, rows=rows)}
+    wanted = wrong_slide_requests(wrong, shown=attention, rows=rows)
+    requests = {request.slide_id: request for request in wanted}
     for slide_id in highest:
-        wishes.setdefault(slide_id, PictureRequest(slide_id, attention.get(slide_id))).large = True
-    drawn = draw_slides(_gallery_wishes(shown, wishes), paths=page.paths)
+        requests.setdefault(slide_id, PictureRequest(slide_id, attention.get(slide_id))).large = True
+    drawn = draw_slides(_with_gallery(shown, requests), paths=page.paths)
     pictures = [
         AttentionPicture(large, _attention_words(attention[slide_id], arm=arm))
         for slide_id in highest
@@ -162,11 +163,11 @@ def _slides(
     return with_pictures(confusion, drawn=drawn, wrong=wrong, shown=found), drawn, pictures
 
 
-def _gallery_wishes(shown: GallerySelection, wishes: dict[str, PictureRequest]) -> list[PictureRequest]:
-    """These wishes, and those for the gallery's patches."""
+def _with_gallery(shown: GallerySelection, requests: dict[str, PictureRequest]) -> list[PictureRequest]:
+    """These requests, with those for the patches of the gallery."""
     for item in shown.items:
-        wishes.setdefault(item.slide_id, PictureRequest(item.slide_id)).items.append(item)
-    return list(wishes.values())
+        requests.setdefault(item.slide_id, PictureRequest(item.slide_id)).items.append(item)
+    return list(requests.values())
 
 
 def _pictures(shown: GallerySelection, drawn: Mapping[str, DrawnPictures]) -> list[GalleryPicture]:
@@ -174,7 +175,7 @@ def _pictures(shown: GallerySelection, drawn: Mapping[str, DrawnPictures]) -> li
 
 
 def _highest(confusion: Confusion, *, classes: Sequence[str]) -> list[str]:
-    """The positive and the negative slide that scored highest."""
+    """The positive and the negative slide with the highest score."""
     found: list[str] = []
     for label in reversed(classes):
         of_label = [one for one in confusion.slides if one.label == label]
@@ -206,7 +207,7 @@ def _data(bags: Sequence[Bag], *, classes: Sequence[str], exclusions: Sequence[E
 
 
 def _tables(statistics: Statistics, *, page: Page) -> list[ReportTable]:
-    """One table a way of splitting and of cutting patches."""
+    """One table for each split and kind of patches."""
     summary = statistics.summary
     keys = dict.fromkeys((one.split, one.patches) for one in summary)
     single = (
@@ -237,7 +238,7 @@ def _arm(one: ArmSummary, summary: Sequence[ArmSummary]) -> ReportArm:
 
 
 def config_text(config: StudyConfig, *, kind: BagKind, evaluation: Evaluation | None = None) -> str:
-    """Every knob as YAML, those left open with the value they took, and what each arm changes."""
+    """All settings as YAML, with the defaults they took, and what each arm changes."""
     content = config.model_dump(mode="json")
     content |= resolve_config(model_config(config), kind=kind).model_dump(mode="json")
     for arm in evaluation.arms if evaluation else ():
@@ -259,7 +260,7 @@ def _difference(changed: Mapping[str, object], content: Mapping[str, object]) ->
 
 
 def _trial_seconds(rows: TrialRows) -> float:
-    """What all trials took: a run that finds them done takes a second."""
+    """The time of all trials; a run that finds them finished takes a second."""
     return sum(row.seconds for row in rows.results if not math.isnan(row.seconds))
 
 

@@ -1,4 +1,4 @@
-"""What each held-out slide was called, and what of the slides called wrongly a report shows."""
+"""How each held-out slide was called, and what the report shows of wrongly called slides."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -16,19 +16,19 @@ from hardmil.report.page_data import CalledSlide, Confusion
 from hardmil.report.slide_drawings import NO_PATH, NO_ROOM, DrawnPictures, PictureRequest
 
 MAX_SLIDES = 40
-"""Slides called wrongly that have pictures; the rest are named."""
+"""Wrongly called slides with pictures; the others are only named."""
 
 MAX_MINED = 3
-"""Pictures of what was mined from a false positive."""
+"""Pictures of patches mined from a false positive."""
 
-NO_PLACES = "the feature files do not say where patches lie"
-NO_ATTENTION = "its attention is not kept: the study's trials folder was thrown away"
+NO_PLACES = "the feature files have no patch coordinates"
+NO_ATTENTION = "its attention is not available: the trials folder of the study was deleted"
 
 
 def confusion_of(rows: TrialRows, *, arm: str, classes: Sequence[str]) -> Confusion | None:
-    """What the arm called each slide in its first repeat; None where it has no predictions.
+    """How the arm called each slide in its first repeat; None if it has no predictions.
 
-    A call is that at the operating point, or at 0.5 where none was set.
+    A call is made at the operating point, or at 0.5 if none was set.
     """
     predictions = first_repeat(rows, arm=arm)
     if not predictions:
@@ -53,7 +53,7 @@ def confusion_of(rows: TrialRows, *, arm: str, classes: Sequence[str]) -> Confus
 
 
 def wrong_slides(confusion: Confusion, *, classes: Sequence[str]) -> list[CalledSlide]:
-    """The slides called wrongly, the furthest off first, false positives and false negatives in turn."""
+    """The wrongly called slides, largest error first, alternating false positives and false negatives."""
     negative, positive = classes
     both = [confusion.cell(negative, positive), confusion.cell(positive, negative)]
     for one in both:
@@ -61,12 +61,12 @@ def wrong_slides(confusion: Confusion, *, classes: Sequence[str]) -> list[Called
     return [slide for slide in chain.from_iterable(zip_longest(*both)) if slide is not None]
 
 
-def wrong_wishes(
+def wrong_slide_requests(
     wrong: Sequence[CalledSlide], *, shown: Mapping[str, SlideAttention], rows: TrialRows
 ) -> list[PictureRequest]:
-    """What is wanted of the first MAX_SLIDES of them."""
+    """The requests for pictures of the first MAX_SLIDES of them."""
     mined = _mined_by_slide(rows.hard_negatives)
-    wishes: list[PictureRequest] = []
+    requests: list[PictureRequest] = []
     for slide in wrong[:MAX_SLIDES]:
         items = {
             (row.mined.x, row.mined.y): gallery_item(row)
@@ -75,8 +75,8 @@ def wrong_wishes(
         }
         hardest = sorted(items.values(), key=lambda item: -item.attention)[:MAX_MINED]
         attention = shown.get(slide.slide_id)
-        wishes.append(PictureRequest(slide.slide_id, attention, small=True, mined=hardest))
-    return wishes
+        requests.append(PictureRequest(slide.slide_id, attention, small=True, mined=hardest))
+    return requests
 
 
 def with_pictures(
@@ -86,7 +86,7 @@ def with_pictures(
     wrong: Sequence[CalledSlide],
     shown: Mapping[str, SlideAttention | str],
 ) -> Confusion:
-    """The same with the pictures of the slides called wrongly, or why there are none."""
+    """The same with pictures of the wrongly called slides, or the reason why there are none."""
     names = {slide.slide_id for slide in wrong}
 
     def pictured(slide: CalledSlide) -> CalledSlide:
@@ -109,7 +109,7 @@ def attention_of_arm(
     paths: Mapping[str, Path | None],
     mpp: Mapping[str, float | None],
 ) -> dict[str, SlideAttention | str]:
-    """What the arm's first repeat attended to on these held-out slides, or why it cannot be shown."""
+    """The attention of the arm's first repeat on these held-out slides, or why it cannot be shown."""
     bags = {bag.slide_id: bag for bag in evaluation.cohort.bags}
     found: dict[str, SlideAttention | str] = {}
     for row, stored in with_attention_file(evaluation, rows=rows, arm=arm):

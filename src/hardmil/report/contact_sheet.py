@@ -1,4 +1,4 @@
-"""One page with a small picture of every slide and its tissue: a person sees a bad one in a minute."""
+"""A page with a small picture of every slide and its tissue, to find slides with problems quickly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from hardmil.report.templating import page_environment, write_page
 
 @dataclass(frozen=True)
 class SheetSlide:
-    """A slide on the sheet: the file of its picture below the page's folder, a line on it, what is wrong."""
+    """A slide on the sheet: its picture, relative to the folder of the page; a line of text; the problem."""
 
     slide_id: str
     picture: str | None
@@ -18,7 +18,7 @@ class SheetSlide:
 
 
 def write_contact_sheet(path: Path, slides: Sequence[SheetSlide], *, title: str) -> None:
-    """Write the page; its pictures lie beside it. Slides with a problem come first.
+    """Write the page; its pictures stay in separate files. Slides with a problem come first.
 
     Raises:
         StoreError: If the disk is full, or the folder may not be written.

@@ -1,4 +1,4 @@
-"""Rows of predictions.csv -> the curves on report.html."""
+"""The curves on report.html."""
 
 from collections.abc import Sequence
 
@@ -24,9 +24,9 @@ from hardmil.statistics.tables import Statistics
 def curve_drawings(
     predictions: Sequence[PredictionRow], *, arm: str, statistics: Statistics, evaluation: Evaluation
 ) -> list[Drawing]:
-    """ROC and precision-recall of the study's arm, its base and its control, or of all arms if they are few.
+    """ROC and precision-recall curves of an arm, its base and its control, or of all arms if they are few.
 
-    None without a slide of each class.
+    An empty list if a class has no slide.
     """
     positive = evaluation.classes[1]
     pooled = {key[0]: repeats for key, repeats in pool_predictions(predictions, positive=positive).items()}
@@ -41,19 +41,19 @@ def curve_drawings(
     )
     others = len(pooled) - len(found)
     left_out = (
-        f" {others} more {'arm is' if others == 1 else 'arms are'} in the tables alone." if others else ""
+        f" {others} more {'arm is' if others == 1 else 'arms are'} only in the tables." if others else ""
     )
     bands = (
-        f"Bands: 95% by case, {N_BAND_RESAMPLES} draws, at each place by itself."
+        f"Bands: 95% by case, pointwise, {N_BAND_RESAMPLES} resamples."
         if len(set(_cases(pooled[arm]))) > 1
-        else "No bands: there is one case."
+        else "No bands: there is only one case."
     )
     share = float(np.mean(np.concatenate([one.labels for one in pooled[names[0]]])))
     return [
         Drawing(
             roc_figure([_line(roc_words[name], curves.roc) for name, curves in found.items()]),
-            "ROC curves, sensitivity over false-positive rate: " + "; ".join(roc_words.values()),
-            f"ROC. Up and to the left is better; dotted: a coin. {bands}{left_out}",
+            "ROC curves, sensitivity against false-positive rate: " + "; ".join(roc_words.values()),
+            f"ROC. Up and to the left is better; dotted: chance. {bands}{left_out}",
         ),
         Drawing(
             precision_figure(
@@ -61,14 +61,14 @@ def curve_drawings(
                 share_positive=share,
             ),
             "Precision-recall curves: " + "; ".join(precision_words.values()),
-            "Precision-recall, with its average precision (AP). Up is better; dotted: a coin, "
-            f"{share:.2f} of these slides being {positive}.",
+            "Precision-recall, with average precision (AP). Up is better; dotted: chance, "
+            f"as {share:.2f} of these slides are {positive}.",
         ),
     ]
 
 
 def arms_drawn(names: Sequence[str], *, arm: str) -> list[str]:
-    """Which arms one figure holds: all if they are few, else the base of `arm`, itself and its control."""
+    """The arms in one figure: all if they are few, otherwise `arm`, its base and its control."""
     if len(names) <= len(STYLES):
         return list(names)
     parts = parse_arm_name(arm)
@@ -76,9 +76,9 @@ def arms_drawn(names: Sequence[str], *, arm: str) -> list[str]:
 
 
 def calibration_drawing(predictions: Sequence[PredictionRow], *, arm: str, positive: str) -> Drawing | None:
-    """Reliability of the arm's probabilities beside its raw scores; of the scores alone where they are one.
+    """Reliability of the arm's probabilities and raw scores; of the scores alone if they are the same.
 
-    None where the arm has no predictions.
+    None if the arm has no predictions.
     """
     rows = [row for row in predictions if key_of(row).arm == arm]
     if not rows:
@@ -95,14 +95,13 @@ def calibration_drawing(predictions: Sequence[PredictionRow], *, arm: str, posit
     lines = [
         ReliabilityLine(name, one.mean_score, one.share_positive, one.count) for name, one in found.items()
     ]
-    kept = "" if calibrated else " Nothing was calibrated: the score is shown as it is."
+    kept = "" if calibrated else " Scores were not calibrated."
     return Drawing(
         reliability_figure(lines, positive=positive),
         f"Reliability of {arm} in ten bins. {words}. {_bins_words(next(iter(found.values())))}",
-        f"Calibration of {arm}. {words[0].upper()}{words[1:]}; of both, 0 is best. "
-        f"On the dotted line, of the slides scored 0.7 seven in ten are "
-        f"{positive}; below, how many predictions of all repeats each bin has: with few, its point says "
-        f"little.{kept}",
+        f"Calibration of {arm}. {words[0].upper()}{words[1:]}; 0 is best for both. On the dotted line, seven "
+        f"of ten slides with a score of 0.7 are {positive}. Below: the number of predictions in each bin, "
+        f"over all repeats; a point with few predictions says little.{kept}",
     )
 
 
@@ -114,7 +113,7 @@ def _reliability(rows: Sequence[PredictionRow], values: Sequence[float], *, posi
 
 
 def _bins_words(one: Reliability) -> str:
-    """The bins that hold something, for whoever cannot see them."""
+    """The bins that are not empty, as text for readers who cannot see the figure."""
     bins = zip(one.mean_score, one.share_positive, one.count, strict=True)
     return "Mean score, share positive, predictions: " + "; ".join(
         f"{mean:.2f}, {share:.2f}, {n}" for mean, share, n in bins if n

@@ -1,4 +1,4 @@
-"""What is wrong with the attention of an arm on the slides held out, for the report."""
+"""Problems with the attention of an arm on held-out slides, for the report."""
 
 from hardmil.evaluation.attention_file import read_score
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
@@ -9,7 +9,7 @@ from hardmil.report.page_data import Diagnosis
 
 
 def diagnoses_of_arm(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> list[Diagnosis]:
-    """Of the arm's first repeat, slide by slide, by label; none where trials/ was thrown away."""
+    """The problems in the arm's first repeat, slide by slide; none if the trials folder was deleted."""
     truth = verdicts_of_truth(evaluation.cohort.truth)
     found: list[Diagnosis] = []
     for row, stored in with_attention_file(evaluation, rows=rows, arm=arm):

@@ -124,7 +124,7 @@ def run_evaluation(
 
     Args:
         evaluation: What is compared, and the folder to write to.
-        page: What the report says besides its numbers.
+        page: What the report says in addition to its numbers.
         command: For the run record, as the user would type it.
         started: Seconds since the epoch, for the run record.
         device: Where networks are trained.

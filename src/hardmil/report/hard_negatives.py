@@ -1,4 +1,4 @@
-"""Rows of hard_negatives.csv -> which of them a page shows, by cluster and slide in turn."""
+"""The hard negatives that a page shows, taking clusters and slides in turn."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -12,9 +12,9 @@ MAX_HARD_NEGATIVES = 24
 
 @dataclass(frozen=True)
 class GallerySelection:
-    """The hard negatives to show, and what they were chosen from, counted by cluster.
+    """The hard negatives to show, and the number of candidates in each cluster.
 
-    `training` names the one training that the clusters are of; empty where nothing was clustered.
+    `training` is the training that the clusters are from; empty if nothing was clustered.
     """
 
     items: Sequence[GalleryItem]

@@ -1,4 +1,4 @@
-"""Intervals and comparisons -> what stands of them on report.html."""
+"""Intervals, comparisons and false-positive rates on report.html."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,7 +14,7 @@ from hardmil.statistics.tables import Statistics
 def report_intervals(
     found: Statistics, *, split: str, patches: str, notes: Sequence[str]
 ) -> ReportIntervals | None:
-    """The intervals of arms on these folds and patches, and their differences; None without predictions."""
+    """Intervals and differences of arms for a split and kind of patches; None without predictions."""
     setting = (split, patches)
     here = [one for one in found.intervals if (one.split, one.patches) == setting]
     if not here:
@@ -29,7 +29,7 @@ def report_intervals(
 
 
 def report_rates(found: Statistics, *, split: str, patches: str) -> ReportRates | None:
-    """False-positive rates of each base, of the arms that mine from it and of their controls, in this order.
+    """False-positive rates of each base, then of the arms that mine from it, and their controls.
 
     None without predictions.
     """
@@ -58,12 +58,12 @@ def _role(name: ArmName) -> str:
 
 
 def _finding(arm: ArmName, comparisons: Sequence[Comparison]) -> str:
-    """In a sentence or two, whether mining lowered the false positives; empty where nothing was compared."""
+    """Whether mining lowered the false positives, in one or two sentences; empty if nothing was compared."""
     by_other = {
         other: {one.metric: one for one in comparisons if (one.arm, one.other) == (arm.text, other)}
         for other in (arm.base, arm.its_control)
     }
-    # The claim where there is one; else what the test scores alone can say.
+    # The rate at the operating point if there is one; otherwise a rate taken from the test scores.
     metric = next(
         (key for key in RATES for found in by_other.values() if key in found and _is_known(found[key])), None
     )
@@ -84,7 +84,7 @@ def _is_known(one: Comparison) -> bool:
 
 def _against(one: Comparison, other: str) -> str:
     if one.difference == one.low == one.high == 0:
-        return f"the same as {other} in every draw of cases"
+        return f"the same as {other} in every resample of cases"
     sure = "a clear difference" if one.p_holm < 0.05 else "which may be chance"
     way = "lower" if one.difference < 0 else "higher"
     limits = f"{signed(one.low)} to {signed(one.high)}"
@@ -99,7 +99,7 @@ def _by_arm(found: Iterable[Interval]) -> dict[str, dict[str, Estimate]]:
 
 
 def _differences(comparisons: Iterable[Comparison]) -> list[EstimateRow]:
-    """One row a pair of arms; those with a random control last, under their own name."""
+    """One row for each pair of arms; pairs with a random control last, with a note."""
     rows = [_difference(list(found.values())) for found in by_pair(comparisons).values()]
     return sorted(rows, key=lambda row: bool(row.note))
 

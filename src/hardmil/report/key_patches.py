@@ -1,4 +1,4 @@
-"""One page with the key patches of each slide that was scored."""
+"""A page with the key patches of each scored slide."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from hardmil.pictures.slide_pictures import SlidePictures
 from hardmil.report.templating import page_environment, write_page
 
 MAX_BYTES = 4_000_000
-"""Of pictures; slides after that are counted, not shown: a page of hundreds of megabytes opens nowhere."""
+"""Of pictures. Further slides are only counted: no browser opens a page of hundreds of megabytes."""
 
 
 @dataclass(frozen=True)
 class KeySlide:
-    """A slide on the page: what it is called, by what score; `remarks` are warnings and what looks wrong."""
+    """A slide on the page, with its call and score; `remarks` are warnings and problems."""
 
     slide_id: str
     call: str
@@ -25,7 +25,7 @@ class KeySlide:
 
 
 def write_key_patches(path: Path, slides: Sequence[KeySlide], *, n_slides: int) -> None:
-    """Write the page; slides of the highest score come first. Of `n_slides`, the others are counted.
+    """Write the page, highest score first; the remaining ones of `n_slides` are only counted.
 
     Raises:
         StoreError: If the disk is full, or the folder may not be written.

@@ -1,4 +1,4 @@
-"""What stands on report.html, as values: commands fill them, the templates show them."""
+"""The content of report.html as values, which the templates show."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ COLUMNS = {
     "fpr_at_sens_90": "FPR at 0.90 sens. (pooled)",
     "fpr_at_sens_95": "FPR at 0.95 sens. (pooled)",
 }
-"""Keys of an arm's values, and what stands above them."""
+"""Keys of the values of an arm, and their headings."""
 
 
 @dataclass(frozen=True)
 class ColumnGroup:
-    """Columns under one heading; `narrow` follows each name where a narrow page has no room for headings."""
+    """Columns under one heading; on a narrow page without headings, `narrow` follows each name."""
 
     heading: str
     columns: Mapping[str, str]
@@ -32,9 +32,9 @@ class ColumnGroup:
 
 
 CLAIM = ColumnGroup(
-    "Threshold set inside the training fold: the claim",
+    "Threshold set inside the training fold: the main result",
     {"fpr_op": "FPR", "sens_op": "Sensitivity"},
-    " (claim)",
+    " (main result)",
 )
 DESCRIPTIVE = ColumnGroup(
     "Threshold taken from the test scores: descriptive",
@@ -51,19 +51,19 @@ INTERVAL_GROUPS = (CLAIM, DESCRIPTIVE, AT_HALF, WITHOUT_THRESHOLD)
 DIFFERENCE_GROUPS = (CLAIM, DESCRIPTIVE, WITHOUT_THRESHOLD)
 
 RATES = {
-    "fpr_op": "Threshold set in training: the claim",
+    "fpr_op": "Threshold set in training: the main result",
     "fpr_at_sens_90": "At sensitivity 0.90: descriptive",
     "fpr_at_sens_95": "At sensitivity 0.95: descriptive",
 }
-"""The false-positive rates that say whether mining helped, and what stands above them."""
+"""The false-positive rates that show whether mining helped, and their headings."""
 
 LIMITS = (
-    "Research use; not a medical device. No patient may be treated on the strength of this page.",
-    "± is the standard error over repeats of the folds: how much the numbers move when the same slides "
-    "are split anew, not how much they would move with other patients, scanners or stains.",
-    "Differences no larger than their standard errors decide nothing.",
-    "Attention says where the model looked, not why, and not whether it was right.",
-    "A hard negative is named by a model: its slide is labelled negative, but nobody looked at the patch.",
+    "Research use; not a medical device. Do not treat any patient on the basis of this page.",
+    "± is the standard error over repeats of the folds: how much the numbers change when the same slides "
+    "are split again, not how much they would change with other patients, scanners or stains.",
+    "Differences that are not larger than their standard errors prove nothing.",
+    "Attention shows where the model looked, not why, and not whether it was right.",
+    "A hard negative is selected by a model: its slide is labelled negative, but nobody looked at the patch.",
 )
 
 
@@ -71,8 +71,8 @@ LIMITS = (
 class ReportArm:
     """One row of the table of arms; `values` by the keys of COLUMNS.
 
-    `mines` says whether the arm mines at all: only then are its counts shown. `hard_minus_random` holds, by
-    the same keys, the arm minus its control, paired by repeat.
+    `mines` is whether the arm mines; only then are its counts shown. `hard_minus_random` has, by the same
+    keys, the arm minus its control, paired by repeat.
     """
 
     name: str
@@ -87,7 +87,7 @@ class ReportArm:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95% interval; `p`, of a difference, is that of no difference. Undefined is nan."""
+    """A number and its 95% interval; for a difference, `p` tests no difference. Undefined is NaN."""
 
     value: float
     low: float
@@ -106,7 +106,7 @@ class EstimateRow:
 
 @dataclass(frozen=True)
 class ReportIntervals:
-    """Intervals by case of arms and of their differences; `notes` say what makes them too narrow."""
+    """Intervals by case of arms and of their differences; `notes` say why they are too narrow."""
 
     n_cases: int
     n_resamples: int
@@ -117,7 +117,7 @@ class ReportIntervals:
 
 @dataclass(frozen=True)
 class RateRow:
-    """An arm's false-positive rates, by the keys of RATES, and `sens_op`; `role` says what the arm is."""
+    """False-positive rates of an arm, by the keys of RATES, and `sens_op`; `role` says what the arm is."""
 
     name: str
     role: str
@@ -127,7 +127,7 @@ class RateRow:
 
 @dataclass(frozen=True)
 class ReportRates:
-    """False positives of each base beside the arms that mine; `findings` say in sentences what came of it."""
+    """False positives of each base and of the arms that mine; `findings` are sentences about them."""
 
     rows: Sequence[RateRow]
     findings: Sequence[str] = ()
@@ -146,7 +146,7 @@ class ReportTable:
 
 @dataclass(frozen=True)
 class LabelCount:
-    """How much of the study carries a label. A case whose slides differ in label counts under each."""
+    """Counts of one label. A case with slides of both labels counts under each."""
 
     label: str
     n_cases: int
@@ -156,7 +156,7 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A slide of the table that is in no number of the page, and why."""
+    """A slide that no number on the page includes, and why."""
 
     slide_id: str
     why: str
@@ -164,7 +164,7 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class ReportData:
-    """What the study was made of; slides left out are not counted in. The negative label comes first."""
+    """The data of the study, without excluded slides. The negative label comes first."""
 
     n_cases: int
     n_slides: int
@@ -176,7 +176,7 @@ class ReportData:
 
 @dataclass(frozen=True)
 class AttentionPicture:
-    """A slide and its attention; the caption also stands in for the picture where it cannot be seen."""
+    """A slide and its attention; the caption is also the text alternative of the picture."""
 
     picture: bytes
     caption: str
@@ -184,7 +184,7 @@ class AttentionPicture:
 
 @dataclass(frozen=True)
 class Drawing:
-    """An SVG figure; `alt` says in words what it shows."""
+    """An SVG figure; `alt` is its text alternative."""
 
     svg: str
     alt: str
@@ -193,9 +193,9 @@ class Drawing:
 
 @dataclass(frozen=True)
 class CalledSlide:
-    """A held-out slide, what it was called, and for a false positive what was mined from it, in words.
+    """A held-out slide and its call; for a false positive, also what was mined from it, in words.
 
-    `pictures` are made of slides called wrongly alone; without them, `why_not` says why.
+    Only wrongly called slides have `pictures`; if they are missing, `why_not` says why.
     """
 
     slide_id: str
@@ -211,7 +211,7 @@ class CalledSlide:
 
 @dataclass(frozen=True)
 class Confusion:
-    """How one arm called each slide in one repeat; `threshold` says in words where the line was drawn."""
+    """How one arm called each slide in one repeat; `threshold` describes the threshold in words."""
 
     arm: str
     threshold: str
@@ -219,14 +219,14 @@ class Confusion:
     slides: Sequence[CalledSlide]
 
     def cell(self, label: str, called: str) -> list[CalledSlide]:
-        """The slides of a label that were called so, the highest score first."""
+        """The slides with this label and this call, highest score first."""
         here = [one for one in self.slides if (one.label, one.called) == (label, called)]
         return sorted(here, key=lambda one: -one.bag_score)
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is odd about the attention of a slide, what that means, and what to do."""
+    """A problem with the attention on a slide, what it means, and what to do."""
 
     slide_id: str
     finding: str
@@ -236,10 +236,10 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Report:
-    """All that stands on the page. `config` is YAML text; `run` is a run record.
+    """The content of the page. `config` is YAML text; `run` is a run record.
 
-    `failures` are of trials. `n_by_cluster` counts the hard negatives that `hard_negatives` was drawn from;
-    -1 is those that were not clustered, and `clusters_of` names the training that the clusters are of.
+    `failures` are of trials. `n_by_cluster` counts the candidates for `hard_negatives` in each cluster; -1 is
+    for those without a cluster. `clusters_of` is the training that the clusters are from.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""One self-contained page a study: the comparison, what fooled the model, and how it was run."""
+"""report.html as one self-contained page: comparison of arms, hard negatives, and how it was run."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,16 +20,16 @@ from hardmil.report.page_data import (
 from hardmil.report.templating import page_environment, write_page
 
 TIMES = {"seconds": "run time", "trial_seconds": "time in trials, summed"}
-"""Keys of a run record that are seconds, and what they are called."""
+"""Keys of a run record with times in seconds, and their names."""
 
 MAX_DIAGNOSES = 20
-"""Slides of one finding that are listed with their figures; the others by name."""
-RUN_WORDS = {"cpus": "CPU cores", "git dirty": "git, changes not committed"}
-"""What stands for a key of a run record that is no word."""
+"""Slides of one finding that are listed with numbers; the others only by name."""
+RUN_WORDS = {"cpus": "CPU cores", "git dirty": "git, uncommitted changes"}
+"""Names for keys of a run record."""
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write the page; it loads nothing from anywhere.
+    """Write the page, which loads no other files.
 
     Raises:
         StoreError: If the disk is full, or the folder may not be written.
@@ -56,7 +56,7 @@ def render_report(report: Report) -> str:
 
 
 def _sections(report: Report) -> list[tuple[str, str]]:
-    """Anchor and name of each section that is there, in their order on the page."""
+    """Anchor and name of each section on the page, in order."""
     sections = [
         ("data", "Data", True),
         ("rates", "False positives", any(table.rates for table in report.tables)),
@@ -74,7 +74,7 @@ def _sections(report: Report) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class _Mark:
-    """A rate on an axis: places are shares of its length; without an interval `low` is `high` is `place`."""
+    """A rate on an axis, in shares of its length; without an interval, `low` and `high` equal `place`."""
 
     place: float
     low: float
@@ -83,7 +83,7 @@ class _Mark:
 
 @dataclass(frozen=True)
 class _Chart:
-    """Marks by arm and rate on one axis from 0 to `top`; `before` is where the unmined base of a row lies."""
+    """Marks by arm and rate on an axis from 0 to `top`; `before` is the mark of the base of a row."""
 
     top: float
     marks: Mapping[tuple[str, str], _Mark]
@@ -117,8 +117,8 @@ def _reach(one: Estimate) -> float:
 def _by_cluster(
     pictures: Iterable[GalleryPicture], *, counts: Mapping[int, int]
 ) -> list[tuple[str, Sequence[GalleryPicture]]]:
-    """Heading and pictures of each cluster, those of none last; one group without a heading if none has."""
-    # -1 sorts first, and what was not clustered is read last.
+    """Heading and pictures of each cluster; pictures without a cluster last, or alone without a heading."""
+    # -1 would sort first, but pictures without a cluster come last.
     ordered = sorted(pictures, key=lambda one: (one.item.cluster < 0, one.item.cluster))
     if all(one.item.cluster < 0 for one in ordered):
         return [("", ordered)] if ordered else []
@@ -133,7 +133,7 @@ def _by_cluster(
 
 
 def _flat(record: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    """A record's leaves, nested names joined by a space; the config has its own place on the page."""
+    """The values of a record, nested names joined by a space; without the config, shown elsewhere."""
     rows: list[tuple[str, str]] = []
     for key, value in record.items():
         name = prefix + key
@@ -147,7 +147,7 @@ def _flat(record: Mapping[str, object], prefix: str = "") -> list[tuple[str, str
 
 
 def duration_text(seconds: float | int) -> str:
-    """A time as a person says it: "8.2 s", "3 min 20 s", "2 h 5 min"."""
+    """A time as text: "8.2 s", "3 min 20 s", "2 h 5 min"."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

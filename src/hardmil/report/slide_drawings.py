@@ -1,4 +1,4 @@
-"""All pictures that a report has of slides: each slide is opened once, for all that is wanted of it."""
+"""All pictures of slides on a report; each slide is opened once for all of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from hardmil.slides.reader import open_slide
 from hardmil.slides.slide import Slide
 
 MAX_BYTES = 2_000_000
-"""Of the small pictures of wrongly called slides; as text on the page they take a third more."""
+"""Size of the small pictures of wrongly called slides; on the page, as base64, they are a third larger."""
 
 NO_PATH = "the table has no path for this slide"
 NO_ROOM = "left out to keep the page small"
@@ -22,9 +22,9 @@ NO_ROOM = "left out to keep the page small"
 
 @dataclass
 class PictureRequest:
-    """What a report wants of one slide: small pictures, a large heat map, patches.
+    """The pictures that a report needs of one slide: small pictures, a large heat map, patches.
 
-    `items` go into the gallery of hard negatives; `mined` stand beside the small pictures.
+    `items` are for the gallery of hard negatives; `mined` are shown next to the small pictures.
     """
 
     slide_id: str
@@ -37,7 +37,7 @@ class PictureRequest:
 
 @dataclass
 class DrawnPictures:
-    """What came of a wish; `why_not` says in words why pictures are missing."""
+    """The pictures for a request; `why_not` says why pictures are missing."""
 
     small: SlidePictures | None = None
     large: bytes | None = None
@@ -47,48 +47,48 @@ class DrawnPictures:
 
     @property
     def n_bytes(self) -> int:
-        """What the small pictures take."""
+        """Size of the small pictures."""
         pictures = 0 if self.small is None else self.small.n_bytes
         return pictures + sum(len(one.patch or b"") for one in self.mined)
 
 
 def draw_slides(
-    wishes: Sequence[PictureRequest], *, paths: Mapping[str, Path | None], most_bytes: int = MAX_BYTES
+    requests: Sequence[PictureRequest], *, paths: Mapping[str, Path | None], max_bytes: int = MAX_BYTES
 ) -> dict[str, DrawnPictures]:
-    """The pictures of each slide, wish by wish; once `most_bytes` are taken, no more small ones are made.
+    """The pictures of each slide; no more small ones once they have `max_bytes`.
 
-    A slide without a path, or that cannot be read, has words in their place: the report goes on.
+    For a slide without a path, or that cannot be read, the reason takes their place: the report goes on.
     """
     found: dict[str, DrawnPictures] = {}
-    for wish in wishes:
-        has_room = sum(one.n_bytes for one in found.values()) < most_bytes
-        found[wish.slide_id] = _drawn(wish, path=paths.get(wish.slide_id), has_room=has_room)
+    for request in requests:
+        has_room = sum(one.n_bytes for one in found.values()) < max_bytes
+        found[request.slide_id] = _drawn(request, path=paths.get(request.slide_id), has_room=has_room)
     return found
 
 
-def _drawn(wish: PictureRequest, *, path: Path | None, has_room: bool) -> DrawnPictures:
-    wants_small = wish.small and has_room
-    if not (wants_small or wish.large or wish.items):
+def _drawn(request: PictureRequest, *, path: Path | None, has_room: bool) -> DrawnPictures:
+    wants_small = request.small and has_room
+    if not (wants_small or request.large or request.items):
         return DrawnPictures(why_not=NO_ROOM)
     drawn = DrawnPictures(why_not=NO_PATH if path is None else "" if has_room else NO_ROOM)
     if path is not None:
         try:
             with open_slide(path) as slide:
-                _draw(slide, wish, drawn=drawn, wants_small=wants_small)
+                _draw(slide, request, drawn=drawn, wants_small=wants_small)
         except SlideError as error:
             drawn.why_not = str(error)
-    for item in wish.items:
+    for item in request.items:
         drawn.items.setdefault(item, GalleryPicture(item, None, None, drawn.why_not))
     return drawn
 
 
-def _draw(slide: Slide, wish: PictureRequest, *, drawn: DrawnPictures, wants_small: bool) -> None:
-    if wants_small and wish.shown is not None:
-        drawn.small = slide_pictures(slide, wish.shown)
-        drawn.mined = [_patch_alone(draw_item(item, slide=slide)) for item in wish.mined]
-    if wish.large and wish.shown is not None:
-        drawn.large = draw_heatmap(slide, wish.shown)
-    for item in wish.items:
+def _draw(slide: Slide, request: PictureRequest, *, drawn: DrawnPictures, wants_small: bool) -> None:
+    if wants_small and request.shown is not None:
+        drawn.small = slide_pictures(slide, request.shown)
+        drawn.mined = [_patch_alone(draw_item(item, slide=slide)) for item in request.mined]
+    if request.large and request.shown is not None:
+        drawn.large = draw_heatmap(slide, request.shown)
+    for item in request.items:
         drawn.items[item] = draw_item(item, slide=slide)
 
 

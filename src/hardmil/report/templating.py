@@ -1,4 +1,4 @@
-"""What the pages share: where templates lie, the style, and how numbers and pictures are written."""
+"""Shared by all pages: template folder, style sheet, and formats of numbers and pictures."""
 
 import base64
 import math
@@ -36,7 +36,7 @@ def page_environment() -> jinja2.Environment:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page; it appears whole or not at all.
+    """Write a page; the file is complete or not there.
 
     Raises:
         StoreError: If the disk is full, or the folder may not be written.
@@ -46,18 +46,18 @@ def write_page(path: Path, text: str) -> None:
 
 
 def number(value: float) -> str:
-    """Three digits after the point; an en dash where it is undefined."""
+    """Three decimals; an en dash if undefined."""
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def signed(value: float) -> str:
-    """The same with its sign."""
-    # U+2212: a hyphen is no minus, and lines break after it.
+    """Three decimals with a sign; an en dash if undefined."""
+    # U+2212, the minus sign: lines may break after a hyphen.
     return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "\u2212")
 
 
 def picture_uri(picture: bytes) -> str:
-    """A picture file as a data URI, made small."""
+    """A picture file as a data URI, compressed."""
     kind, content = compact_picture(picture)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 

@@ -1,4 +1,7 @@
-"""From a slide file to patch coordinates and patch pixels."""
+"""A slide file: readers, resolution and tissue.
+
+Also where the patches of a slide are, and their pixels.
+"""
 
 from hardmil.slides.grid import PatchGrid as PatchGrid
 from hardmil.slides.grid import place_patches as place_patches

@@ -1,4 +1,4 @@
-"""Any two arms compared on the same draws of cases: difference, 95% interval, p, Holm's correction."""
+"""Comparisons of two arms on the same draws of cases: difference, 95% interval, p, Holm's correction."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from hardmil.statistics.intervals import ResampledArm, mean_of_defined
 from hardmil.statistics.weighted_metrics import RESAMPLED
 
 REFERENCE = "ours"
-"""The base that the other bases are compared with, where it is among the arms."""
+"""The base that other bases are compared with, if it is among the arms."""
 
 
 @dataclass(frozen=True)
@@ -33,28 +33,28 @@ class Comparison:
 
     @property
     def is_hard_minus_random(self) -> bool:
-        """Whether the other is the arm's own random control."""
+        """Whether the other arm is the random control of this arm."""
         return self.other == parse_arm_name(self.arm).its_control
 
 
 def compare_arms(arms: Sequence[ResampledArm]) -> list[Comparison]:
-    """The comparisons every study makes, of those arms that were run on the same slides and repeats.
+    """The standard comparisons of a study, for arms that were run on the same slides and repeats.
 
     They are: every arm minus its base, every other base minus `ours`, and every mining arm minus its random
-    control. Holm's correction is over the comparisons that ask the same: the same metric, split and patches,
-    and the same reference. All random controls are one reference here, or it would never correct over them.
+    control. Holm's correction is over comparisons with the same metric, split, patches and reference. All
+    random controls count as one reference; otherwise there would be no correction over them.
     """
     pairs = [pair for pair in _pairs(arms) if can_compare(*pair)]
     return holm_corrected(comparison for one, other in pairs for comparison in compare(one, other))
 
 
 def not_comparable(arms: Sequence[ResampledArm]) -> list[tuple[str, str]]:
-    """(arm, other) of the usual comparisons that were not run on the same slides, folds and repeats."""
+    """(arm, other) of standard comparisons between arms that were not run on the same slides and folds."""
     return [(one.key[0], other.key[0]) for one, other in _pairs(arms) if not can_compare(one, other)]
 
 
 def _pairs(arms: Sequence[ResampledArm]) -> list[tuple[ResampledArm, ResampledArm]]:
-    """The usual pairs within each split and way of cutting patches."""
+    """The standard pairs within each split and kind of patches."""
     by_setting: dict[tuple[str, ...], dict[str, ResampledArm]] = {}
     for one in arms:
         arm, *setting = one.key
@@ -63,7 +63,7 @@ def _pairs(arms: Sequence[ResampledArm]) -> list[tuple[ResampledArm, ResampledAr
 
 
 def usual_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
-    """(arm, other) of every comparison with a base or a control, both of which are among the names."""
+    """(arm, other) of every comparison with a base or a control, if both are among the names."""
     given = list(dict.fromkeys(names))
     pairs: list[tuple[str, str]] = []
     for name in map(parse_arm_name, given):
@@ -74,23 +74,25 @@ def usual_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def can_compare(one: ResampledArm, other: ResampledArm) -> bool:
-    """Whether both were run on the same slides in the same folds and repeats, cut the same way."""
+    """Whether both were run on the same slides, folds, repeats and patches."""
     return one.key[1:] == other.key[1:] and one.bags == other.bags
 
 
 def compare(one: ResampledArm, other: ResampledArm) -> list[Comparison]:
-    """One arm minus another in each metric, with `p_holm` as yet that of a single comparison.
+    """One arm minus another in each metric; `p_holm` is not yet corrected.
 
     Differences are taken repeat by repeat on the same draws of cases, then averaged over the repeats in which
     both are defined. p is two-sided: twice the smaller share of resamples in which the difference is not
-    above, or not below, 0, counting the observed sample as one of them, and at most 1. Interval and p cover
-    what `intervals` says, no more: two arms may differ by p < 0.05 for no reason but their seeds.
+    above, or not below, 0; the observed sample counts as one of them; at most 1. Interval and p cover only
+    what `intervals` covers: two arms may differ with p < 0.05 only because of their seeds.
 
     Raises:
         ValueError: If they were not run on the same slides and repeats.
     """
     if not can_compare(one, other):
-        raise ValueError(f"{one.key} and {other.key}: other slides or repeats, so there are no pairs")
+        raise ValueError(
+            f"{one.key} and {other.key} were run on different slides or repeats; expected the same"
+        )
     values = mean_of_defined(one.observed - other.observed)
     drawn = mean_of_defined(one.resampled - other.resampled, axis=1)
     arm, split, patches = one.key
@@ -103,16 +105,16 @@ def compare(one: ResampledArm, other: ResampledArm) -> list[Comparison]:
 
 
 def bootstrap_p(differences: Float[np.ndarray, " resample"]) -> float:
-    """Two-sided p of "no difference" from resampled differences; nan if none is defined.
+    """Two-sided p of "no difference" from resampled differences; NaN if none is defined.
 
-    It is the interval turned round: below 0.05 where the 95% interval leaves out 0, up to the +1.
+    It inverts the interval: below 0.05 where the 95% interval excludes 0, up to the +1.
 
     Source: Davison and Hinkley 1997, chapter 4: (1 + number as extreme) / (1 + resamples), never 0.
     """
     defined = differences[~np.isnan(differences)]
     if len(defined) == 0:
         return math.nan
-    # .1 + .2 - .3 is 5.6e-17: without rounding a tie over repeats would count for one side only.
+    # .1 + .2 - .3 is 5.6e-17: without rounding, a tie over repeats would count for one side only.
     defined = np.round(defined, 12)
     smaller = min(int(np.sum(defined <= 0)), int(np.sum(defined >= 0)))
     return min(1.0, 2 * (smaller + 1) / (len(defined) + 1))
@@ -127,7 +129,7 @@ def by_pair(comparisons: Iterable[Comparison]) -> dict[tuple[str, ...], dict[str
 
 
 def holm_corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """The same with `p_holm`; an undefined p is none of the comparisons corrected for."""
+    """The same with `p_holm`; comparisons with undefined p are not corrected for."""
     found = list(comparisons)
     families: dict[tuple[str, ...], list[int]] = {}
     for i, one in enumerate(found):
@@ -143,7 +145,7 @@ def holm_corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction, in the order given.
 
-    Source: Holm 1979: the k-th smallest of m is multiplied by m - k + 1; none below the one before it.
+    Source: Holm 1979: the k-th smallest of m is multiplied by m - k + 1; none is smaller than the one before.
     """
     corrected = [0.0] * len(p_values)
     highest = 0.0

@@ -1,4 +1,4 @@
-"""ROC and precision-recall of an arm with bands by case, and how far its scores are probabilities."""
+"""ROC and precision-recall curves of an arm with bands by case, and the reliability of its scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from hardmil.statistics.pooled_predictions import PooledRepeat
 from hardmil.statistics.weighted_metrics import counts_at
 
 N_BAND_RESAMPLES = 300
-"""Enough for a band that is looked at; intervals that are read have 2,000."""
+"""Enough for a band in a figure; intervals in tables use 2,000."""
 
 GRID = np.linspace(0, 1, 101)
-"""Where curves are taken: FPR of the ROC curve, recall of the other."""
+"""Points of the curves: FPR of the ROC curve, recall of the precision-recall curve."""
 
 N_BINS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """A curve over GRID, the mean over repeats, and its pointwise 95% limits; nan where there is none."""
+    """A curve over GRID, mean over repeats, with pointwise 95% limits; NaN where undefined."""
 
     value: Float[np.ndarray, " place"]
     low: Float[np.ndarray, " place"]
@@ -40,9 +40,10 @@ class ArmCurves:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Predictions by bins of equal width: their mean score, the share that is positive, how many they are.
+    """Predictions in bins of equal width: mean score, share positive, and number in each.
 
-    Bins as in `expected_calibration_error`; an empty one has nan. `ece` and `brier` are means over repeats.
+    Bins are those of `expected_calibration_error`; empty bins have NaN. `ece` and `brier` are means over
+    repeats.
     """
 
     mean_score: Float[np.ndarray, " bin"]
@@ -55,21 +56,20 @@ class Reliability:
 def arm_curves(
     repeats: Sequence[PooledRepeat], *, seed: int, n_resamples: int = N_BAND_RESAMPLES
 ) -> ArmCurves:
-    """Curves of an arm's repeats, averaged at each place of GRID, with bands by resampling cases.
+    """Curves of an arm, averaged over its repeats at each point of GRID, with bands by resampling cases.
 
-    A resample draws cases as `resample_arms` does, all predictions of a case in all repeats together. The
-    band is pointwise, percentiles at each place, and widened to hold the curve where they would leave it
-    out, as they may with few cases.
+    A resample draws cases as `resample_arms` does, with all predictions of a case in all repeats. Bands are
+    pointwise percentiles, widened to include the curve, which they may not do with few cases.
 
     Args:
         repeats: Predictions of one arm.
-        seed: Of the draws: the same seed and slides give the same draws, whatever the arm.
-        n_resamples: How many.
+        seed: Seed of the draws: the same seed and slides give the same draws for every arm.
+        n_resamples: Number of resamples.
     """
     cases, holds = cases_and_classes(repeats)
     draws = draw_cases(holds, seed=seed, n_resamples=n_resamples)
     place = {case: i for i, case in enumerate(cases)}
-    # The first weighting takes every case once: the curve itself.
+    # The first weighting has every case once: the curve itself.
     weights = np.vstack([np.ones((1, len(cases)), dtype=np.int64), draws])
     both = [
         _curves(repeat, weights=weights[:, [place[case] for case in repeat.cases]].astype(np.float64))
@@ -82,10 +82,10 @@ def arm_curves(
 def reliability(
     labels: Sequence[Int[np.ndarray, " bag"]], scores: Sequence[Float[np.ndarray, " bag"]]
 ) -> Reliability:
-    """How the scores of several repeats agree with the share of positive slides among them.
+    """How well scores agree with the share of positive slides, over repeats.
 
     Raises:
-        BagError: If a score is no probability.
+        BagError: If a score is not a probability.
     """
     pairs = list(zip(labels, scores, strict=True))
     every, score = np.concatenate(list(labels)), np.concatenate(list(scores))
@@ -104,13 +104,13 @@ def reliability(
 def _curves(
     repeat: PooledRepeat, *, weights: Float[np.ndarray, "weighting bag"]
 ) -> tuple[Float[np.ndarray, "weighting place"], Float[np.ndarray, "weighting place"]]:
-    """Sensitivity at each FPR of GRID and precision at each recall of it; steps, nothing between two."""
+    """Sensitivity at each FPR of GRID, and precision at each recall; step functions, not interpolated."""
     at_positive, at_negative = counts_at(weights, repeat.scores, positive=repeat.labels == 1)
     found = np.cumsum(at_positive, axis=1), np.cumsum(at_negative, axis=1)
     roc, precision = (np.full((len(weights), len(GRID)), np.nan) for _ in range(2))
     for row, (positives, negatives) in enumerate(zip(*found, strict=True)):
         if positives[-1] and negatives[-1]:
-            # 0.07 is no whole number of hundredths in floating point: the margin keeps a step on its place.
+            # 0.07 is not exact in floating point: the margin keeps a step at its place.
             last = np.searchsorted(negatives / negatives[-1], GRID + 1e-9, side="right")
             roc[row] = np.concatenate([[0.0], positives / positives[-1]])[last]
             first = np.searchsorted(positives / positives[-1], np.maximum(GRID, 1e-6) - 1e-9)

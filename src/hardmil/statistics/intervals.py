@@ -12,14 +12,14 @@ from hardmil.statistics.pooled_predictions import PooledRepeat
 from hardmil.statistics.weighted_metrics import RESAMPLED, weighted_metrics
 
 CHUNK = 200_000
-"""Weights held at once, resamples times bags: 1.6 MB an array, whatever the number of slides."""
+"""Weights in memory at once, resamples times bags: 1.6 MB for each array, for any number of slides."""
 
 
 @dataclass(frozen=True)
 class Interval:
     """A metric's mean over repeats and its 95% interval by case; a row of intervals.csv.
 
-    `n_repeats` are those in which the metric is defined.
+    `n_repeats` counts the repeats in which the metric is defined.
     """
 
     arm: str
@@ -35,9 +35,9 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class ResampledArm:
-    """An arm's metrics (those of RESAMPLED), repeat by repeat: as they are, and on each resample of cases.
+    """The metrics of an arm (RESAMPLED) in each repeat: as observed, and on each resample of cases.
 
-    Arms with the same `bags` were resampled by the same draws.
+    Arms with the same `bags` were resampled with the same draws.
     """
 
     key: ArmKey
@@ -50,16 +50,16 @@ class ResampledArm:
 def resample_arms(
     pooled: Mapping[ArmKey, Sequence[PooledRepeat]], *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> list[ResampledArm]:
-    """Each arm's metrics on resamples of its cases; arms on the same slides share the draws.
+    """The metrics of each arm on resamples of its cases; arms on the same slides share the draws.
 
-    A resample draws as many cases as there are, with replacement, and takes all predictions of a drawn case
-    in all repeats, as often as it was drawn. One without a positive or without a negative slide is drawn
-    again. There is nothing to draw, and no resample, where there are fewer than two cases or one class only.
+    A resample draws as many cases as there are, with replacement, and uses all predictions of a drawn case in
+    all repeats, as often as it was drawn. A resample without a positive or without a negative slide is drawn
+    again. There are no resamples with fewer than two cases or only one class.
 
     Args:
         pooled: Predictions of each arm.
-        seed: The study's; the same seed and slides give the same draws, whatever the arms.
-        n_resamples: How many.
+        seed: Seed of the study; the same seed and slides give the same draws for all arms.
+        n_resamples: Number of resamples.
     """
     drawn: dict[tuple[object, ...], Int[np.ndarray, "resample case"]] = {}
     found: list[ResampledArm] = []
@@ -73,14 +73,14 @@ def resample_arms(
 
 
 def intervals(arms: Iterable[ResampledArm]) -> list[Interval]:
-    """Value and 95% interval of each arm's metrics: percentiles of the mean over repeats on each resample.
+    """Value and 95% interval of each metric of each arm: percentiles of the mean over repeats.
 
-    What it covers: how far the number would move with other cases like these, given the models that were
-    trained. What it does not: training anew on other cases or from another seed, scanners and stains that
-    are not here, and cases that are not independent. A rate of 0 or 1 gets an interval of no width, for no
-    resample holds another case: 0 of n still allows about 3 / n.
+    An interval covers how much the number would change with other cases like these, for the models that were
+    trained. It does not cover training again on other cases or with another seed, other scanners and stains,
+    or cases that are not independent. A rate of 0 or 1 gets an interval of zero width, because no resample
+    has another case; 0 of n still allows about 3 / n.
 
-    A repeat in which a metric is undefined is left out of its mean; limits are nan where nothing could be
+    A repeat in which a metric is undefined is left out of its mean; limits are NaN where nothing could be
     resampled.
     """
     found: list[Interval] = []
@@ -94,14 +94,14 @@ def intervals(arms: Iterable[ResampledArm]) -> list[Interval]:
 
 
 def mean_of_defined(values: np.ndarray, *, axis: int = -1) -> np.ndarray:
-    """Mean along an axis of what is not nan; nan where nothing is."""
+    """Mean along an axis of the values that are not NaN; NaN where all are."""
     defined = ~np.isnan(values)
     total, count = np.where(defined, values, 0.0).sum(axis=axis), defined.sum(axis=axis)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def cases_and_classes(repeats: Sequence[PooledRepeat]) -> tuple[list[str], np.ndarray]:
-    """The cases of all repeats, sorted, and whether each has a negative and a positive slide."""
+    """The cases of all repeats, sorted, and [case, class]: whether a case has slides of each class."""
     cases = sorted({case for repeat in repeats for case in repeat.cases})
     place = {case: i for i, case in enumerate(cases)}
     holds = np.zeros((len(cases), 2), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Rows of predictions.csv -> an arm's predictions, pooled over the folds of each repeat."""
+"""The predictions of an arm, pooled over the folds of each repeat."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,10 @@ from hardmil.evaluation.results import ArmKey, PredictionRow, key_of
 
 @dataclass(frozen=True, eq=False)
 class PooledRepeat:
-    """All that an arm said of held-out slides in one repeat.
+    """The predictions of an arm for all held-out slides in one repeat.
 
-    `bags` says which they were, (fold, slide_id), in the order of the arrays. `called_at_op` is whether a bag
-    was called positive at the operating point, the threshold that was set inside its training fold; None
-    where a row does not say.
+    `bags` are (fold, slide_id), in the order of the arrays. `called_at_op` is whether a bag was called
+    positive at the operating point, which was set inside its training fold; None if a row has no such call.
     """
 
     repeat: int

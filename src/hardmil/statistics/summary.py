@@ -1,4 +1,4 @@
-"""Rows of trials -> the table of arms: a value a repeat, then mean and standard error over repeats."""
+"""From rows of trials to the table of arms: one value for each repeat, then mean and standard error."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,13 +30,13 @@ POOLED = (
     "fpr_op",
     "sens_op",
 )
-"""What is measured once a repeat, on the predictions of all its folds together."""
+"""Measured once for each repeat, on the pooled predictions of its folds."""
 
 TRIAL_MEANS = (*METRICS, "instance_auc", "mined_look_alikes")
-"""Columns of results.csv of which a repeat has the mean over its trials."""
+"""Columns of results.csv that are averaged over the trials of a repeat."""
 
 VALUES = (*TRIAL_MEANS, *POOLED)
-"""What a row of summary.csv has of each arm, each with its standard error."""
+"""Values in summary.csv, each with its standard error."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ SUMMARY_COLUMNS = columns_of(SummaryRow, names=[f"{name}{part}" for name in VALU
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """One row of the table of arms."""
+    """An arm, with its values in each repeat."""
 
     arm: str
     split: str
@@ -72,18 +72,18 @@ class ArmSummary:
 
     @property
     def mines(self) -> bool:
-        """Whether the arm mines at all."""
+        """Whether the arm mines."""
         return parse_arm_name(self.arm).mines
 
 
 def summarise(
     results: Sequence[ResultRow], *, predictions: Sequence[PredictionRow], positive: str
 ) -> list[ArmSummary]:
-    """The table of arms, in the order in which their rows come.
+    """The table of arms, in the order of their rows.
 
-    The paper's six, instance AUC and the share of look-alikes among the mined are means over the folds of a
-    repeat (a fold where one is undefined is left out); the rest is measured on a repeat's pooled predictions.
-    Of both, mean and SE over repeats. What the rows do not tell is nan.
+    The paper's six, instance AUC and the share of mined look-alikes are means over the folds of a repeat
+    (folds where they are undefined are left out); all others are measured on the pooled predictions of a
+    repeat. For both, mean and SE over repeats. Values that the rows do not have are NaN.
 
     Args:
         results: Rows of results.csv.
@@ -100,10 +100,10 @@ def summarise(
 
 
 def pooled_metrics(repeat: PooledRepeat) -> dict[str, float]:
-    """Each of POOLED, by name; calls are at 0.5, but those of `fpr_op` and `sens_op`.
+    """Each metric of POOLED; calls are at 0.5, except for `fpr_op` and `sens_op`.
 
     Raises:
-        BagError: If a score is no probability.
+        BagError: If a score is not a probability.
     """
     labels, scores = repeat.labels, repeat.scores
     six = asdict(binary_metrics(labels, scores))
@@ -124,7 +124,7 @@ def pooled_metrics(repeat: PooledRepeat) -> dict[str, float]:
 
 
 def hard_minus_random(one: ArmSummary, *, summary: Sequence[ArmSummary]) -> dict[str, MeanSE] | None:
-    """An arm minus its random control, repeat by repeat; None if the control was not run as often."""
+    """An arm minus its random control, by repeat; None if the control was not run in the same trials."""
     for other in summary:
         if _setting(other) == _setting(one) and other.arm == parse_arm_name(one.arm).its_control:
             return {

@@ -1,4 +1,4 @@
-"""summary.csv, intervals.csv and comparisons.csv of a study, and what the terminal shows of the last."""
+"""summary.csv, intervals.csv and comparisons.csv of an evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from hardmil.statistics.summary import SUMMARY_COLUMNS, ArmSummary, SummaryRow, 
 
 @dataclass(frozen=True)
 class Statistics:
-    """All that a study says of its arms; `not_compared` names pairs run on other slides or repeats."""
+    """All numbers about arms; `not_compared` are pairs that were run on different slides or repeats."""
 
     summary: Sequence[ArmSummary]
     intervals: Sequence[Interval]
@@ -23,7 +23,7 @@ class Statistics:
 
 
 def write_statistics(folder: Path, *, rows: TrialRows, positive: str, seed: int) -> Statistics:
-    """Write summary.csv, intervals.csv and comparisons.csv of these rows; what stands in them."""
+    """Write summary.csv, intervals.csv and comparisons.csv; what they contain."""
     summary = summarise(rows.results, predictions=rows.predictions, positive=positive)
     arms = resample_arms(pool_predictions(rows.predictions, positive=positive), seed=seed)
     found = Statistics(summary, intervals(arms), compare_arms(arms), not_comparable(arms))

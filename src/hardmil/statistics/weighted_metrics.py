@@ -1,7 +1,7 @@
 """The metrics of one repeat under many weightings of its bags at once: the inner loop of the bootstrap.
 
-A bag of weight 2 counts as two bags of the same label and score; a bag of weight 0 is not there. Values are
-those of `metrics.py` on the rows so duplicated, which the tests hold it to.
+A bag of weight 2 counts as two bags with the same label and score; a bag of weight 0 does not count. Values
+are those of `metrics.py` on rows duplicated in this way; tests check this.
 """
 
 import numpy as np
@@ -23,16 +23,16 @@ RESAMPLED = (
     "fpr_op",
     "sens_op",
 )
-"""Metrics that have an interval, in the order of the rows of `weighted_metrics`."""
+"""Metrics with an interval, in the order of the rows of `weighted_metrics`."""
 
 Weights = Int[np.ndarray, "weighting bag"]
 Values = Float[np.ndarray, " weighting"]
 
 
 def weighted_metrics(repeat: PooledRepeat, *, weights: Weights) -> Float[np.ndarray, "metric weighting"]:
-    """Each metric of RESAMPLED under each weighting; nan where it is undefined."""
+    """Each metric of RESAMPLED under each weighting; NaN where undefined."""
     positive = repeat.labels == 1
-    # Counts are whole numbers, which float64 adds exactly, and floats are what matrix products are fast on.
+    # Counts are integers, which float64 adds exactly, and matrix products are fast with floats.
     weights = weights.astype(np.float64)
     n_positive, n_negative = weights @ positive, weights @ ~positive
     called = repeat.scores > THRESHOLD
@@ -59,7 +59,7 @@ def _called(
     *,
     positive: Bool[np.ndarray, " bag"],
 ) -> tuple[Values, Values]:
-    """Sensitivity and false-positive rate of calls."""
+    """Sensitivity and false-positive rate of positive calls."""
     return (
         _share(weights @ (called & positive), weights @ positive),
         _share(weights @ (called & ~positive), weights @ ~positive),
@@ -84,7 +84,7 @@ def _ranking(
     }
     for name, sensitivity in SENSITIVITIES.items():
         needed = np.maximum(np.ceil(sensitivity * n_positive - 1e-9), 1)
-        # The first place from the top where enough positive bags lie at or above; 0 where there is none.
+        # The first score from the top with enough positive bags at or above it; 0 if there is none.
         place = np.argmax(positives >= needed[:, None], axis=1)
         fpr = _share(np.take_along_axis(negatives, place[:, None], axis=1)[:, 0], n_negative)
         found[name] = np.where(n_positive > 0, fpr, np.nan)

@@ -1,30 +1,13 @@
-"""--engine, --workers and --address of evaluate and reproduce."""
-
 import json
 from pathlib import Path
 
 import pytest
-from tests.support.studies import Hardmil, quick, read_table
+from tests.support.studies import Hardmil, quick, read_csv
 
 
 def _results(folder: Path) -> list[dict[str, str]]:
-    rows = read_table(folder / "results.csv")
+    rows = read_csv(folder / "results.csv")
     return [{name: text for name, text in row.items() if name != "seconds"} for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--engine", "dask"), "--engine dask: unknown engine; expected local or ray"),
-        (("--workers", "0"), "--workers 0: expected 1 or more"),
-        (("--address", "head:6379"), "--address head:6379: only Ray"),
-    ],
-)
-def test_engines_that_are_not(hardmil: Hardmil, tmp_path: Path, options: tuple[str, ...], message: str):
-    for call in (("evaluate", tmp_path), ("reproduce", "colon", "--data", tmp_path)):
-        run = hardmil(*call, *options)
-        assert run.code == 1
-        assert message in run.err
 
 
 @pytest.mark.slow
@@ -41,3 +24,18 @@ def test_where_every_trial_fails_the_first_is_named(hardmil: Hardmil, feature_st
     assert run.code == 1
     assert "none of 9 trials could be done; first: abmil, repeat 1 fold 1:" in run.err
     assert "Traceback" in (feature_study / "runs" / "main" / "failures.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_second_evaluation_trains_nothing_and_a_changed_knob_does(
+    hardmil: Hardmil, feature_study: Path
+) -> None:
+    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]")
+    results = feature_study / "runs" / "main" / "results.csv"
+    first = results.read_bytes()
+    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]")
+    assert results.read_bytes() == first
+    hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]", "--set", "training.epochs=2")
+    changed = read_csv(results)
+    assert len(changed) == 3
+    assert results.read_bytes() != first

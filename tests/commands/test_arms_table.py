@@ -1,0 +1,70 @@
+"""What the terminal shows of the tables of an evaluation."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.predictions import trial_rows
+
+from hardmil.commands.arms_table import arms_table, comparison_lines, difference_cell
+from hardmil.evaluation.evaluation import TrialRows
+from hardmil.evaluation.results import key_of
+from hardmil.metrics import fpr_at_sensitivity
+from hardmil.statistics.comparisons import Comparison
+from hardmil.statistics.tables import Statistics, write_statistics
+
+
+def _statistics(folder: Path, rows: TrialRows | None = None) -> Statistics:
+    return write_statistics(folder, rows=rows or trial_rows(), positive="tumour", seed=3)
+
+
+def test_the_terminal_shows_the_interval_and_the_differences(tmp_path: Path):
+    found = _statistics(tmp_path)
+    heading, ours, *_ = arms_table(found.summary, intervals=found.intervals)
+    assert "FPR@op" in heading
+    predictions = [row for row in trial_rows().predictions if key_of(row).arm == "ours"]
+    rates = [
+        fpr_at_sensitivity(
+            np.array([int(row.label == "tumour") for row in predictions if key_of(row).repeat == repeat]),
+            np.array([row.bag_score for row in predictions if key_of(row).repeat == repeat]),
+            sensitivity=0.9,
+        )
+        for repeat in range(2)
+    ]
+    (one,) = [one for one in found.intervals if (one.arm, one.metric) == ("ours", "fpr_at_sens_90")]
+    assert one.value == pytest.approx(np.mean(rates))
+    limits = f"[{one.low:.3f}, {one.high:.3f}]".replace("0.", ".")
+    assert limits in ours
+    lines = comparison_lines(found)
+    (table,) = [i for i, line in enumerate(lines) if line.startswith("arm minus other")]
+    assert [line.split("  ")[0] for line in lines[table + 1 :]] == [
+        "ours+mb minus ours",
+        "ours+mb minus ours+mb@random",
+        "ours+mb@random minus ours",
+    ]
+    assert any("@op" in line and "training fold" in line for line in lines[:table])
+
+
+def test_without_calls_at_the_operating_point_there_is_a_dash(tmp_path: Path):
+    found = _statistics(tmp_path, trial_rows(("ours", "abmil"), knows_op=False))
+    lines = comparison_lines(found)
+    heading, row = lines[-2:]
+    start = heading.index("FPR@op")
+    assert row[start : heading.index("FPR@90")].strip() == "-"
+
+
+def test_arms_run_on_other_slides_are_named(tmp_path: Path):
+    rows = trial_rows(("ours", "abmil"))
+    predictions = [row for row in rows.predictions if (key_of(row).arm, key_of(row).repeat) != ("abmil", 1)]
+    found = _statistics(tmp_path, TrialRows(rows.results, predictions, []))
+    assert comparison_lines(found)[-1].startswith("not compared: abmil and ours")
+
+
+def test_cells_of_differences():
+    one = Comparison("a", "b", "case", "grid", "pooled_auc", -0.0421, -0.11, 0.0204, 0.1, 0.31)
+    assert difference_cell(one) == "-.042 [-.110, +.020] p .310"
+    flat = Comparison("a", "b", "case", "grid", "pooled_auc", -0.0001, -1.0, 0.0, 1.0, 1.0)
+    assert difference_cell(flat) == "+.000 [-1.000, +.000] p 1.000"
+    alone = Comparison("a", "b", "case", "grid", "pooled_auc", 0.25, math.nan, math.nan, math.nan, math.nan)
+    assert difference_cell(alone) == "+.250"

@@ -1,0 +1,62 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.studies import Hardmil, quick, read_csv
+
+from hardmil.bundles.bundle import read_card
+
+
+def test_verdicts_of_a_table_are_trained_on(hardmil: Hardmil, study: Path) -> None:
+    assert hardmil("encode", study).code == 0
+    (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,24,lesion\n", encoding="utf-8")
+    asking = ["--set", "arm=ours+verdicts", *quick("training.epochs=1")]
+    missing = hardmil("train", study, *asking)
+    assert "arm ours+verdicts: no verdict on any patch of the training slides" in missing.err
+    trained = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
+    assert trained.code == 0, trained.err
+    (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,25,lesion\n", encoding="utf-8")
+    wrong = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
+    assert "line 2: no patch of slide 001 a begins at x 24, y 25" in wrong.err
+
+
+@pytest.mark.parametrize("target", ["sensitivity=0.9", "fpr=0.2", "youden"])
+def test_the_bundle_says_what_its_threshold_is_for_and_predict_uses_it(
+    hardmil: Hardmil, feature_study: Path, target: str
+):
+    trained = hardmil("train", feature_study, "--operating-point", target, "--json", *quick())
+    assert trained.code == 0, trained.err
+    card = read_card(feature_study / "bundle")
+    point, calibration = card.operating, card.calibration
+    assert point is not None
+    assert calibration is not None
+    assert (point.target, point.threshold.value) == (target, card.threshold)
+    assert (point.n_positive, point.n_negative) == (6, 6)
+    assert f"for {target}: sensitivity" in trained.out
+    assert json.loads(trained.out.splitlines()[-1])["operating"]["target"] == target
+    run = hardmil(
+        *("predict", feature_study / "bundle", "--slides", feature_study / "slides.csv"),
+        *("--features", feature_study / "feats", "--output", feature_study / "said"),
+    )
+    assert run.code == 0, run.err
+    assert f"set for {target}" in run.out
+    for row in read_csv(feature_study / "said" / "predictions.csv"):
+        score = float(row["bag_score"])
+        assert row["op_prediction"] == row["prediction"] == str(int(score > card.threshold))
+        (chance,) = calibration.probabilities(np.array([score]))
+        assert float(row["prob_1"]) == pytest.approx(chance, abs=1e-7)
+
+
+def test_too_few_cases_leave_the_threshold_at_a_half_and_say_so(hardmil: Hardmil, feature_study: Path):
+    run = hardmil("train", feature_study, "--set", "evaluation.operating_folds=0", *quick())
+    assert run.code == 0, run.err
+    assert "threshold 0.5, not set on scores" in run.out
+    card = read_card(feature_study / "bundle")
+    assert (card.operating, card.calibration, card.threshold) == (None, None, 0.5)
+
+
+def test_an_unknown_operating_point_is_refused(hardmil: Hardmil, feature_study: Path):
+    run = hardmil("train", feature_study, "--operating-point", "specificity=0.9")
+    assert run.code == 1
+    assert "evaluation.operating_point: found 'specificity=0.9'" in run.err

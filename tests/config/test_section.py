@@ -1,0 +1,24 @@
+from hardmil.config.mining import MiningConfig
+from hardmil.config.model import NetworkConfig, PoolingConfig, TrainingConfig
+from hardmil.config.section import fingerprint
+from hardmil.config.study import StudyConfig
+
+
+def test_fingerprint_changes_with_any_setting():
+    seen = {StudyConfig().fingerprint()}
+    changes = {
+        "seed": 1,
+        "network": NetworkConfig(dropout=0.1),
+        "pooling": PoolingConfig(lam=1.0),
+        "training": TrainingConfig(select="last"),
+        "mining": MiningConfig(n_clusters=5),
+    }
+    for name, value in changes.items():
+        seen.add(StudyConfig().model_copy(update={name: value}).fingerprint())
+    assert len(seen) == 1 + len(changes)
+    assert StudyConfig().fingerprint() == StudyConfig(seed=0).fingerprint()
+
+
+def test_fingerprint_does_not_mind_the_order_of_keys():
+    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
+    assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})

@@ -1,0 +1,44 @@
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hardmil.bags.bag import Bag
+from hardmil.evaluation.attention_file import read_attention, read_score, write_attention
+from hardmil.mil.inference import BagScore
+
+
+def _bag(slide_id: str, label: int, n: int = 3) -> Bag:
+    coords = np.arange(2 * n).reshape(n, 2)
+    return Bag(slide_id, "c1", label, np.zeros((n, 2), np.float32), coords, 16)
+
+
+def _score(value: float, n: int = 3) -> BagScore:
+    return BagScore(value, np.linspace(0.1, 0.5, n), np.zeros(n))
+
+
+def test_attention_is_read_back(tmp_path: Path):
+    path, bags = tmp_path / "attention.h5", [_bag("a", 0), _bag("b", 1, 5)]
+    write_attention(path, bags, scores=[_score(0.2), _score(0.8, 5)])
+    attention, coords = read_attention(path, slide_id="b")
+    np.testing.assert_array_equal(attention, np.linspace(0.1, 0.5, 5))
+    np.testing.assert_array_equal(coords, bags[1].coords)
+
+
+def test_a_score_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
+    bag, score = _bag("s1", 1), _score(0.7)
+    score = replace(score, contribution=score.attention - 0.2, bias=0.25)
+    path = tmp_path / "attention.h5"
+    write_attention(path, [bag], scores=[score])
+    back = read_score(path, slide_id="s1")
+    assert (back.bag_score, back.bias) == (0.7, 0.25)
+    assert back.contribution is not None
+    np.testing.assert_array_equal(back.contribution, score.contribution)
+    np.testing.assert_array_equal(back.instance_logit, score.instance_logit)
+    with h5py.File(path, "a") as file:
+        for name in ("instance_logits", "contributions"):
+            del file["s1"][name]
+    old = read_score(path, slide_id="s1")
+    assert old.contribution is None
+    assert not old.instance_logit.any()

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hardmil.config.model import ModelConfig, resolve_config
+from hardmil.errors import BundleError
+from hardmil.mil.network import BagClassifier
+from hardmil.mil.weights import load_network, save_network
+
+
+def _network() -> BagClassifier:
+    torch.manual_seed(1)
+    content = {"network": {"embedding_dim": 8}, "pooling": {"kind": "gated-attention", "lam": 3.0}}
+    config = resolve_config(ModelConfig.model_validate(content), kind="features")
+    return BagClassifier(config, instance_shape=(4,)).eval()
+
+
+def test_saved_then_loaded_is_the_same(tmp_path: Path):
+    network = _network()
+    save_network(tmp_path / "model.safetensors", network)
+    loaded = load_network(tmp_path / "model.safetensors")
+    assert (loaded.config, loaded.instance_shape) == (network.config, (4,))
+    assert not loaded.training
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "garbage", "header", "half", "folder"])
+def test_weights_that_are_damaged(damage: str, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    save_network(path, _network())
+    whole = path.read_bytes()
+    path.unlink()
+    match damage:
+        case "empty":
+            path.write_bytes(b"")
+        case "garbage":
+            path.write_bytes(bytes(range(256)) * 8)
+        case "header":
+            path.write_bytes(whole[:40])
+        case "half":
+            path.write_bytes(whole[: len(whole) // 2])
+        case "folder":
+            path.mkdir()
+        case _:
+            pass
+    with pytest.raises(BundleError, match=r"model\.safetensors: not the weights .*train it again"):
+        load_network(path)
+
+
+def test_weights_of_another_network(tmp_path: Path):
+    network = _network()
+    path = tmp_path / "model.safetensors"
+    save_network(path, network)
+    weights = load_file(path)
+    metadata = {"config": network.config.model_dump_json(), "instance_shape": "[4]"}
+    for broken, message in [
+        ({}, r"not the weights of a hardmil network \('config'\)"),
+        ({"config": metadata["config"]}, r"network \('instance_shape'\)"),
+        (metadata | {"config": '{"network": {"layers": 3}}'}, "network .*validation error"),
+        (metadata | {"config": "{}"}, "network .*validation error"),
+        (metadata | {"instance_shape": "[5]"}, "network .*Error.* in loading state_dict"),
+        (metadata | {"instance_shape": "4"}, "network .*not iterable"),
+        (metadata | {"instance_shape": "[]"}, "network .*out of range"),
+        (metadata | {"instance_shape": "[12, 12, 3]"}, "network .*patches of 12 px"),
+    ]:
+        save_file(weights, path, metadata=broken)
+        with pytest.raises(BundleError, match=message):
+            load_network(path)
+    del weights["classify.bias"]
+    save_file(weights, path, metadata=metadata)
+    with pytest.raises(BundleError, match="not the weights of a hardmil network"):
+        load_network(path)

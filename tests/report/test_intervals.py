@@ -1,0 +1,71 @@
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from tests.support.predictions import THREE_ARMS, trial_rows
+
+from hardmil.report.intervals import report_intervals, report_rates
+from hardmil.statistics.comparisons import Comparison
+from hardmil.statistics.intervals import Interval
+from hardmil.statistics.tables import Statistics, write_statistics
+
+
+def test_the_page_gets_the_same_numbers_controls_last(tmp_path: Path):
+    found = write_statistics(tmp_path, rows=trial_rows(), positive="tumour", seed=3)
+    shown = report_intervals(found, split="case", patches="grid", notes=["too narrow"])
+    assert shown is not None
+    assert (shown.n_cases, shown.n_resamples, shown.notes) == (12, 2000, ["too narrow"])
+    assert [row.name for row in shown.arms] == list(THREE_ARMS)
+    assert [(row.name, row.note) for row in shown.differences] == [
+        ("ours+mb minus ours", ""),
+        ("ours+mb@random minus ours", ""),
+        ("ours+mb minus ours+mb@random", "hard minus random"),
+    ]
+    for one in found.intervals:
+        estimate = next(row for row in shown.arms if row.name == one.arm).values[one.metric]
+        assert (estimate.value, estimate.low, estimate.high) == (one.value, one.low, one.high)
+    for one in found.comparisons:
+        row = next(row for row in shown.differences if row.name == f"{one.arm} minus {one.other}")
+        assert row.values[one.metric].p == one.p_holm
+    assert report_intervals(found, split="group", patches="grid", notes=[]) is None
+
+
+def statistics(metric: str = "fpr_op", *, p: float = 0.2, difference: float = -0.1) -> Statistics:
+    arms = ("abmil", "ours+fmb", "ours", "ours+fmb@random", "ours+instance")
+    intervals = [Interval(name, "case", "grid", metric, 0.3, 0.2, 0.4, 9, 1) for name in arms]
+    limits = (difference - 0.1, difference + 0.2)
+    comparisons = [
+        Comparison("ours+fmb", other, "case", "grid", metric, difference, *limits, p, p)
+        for other in ("ours", "ours+fmb@random")
+    ]
+    return Statistics([], intervals, comparisons, [])
+
+
+def test_what_is_said_of_mining():
+    rates = report_rates(statistics(), split="case", patches="grid")
+    assert rates is not None
+    assert [one.name for one in rates.rows] == [
+        *("abmil", "ours", "ours+instance", "ours+fmb", "ours+fmb@random"),
+    ]
+    assert [one.role[:7] for one in rates.rows] == ["does no"] * 3 + ["mines", "control"]
+    (finding,) = rates.findings
+    assert finding.startswith("ours+fmb, at the threshold set in training")
+    number = r"0\.100 lower \(−0\.200 to \+0\.100; p 0\.200[^)]*chance\)"
+    assert re.search(rf"{number} than without mining; {number} than its control", finding)
+    clear = report_rates(statistics("fpr_at_sens_95", p=0.01, difference=0.3), split="case", patches="grid")
+    assert clear is not None
+    assert "at sensitivity 0.95: false-positive rate 0.300 higher" in clear.findings[0]
+    assert "p 0.010, a clear difference" in clear.findings[0]
+    unknown = report_rates(statistics(difference=math.nan), split="case", patches="grid")
+    assert unknown is not None
+    assert unknown.findings == []
+    assert report_rates(statistics(), split="image", patches="grid") is None
+
+
+def test_arms_that_never_differ_are_said_to_be_the_same():
+    found = statistics(difference=0.0)
+    level = [replace(one, low=0.0, high=0.0, p=1.0, p_holm=1.0) for one in found.comparisons]
+    rates = report_rates(replace(found, comparisons=level), split="case", patches="grid")
+    assert rates is not None
+    assert re.search("the same as without mining.*; the same as its control", rates.findings[0])
