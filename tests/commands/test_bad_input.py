@@ -51,7 +51,7 @@ def test_a_batch_goes_on_past_bad_slides_and_ends_with_the_table(hardmil: Hardmi
             "slide a is listed twice, first in line 2",
         ),
         ("slide_id,label,path\na,0,a.png\nb,1,b.png\nc,2,c.png\n", "3 labels (0, 1, 2); expected two"),
-        ("slide_id,label,path\n", "no slide below the header"),
+        ("slide_id,label,path\n", "no slides below the header"),
     ],
 )
 def test_wrong_tables(hardmil: Hardmil, study: Path, table: str, message: str) -> None:

@@ -142,7 +142,7 @@ def test_a_study_of_stamp_features_with_one_slide_of_no_patch(hardmil: Hardmil, 
             file.attrs.update({"unit": "um", "tile_size_um": 256.0, "tile_size_px": 224, "extractor": "uni2"})
     run = hardmil("train", feature_study)
     assert run.code == 0, run.err
-    assert "note: no patch in the bag of s3: left out" in run.out
+    assert "note: no patches in the bag of s3: left out" in run.out
     assert "the patch coordinates of s0, s1, s2, s4, s5 and 6 more are unknown" in run.out
     assert "11 slides" in run.out
     predict = ("predict", feature_study / "bundle", "--features", feature_study / "feats")
@@ -150,7 +150,7 @@ def test_a_study_of_stamp_features_with_one_slide_of_no_patch(hardmil: Hardmil, 
     scored = hardmil(*predict, *table)
     assert scored.code == 1, "a slide that was asked for has no score"
     [failure] = read_csv(feature_study / "out" / "failures.csv")
-    assert failure["message"].startswith("slide s3: no patch in its bag")
+    assert failure["message"].startswith("slide s3: its bag has no patches")
     assert len(read_csv(feature_study / "out" / "predictions.csv")) == 11
     with h5py.File(feature_study / "feats" / "s0.h5", "a") as file:
         file.attrs["extractor"] = "virchow2"

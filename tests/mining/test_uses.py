@@ -156,7 +156,7 @@ def test_fmb_clusters_what_the_named_encoder_sees(monkeypatch: pytest.MonkeyPatc
     red = [tints(by_id[one.slide_id].instances[[one.instance]])[0, 0] for one in mined.pool]
     assert len(set(red)) == 2, "the pool holds both"
     assert len(set(zip(red, [one.cluster for one in mined.pool], strict=True))) == 2
-    with pytest.raises(ConfigError, match="encode: nothing: no such encoder"):
+    with pytest.raises(ConfigError, match="encode: nothing: unknown encoder"):
         _mine(_Train(), bags=bags, **mining | {"encoder": "nothing"})
 
 

@@ -61,16 +61,16 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_text_once(path: Path, text: str) -> None:
-    """Write a text file, atomically, unless it is there with the same text.
+    """Write a text file atomically, unless it exists with the same text.
 
     Raises:
-        StoreError: If it is there with another text, the disk is full, or the folder may not be written.
+        StoreError: If it exists with another text, the disk is full, or the folder is not writable.
     """
     if not path.exists():
         with write_atomically(path) as draft:
             draft.write_text(text, encoding="utf-8")
     elif path.read_text(encoding="utf-8") != text:
-        raise StoreError(f"{path}: exists with other content; delete it, or choose another folder")
+        raise StoreError(f"{path}: exists with other content; expected none; delete it, or choose another folder")
 
 
 def read_json(path: Path) -> object:
