@@ -53,9 +53,7 @@ def test_without_calls_at_the_operating_point_its_rates_are_unknown(tmp_path: Pa
 
 def test_arms_run_on_other_slides_are_not_compared(tmp_path: Path):
     rows = trial_rows(("ours", "abmil"))
-    predictions = [
-        row for row in rows.predictions if (key_of(row).arm, key_of(row).repeat) != ("abmil", 1)
-    ]
+    predictions = [row for row in rows.predictions if (key_of(row).arm, key_of(row).repeat) != ("abmil", 1)]
     found = _statistics(tmp_path, TrialRows(rows.results, predictions, []))
     assert found.not_compared == [("abmil", "ours")]
     assert read_table(tmp_path / "comparisons.csv", Comparison) == []
