@@ -186,7 +186,7 @@ def test_only_some_folds(tmp_path: Path, ran: list[tuple[str, int, int]]):
     assert ran == expected
     _run(make_evaluation(tmp_path, repeats=2))
     assert len(ran) == 12
-    with pytest.raises(FoldError, match="fold 3: there are 3 folds, expected 0 to 2"):
+    with pytest.raises(FoldError, match="fold 3: there are 3 folds"):
         _run(make_evaluation(tmp_path, only_folds=(0, 3)))
 
 
