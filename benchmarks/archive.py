@@ -80,13 +80,13 @@ def main() -> None:
     parser.add_argument("--slides", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kill-after-s", type=float, default=60.0)
-    asked = parser.parse_args()
-    write_study(asked.output, n_slides=asked.slides)
+    options = parser.parse_args()
+    write_study(options.output, n_slides=options.slides)
     print("| workers | s | CPU s | slides done | peak MB of parent | exit |\n|---|---|---|---|---|---|")
-    print(run(asked.output, workers=asked.workers, kill_after_s=asked.kill_after_s), flush=True)
-    for workers in (asked.workers, asked.workers, 1):
-        print(run(asked.output, workers=workers), flush=True)
-    locks = len(list((asked.output / "patches").rglob("*.lock")))
+    print(run(options.output, workers=options.workers, kill_after_s=options.kill_after_s), flush=True)
+    for workers in (options.workers, options.workers, 1):
+        print(run(options.output, workers=workers), flush=True)
+    locks = len(list((options.output / "patches").rglob("*.lock")))
     print(f"\nlock files left: {locks}")
 
 

@@ -47,20 +47,21 @@ def synthetic_slide(path: Path, *, megapixels: float) -> float:
 def encode_once(slide: Path, encoder: TorchEncoder) -> tuple[int, float]:
     """The number of patches, and seconds without finding their coordinates."""
     with tempfile.TemporaryDirectory() as folder:
-        places = Path(folder) / "places.h5"
+        coords = Path(folder) / "coords.h5"
         row = SlideRow("s", "s", None, slide, None)
-        write_patch_coords(row, config=CONFIG.patches, path=places)
+        write_patch_coords(row, config=CONFIG.patches, path=coords)
         started = time.perf_counter()
         done = encode_slides(
             [row],
             config=CONFIG,
             encoder=encoder,
-            files=lambda row: Files(places, Path(folder) / "s.h5"),
+            files=lambda row: Files(coords, Path(folder) / "s.h5"),
             quiet=True,
         )
-        if done.failures:
+        seconds, n_patches = time.perf_counter() - started, done.results.get("s")
+        if n_patches is None:
             sys.exit(done.failures[0].message)
-        return done.results["s"], time.perf_counter() - started
+        return n_patches, seconds
 
 
 @torch.inference_mode()
@@ -101,17 +102,17 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=20)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="auto")
-    asked = parser.parse_args()
-    encoder = encoder_of(CONFIG, device=asked.device, precision=asked.precision)
+    options = parser.parse_args()
+    encoder = encoder_of(CONFIG, device=options.device, precision=options.precision)
     assert isinstance(encoder, TorchEncoder)
-    print(f"{asked.device}, {encoder.half or 'float32'}, {torch.get_num_threads()} torch threads")
+    print(f"{options.device}, {encoder.half or 'float32'}, {torch.get_num_threads()} torch threads")
     with tempfile.TemporaryDirectory() as folder:
-        slide = asked.slide or Path(folder) / "synthetic.tif"
-        if asked.slide is None:
-            synthetic_slide(slide, megapixels=asked.megapixels)
+        slide = options.slide or Path(folder) / "synthetic.tif"
+        if options.slide is None:
+            synthetic_slide(slide, megapixels=options.megapixels)
         bare(encoder, encoder.batch_size)
         ratios: list[float] = []
-        for _ in range(asked.rounds):
+        for _ in range(options.rounds):
             n_patches, seconds = encode_once(slide, encoder)
             alone = bare(encoder, n_patches)
             ratios.append(alone / seconds)
@@ -121,10 +122,10 @@ def main() -> None:
                 f"bare network {n_patches / alone:.1f}/s, ratio {ratios[-1]:.3f}"
             )
         print(f"median ratio {statistics.median(ratios):.3f}")
-        if asked.slide is None:
+        if options.slide is None:
             larger = Path(folder) / "larger.tif"
-            area = synthetic_slide(larger, megapixels=4 * asked.megapixels)
-            small, large = (peak_mb(one, asked.device, asked.precision) for one in (slide, larger))
+            area = synthetic_slide(larger, megapixels=4 * options.megapixels)
+            small, large = (peak_mb(one, options.device, options.precision) for one in (slide, larger))
             print(f"peak memory: {small:.0f} MB; for a slide of {area:.0f} MP: {large:.0f} MB")
         else:
             print(f"peak memory of this process: {own_peak_mb():.0f} MB")

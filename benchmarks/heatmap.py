@@ -24,12 +24,12 @@ def main() -> None:
     attention_figure(slide, thumbnail=thumbnail, downsample=downsample)
     for of in ("attention", "contribution"):
         start = time.perf_counter()
-        attention_figure(slide, thumbnail=thumbnail, downsample=downsample, of=of)
+        attention_figure(slide, thumbnail=thumbnail, downsample=downsample, quantity=of)
         print(f"{of}, PNG: {time.perf_counter() - start:.2f} s")
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        size = {"width_px": COLUMNS * PATCH_PX, "height_px": ROWS * PATCH_PX}
-        write_heatmap_tiff(Path(folder) / "s.ome.tiff", slide, **size)
+        path = Path(folder) / "s.ome.tiff"
+        write_heatmap_tiff(path, slide, width_px=COLUMNS * PATCH_PX, height_px=ROWS * PATCH_PX)
         print(f"attention, OME-TIFF: {time.perf_counter() - start:.2f} s")
     print(f"peak: {own_peak_mb():.0f} MB")
 

@@ -8,98 +8,121 @@ settings are those of `hardmil demo`.
 """
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from hardmil.commands.demo import demo_config
-from hardmil.commands.encode import encode
-from hardmil.commands.evaluate import evaluate
 from hardmil.config.evaluation import EvaluationConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml
-from hardmil.files.csv_table import Row, read_rows, write_rows
+from hardmil.evaluation.results import HardNegativeRow, PredictionRow, key_of
+from hardmil.files.csv_table import read_cells, read_table, write_table
 from hardmil.files.geojson import Region, read_regions
 from hardmil.metrics import MeanSE, mean_and_se
+from hardmil.mining.hard_instances import HardInstance
 from hardmil.phantom.cohort import write_cohort
+from hardmil.preprocessing.study_encoding import encode_study
+from hardmil.preprocessing.study_folder import open_study
+from hardmil.report.evaluation_run import evaluate
+from hardmil.statistics.summary import SummaryRow
 
 ARMS = ("ours", "ours+fmb", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance")
 SEEDS = range(5)
 N_TRAIN = N_TEST = 40
 ROWS = Path(__file__).parents[1] / "docs" / "phantom" / "results.csv"
 NUMBERS = ("auc", "recall", "fpr", "fpr_at_sens_90", "fpr_at_sens_95")
-COLUMNS = (
-    "seed", "arm", *NUMBERS, "n_false_positive_bags", "n_hard", "in_look_alikes", "chance_in_look_alikes",
-    "fpr_with_look_alikes", "fpr_without_look_alikes",
-)  # fmt: skip
 # A patch counts as look-alike if at least a quarter of its area is.
-LEAST_SHARE = 0.25
+MIN_SHARE = 0.25
 WIDTH_PX, HEIGHT_PX = 1200, 900
 
 
-def run_seed(folder: Path, *, seed: int) -> list[dict[str, object]]:
+@dataclass(frozen=True)
+class SeedRow:
+    """An arm on one cohort: a row of docs/phantom/results.csv."""
+
+    seed: int
+    arm: str
+    auc: float
+    recall: float
+    fpr: float
+    fpr_at_sens_90: float
+    fpr_at_sens_95: float
+    n_false_positive_bags: int
+    n_hard: int
+    in_look_alikes: float
+    chance_in_look_alikes: float
+    fpr_with_look_alikes: float
+    fpr_without_look_alikes: float
+
+
+def run_seed(folder: Path, *, seed: int) -> list[SeedRow]:
     """Generate one cohort, extract its patches and evaluate the arms; its rows."""
     if not (folder / "slides.csv").exists():
         write_cohort(folder, n_train=N_TRAIN, n_test=N_TEST, seed=seed)
     study = demo_config(seed).model_copy(update={"evaluation": EvaluationConfig(arms=ARMS, splits=".")})
     (folder / FILE_NAME).write_text(commented_yaml(study), encoding="utf-8")
-    encode(folder)
-    evaluate(folder)
+    encode_study(open_study(folder))
+    evaluate(open_study(folder))
     arms = "evaluation.arms=[ours+fmb-oof, ours+fmb-oof@random]"
-    evaluate(folder, name="continue", overrides=["mining.retrain=continue", arms])
+    evaluate(open_study(folder, overrides=["mining.retrain=continue", arms]), name="continue")
     return [*rows_of(folder, seed=seed, run="main"), *rows_of(folder, seed=seed, run="continue")]
 
 
-def rows_of(folder: Path, *, seed: int, run: str) -> list[dict[str, object]]:
+def rows_of(folder: Path, *, seed: int, run: str) -> list[SeedRow]:
     """A row per arm of a run; arms of a run other than main have its name added."""
-    mined = read_rows(folder / "runs" / run / "hard_negatives.csv")
+    mined = read_table(folder / "runs" / run / "hard_negatives.csv", HardNegativeRow)
     return [
-        {
-            "seed": seed,
-            **{name: row[name] for name in COLUMNS if name in row},
-            "arm": row["arm"] if run == "main" else f"{row['arm']} ({run})",
-            "in_look_alikes": share_in_look_alikes(
-                folder, [one for one in mined if one["arm"] == row["arm"]]
+        SeedRow(
+            seed=seed,
+            arm=row.arm if run == "main" else f"{row.arm} ({run})",
+            **{name: row.values[name] for name in NUMBERS},
+            n_false_positive_bags=row.n_false_positive_bags,
+            n_hard=row.n_hard,
+            in_look_alikes=share_in_look_alikes(
+                folder, [one.mined for one in mined if key_of(one).arm == row.arm]
             ),
-            "chance_in_look_alikes": chance(folder),
-            "fpr_with_look_alikes": called_positive(folder, run=run, arm=row["arm"], look_alikes=True),
-            "fpr_without_look_alikes": called_positive(folder, run=run, arm=row["arm"], look_alikes=False),
-        }
-        for row in read_rows(folder / "runs" / run / "summary.csv")
+            chance_in_look_alikes=chance(folder),
+            fpr_with_look_alikes=called_positive(folder, run=run, arm=row.arm, look_alikes=True),
+            fpr_without_look_alikes=called_positive(folder, run=run, arm=row.arm, look_alikes=False),
+        )
+        for row in read_table(folder / "runs" / run / "summary.csv", SummaryRow)
     ]
 
 
 def called_positive(folder: Path, *, run: str, arm: str, look_alikes: bool) -> float:
     """FPR at 0.5 on the negative test slides with look-alikes, or on those without."""
-    rows = read_rows(folder / "runs" / run / "predictions.csv")
     calls = [
-        row["prediction"] == "positive"
-        for row in rows
-        if (row["arm"], row["label"]) == (arm, "negative")
-        and bool(mask(folder, row["slide_id"]).any()) == look_alikes
+        row.prediction == "positive"
+        for row in read_table(folder / "runs" / run / "predictions.csv", PredictionRow)
+        if (key_of(row).arm, row.label) == (arm, "negative")
+        and bool(mask(folder, row.slide_id).any()) == look_alikes
     ]
     return float(np.mean(calls))
 
 
-def share_in_look_alikes(folder: Path, mined: list[Row]) -> float:
+def share_in_look_alikes(folder: Path, mined: Sequence[HardInstance]) -> float:
     """Share of the mined instances that are in look-alikes; nan if nothing was mined."""
     if not mined:
         return float("nan")
-    places = [(row["slide_id"], int(row["x"]), int(row["y"]), int(row["size_level0"])) for row in mined]
-    return float(np.mean([lies_in(mask(folder, slide_id), x, y, size) for slide_id, x, y, size in places]))
+    inside = [is_look_alike(mask(folder, one.slide_id), one.x, one.y, one.size_level0) for one in mined]
+    return float(np.mean(inside))
 
 
 def chance(folder: Path) -> float:
     """Share of look-alikes among all patches of negative training slides, as random mining would find."""
     from hardmil.bags.bag_file import read_coords
 
-    labels = {row["slide_id"]: row["label"] for row in read_rows(folder / "slides.csv")}
-    training = {row["train"] for row in read_rows(folder / "splits_0.csv")} - {""}
+    labels = {row["slide_id"]: row["label"] for row in read_cells(folder / "slides.csv")}
+    training = {row["train"] for row in read_cells(folder / "splits_0.csv")} - {""}
     found: list[bool] = []
     for slide_id in sorted(name for name in training if labels[name] == "negative"):
-        places = read_coords(folder / "patches" / f"{slide_id}_patches.h5")
+        found_coords = read_coords(folder / "patches" / f"{slide_id}_patches.h5")
         here = mask(folder, slide_id)
-        found += [lies_in(here, int(x), int(y), places.size_level0_px) for x, y in places.coords]
+        size = found_coords.size_level0_px
+        found += [is_look_alike(here, int(x), int(y), size) for x, y in found_coords.coords]
     return float(np.mean(found))
 
 
@@ -113,30 +136,30 @@ def mask(folder: Path, slide_id: str) -> np.ndarray:
     return drawn
 
 
-def lies_in(drawn: np.ndarray, x: int, y: int, size: int) -> bool:
-    return bool(drawn[y : y + size, x : x + size].mean() >= LEAST_SHARE)
+def is_look_alike(drawn: np.ndarray, x: int, y: int, size: int) -> bool:
+    return bool(drawn[y : y + size, x : x + size].mean() >= MIN_SHARE)
 
 
-def table(rows: list[Row]) -> list[str]:
+def table(rows: Sequence[SeedRow]) -> list[str]:
     """Markdown: mean ± SE over seeds, then hard minus random, paired by seed."""
     heads = ("AUC", "sensitivity at 0.5", "FPR at 0.5", "FPR at 0.90 sens.", "FPR at 0.95 sens.")
     lines = ["| arm | " + " | ".join((*heads, "mined per seed", "share in look-alikes")) + " |"]
     lines.append("|---" * (len(heads) + 3) + "|")
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        mine = [row for row in rows if row["arm"] == arm]
-        cells = [shown(mean_and_se([float(row[name]) for row in mine])) for name in NUMBERS]
-        cells.append(f"{np.mean([float(row['n_hard']) for row in mine]):.0f}")
-        cells.append(shown(mean_and_se([float(row["in_look_alikes"]) for row in mine])))
+    for arm in dict.fromkeys(row.arm for row in rows):
+        mine = [row for row in rows if row.arm == arm]
+        cells = [shown(mean_and_se([getattr(row, name) for row in mine])) for name in NUMBERS]
+        cells.append(f"{np.mean([row.n_hard for row in mine]):.0f}")
+        cells.append(shown(mean_and_se([row.in_look_alikes for row in mine])))
         lines.append(f"| `{arm}` | " + " | ".join(cells) + " |")
     return [*lines, hard_minus_random(rows), hard_minus_random(rows, run=" (continue)")]
 
 
-def hard_minus_random(rows: list[Row], *, run: str = "") -> str:
+def hard_minus_random(rows: Sequence[SeedRow], *, run: str = "") -> str:
     """Row of `ours+fmb-oof` of a run minus its control, paired by seed."""
     arm, of_control = f"ours+fmb-oof{run}", f"ours+fmb-oof@random{run}"
-    hard, control = ({r["seed"]: r for r in rows if r["arm"] == name} for name in (arm, of_control))
+    hard, control = ({r.seed: r for r in rows if r.arm == name} for name in (arm, of_control))
     cells = [
-        shown(mean_and_se([float(hard[s][name]) - float(control[s][name]) for s in hard]), signed=True)
+        shown(mean_and_se([getattr(hard[s], name) - getattr(control[s], name) for s in hard]), signed=True)
         for name in NUMBERS
     ]
     return f"| `{arm}`, hard minus random | " + " | ".join([*cells, "", ""]) + " |"
@@ -150,11 +173,11 @@ def shown(value: MeanSE, *, signed: bool = False) -> str:
     return f"{value.mean:{sign}.3f}{spread}"
 
 
-def notes(rows: list[Row]) -> list[str]:
+def notes(rows: Sequence[SeedRow]) -> list[str]:
     """The share of look-alikes by chance, and whether look-alikes fool the base arm."""
-    base = [row for row in rows if row["arm"] == "ours"]
+    base = [row for row in rows if row.arm == "ours"]
     held, plain, by_chance = (
-        float(np.mean([float(row[name]) for row in base]))
+        float(np.mean([getattr(row, name) for row in base]))
         for name in ("fpr_with_look_alikes", "fpr_without_look_alikes", "chance_in_look_alikes")
     )
     return [
@@ -167,13 +190,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("phantom-study"), help="folder of the studies")
     parser.add_argument("--table", action="store_true", help="only print the table of the existing rows")
-    asked = parser.parse_args()
-    if not asked.table:
-        rows: list[dict[str, object]] = []
+    options = parser.parse_args()
+    if not options.table:
+        rows: list[SeedRow] = []
         for seed in SEEDS:
-            rows += run_seed(asked.output / f"seed-{seed}", seed=seed)
-            write_rows(ROWS, rows, columns=COLUMNS)
-    found = read_rows(ROWS)
+            rows += run_seed(options.output / f"seed-{seed}", seed=seed)
+            write_table(ROWS, rows, row=SeedRow)
+    found = read_table(ROWS, SeedRow)
     print("\n".join(table(found)))
     print("\n" + "\n".join(notes(found)))
 

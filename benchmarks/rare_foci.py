@@ -10,30 +10,35 @@ added to `docs/rare-foci/results.csv`, and a row per arm and slide to `predictio
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.commands.arms_table import difference_cell
-from hardmil.commands.demo import AS_DRAWN
-from hardmil.commands.encode import encode
-from hardmil.commands.evaluate import evaluate
+from hardmil.commands.demo import NO_CLEANING
 from hardmil.config.evaluation import EvaluationConfig
 from hardmil.config.model import TrainingConfig
 from hardmil.config.patches import PatchConfig
 from hardmil.config.study import StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml
-from hardmil.evaluation.cohort import Cohort
+from hardmil.evaluation.cohort import Cohort, study_cohort
+from hardmil.evaluation.results import PredictionRow, ResultRow, TrialKey, key_of
 from hardmil.evaluation.truth import LESION, LOOK_ALIKE
-from hardmil.files.csv_table import Row, read_rows, write_rows
+from hardmil.files.csv_table import read_table, write_table
 from hardmil.metrics import MeanSE, mean_and_se
 from hardmil.phantom.cohort import write_cohort
 from hardmil.phantom.slide import Foci
-from hardmil.preprocessing.study_folder import open_study, read_bags, study_cohort
+from hardmil.preprocessing.process_slides import RunOptions
+from hardmil.preprocessing.study_encoding import encode_study
+from hardmil.preprocessing.study_folder import open_study, read_bags
+from hardmil.report.evaluation_run import evaluate
 from hardmil.statistics.comparisons import Comparison, compare, holm_corrected
 from hardmil.statistics.intervals import resample_arms
 from hardmil.statistics.pooled_predictions import pool_predictions
+from hardmil.statistics.summary import SummaryRow
 
 BASE, INSTANCE = "ours", "ours+instance"
 ARMS = (
@@ -51,6 +56,7 @@ SIZE_PX = (2150, 1540)
 FOCI = Foci(n=(3, 5), radius_px=(42.0, 62.0))
 POSITIVE = "positive"
 KEPT = Path(__file__).parents[1] / "docs" / "rare-foci"
+RESULTS, PREDICTIONS = KEPT / "results.csv", KEPT / "predictions.csv"
 # Name here: name in summary.csv. All from predictions pooled over the folds of a cohort.
 NUMBERS = {
     "auc": "pooled_auc",
@@ -61,12 +67,52 @@ NUMBERS = {
     "instance_auc": "instance_auc",
 }
 HEADS = ("AUC", "sensitivity at 0.5", "FPR at 0.5", "FPR at 0.90 sens.", "FPR at 0.95 sens.", "instance AUC")
-FACTS = ("patches_a_slide", "lesion_share", "look_alike_share", "chance_look_alikes")
-COLUMNS = (
-    "seed", "arm", *NUMBERS, "n_false_positive_bags", "n_hard", "mined_look_alikes",
-    "fpr_with_look_alikes", "fpr_without_look_alikes", *FACTS, "seconds",
-)  # fmt: skip
-SAID = ("seed", "arm", "fold", "slide_id", "label", "bag_score")
+
+
+@dataclass(frozen=True)
+class CohortFacts:
+    """Patches per slide; share in lesions (positive slides) and in look-alikes (negative ones that have any).
+
+    Also the share of look-alikes among all patches of negative slides, as random mining would find.
+    """
+
+    patches_a_slide: float
+    lesion_share: float
+    look_alike_share: float
+    chance_look_alikes: float
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """An arm on one cohort: a row of docs/rare-foci/results.csv."""
+
+    seed: int
+    arm: str
+    auc: float
+    recall: float
+    fpr: float
+    fpr_at_sens_90: float
+    fpr_at_sens_95: float
+    instance_auc: float
+    n_false_positive_bags: int
+    n_hard: int
+    mined_look_alikes: float
+    fpr_with_look_alikes: float
+    fpr_without_look_alikes: float
+    facts: CohortFacts
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """An arm's score of one slide: a row of docs/rare-foci/predictions.csv."""
+
+    seed: int
+    arm: str
+    fold: int
+    slide_id: str
+    label: str
+    bag_score: float
 
 
 def rare_config(seed: int) -> StudyConfig:
@@ -79,7 +125,7 @@ def rare_config(seed: int) -> StudyConfig:
         seed=seed,
         positive=POSITIVE,
         encode="efficientnet-lite0",
-        patches=PatchConfig(size_px=40, overlap_px=10, um_per_px=0.8, equalise="none", tissue=AS_DRAWN),
+        patches=PatchConfig(size_px=40, overlap_px=10, um_per_px=0.8, equalise="none", tissue=NO_CLEANING),
         training=TrainingConfig(epochs=30, lr=3e-3, max_instances=128),
         evaluation=EvaluationConfig(arms=ARMS, folds=3, operating_folds=0),
     )
@@ -90,60 +136,64 @@ def run_seed(folder: Path, *, seed: int, arms: Sequence[str]) -> None:
     if not (folder / "slides.csv").exists():
         write_cohort(folder, n_train=N_SLIDES, n_test=0, seed=seed, size_px=SIZE_PX, foci=FOCI)
     (folder / FILE_NAME).write_text(commented_yaml(rare_config(seed)), encoding="utf-8")
-    encode(folder, quiet=True)
-    evaluate(folder, overrides=[f"evaluation.arms=[{', '.join(arms)}]"], quiet=True)
+    study = open_study(folder, overrides=[f"evaluation.arms=[{', '.join(arms)}]"])
+    encode_study(study, options=RunOptions(quiet=True))
+    evaluate(study, quiet=True)
 
 
-def rows_of(folder: Path, *, seed: int) -> list[dict[str, object]]:
+def rows_of(folder: Path, *, seed: int) -> list[SeedRow]:
     """A row per arm of the cohort."""
     study = open_study(folder)
     cohort = study_cohort(study, bags=read_bags(study, quiet=True).bags)
     facts = cohort_facts(cohort)
     runs = folder / "runs" / "main"
-    trials, said = read_rows(runs / "results.csv"), read_rows(runs / "predictions.csv")
-    rows: list[dict[str, object]] = []
-    for row in read_rows(runs / "summary.csv"):
-        mine = [trial for trial in trials if trial["arm"] == row["arm"]]
-        calls = [one for one in said if (one["arm"], one["label"]) == (row["arm"], "negative")]
+    trials = read_table(runs / "results.csv", ResultRow)
+    predictions = read_table(runs / "predictions.csv", PredictionRow)
+    rows: list[SeedRow] = []
+    for row in read_table(runs / "summary.csv", SummaryRow):
+        mine = [trial for trial in trials if trial.trial.arm == row.arm]
+        calls = [one for one in predictions if (key_of(one).arm, one.label) == (row.arm, "negative")]
         rows.append(
-            {
-                "seed": seed,
-                **{name: row[name] for name in COLUMNS if name in row},
-                **{name: row[theirs] for name, theirs in NUMBERS.items() if theirs in row},
-                "instance_auc": _mean(mine, "instance_auc"),
-                "mined_look_alikes": _mean([one for one in mine if int(one["n_hard"])], "mined_look_alikes"),
-                "fpr_with_look_alikes": _called(calls, cohort=cohort, look_alikes=True),
-                "fpr_without_look_alikes": _called(calls, cohort=cohort, look_alikes=False),
-                "seconds": sum(float(one["seconds"]) for one in mine),
-                **facts,
-            }
+            SeedRow(
+                seed=seed,
+                arm=row.arm,
+                **{name: row.values[theirs] for name, theirs in NUMBERS.items() if name != "instance_auc"},
+                instance_auc=_mean(mine, "instance_auc"),
+                n_false_positive_bags=row.n_false_positive_bags,
+                n_hard=row.n_hard,
+                mined_look_alikes=_mean([one for one in mine if one.n_hard], "mined_look_alikes"),
+                fpr_with_look_alikes=_called(calls, cohort=cohort, look_alikes=True),
+                fpr_without_look_alikes=_called(calls, cohort=cohort, look_alikes=False),
+                facts=facts,
+                seconds=sum(one.seconds for one in mine),
+            )
         )
     return rows
 
 
-def _mean(rows: Iterable[Row], name: str) -> float:
-    return mean_and_se([float(row[name]) for row in rows]).mean
+def _mean(rows: Iterable[object], name: str) -> float:
+    return _over_seeds(rows, name).mean
 
 
-def _called(said: Sequence[Row], *, cohort: Cohort, look_alikes: bool) -> float:
+def _called(predictions: Sequence[PredictionRow], *, cohort: Cohort, look_alikes: bool) -> float:
     """Share called positive among the slides with look-alikes, or among those without."""
-    asked = [row for row in said if (cohort.truth[row["slide_id"]] == LOOK_ALIKE).any() == look_alikes]
-    return float(np.mean([row["prediction"] == POSITIVE for row in asked]))
+    calls = [
+        row.prediction == POSITIVE
+        for row in predictions
+        if (cohort.truth[row.slide_id] == LOOK_ALIKE).any() == look_alikes
+    ]
+    return float(np.mean(calls))
 
 
-def cohort_facts(cohort: Cohort) -> dict[str, float]:
-    """Patches per slide; share in lesions (positive slides) and in look-alikes (negative ones that have any).
-
-    Also the share of look-alikes among all patches of negative slides, as random mining would find.
-    """
+def cohort_facts(cohort: Cohort) -> CohortFacts:
     lesions = [_share(bag, cohort, LESION) for bag in cohort.bags if bag.label == 1]
-    alike = [_share(bag, cohort, LOOK_ALIKE) for bag in cohort.bags if bag.label == 0]
-    return {
-        "patches_a_slide": float(np.mean([len(bag) for bag in cohort.bags])),
-        "lesion_share": float(np.mean(lesions)),
-        "look_alike_share": float(np.mean([share for share in alike if share > 0])),
-        "chance_look_alikes": float(np.mean(alike)),
-    }
+    look_alikes = [_share(bag, cohort, LOOK_ALIKE) for bag in cohort.bags if bag.label == 0]
+    return CohortFacts(
+        patches_a_slide=float(np.mean([len(bag) for bag in cohort.bags])),
+        lesion_share=float(np.mean(lesions)),
+        look_alike_share=float(np.mean([share for share in look_alikes if share > 0])),
+        chance_look_alikes=float(np.mean(look_alikes)),
+    )
 
 
 def _share(bag: Bag, cohort: Cohort, code: int) -> float:
@@ -154,21 +204,24 @@ def run_all(output: Path) -> None:
     """Run every seed whose rows are not complete, one after the other."""
     for seed in SEEDS:
         folder = output / f"seed-{seed}"
-        known = {row["arm"] for row in read_rows(KEPT / "results.csv") if row["seed"] == str(seed)}
+        known = {row.arm for row in read_table(RESULTS, SeedRow) if row.seed == seed}
         if known >= set(ARMS):
             continue
         run_seed(folder, seed=seed, arms=ARMS)
-        said = read_rows(folder / "runs" / "main" / "predictions.csv")
-        short = [{**row, "seed": seed, "bag_score": f"{float(row['bag_score']):.7g}"} for row in said]
-        keep("predictions", short, seed=seed, columns=SAID)
-        keep("results", rows_of(folder, seed=seed), seed=seed, columns=COLUMNS)
+        scores = [
+            _score_row(row, seed=seed)
+            for row in read_table(folder / "runs" / "main" / "predictions.csv", PredictionRow)
+        ]
+        others = [row for row in read_table(PREDICTIONS, ScoreRow) if row.seed != seed]
+        write_table(PREDICTIONS, [*others, *scores], row=ScoreRow)
+        others = [row for row in read_table(RESULTS, SeedRow) if row.seed != seed]
+        write_table(RESULTS, [*others, *rows_of(folder, seed=seed)], row=SeedRow)
 
 
-def keep(name: str, new: Sequence[Mapping[str, object]], *, seed: int, columns: Sequence[str]) -> None:
-    """Write the rows of a seed to a kept table; they replace earlier rows of the seed."""
-    path = KEPT / f"{name}.csv"
-    others = [row for row in read_rows(path) if row["seed"] != str(seed)]
-    write_rows(path, [*others, *new], columns=columns)
+def _score_row(row: PredictionRow, *, seed: int) -> ScoreRow:
+    """The score with seven digits: enough to rank bags, at half the file size."""
+    trial, score = key_of(row), float(f"{row.bag_score:.7g}")
+    return ScoreRow(seed, trial.arm, trial.fold, row.slide_id, row.label, score)
 
 
 def check(output: Path) -> None:
@@ -177,27 +230,27 @@ def check(output: Path) -> None:
         folder = output / f"seed-{seed}"
         run_seed(folder, seed=seed, arms=(BASE,))
         for row in rows_of(folder, seed=seed):
-            print({name: row[name] for name in COLUMNS if name in row}, flush=True)
+            print(row, flush=True)
 
 
-def table(rows: list[Row]) -> list[str]:
+def table(rows: Sequence[SeedRow]) -> list[str]:
     """Markdown: mean ± SE over seeds of each arm."""
     lines = _head("arm", *HEADS, "mined per seed", "share in look-alikes")
     for arm, found in by_arm(rows).items():
         cells = [shown(_over_seeds(found.values(), name)) for name in NUMBERS]
         mined = shown(MeanSE(_mean(found.values(), "n_hard"), np.nan, len(found), 0), digits=0)
-        alike = shown(_over_seeds(found.values(), "mined_look_alikes"))
-        lines.append(_line(f"`{arm}`", *cells, mined, alike))
+        look_alikes = shown(_over_seeds(found.values(), "mined_look_alikes"))
+        lines.append(_line(f"`{arm}`", *cells, mined, look_alikes))
     return lines
 
 
-def by_arm(rows: list[Row]) -> dict[str, dict[str, Row]]:
+def by_arm(rows: Sequence[SeedRow]) -> dict[str, dict[int, SeedRow]]:
     """Rows by arm and seed, in the order of ARMS."""
-    found = {arm: {row["seed"]: row for row in rows if row["arm"] == arm} for arm in ARMS}
+    found = {arm: {row.seed: row for row in rows if row.arm == arm} for arm in ARMS}
     return {arm: of_arm for arm, of_arm in found.items() if of_arm}
 
 
-def differences(rows: list[Row], predictions: list[Row]) -> list[str]:
+def differences(rows: Sequence[SeedRow], predictions: Sequence[ScoreRow]) -> list[str]:
     """Markdown: the difference of each pair, paired by seed; for one FPR also the interval by slide."""
     found = by_arm(rows)
     lines = _head("difference", *HEADS, "FPR at 0.90 sens., by slide")
@@ -219,28 +272,31 @@ def pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
-def _paired(one: dict[str, Row], other: dict[str, Row], *, name: str) -> MeanSE:
-    seeds = sorted(one.keys() & other.keys(), key=int)
-    return mean_and_se([float(one[seed][name]) - float(other[seed][name]) for seed in seeds])
+def _paired(one: Mapping[int, SeedRow], other: Mapping[int, SeedRow], *, name: str) -> MeanSE:
+    value = attrgetter(name)
+    return mean_and_se([value(one[seed]) - value(other[seed]) for seed in sorted(one.keys() & other.keys())])
 
 
-def compared(predictions: list[Row]) -> list[Comparison]:
+def compared(predictions: Sequence[ScoreRow]) -> list[Comparison]:
     """FPR at 0.90 sensitivity of each pair with its interval by slide; each cohort counts as one repeat."""
     rows = [
-        row | {
-            "repeat": row["seed"], "split": "case", "patches": "grid",
-            "case_id": f"{row['seed']} {row['slide_id']}",
-        }
+        PredictionRow(
+            trial=TrialKey(row.arm, "case", "grid", row.seed, row.fold),
+            slide_id=row.slide_id,
+            case_id=f"{row.seed} {row.slide_id}",
+            label=row.label,
+            bag_score=row.bag_score,
+        )
         for row in predictions
-    ]  # fmt: skip
+    ]
     arms = {one.key[0]: one for one in resample_arms(pool_predictions(rows, positive=POSITIVE), seed=0)}
     ordered = [arm for arm in ARMS if arm in arms]
     found = [one for pair in pairs(ordered) for one in compare(arms[pair[0]], arms[pair[1]])]
     return holm_corrected(one for one in found if one.metric == "fpr_at_sens_90")
 
 
-def _over_seeds(rows: Iterable[Row], name: str) -> MeanSE:
-    return mean_and_se([float(row[name]) for row in rows])
+def _over_seeds(rows: Iterable[object], name: str) -> MeanSE:
+    return mean_and_se([float(value) for value in map(attrgetter(name), rows)])
 
 
 def shown(value: MeanSE, *, sign: str = "", digits: int = 3) -> str:
@@ -259,16 +315,18 @@ def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def notes(rows: list[Row]) -> list[str]:
+def notes(rows: Sequence[SeedRow]) -> list[str]:
     """Facts about the cohorts, whether look-alikes fool the base arm, and the time."""
-    base = [row for row in rows if row["arm"] == BASE]
-    patches, lesions, alike, chance, held, plain = (
-        _mean(base, name) for name in (*FACTS, "fpr_with_look_alikes", "fpr_without_look_alikes")
+    base = [row for row in rows if row.arm == BASE]
+    patches, lesions, look_alikes, chance = (
+        _mean(base, f"facts.{field.name}") for field in fields(CohortFacts)
     )
-    minutes = sum(float(row["seconds"]) for row in rows) / 60 / len(base)
+    held, plain = _mean(base, "fpr_with_look_alikes"), _mean(base, "fpr_without_look_alikes")
+    minutes = sum(row.seconds for row in rows) / 60 / len(base)
     return [
         f"{len(base)} seed(s), {patches:.0f} patches per slide, {minutes:.0f} minutes of training per seed.",
-        f"Patches in lesions: {lesions:.1%} of a positive slide. Patches in look-alikes: {alike:.1%} of a",
+        f"Patches in lesions: {lesions:.1%} of a positive slide. "
+        f"Patches in look-alikes: {look_alikes:.1%} of a",
         f"negative slide that has any; by chance, {chance:.3f} of the mined patches. FPR of `{BASE}` at 0.5:",
         f"{held:.3f} on negative slides with look-alikes, {plain:.3f} on those without.",
     ]
@@ -279,12 +337,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("rare-foci-study"), help="folder of the studies")
     parser.add_argument("--check", action="store_true", help="the base arm alone, on a separate seed")
     parser.add_argument("--table", action="store_true", help="only print the tables of the existing rows")
-    asked = parser.parse_args()
-    if asked.check:
-        return check(asked.output)
-    if not asked.table:
-        run_all(asked.output)
-    rows, predictions = (read_rows(KEPT / f"{name}.csv") for name in ("results", "predictions"))
+    options = parser.parse_args()
+    if options.check:
+        return check(options.output)
+    if not options.table:
+        run_all(options.output)
+    rows, predictions = read_table(RESULTS, SeedRow), read_table(PREDICTIONS, ScoreRow)
     print("\n".join([*table(rows), "", *differences(rows, predictions), "", *notes(rows)]))
 
 

@@ -12,15 +12,16 @@ folder in its original layout.
 
 import argparse
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardmil.commands.arms_table import HEADINGS, SHOWN, cell, difference_cell, mined_cell, short
 from hardmil.commands.reproduce import reproduce
-from hardmil.evaluation.results import RESULTS, TRIAL, trial_name
-from hardmil.files.csv_table import Row, read_rows, write_rows
+from hardmil.evaluation.results import PredictionRow, ResultRow, TrialKey, key_of
+from hardmil.files.csv_table import columns_of, read_table, write_table
 from hardmil.metrics import MeanSE
 from hardmil.paper.reproduction import FOLDS, Reproduction
 from hardmil.paper.tables import PAPER, Published
@@ -39,7 +40,7 @@ from hardmil.statistics.summary import ArmSummary, summarise
 KEPT = Path(__file__).parents[1] / "docs" / "reproduction"
 COMMAND = "python benchmarks/reproduction.py --table"
 TITLES = {"colon": "Colon (CRCHistoPhenotypes)", "ucsb": "UCSB breast"}
-KEPT_PREDICTIONS = (*TRIAL, "slide_id", "case_id", "label", "bag_score", "op_prediction")
+KEPT_PREDICTIONS = (*columns_of(TrialKey), "slide_id", "case_id", "label", "bag_score", "op_prediction")
 POSITIVE = {"colon": "epithelial", "ucsb": "malignant"}
 LITE0 = "efficientnet-lite0"
 FIRST = ("abmil", "mean", "ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance")
@@ -102,7 +103,7 @@ def run_missing(experiments: Sequence[Experiment], *, data: Path, output: Path) 
             folder = output / one.data
             for name in ("results", "predictions"):
                 _start_from(KEPT / one.data / f"{name}.csv", folder / f"{name}.csv")
-            asked = Reproduction(
+            protocol = Reproduction(
                 repeats=repeats,
                 epochs=one.epochs,
                 arms=tuple(one.arms),
@@ -111,33 +112,37 @@ def run_missing(experiments: Sequence[Experiment], *, data: Path, output: Path) 
                 encoder=one.encoder,
             )
             place = data / ("ucsb_breast" if one.data == "ucsb" else "CRCHistoPhenotypes_2016_04_28")
-            reproduce(one.data, data=place, output=folder, asked=asked, overrides=one.overrides)
+            reproduce(one.data, data=place, output=folder, protocol=protocol, overrides=one.overrides)
             collect(folder, to=KEPT / one.data)
 
 
 def _start_from(kept: Path, path: Path) -> None:
     if kept.exists() and not path.exists():
-        rows = read_rows(kept)
-        write_rows(path, rows, columns=tuple(rows[0]))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, path)
 
 
 def collect(folder: Path, *, to: Path) -> None:
     """Add the rows of a folder to the kept rows; they replace kept rows of the same trials."""
-    for name, columns in (("results", RESULTS), ("predictions", KEPT_PREDICTIONS)):
-        new = [_shortened(row) for row in read_rows(folder / f"{name}.csv")]
-        known = {trial_name(row) for row in new}
-        old = [row for row in read_rows(to / f"{name}.csv") if trial_name(row) not in known]
-        rows = sorted([*old, *new], key=lambda row: (row["patches"], row["split"], *_place(row)))
-        write_rows(to / f"{name}.csv", rows, columns=columns)
+    results = read_table(folder / "results.csv", ResultRow)
+    known = {row.trial for row in results}
+    old = [row for row in read_table(to / "results.csv", ResultRow) if row.trial not in known]
+    in_order = sorted([*old, *results], key=lambda row: _place(row.trial))
+    write_table(to / "results.csv", in_order, row=ResultRow)
+    predictions = [_shortened(row) for row in read_table(folder / "predictions.csv", PredictionRow)]
+    known = {key_of(row) for row in predictions}
+    kept = [row for row in read_table(to / "predictions.csv", PredictionRow) if row.trial not in known]
+    said = sorted([*kept, *predictions], key=lambda row: _place(key_of(row)))
+    write_table(to / "predictions.csv", said, row=PredictionRow, columns=KEPT_PREDICTIONS)
 
 
-def _place(row: Row) -> tuple[str, int, int]:
-    return row["arm"], int(row["repeat"]), int(row["fold"])
+def _place(trial: TrialKey) -> tuple[str, str, str, int, int]:
+    return trial.patches, trial.split, trial.arm, trial.repeat, trial.fold
 
 
-def _shortened(row: Row) -> Row:
+def _shortened(row: PredictionRow) -> PredictionRow:
     """The row with its score rounded to seven digits: enough to rank bags, at half the file size."""
-    return row | {"bag_score": f"{float(row['bag_score']):.7g}"} if "bag_score" in row else row
+    return replace(row, bag_score=float(f"{row.bag_score:.7g}"))
 
 
 @dataclass(frozen=True)
@@ -158,52 +163,58 @@ def settings() -> list[Setting]:
     """Summaries of the kept rows, one for each setting."""
     found: list[Setting] = []
     for data in ("colon", "ucsb"):
-        results, predictions = (read_rows(KEPT / data / f"{n}.csv") for n in ("results", "predictions"))
-        for split, patches in sorted({(row["split"], row["patches"]) for row in results}):
-            here = [row for row in results if (row["split"], row["patches"]) == (split, patches)]
-            here = [row for row in here if "+verdicts" not in row["arm"]]
+        results, predictions = _kept(data)
+        for split, patches in sorted({(row.trial.split, row.trial.patches) for row in results}):
+            here = [row for row in results if (row.trial.split, row.trial.patches) == (split, patches)]
+            here = [row for row in here if "+verdicts" not in row.trial.arm]
             n_rows, here = len(here), _whole_repeats(here, n_folds=FOLDS[data])
             if not here:
                 print(f"{data}, {split}, {patches}: {n_rows} trials, no complete repeat yet, not shown")
             for part, rows in _parts(here).items():
-                names = {trial_name(row) for row in rows}
-                said = [row for row in predictions if trial_name(row) in names]
+                trials = {row.trial for row in rows}
+                said = [row for row in predictions if row.trial in trials]
                 found.append(_setting(data, part, results=rows, predictions=said))
     return found
 
 
-def _parts(results: list[Row]) -> dict[str, list[Row]]:
+def _kept(data: str) -> tuple[list[ResultRow], list[PredictionRow]]:
+    folder = KEPT / data
+    results = read_table(folder / "results.csv", ResultRow)
+    return results, read_table(folder / "predictions.csv", PredictionRow)
+
+
+def _parts(results: list[ResultRow]) -> dict[str, list[ResultRow]]:
     """Arms with the most repeats; then, if other arms have fewer, all arms on the first repeat.
 
     Only arms with the same repeats can be compared.
     """
-    n_rows = Counter(row["arm"] for row in results)
+    n_rows = Counter(row.trial.arm for row in results)
     often = {arm for arm, n in n_rows.items() if n == max(n_rows.values())}
     if len(often) == len(n_rows):
         return {"": results} if results else {}
-    whole = [row for row in results if row["arm"] in often]
-    return {"": whole, "all arms on the first repeat": [row for row in results if row["repeat"] == "0"]}
+    whole = [row for row in results if row.trial.arm in often]
+    return {"": whole, "all arms on the first repeat": [row for row in results if row.trial.repeat == 0]}
 
 
-def _whole_repeats(results: list[Row], *, n_folds: int) -> list[Row]:
+def _whole_repeats(results: list[ResultRow], *, n_folds: int) -> list[ResultRow]:
     """The rows of complete repeats: those for which the arm has all folds."""
-    counts = Counter((row["arm"], row["repeat"]) for row in results)
-    return [row for row in results if counts[row["arm"], row["repeat"]] == n_folds]
+    counts = Counter((row.trial.arm, row.trial.repeat) for row in results)
+    return [row for row in results if counts[row.trial.arm, row.trial.repeat] == n_folds]
 
 
 def verdict_curve() -> list[str]:
     """Table of the verdict arms against `ours+instance`, on the one repeat they were run on."""
-    results, predictions = (read_rows(KEPT / "colon" / f"{n}.csv") for n in ("results", "predictions"))
-    results = [row for row in results if _is_curve(row)]
+    results, predictions = _kept("colon")
+    results = [row for row in results if _is_curve(row.trial)]
     names = [
         arm
         for arm in (WITHOUT_VERDICTS, *VERDICTS)
-        if sum(row["arm"] == arm for row in results) == FOLDS["colon"]
+        if sum(row.trial.arm == arm for row in results) == FOLDS["colon"]
     ]
     if len(names) < 2:
         return []
-    results = [row for row in results if row["arm"] in names]
-    said = [row for row in predictions if _is_curve(row) and row["arm"] in names]
+    results = [row for row in results if row.trial.arm in names]
+    said = [row for row in predictions if _is_curve(key_of(row)) and key_of(row).arm in names]
     summary = {one.arm: one for one in summarise(results, predictions=said, positive=POSITIVE["colon"])}
     drawn = resample_arms(pool_predictions(said, positive=POSITIVE["colon"]), seed=0)
     resampled = {one.key[0]: one for one in drawn}
@@ -225,14 +236,13 @@ def verdict_curve() -> list[str]:
     return ["### colon, split by group: verdicts, one repeat of 10 folds", "", *_table(heads, rows), ""]
 
 
-def _is_curve(row: Row) -> bool:
-    setting = (row["split"], row["patches"], row["repeat"])
-    return setting == ("group", f"grid-{LITE0}", "0")
+def _is_curve(trial: TrialKey) -> bool:
+    return (trial.split, trial.patches, trial.repeat) == ("group", f"grid-{LITE0}", 0)
 
 
-def _setting(data: str, part: str, *, results: list[Row], predictions: list[Row]) -> Setting:
+def _setting(data: str, part: str, *, results: list[ResultRow], predictions: list[PredictionRow]) -> Setting:
     resampled = resample_arms(pool_predictions(predictions, positive=POSITIVE[data]), seed=0)
-    split, patches = results[0]["split"], results[0]["patches"]
+    split, patches = results[0].trial.split, results[0].trial.patches
     for arm, other in not_comparable(resampled):
         print(f"{data}, {split}, {patches}: {arm} and {other} have different repeats, not compared")
     return Setting(
@@ -243,7 +253,7 @@ def _setting(data: str, part: str, *, results: list[Row], predictions: list[Row]
         summarise(results, predictions=predictions, positive=POSITIVE[data]),
         intervals(resampled),
         compare_arms(resampled),
-        hours=sum(float(row["seconds"]) for row in results) / 3600,
+        hours=sum(row.seconds for row in results) / 3600,
     )
 
 
@@ -322,18 +332,18 @@ def main() -> None:
     parser.add_argument("--split", choices=("group", "image"), help="only experiments with this split")
     parser.add_argument("--collect", action="store_true", help="add the rows in --output to the kept rows")
     parser.add_argument("--table", action="store_true", help="write docs/reproduction/colon.md and ucsb.md")
-    asked = parser.parse_args()
-    if asked.run:
-        if asked.data is None:
+    options = parser.parse_args()
+    if options.run:
+        if options.data is None:
             parser.error("--run needs --data")
-        experiments = [one for one in RUNS[asked.run] if asked.split in (None, one.split)]
+        experiments = [one for one in RUNS[options.run] if options.split in (None, one.split)]
         if not experiments:
-            parser.error(f"--run {asked.run} has no experiment with --split {asked.split}")
-        run_missing(experiments, data=asked.data, output=asked.output)
-    if asked.collect:
-        for folder in (path for path in asked.output.iterdir() if (path / "results.csv").exists()):
+            parser.error(f"--run {options.run} has no experiment with --split {options.split}")
+        run_missing(experiments, data=options.data, output=options.output)
+    if options.collect:
+        for folder in (path for path in options.output.iterdir() if (path / "results.csv").exists()):
             collect(folder, to=KEPT / folder.name)
-    if asked.table:
+    if options.table:
         tables: dict[str, list[str]] = {data: [] for data in TITLES}
         for setting in settings():
             tables[setting.data] += markdown(setting)

@@ -46,7 +46,7 @@ def textures(*, detail: float) -> list[bytes]:
         is_nucleus = (blobs > 1.2 * blobs.std()).astype(np.float32)[..., None]
         rgb = np.array([225, 165, 200]) * (1 - is_nucleus) + np.array([110, 70, 140]) * is_nucleus
         rgb = rgb + detail * rng.normal(scale=6, size=rgb.shape)
-        tiles.append(jpeg_encode(np.clip(rgb, 0, 255).astype(np.uint8), level=85 if detail else 30))
+        tiles.append(bytes(jpeg_encode(np.clip(rgb, 0, 255).astype(np.uint8), level=85 if detail else 30)))
     return tiles
 
 
@@ -156,29 +156,29 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--of", default="reading", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.peak is not None:
-        if asked.of == "placing":
-            place(asked.peak)
+    options = parser.parse_args()
+    if options.peak is not None:
+        if options.of == "placing":
+            place(options.peak)
         else:
-            read_ours(asked.peak, threads=2)
+            read_ours(options.peak, threads=2)
         print(own_peak_mb())
         return
-    asked.output.mkdir(parents=True, exist_ok=True)
-    made = asked.output / "pyramid.tif"
+    options.output.mkdir(parents=True, exist_ok=True)
+    made = options.output / "pyramid.tif"
     if not made.exists():
         write_pyramid(made, width=WIDTH_PX, height=HEIGHT_PX, n_levels=3)
     print("| slide | threads | decoding MP/s | hardmil | read_region | of decoding | of read_region |")
     print("|---|---|---|---|---|---|---|")
-    for path in filter(None, (made, asked.slide)):
-        for row in speed_rows(path, repeats=asked.repeats):
+    for path in filter(None, (made, options.slide)):
+        for row in speed_rows(path, repeats=options.repeats):
             print(row, flush=True)
     print("\n| slide | reading all patches, peak MB | finding their coordinates, peak MB |\n|---|---|---|")
     for name, (width, height) in SIZES_PX.items():
-        path = asked.output / f"{width}x{height}.tif"
+        path = options.output / f"{width}x{height}.tif"
         if not path.exists():
             write_pyramid(path, width=width, height=height, n_levels=1, detail=0.0)
-        levels = asked.output / f"{width}x{height}-levels.tif"
+        levels = options.output / f"{width}x{height}-levels.tif"
         if not levels.exists():
             write_pyramid(levels, width=width, height=height, n_levels=6)
         reading, placing = peak_mb(path, of="reading"), peak_mb(levels, of="placing")

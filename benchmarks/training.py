@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from hardmil.bags.bag import Bag
-from hardmil.config.model import ModelConfig, NetworkConfig, TrainingConfig
+from hardmil.config.model import ModelConfig, NetworkConfig, TrainingConfig, resolve_config
 from hardmil.config.patches import PatchConfig
 from hardmil.device import find_device
 from hardmil.mil.training import fit
@@ -92,25 +92,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="the colon set in its original layout")
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    bags = colon_bags(asked.data)
+    options = parser.parse_args()
+    bags = colon_bags(options.data)
     patches = sum(len(bag) for bag in bags)
     device = find_device("cpu")
-    config = ModelConfig(network=NetworkConfig(), training=TrainingConfig(epochs=1, lr=5e-5))
+    open_config = ModelConfig(network=NetworkConfig(), training=TrainingConfig(epochs=1, lr=5e-5))
+    config = resolve_config(open_config, kind="pixels")
     torch.manual_seed(0)
     plain = PlainNetwork()
     optimiser = torch.optim.Adam(plain.parameters(), lr=5e-5, weight_decay=5e-4)
     fit(bags[:4], config=config, device=device)  # warm up
     times: dict[str, list[float]] = {"plain": [], "hardmil": []}
-    for _ in range(asked.rounds):
+    for _ in range(options.rounds):
         times["plain"].append(seconds(plain_epoch, bags, plain, optimiser))
         times["hardmil"].append(seconds(fit, bags, config=config, device=device))
     rates = {name: patches / statistics.median(found) for name, found in times.items()}
     ratio = statistics.median(p / h for p, h in zip(times["plain"], times["hardmil"], strict=True))
-    where = "colon set" if asked.data else "noise in the shape of the colon set"
+    where = "colon set" if options.data else "noise in the shape of the colon set"
     arithmetic = "bfloat16" if device.bfloat16 else "float32"
     print(
-        f"{where}: {len(bags)} bags, {patches} patches per epoch, {asked.rounds} rounds, "
+        f"{where}: {len(bags)} bags, {patches} patches per epoch, {options.rounds} rounds, "
         f"{torch.get_num_threads()} threads"
     )
     print(f"plain loop  {rates['plain']:8.0f} patches/s (float32)")

@@ -111,6 +111,42 @@ def test_names_that_are_imported_later_are_there(path: Path):
     assert [name for name in package.__all__ if not hasattr(package, name)] == []
 
 
+def _is_broad(handler: ast.ExceptHandler) -> bool:
+    """Whether it catches errors of any kind and does not raise them again."""
+    if handler.type is None:
+        return True
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    names = {ast.unparse(kind).removeprefix("builtins.") for kind in kinds}
+    if "Exception" in names:
+        return True
+    raises = [node for node in ast.walk(handler) if isinstance(node, ast.Raise) and node.exc is None]
+    return "BaseException" in names and not raises
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_errors_of_any_kind_are_caught_in_jobs_only(path: Path):
+    handlers = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ExceptHandler)]
+    lines = [handler.lineno for handler in handlers if _is_broad(handler)]
+    assert lines == [] or _name(path).startswith("jobs.")
+
+
+@pytest.mark.parametrize(
+    ("clause", "is_broad"),
+    [
+        ("except:\n raise", True),
+        ("except Exception:\n raise", True),
+        ("except (ValueError, builtins.Exception) as e:\n pass", True),
+        ("except BaseException:\n pass", True),
+        ("except BaseException:\n close()\n raise", False),
+        ("except (OSError, ValueError):\n pass", False),
+    ],
+)
+def test_which_clauses_are_broad(clause: str, is_broad: bool):
+    (handler,) = [node for node in ast.walk(ast.parse(f"try:\n x()\n{clause}")) if hasattr(node, "type")]
+    assert isinstance(handler, ast.ExceptHandler)
+    assert _is_broad(handler) == is_broad
+
+
 @pytest.mark.parametrize("path", FILES, ids=_name)
 def test_files_and_functions_are_short(path: Path):
     text = path.read_text()

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardmil.errors import SlideError
-from hardmil.geometry import best_level, first_known, grid_starts, interpolate_rows, reflect, size_level0_px
+from hardmil.geometry import best_level, grid_starts, interpolate_rows, reflect, size_level0_px
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,3 @@ def test_rows_are_interpolated_and_held_at_the_ends():
 def test_reflect_is_numpys_reflect(length, left, right):
     padded = np.pad(np.arange(length), (left, right), mode="reflect")
     np.testing.assert_array_equal(reflect(np.arange(-left, length + right), length=length), padded)
-
-
-def test_the_first_known_resolution_is_used():
-    assert first_known(None, 0.25, 0.5) == 0.25
-    assert first_known(0.5, 0.25) == 0.5
-    assert first_known(None, None) is None

@@ -37,11 +37,6 @@ def size_level0_px(size_px: int, *, um_per_px: float | None, mpp: float | None) 
     return size
 
 
-def first_known(*mpps: float | None) -> float | None:
-    """The first resolution that is not None, in order of preference; None if all are unknown."""
-    return next((mpp for mpp in mpps if mpp is not None), None)
-
-
 def best_level(downsamples: Sequence[float], *, wanted: float) -> int:
     """Index of the coarsest level that is at least as fine as `wanted`; 0 if none is."""
     fine_enough = [level for level, downsample in enumerate(downsamples) if downsample <= wanted * SAME_SCALE]

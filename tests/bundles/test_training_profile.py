@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -29,7 +31,7 @@ def test_a_slide_like_the_training_slides_is_no_reason_to_warn(pixels: bool):
 def test_another_colour_is_named(pixels: bool, word: str):
     (warning,) = _known(pixels=pixels).warnings(_bag(colour=200, pixels=pixels))
     assert warning.startswith(word)
-    assert "times as far from its middle as its farthest slide" in warning
+    assert re.search(r"[\d.]+ times as far", warning)
 
 
 def test_how_far_is_not_known_of_few_slides():
@@ -38,18 +40,19 @@ def test_how_far_is_not_known_of_few_slides():
 
 def test_few_patches_and_another_resolution_are_named_with_both_values():
     warnings = _known().warnings(_bag(n=19, size_px=32))
-    assert warnings[0] == "few patches: 19, no training slide had fewer than 40"
-    assert warnings[1] == "odd mpp: its patches are 32 level-0 px wide, those of training 64"
+    few, size = warnings
+    assert re.search("^few patches: 19.* 40$", few)
+    assert re.search("mpp.* 32 level-0 px.* 64$", size)
     assert _known().warnings(_bag(n=20, size_px=66)) == []
 
 
-def test_unknown_places_say_nothing_of_resolution():
+def test_unknown_coordinates_say_nothing_of_resolution():
     assert _known().warnings(_bag(size_px=0)) == []
     placeless = profile_of([_bag(size_px=0, seed=i) for i in range(N_SLIDES)])
     assert placeless.sizes_level0_px is None
-    assert all("odd mpp" not in one for one in placeless.warnings(_bag(size_px=32)))
+    assert all("mpp" not in one for one in placeless.warnings(_bag(size_px=32)))
 
 
-def test_travels_as_json():
+def test_comes_back_from_json():
     known = _known()
     assert TrainingProfile.model_validate_json(known.model_dump_json()) == known

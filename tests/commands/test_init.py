@@ -22,4 +22,4 @@ def test_init_refuses_a_file(hardmil: Hardmil, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     run = hardmil("init", tmp_path / "file")
     assert run.code == 1
-    assert "is a file, expected a folder" in run.err
+    assert "is a file" in run.err

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ def test_verdicts_of_a_table_are_trained_on(hardmil: Hardmil, study: Path) -> No
     (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,24,lesion\n", encoding="utf-8")
     asking = ["--set", "arm=ours+verdicts", *quick("training.epochs=1")]
     missing = hardmil("train", study, *asking)
-    assert "arm ours+verdicts: no verdict on any patch of the training slides" in missing.err
+    assert "arm ours+verdicts: no verdict" in missing.err
     trained = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
     assert trained.code == 0, trained.err
     (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,25,lesion\n", encoding="utf-8")
     wrong = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
-    assert "line 2: no patch of slide 001 a begins at x 24, y 25" in wrong.err
+    assert re.search("line 2: no patch of slide 001 a.*x 24, y 25", wrong.err)
 
 
 @pytest.mark.parametrize("target", ["sensitivity=0.9", "fpr=0.2", "youden"])

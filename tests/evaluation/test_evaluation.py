@@ -86,7 +86,7 @@ def test_mining_arms_and_controls_share_one_base(tmp_path: Path, monkeypatch: py
     n_fits: list[bool] = []
 
     def counted(bags: Any, **rest: Any) -> BagClassifier:
-        n_fits.append(rest["extra"] is not None)
+        n_fits.append(rest["extras"] is not None)
         return fit(bags, **rest)
 
     monkeypatch.setattr(trainer_module, "fit", counted)
@@ -186,7 +186,7 @@ def test_only_some_folds(tmp_path: Path, ran: list[tuple[str, int, int]]):
     assert ran == expected
     _run(make_evaluation(tmp_path, repeats=2))
     assert len(ran) == 12
-    with pytest.raises(FoldError, match="fold 3: there are 3 folds, expected 0 to 2"):
+    with pytest.raises(FoldError, match="fold 3: there are 3 folds"):
         _run(make_evaluation(tmp_path, only_folds=(0, 3)))
 
 

@@ -22,8 +22,8 @@ from hardmil.evaluation.trial import (
     Trial,
     longest_training,
     operating_settings,
-    out_of_fold_scores,
     run_trial,
+    whole_arm_out_of_fold,
 )
 from hardmil.metrics import binary_metrics
 from hardmil.mil import fisher as fisher_module
@@ -172,7 +172,7 @@ def test_probabilities_are_those_of_the_scores_out_of_fold(tmp_path: Path):
     trainer = _trainer(tmp_path, cohort)
     result = run_trial(trial, cohort=cohort, trainer=trainer)
     training = [cohort.bags[i] for i in trial.fold.train]
-    scores = out_of_fold_scores(training, trial=trial, cohort=cohort, trainer=trainer)
+    scores = whole_arm_out_of_fold(training, trial=trial, cohort=cohort, trainer=trainer)
     assert scores is not None
     calibration = fit_calibration(cohort.labels[trial.fold.train], scores, method="temperature")
     test_scores = np.array([score.bag_score for score in result.test_scores])

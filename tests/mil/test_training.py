@@ -237,11 +237,11 @@ def test_large_bags_are_thinned_in_training_and_whole_in_prediction(spy: _Spy):
     assert [len(score.attention) for score in score_bags(network, bags)] == [len(bag) for bag in bags]
 
 
-def test_thinning_keeps_each_instance_with_its_coordinates():
+def test_a_subset_keeps_each_instance_with_its_coordinates():
     bag = _bags(1, size=30)[0]
     coords = np.stack([np.arange(len(bag)), 7 * np.arange(len(bag))], axis=1)
     bag = Bag("s", "c", 0, bag.instances, coords, 1)
-    thin = training._thinned(bag, config=_config(max_instances=5), generator=torch.Generator())
+    thin = training._subset(bag, config=_config(max_instances=5), generator=torch.Generator())
     assert len(thin) == 5
     for features, (x, y) in zip(thin.instances, thin.coords, strict=True):
         assert y == 7 * x

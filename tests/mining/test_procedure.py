@@ -16,7 +16,7 @@ from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import TrainingExtras
 from hardmil.mining import procedure
 from hardmil.mining.hard_bags import HardBags
-from hardmil.mining.procedure import Mined, out_of_fold_scores, train_and_mine
+from hardmil.mining.procedure import Mined, train_and_mine
 
 CONFIG = resolve_config(
     ModelConfig.model_validate(
@@ -56,7 +56,7 @@ class _Call:
 
 @dataclass
 class _Train:
-    """Trains nothing; remembers what it was asked for."""
+    """Trains nothing; records its calls."""
 
     calls: list[_Call] = field(default_factory=list)
 
@@ -91,7 +91,7 @@ Script = Callable[[BagClassifier, Bag], BagScore]
 
 
 def _play(monkeypatch: pytest.MonkeyPatch, script: Script) -> list[tuple[BagClassifier, Bag]]:
-    """Let `score_bags` say what the script says; who scored what is remembered."""
+    """Let `score_bags` say what the script says; returns who scored what."""
     scored: list[tuple[BagClassifier, Bag]] = []
 
     def play(model: BagClassifier, bags: Sequence[Bag]) -> list[BagScore]:
@@ -124,7 +124,7 @@ def test_an_arm_that_does_not_mine_is_its_base():
     assert (mined.pool, mined.n_false_positive_bags) == ((), 0)
 
 
-def test_source_train_asks_the_base_and_trains_again_with_hard_bags(monkeypatch: pytest.MonkeyPatch):
+def test_source_train_uses_the_base_and_trains_again_with_hard_bags(monkeypatch: pytest.MonkeyPatch):
     train, bags = _Train(), _bags()
     scored = _play(monkeypatch, _wrong("s2", "s8", hard=(1, 3)))
     mined = _run(train, bags=bags)
@@ -176,21 +176,7 @@ def test_flat_attention_mines_nothing(monkeypatch: pytest.MonkeyPatch):
     assert (mined.model is mined.base, mined.pool) == (True, ())
 
 
-@pytest.mark.parametrize("slides_a_case", [1, 3])
-def test_no_bag_is_scored_by_a_model_that_saw_its_case(slides_a_case: int, monkeypatch: pytest.MonkeyPatch):
-    train, bags = _Train(), _bags(24, slides_a_case=slides_a_case)
-    scored = _play(monkeypatch, lambda _, bag: _score(bag, int(bag.slide_id[1:]) / 100))
-    scores = out_of_fold_scores(bags, config=CONFIG, n_folds=4, seed=0, train=train)
-    assert [score.bag_score for score in scores] == [i / 100 for i in range(24)]
-    assert sorted(bag.slide_id for _, bag in scored) == sorted(bag.slide_id for bag in bags)
-    cases = {id(call.model): {bag.case_id for bag in call.bags} for call in train.calls}
-    assert len(cases) == 4
-    assert len({call.seed for call in train.calls}) == 4
-    for model, bag in scored:
-        assert bag.case_id not in cases[id(model)]
-
-
-def test_source_out_of_fold_does_not_ask_the_base(monkeypatch: pytest.MonkeyPatch):
+def test_source_out_of_fold_does_not_use_the_base(monkeypatch: pytest.MonkeyPatch):
     train = _Train()
 
     def script(model: BagClassifier, bag: Bag) -> BagScore:
@@ -284,7 +270,7 @@ def test_rounds_add_to_the_pool(monkeypatch: pytest.MonkeyPatch):
     assert mined.n_false_positive_bags == 1 + 2 + 1
     assert [len(train.extras(i).pool) for i in (1, 2, 3)] == [1, 3, 4]
     assert [len(train.extras(i).plan(0)) for i in (1, 2, 3)] == [1, 3, 4]
-    # each round asks the model of the round before
+    # each round uses the model of the round before
     models = list(dict.fromkeys(id(model) for model, _ in scored))
     assert models == [id(call.model) for call in train.calls[:3]]
     assert mined.model is train.calls[3].model
@@ -315,7 +301,7 @@ def _aucs(monkeypatch: pytest.MonkeyPatch, wrong: Sequence[int]) -> list[HardBag
             for bag in bags
         ]
 
-    monkeypatch.setattr(procedure, "out_of_fold_scores", scores)
+    monkeypatch.setattr(procedure, "_scores", scores)
     return given
 
 
@@ -324,31 +310,33 @@ def _none() -> BagClassifier:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "n_asked", "rounds_mined"),
+    ("wrong", "n_rounds", "rounds_mined"),
     [([4, 3, 2], 3, {1, 2, 3}), ([4, 4, 1], 2, {1}), ([4, 5, 1], 2, {1}), ([4, 2, 3], 3, {1, 2})],
 )
 def test_rounds_stop_when_out_of_fold_scores_stop_gaining(
-    wrong: list[int], n_asked: int, rounds_mined: set[int], monkeypatch: pytest.MonkeyPatch
+    wrong: list[int], n_rounds: int, rounds_mined: set[int], monkeypatch: pytest.MonkeyPatch
 ):
     train = _Train()
     given = _aucs(monkeypatch, wrong)
     mined = _run(train, source="out-of-fold", rounds=3)
-    assert len(given) == n_asked
+    assert len(given) == n_rounds
     assert {one.round for one in mined.pool} == rounds_mined
     assert given[0] is None
-    assert [len(extras.pool) for extras in given[1:] if extras] == [4, 4 + wrong[1]][: n_asked - 1]
+    assert [len(extras.pool) for extras in given[1:] if extras] == [4, 4 + wrong[1]][: n_rounds - 1]
 
 
 def test_hard_bags_of_other_cases_stay_out_of_an_inner_training(monkeypatch: pytest.MonkeyPatch):
     train, bags = _Train(), _bags(24, slides_a_case=2)
     _play(monkeypatch, lambda _, bag: _score(bag, 0.9))
-    pool = _run(train, bags=bags).pool
+    pool = _run(train, bags=bags, source="out-of-fold", inner_folds=4, rounds=2).pool
     assert len(pool) == 12
-    extras, inner = train.extras(1), _Train()
-    out_of_fold_scores(bags, config=CONFIG, n_folds=4, seed=0, train=inner, extras=extras)
-    for number, call in enumerate(inner.calls):
-        inside = {bag.slide_id for bag in call.bags}
-        kept = inner.extras(number)
+    # The base, four inner trainings, the second training with hard bags, four inner ones with hard bags.
+    assert len(train.calls) == 10
+    assert all(call.extras is None for call in train.calls[:5])
+    for number in range(6, 10):
+        inside = {bag.slide_id for bag in train.calls[number].bags}
+        assert len(inside) < 24
+        kept = train.extras(number)
         assert {one.slide_id for one in kept.pool} == {one.slide_id for one in pool} & inside
         assert set(kept.bags) == inside
 

@@ -42,8 +42,8 @@ def test_a_table_becomes_labels_and_the_later_verdict_counts(tmp_path: Path):
     ("lines", "message"),
     [
         (["a,0,7,tumour,jo"], "line 2: verdict 'tumour' on slide a; expected one of lesion, normal"),
-        (["a,0,7,lesion,jo", "a,3,7,lesion,jo"], "line 3: no patch of slide a begins at x 3, y 7"),
-        (["a,left,7,lesion,jo"], "no patch of slide a begins at x left"),
+        (["a,0,7,lesion,jo", "a,3,7,lesion,jo"], "line 3: no patch of slide a .* x 3, y 7"),
+        (["a,left,7,lesion,jo"], "line 2: no patch of slide a .* x left"),
     ],
 )
 def test_wrong_lines_are_named(tmp_path: Path, lines: list[str], message: str):

@@ -54,7 +54,9 @@ def test_colon_in_a_grid(colon: PublishedSet):
     assert sum(sizes.values()) / 100 == pytest.approx(231.57)
     assert sizes.pop("img76") == 18 * 18
     assert sum(sizes.values()) / 100 == pytest.approx(228.33)
-    assert colon.notes == ("img76: no patch holds 25% tissue; it keeps all 324",)
+    (note,) = colon.notes
+    assert note.startswith("img76: no patch")
+    assert "324" in note
     assert (colon.classes, colon.mpp) == (("normal", "epithelial"), COLON_MPP)
     for bag in colon.bags:
         assert bag.instances.shape[1:] == (27, 27, 3)
@@ -138,14 +140,12 @@ def test_groups_that_are_missing_or_do_not_fit(tmp_path: Path):
         found = read_published("colon", folder=tmp_path, split="group", config=CONFIG)
         return [bag.case_id for bag in found.bags]
 
-    with pytest.raises(TableError, match=r"abutting_groups\.csv: no such table, .* or use --split image"):
+    with pytest.raises(TableError, match=r"abutting_groups\.csv: no such table.* --split image"):
         read()
     path.write_text("img,group_0.45_plus_by_eye\n1,7\n2,7\n")
     assert read() == ["group-7", "group-7"]
     path.write_text("img,group_0.45_plus_by_eye\n1,7\n")
-    with pytest.raises(
-        TableError, match=r"abutting_groups\.csv: no group of img2, expected one of each image"
-    ):
+    with pytest.raises(TableError, match=r"abutting_groups\.csv: no group .*img2"):
         read()
     for text in ("img,group\n1,7\n", "img,group_0.45_plus_by_eye\n1,x\n", "img,group_0.45_plus_by_eye\n1\n"):
         path.write_text(text)

@@ -44,11 +44,11 @@ def test_ucsb_without_a_tissue_filter_has_672_patches_and_each_image_is_a_case(
 
 
 def test_ucsb_has_no_nuclei(tmp_path: Path):
-    with pytest.raises(ConfigError, match="ucsb: no annotated nuclei, expected patches grid"):
+    with pytest.raises(ConfigError, match=r"ucsb: .*no annotated nuclei"):
         read_published("ucsb", folder=tmp_path, split="image", config=PatchConfig(mode="nuclei"))
 
 
 def test_ucsb_names_without_a_label(data_dir: Path, tmp_path: Path):
     shutil.copy(data_dir / UCSB / "ytma10_010704_benign1_ccd.tif", tmp_path / "ytma10_010704_other1_ccd.tif")
-    with pytest.raises(TableError, match=r"other1_ccd\.tif: name without benign or malignant"):
+    with pytest.raises(TableError, match=r"other1_ccd\.tif: .*benign or malignant"):
         read_published("ucsb", folder=tmp_path, split="image", config=PatchConfig(um_per_px=None))

@@ -97,7 +97,7 @@ SIGNED = SlideAttention("s", "tumour", 0.75, COORDS, 64, ATTENTION, contribution
 
 def test_shades_by_rank_and_raw():
     def shades(of: HeatmapQuantity, scale: Scale) -> list[float]:
-        return shades_of(SIGNED, of=of, scale=scale).tolist()
+        return shades_of(SIGNED, quantity=of, scale=scale).tolist()
 
     assert shades("attention", "rank") == [1.0, 0.5, 0.0]
     assert shades("attention", "raw") == pytest.approx([1.0, 2 / 7, 1 / 7])
@@ -107,11 +107,11 @@ def test_shades_by_rank_and_raw():
 
 def test_a_pooling_without_contributions_is_refused():
     with pytest.raises(ConfigError, match=r"slide s: .*not a sum over instances.*attention"):
-        shades_of(replace(SIGNED, contribution=None), of="contribution", scale="raw")
+        shades_of(replace(SIGNED, contribution=None), quantity="contribution", scale="raw")
 
 
 def test_contributions_have_the_colour_of_their_class():
-    png = attention_figure(SIGNED, thumbnail=THUMBNAIL, downsample=8.0, of="contribution", scale="raw")
+    png = attention_figure(SIGNED, thumbnail=THUMBNAIL, downsample=8.0, quantity="contribution", scale="raw")
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
 
     def place(shade: float) -> tuple[int, int]:

@@ -62,7 +62,7 @@ def test_the_strongest_patch_is_in_the_focus_of_a_synthetic_slide(tmp_path: Path
         "s", "t", 0.9, corners.astype(np.int64), size, attention, 0.5, contribution=attention - 0.1
     )
     path = tmp_path / "s.ome.tiff"
-    write_heatmap_tiff(path, slide, width_px=1600, height_px=900, of=of, scale="raw")
+    write_heatmap_tiff(path, slide, width_px=1600, height_px=900, quantity=of, scale="raw")
     with open_slide(path) as heatmap:
         picture = heatmap.read(0, 0, heatmap.width_px, heatmap.height_px)
         most = np.array(colormaps[colour_map(of)](1.0)[:3]) * 255

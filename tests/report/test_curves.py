@@ -22,7 +22,7 @@ def test_calibration_shows_one_line_where_nothing_was_calibrated():
     drawn = calibration_drawing(raw, arm="ours", positive="$x")
     assert drawn is not None
     assert "Bag score: calibration error 0.250, Brier score 0.312" in drawn.caption
-    assert "Nothing was calibrated" in drawn.caption
+    assert "not calibrated" in drawn.caption
     assert "0.75, 0.50, 4" in drawn.alt
     both = calibration_drawing(
         [replace(one, probabilities={"$x": 0.5}) for one in raw], arm="ours", positive="$x"

@@ -53,7 +53,7 @@ def test_each_slide_is_opened_once_for_all_its_pictures(paths: dict[str, Path | 
 
 
 def test_small_pictures_end_where_the_room_ends(paths: dict[str, Path | None]):
-    found = draw_slides([wish("a"), wish("b")], paths=paths, most_bytes=1)
+    found = draw_slides([wish("a"), wish("b")], paths=paths, max_bytes=1)
     assert found["a"].small is not None
     assert found["b"].small is None
     assert found["b"].why_not == NO_ROOM

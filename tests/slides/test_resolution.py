@@ -5,7 +5,7 @@ import pytest
 
 from hardmil.config.patches import PatchConfig
 from hardmil.errors import SlideError
-from hardmil.slides.resolution import Resolution, Scale, find_resolution, needed_mpp, resolution_notes
+from hardmil.slides.resolution import Resolution, Scale, needed_mpp, resolution_notes, study_resolution
 
 PATH = Path("a.svs")
 
@@ -39,7 +39,7 @@ def test_only_a_plausible_resolution_of_a_file_is_used(scale: Scale, mpp: float 
     ],
 )
 def test_order_of_the_sources(table, scale, config, expected):
-    assert find_resolution(scale, table=table, config=PatchConfig(**config)) == expected
+    assert study_resolution(scale, table=table, config=PatchConfig(**config)) == expected
 
 
 @pytest.mark.parametrize(

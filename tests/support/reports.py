@@ -188,7 +188,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Report:
         small = slide_pictures(slide, shown)
     curves, calibration = sample_drawings()
     return Report(
-        title="Lesion or normal: made-up slides",
+        title="Lesion or normal: synthetic slides",
         question="Does mining hard negatives lower the share of normal slides that are called positive?",
         data=ReportData(
             38,

@@ -1,14 +1,13 @@
 """The table of slides: id, case, label and file of each slide."""
 
-import csv
 import difflib
-import io
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from hardmil.errors import TableError
+from hardmil.files.user_table import read_user_table
 
 _ALIASES = {
     "slide_id": ("slide_id", "slide", "filename", "wsi"),
@@ -89,7 +88,7 @@ def read_slide_table(
     Raises:
         TableError: If the table is invalid; file, line and remedy are named.
     """
-    table = _read_table(path)
+    table = read_user_table(path, what="a table of slides; `hardmil init` makes one")
     columns = _find_columns(table.header, path=path, required=_required(labels_required, paths_required))
     rows = tuple(
         _row(cells, columns=columns, where=f"{path}, line {line}", folder=path.parent)
@@ -101,53 +100,6 @@ def read_slide_table(
     for (line, _), row in zip(table.lines, rows, strict=True):
         _check_filled(row, where=f"{path}, line {line}", labels=labels_required, paths=paths_required)
     return SlideTable(rows=rows, classes=_classes(rows, positive, path=path, both=labels_required))
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The text of a CSV file: its header, and its lines with line numbers."""
-
-    header: tuple[str, ...]
-    lines: tuple[tuple[int, Mapping[str, str]], ...]
-
-
-def _read_table(path: Path) -> _Table:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise TableError(
-            f"{path}: no such file; expected a table of slides; `hardmil init` makes one"
-        ) from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise TableError(
-            f"{path}, line {line}: not UTF-8; save it as CSV UTF-8 from the spreadsheet"
-        ) from error
-    except OSError as error:
-        raise TableError(f"{path}: cannot be read ({error.strerror}); expected a table of slides") from error
-    header_line = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header_line.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        header = tuple(cell.strip() for cell in next(reader, []))
-        lines = tuple((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
-    except csv.Error as error:
-        raise TableError(
-            f"{path}, line {reader.line_num}: not CSV ({error}); save it as CSV UTF-8"
-        ) from error
-    return _Table(
-        header, tuple((line, _cells(header, cells, f"{path}, line {line}")) for line, cells in lines)
-    )
-
-
-def _cells(header: tuple[str, ...], cells: list[str], where: str) -> Mapping[str, str]:
-    if len(cells) > len(header):
-        raise TableError(
-            f"{where}: {len(cells)} cells under {len(header)} columns; put a cell that holds the separator "
-            "in double quotes"
-        )
-    padded = cells + [""] * (len(header) - len(cells))
-    return {name: cell.strip() for name, cell in zip(header, padded, strict=True)}
 
 
 def _required(labels: bool, paths: bool) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Folds from files: splits of CLAM, or columns of a table."""
 
-import csv
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,9 @@ import numpy as np
 from hardmil.bags.folds import Fold
 from hardmil.errors import TableError
 from hardmil.files.atomic import visible
+from hardmil.files.user_table import UserTable, read_user_table
+
+EXPECTED = "splits of CLAM, or a table with columns slide_id and fold_0, fold_1, ..."
 
 
 def read_splits(path: Path, slide_ids: Sequence[str], *, failed: Collection[str] = ()) -> list[Fold]:
@@ -33,33 +35,30 @@ def read_splits(path: Path, slide_ids: Sequence[str], *, failed: Collection[str]
 
 
 def _read_fold_columns(path: Path, slide_ids: Sequence[str], failed: Collection[str]) -> list[Fold]:
-    rows = _read_csv(path)
+    table = read_user_table(path, what=EXPECTED)
     names = {
-        int(found.group(1)): name
-        for name in (rows[0] if rows else ())
-        if (found := re.fullmatch(r"fold_(\d+)", name or ""))
+        int(found.group(1)): name for name in table.header if (found := re.fullmatch(r"fold_(\d+)", name))
     }
-    if not names or "slide_id" not in rows[0]:
+    if not names or "slide_id" not in table.header:
         raise TableError(
             f"{path}: no columns slide_id and fold_0, fold_1, ...; expected one column per fold; add them"
         )
     positions = {slide_id: position for position, slide_id in enumerate(slide_ids)}
-    return [_fold_of_column(path, names[n], rows, positions, failed) for n in sorted(names)]
+    return [_fold_of_column(table, names[n], positions, failed) for n in sorted(names)]
 
 
-def _fold_of_column(
-    path: Path, name: str, rows: list[dict[str, str]], positions: dict[str, int], failed: Collection[str]
-) -> Fold:
+def _fold_of_column(table: UserTable, name: str, positions: dict[str, int], failed: Collection[str]) -> Fold:
     sides: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    for number, row in enumerate(rows, start=2):
-        side, slide_id = (row[name] or "").strip().lower(), (row["slide_id"] or "").strip()
+    for number, row in table.lines:
+        side, slide_id = row[name].lower(), row["slide_id"]
         if side and side not in sides:
             raise TableError(
-                f"{path}, line {number}: {name} is {side!r}; expected train, val or test; correct it"
+                f"{table.path}, line {number}: {name} is {side!r}; expected train, val or test; correct it"
             )
         if side and slide_id not in failed:
             sides[side].append(slide_id)
-    return _fold(path, {side: _positions(path, name, ids, positions) for side, ids in sides.items()})
+    found = {side: _positions(table.path, name, ids, positions) for side, ids in sides.items()}
+    return _fold(table.path, found)
 
 
 def _read_split_files(folder: Path, slide_ids: Sequence[str], failed: Collection[str]) -> list[Fold]:
@@ -77,17 +76,9 @@ def _read_split_files(folder: Path, slide_ids: Sequence[str], failed: Collection
 
 
 def _read_split(path: Path, positions: dict[str, int], failed: Collection[str]) -> Fold:
-    rows = _read_csv(path)
-    ids = {side: _ids(rows, side, failed) for side in ("train", "val", "test")}
+    table = read_user_table(path, what=EXPECTED)
+    ids = {side: _ids(table, side, failed) for side in ("train", "val", "test")}
     return _fold(path, {side: _positions(path, side, ids[side], positions) for side in ids})
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path}: not CSV in UTF-8 ({error}); save it as CSV UTF-8") from error
 
 
 def _fold(path: Path, sides: Mapping[str, np.ndarray]) -> Fold:
@@ -99,8 +90,8 @@ def _fold(path: Path, sides: Mapping[str, np.ndarray]) -> Fold:
     return Fold(sides["train"], sides["test"], sides["val"] if len(sides["val"]) else None)
 
 
-def _ids(rows: list[dict[str, str]], side: str, failed: Collection[str]) -> list[str]:
-    cells = [(row.get(side) or "").strip() for row in rows]
+def _ids(table: UserTable, side: str, failed: Collection[str]) -> list[str]:
+    cells = [row.get(side, "") for _, row in table.lines]
     return [slide_id for slide_id in cells if slide_id and slide_id not in failed]
 
 

@@ -24,7 +24,7 @@ N_KEY_PATCHES = 10
 class HeatmapOptions:
     """Which heat maps to draw; `tiff` adds a pyramidal OME-TIFF that overlays the slide."""
 
-    of: HeatmapQuantity = "attention"
+    quantity: HeatmapQuantity = "attention"
     scale: Scale = "rank"
     png: bool = True
     tiff: bool = False
@@ -67,7 +67,9 @@ def write_slide_files(
     to = output / "heatmaps"
     with open_slide(row.path) as slide:
         if heatmaps.png:
-            png = draw_heatmap(slide, shown, of=heatmaps.of, scale=heatmaps.scale, fallback_mpp=fallback_mpp)
+            png = draw_heatmap(
+                slide, shown, quantity=heatmaps.quantity, scale=heatmaps.scale, fallback_mpp=fallback_mpp
+            )
             with write_atomically(to / f"{row.slide_id}.png") as draft:
                 draft.write_bytes(png)
         if heatmaps.tiff:
@@ -75,7 +77,7 @@ def write_slide_files(
                 to / f"{row.slide_id}.ome.tiff",
                 slide,
                 shown,
-                of=heatmaps.of,
+                quantity=heatmaps.quantity,
                 scale=heatmaps.scale,
                 fallback_mpp=fallback_mpp,
             )

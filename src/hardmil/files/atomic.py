@@ -70,9 +70,7 @@ def write_text_once(path: Path, text: str) -> None:
         with write_atomically(path) as draft:
             draft.write_text(text, encoding="utf-8")
     elif path.read_text(encoding="utf-8") != text:
-        raise StoreError(
-            f"{path}: exists with other content; expected the same content; delete it, or use another folder"
-        )
+        raise StoreError(f"{path}: exists with other content; delete it, or choose another folder")
 
 
 def read_json(path: Path) -> object:

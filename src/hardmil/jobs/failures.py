@@ -1,12 +1,12 @@
 """Failed items: a table for the terminal, and files with the tracebacks."""
 
-import csv
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.errors import HardmilError
 from hardmil.files.atomic import write_atomically
+from hardmil.files.csv_table import write_table
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,7 @@ def write_failures(folder: Path, failures: list[Failure]) -> Path | None:
         table.unlink(missing_ok=True)
         log.unlink(missing_ok=True)
         return None
-    with write_atomically(table) as draft, draft.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(("name", "message"))
-        rows.writerows((failure.name, failure.message) for failure in failures)
+    write_table(table, failures, row=Failure, columns=("name", "message"))
     with write_atomically(log) as draft:
         text = "\n".join(f"{failure.name}\n{failure.traceback}" for failure in failures)
         draft.write_text(text, encoding="utf-8")

@@ -78,7 +78,7 @@ class WorkerDied:
     how: str
 
 
-Outcome = Done[Result] | Failure | WorkerDied | HardmilError
+JobOutcome = Done[Result] | Failure | WorkerDied | HardmilError
 
 
 @runtime_checkable
@@ -93,7 +93,7 @@ class Pool(Protocol[Item, Result]):
         """Start an item on a worker."""
         ...
 
-    def wait(self) -> list[tuple[Item, Outcome[Result]]]:
+    def wait(self) -> list[tuple[Item, JobOutcome[Result]]]:
         """The items that have ended since the last call, at least one; call it only while items run."""
         ...
 

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic
 
-from hardmil.jobs.pool import Item, Job, Outcome, Result, WorkerDied, work
+from hardmil.jobs.pool import Item, Job, JobOutcome, Result, WorkerDied, work
 
 # Environment variables that torch, MKL and OpenBLAS read once, when they are imported.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -64,14 +64,14 @@ class Processes(Generic[Item, Result]):
         else:
             self._busy[worker.connection] = (worker, item)
 
-    def wait(self) -> list[tuple[Item, Outcome[Result]]]:
+    def wait(self) -> list[tuple[Item, JobOutcome[Result]]]:
         """The items that have ended since the last call, at least one."""
-        ended: list[tuple[Item, Outcome[Result]]] = [*self._lost]
+        ended: list[tuple[Item, JobOutcome[Result]]] = [*self._lost]
         self._lost.clear()
         for connection in wait(list(self._busy), timeout=0 if ended else None):
             worker, item = self._busy.pop(connection)  # pyright: ignore[reportArgumentType]
             try:
-                outcome: Outcome[Result] = worker.connection.recv()
+                outcome: JobOutcome[Result] = worker.connection.recv()
             except (EOFError, OSError):
                 outcome = WorkerDied(worker.end())
             else:

@@ -6,7 +6,7 @@ import socket
 from typing import Any, Generic
 
 from hardmil.errors import ConfigError
-from hardmil.jobs.pool import Engine, Item, Job, Outcome, Result, WorkerDied, work
+from hardmil.jobs.pool import Engine, Item, Job, JobOutcome, Result, WorkerDied, work
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -33,7 +33,7 @@ class Cluster(Generic[Item, Result]):
         """Submit an item to Ray."""
         self._busy[self._work.remote(self._job, item)] = item
 
-    def wait(self) -> list[tuple[Item, Outcome[Result]]]:
+    def wait(self) -> list[tuple[Item, JobOutcome[Result]]]:
         """The items that have ended since the last call, at least one."""
         ready, _ = self._ray.wait(list(self._busy), num_returns=1)
         return [(self._busy.pop(one), self._outcome(one)) for one in ready]
@@ -44,7 +44,7 @@ class Cluster(Generic[Item, Result]):
             self._ray.cancel(one, force=True)
         self._ray.shutdown()
 
-    def _outcome(self, one: Any) -> Outcome[Result]:
+    def _outcome(self, one: Any) -> JobOutcome[Result]:
         try:
             return self._ray.get(one)
         except self._ray.exceptions.RayError as error:

@@ -1,6 +1,5 @@
 """Verdicts of a person on patches: reading them, using them as instance labels, choosing which to use."""
 
-import csv
 import hashlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
 from hardmil.errors import EmptyBagError, TableError
+from hardmil.files.user_table import read_user_table
 from hardmil.mil.inference import BagScore
 from hardmil.mining.hard_bags import cluster_instances
 
@@ -39,34 +39,24 @@ def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray
             corner.
     """
     judged = {bag.slide_id: np.full(len(bag), np.nan, dtype=np.float32) for bag in bags}
-    places = {bag.slide_id: bag.index_by_corner() for bag in bags}
-    for number, row in enumerate(_rows(path), start=2):
-        slide_id, verdict = row["slide_id"], row["verdict"].strip().lower()
+    corners = {bag.slide_id: bag.index_by_corner() for bag in bags}
+    table = read_user_table(path, what="a table of verdicts")
+    table.require("slide_id", "x", "y", "verdict")
+    for number, row in table.lines:
+        slide_id, verdict = row["slide_id"], row["verdict"].lower()
         if verdict not in VALUES:
             raise TableError(
                 f"{path}, line {number}: verdict {row['verdict']!r} on slide {slide_id}; expected one of "
                 f"{', '.join(VALUES)}"
             )
-        if slide_id in places:
-            judged[slide_id][_instance(path, number, row, places[slide_id])] = VALUES[verdict]
+        if slide_id in corners:
+            judged[slide_id][_instance(path, number, row, corners[slide_id])] = VALUES[verdict]
     return judged
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _instance(path: Path, number: int, row: Mapping[str, str], corners: Mapping[tuple[int, int], int]) -> int:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path}: cannot be read as CSV ({error}); expected a table of verdicts") from error
-    missing = {"slide_id", "x", "y", "verdict"} - set(rows[0] if rows else ())
-    if missing:
-        raise TableError(f"{path}: no column {', '.join(sorted(missing))}; expected slide_id, x, y, verdict")
-    return rows
-
-
-def _instance(path: Path, number: int, row: Mapping[str, str], places: Mapping[tuple[int, int], int]) -> int:
-    try:
-        return places[int(row["x"]), int(row["y"])]
+        return corners[int(row["x"]), int(row["y"])]
     except (KeyError, ValueError) as error:
         raise TableError(
             f"{path}, line {number}: no patch of slide {row['slide_id']} has its corner at x {row['x']}, "

@@ -1,6 +1,5 @@
 """The colon cancer set (CRCHistoPhenotypes) in its original layout."""
 
-import csv
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from hardmil.config.patches import PatchConfig
 from hardmil.errors import TableError
 from hardmil.evaluation.truth import LESION, LOOK_ALIKE, Truth
 from hardmil.files.atomic import visible
+from hardmil.files.user_table import read_user_table
 from hardmil.paper.images import PublishedSet, find_set_folder, grid_patches
 from hardmil.slides.color import equalise
 from hardmil.slides.reader import open_slide
@@ -125,11 +125,11 @@ def colon_groups(root: Path, *, images: Iterable[int]) -> dict[int, int]:
             f"{path}: no such table; expected columns img and {GROUP_COLUMN}: images that are "
             "tiles of one field share a number; put it next to Classification, or use --split image"
         )
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    table = read_user_table(path, what="the groups of abutting images")
+    table.require("img", GROUP_COLUMN)
     try:
-        groups = {int(row["img"]): int(row[GROUP_COLUMN]) for row in rows}
-    except (KeyError, TypeError, ValueError) as error:
+        groups = {int(row["img"]): int(row[GROUP_COLUMN]) for _, row in table.lines}
+    except ValueError as error:
         raise TableError(f"{path}: expected numbers in columns img and {GROUP_COLUMN} ({error})") from error
     alone = next((number for number in images if number not in groups), None)
     if alone is not None:

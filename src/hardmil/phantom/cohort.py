@@ -1,6 +1,5 @@
 """A synthetic cohort: slides, table and splits in one folder."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hardmil.files.atomic import write_atomically
+from hardmil.files.csv_table import write_cells, write_table
 from hardmil.phantom.slide import (
     DEFAULT_FOCI,
     Foci,
@@ -27,6 +26,17 @@ class _Case:
     is_positive: bool
     look_alikes: bool
     seed: int
+
+
+@dataclass(frozen=True)
+class _SlideLine:
+    """A line of slides.csv."""
+
+    slide_id: str
+    case_id: str
+    label: str
+    path: str
+    mpp: float
 
 
 def write_cohort(
@@ -73,9 +83,7 @@ def write_cohort(
             progress(case.case_id)
     _write_splits(folder / "splits_0.csv", cases=cases)
     table = folder / "slides.csv"
-    _write_csv(
-        table, header=["slide_id", "case_id", "label", "path", "mpp"], rows=[_row(case) for case in cases]
-    )
+    write_table(table, map(_row, cases), row=_SlideLine)
     return table
 
 
@@ -90,18 +98,16 @@ def _plan(rng: np.random.Generator, *, n: int, part: str) -> list[_Case]:
     return [cases[index] for index in rng.permutation(n)]
 
 
-def _row(case: _Case) -> list[object]:
+def _row(case: _Case) -> _SlideLine:
     label = "positive" if case.is_positive else "negative"
-    return [case.case_id, case.case_id, label, f"slides/{case.case_id}.tif", 0.5]
+    return _SlideLine(case.case_id, case.case_id, label, f"slides/{case.case_id}.tif", 0.5)
 
 
 def _write_splits(path: Path, *, cases: list[_Case]) -> None:
     """Write a table in the layout of CLAM: an index column, and a column for each part."""
     train, test = ([case.case_id for case in cases if case.part == part] for part in ("train", "test"))
-    rows = [[i, a or "", "", b or ""] for i, (a, b) in enumerate(zip_longest(train, test))]
-    _write_csv(path, header=["", "train", "val", "test"], rows=rows)
-
-
-def _write_csv(path: Path, *, header: list[str], rows: list[list[object]]) -> None:
-    with write_atomically(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
+    lines = [
+        {"": str(i), "train": a or "", "val": "", "test": b or ""}
+        for i, (a, b) in enumerate(zip_longest(train, test))
+    ]
+    write_cells(path, lines, columns=("", "train", "val", "test"))

@@ -7,9 +7,9 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.files.geojson import regions_beside
-from hardmil.geometry import first_known
 from hardmil.pictures.heatmap import HeatmapQuantity, Scale, SlideAttention, attention_figure
 from hardmil.pictures.heatmap_tiff import write_heatmap_tiff
+from hardmil.slides.resolution import find_resolution
 from hardmil.slides.slide import Slide
 
 THUMBNAIL_PX = 1600
@@ -19,7 +19,7 @@ def draw_heatmap(
     slide: Slide,
     shown: SlideAttention,
     *,
-    of: HeatmapQuantity = "attention",
+    quantity: HeatmapQuantity = "attention",
     scale: Scale = "rank",
     fallback_mpp: float | None = None,
 ) -> bytes:
@@ -34,7 +34,7 @@ def draw_heatmap(
     thumbnail = slide.thumbnail(THUMBNAIL_PX)
     known = replace(_with_mpp(slide, shown, fallback_mpp), truth=regions_beside(slide.path) or [])
     downsample = slide.width_px / thumbnail.shape[1]
-    return attention_figure(known, thumbnail=thumbnail, downsample=downsample, of=of, scale=scale)
+    return attention_figure(known, thumbnail=thumbnail, downsample=downsample, quantity=quantity, scale=scale)
 
 
 def write_bag_heatmap_tiff(
@@ -42,7 +42,7 @@ def write_bag_heatmap_tiff(
     slide: Slide,
     shown: SlideAttention,
     *,
-    of: HeatmapQuantity = "attention",
+    quantity: HeatmapQuantity = "attention",
     scale: Scale = "rank",
     fallback_mpp: float | None = None,
 ) -> None:
@@ -53,11 +53,13 @@ def write_bag_heatmap_tiff(
         StoreError: If the disk is full, or the folder is not writable.
     """
     known = _with_mpp(slide, shown, fallback_mpp)
-    write_heatmap_tiff(path, known, width_px=slide.width_px, height_px=slide.height_px, of=of, scale=scale)
+    write_heatmap_tiff(
+        path, known, width_px=slide.width_px, height_px=slide.height_px, quantity=quantity, scale=scale
+    )
 
 
 def _with_mpp(slide: Slide, shown: SlideAttention, fallback_mpp: float | None) -> SlideAttention:
-    return replace(shown, mpp=first_known(shown.mpp, slide.mpp, fallback_mpp))
+    return replace(shown, mpp=find_resolution(slide.scale, table=shown.mpp, fallback=fallback_mpp).mpp)
 
 
 def slide_attention(

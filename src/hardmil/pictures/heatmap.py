@@ -116,13 +116,15 @@ def painted_patches(
     return painted
 
 
-def shades_of(slide: SlideAttention, *, of: HeatmapQuantity, scale: Scale) -> Float[np.ndarray, " instance"]:
+def shades_of(
+    slide: SlideAttention, *, quantity: HeatmapQuantity, scale: Scale
+) -> Float[np.ndarray, " instance"]:
     """The position of each patch on the colour map, from 0 to 1; for contributions, 0.5 is neutral.
 
     Raises:
         ConfigError: If contributions are asked for, but the pooling of the model has none.
     """
-    if of == "attention":
+    if quantity == "attention":
         return attention_ranks(slide.attention) if scale == "rank" else _share_of_most(slide.attention)
     if slide.contribution is None:
         raise ConfigError(
@@ -161,7 +163,7 @@ def attention_figure(
     *,
     thumbnail: UInt8[np.ndarray, "row column 3"],
     downsample: float | int,
-    of: HeatmapQuantity = "attention",
+    quantity: HeatmapQuantity = "attention",
     scale: Scale = "rank",
 ) -> bytes:
     """PNG of the slide next to its heat map, with a scale bar if mpp is known, and regions outlined.
@@ -170,7 +172,7 @@ def attention_figure(
         slide: The output of the model.
         thumbnail: RGB of the whole slide.
         downsample: Level-0 px per px of the thumbnail.
-        of: Attention, or the contribution of each patch to the logit.
+        quantity: Attention, or the contribution of each patch to the logit.
         scale: By rank within the slide, or raw: relative to the largest value.
 
     Raises:
@@ -179,8 +181,8 @@ def attention_figure(
     painted = painted_patches(
         slide.coords / downsample,
         size_px=slide.size_level0_px / downsample,
-        shades=shades_of(slide, of=of, scale=scale),
-        colours=colour_map(of),
+        shades=shades_of(slide, quantity=quantity, scale=scale),
+        colours=colour_map(quantity),
         shape=thumbnail.shape[:2],
     )
     overlay = _blended(painted, thumbnail)
@@ -194,7 +196,7 @@ def attention_figure(
     if slide.mpp is not None:
         _draw_scale_bar(panels[0], thumbnail=thumbnail, um_per_px=slide.mpp * downsample)
     figure.suptitle(_title(slide), fontsize=11)
-    _draw_colour_bar(panels, slide=slide, of=of, scale=scale)
+    _draw_colour_bar(panels, slide=slide, quantity=quantity, scale=scale)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -207,9 +209,9 @@ def _layout(aspect: float) -> tuple[int, int, tuple[float, float]]:
     return 1, 2, (10.0, 4.4 / aspect + 0.7)
 
 
-def colour_map(of: HeatmapQuantity) -> str:
+def colour_map(quantity: HeatmapQuantity) -> str:
     """The name of the matplotlib colour map for this quantity."""
-    return COLOUR_MAP if of == "attention" else SIGNED_COLOUR_MAP
+    return COLOUR_MAP if quantity == "attention" else SIGNED_COLOUR_MAP
 
 
 def _title(slide: SlideAttention) -> str:
@@ -242,17 +244,19 @@ def _draw_scale_bar(axes: Axes, *, thumbnail: np.ndarray, um_per_px: float) -> N
     text.set_path_effects(halo)
 
 
-def _draw_colour_bar(panels: list[Axes], *, slide: SlideAttention, of: HeatmapQuantity, scale: Scale) -> None:
+def _draw_colour_bar(
+    panels: list[Axes], *, slide: SlideAttention, quantity: HeatmapQuantity, scale: Scale
+) -> None:
     figure = panels[1].figure
-    bar = figure.colorbar(ScalarMappable(cmap=colour_map(of)), ax=panels, shrink=0.6, pad=0.01)
-    bar.set_ticks([0, 0.5, 1], labels=_ticks(slide, of=of, scale=scale))
+    bar = figure.colorbar(ScalarMappable(cmap=colour_map(quantity)), ax=panels, shrink=0.6, pad=0.01)
+    bar.set_ticks([0, 0.5, 1], labels=_ticks(slide, quantity=quantity, scale=scale))
     how = "by rank in this slide" if scale == "rank" else "raw"
-    bar.set_label(f"{of}, {how}", fontsize=9)
+    bar.set_label(f"{quantity}, {how}", fontsize=9)
 
 
-def _ticks(slide: SlideAttention, *, of: HeatmapQuantity, scale: Scale) -> list[str]:
+def _ticks(slide: SlideAttention, *, quantity: HeatmapQuantity, scale: Scale) -> list[str]:
     """The labels at the bottom, the middle and the top of the colour bar."""
-    if of == "attention":
+    if quantity == "attention":
         most = float(slide.attention.max())
         return ["least", "median", "most"] if scale == "rank" else ["0", f"{most / 2:.3g}", f"{most:.3g}"]
     most = 0.0 if slide.contribution is None else float(np.abs(slide.contribution).max())

@@ -32,7 +32,7 @@ def write_heatmap_tiff(
     *,
     width_px: int,
     height_px: int,
-    of: HeatmapQuantity = "attention",
+    quantity: HeatmapQuantity = "attention",
     scale: Scale = "rank",
 ) -> None:
     """Write the heat map alone, white outside patches.
@@ -45,7 +45,7 @@ def write_heatmap_tiff(
         slide: The output of the model.
         width_px: Width of the slide, level-0 px.
         height_px: Height of the slide, level-0 px.
-        of: Attention, or the contribution of each patch to the logit.
+        quantity: Attention, or the contribution of each patch to the logit.
         scale: By rank within the slide, or raw: relative to the largest value.
 
     Raises:
@@ -56,13 +56,13 @@ def write_heatmap_tiff(
     painted = painted_patches(
         slide.coords / downsample,
         size_px=slide.size_level0_px / downsample,
-        shades=shades_of(slide, of=of, scale=scale),
-        colours=colour_map(of),
+        shades=shades_of(slide, quantity=quantity, scale=scale),
+        colours=colour_map(quantity),
         shape=(math.ceil(height_px / downsample), math.ceil(width_px / downsample)),
     )
     picture = np.where(painted[..., 3:] > 0, painted[..., :3], 255).astype(np.uint8)
     levels = _pyramid(picture)
-    metadata: dict[str, object] = {"axes": "YXS", "Name": f"{of} of {slide.slide_id}, by {scale}"}
+    metadata: dict[str, object] = {"axes": "YXS", "Name": f"{quantity} of {slide.slide_id}, by {scale}"}
     if slide.mpp is not None:
         for axis in "XY":
             metadata[f"PhysicalSize{axis}"] = slide.mpp * downsample

@@ -13,7 +13,7 @@ from hardmil.slides.grid import PatchGrid, place_patches
 from hardmil.slides.notes import slide_notes
 from hardmil.slides.reader import open_slide
 from hardmil.slides.reading import reading_level
-from hardmil.slides.resolution import UM_PER_PX_AT_1X, find_resolution
+from hardmil.slides.resolution import UM_PER_PX_AT_1X, study_resolution
 from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import segment_tissue
 from hardmil.slides.tissue_files import draw_tissue, write_tissue
@@ -98,7 +98,7 @@ def tissue_regions(row: SlideRow) -> list[Region] | None:
 
 def _attributes(slide: Slide, grid: PatchGrid, *, config: PatchConfig, row: SlideRow) -> dict[str, object]:
     """TRIDENT's attributes of `coords`, as far as known, and how the pixels are read."""
-    found = find_resolution(slide.scale, table=row.mpp, config=config)
+    found = study_resolution(slide.scale, table=row.mpp, config=config)
     level, size_read = reading_level(slide, grid)
     known: dict[str, object] = {
         "patch_size": grid.size_px,

@@ -80,22 +80,33 @@ def plausible_mpp(values: list[float]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def find_resolution(scale: Scale, *, table: float | None, config: PatchConfig) -> Resolution:
-    """Micrometres per level-0 px: from the table, else the file, else `patches.mpp`, else the objective.
+def find_resolution(
+    scale: Scale, *, table: float | None, fallback: float | None = None, from_power: bool = False
+) -> Resolution:
+    """Micrometres per level-0 px: from the table, else the file, else the fallback, else the objective power.
 
-    The table comes first, as that is where users correct a wrong file. The objective counts only with
-    `patches.mpp_from_power`.
+    The table is a person's statement about this one slide, and the way to correct a wrong file; so it comes
+    first.
+
+    Args:
+        scale: What the file says.
+        table: The value of the table of slides.
+        fallback: `patches.mpp`, or `--mpp` of predict.
+        from_power: Whether 10 divided by the objective power may be used, `patches.mpp_from_power`.
     """
-    from_power = UM_PER_PX_AT_1X / scale.power if config.mpp_from_power and scale.power else None
-    stated: list[tuple[float | None, Source]] = [
+    by_power = UM_PER_PX_AT_1X / scale.power if from_power and scale.power else None
+    known: list[tuple[float | None, Source]] = [
         (table, "table"),
         (scale.mpp, "file"),
-        (config.mpp, "--mpp"),
-        (from_power, "objective"),
+        (fallback, "--mpp"),
+        (by_power, "objective"),
     ]
-    return next(
-        (Resolution(mpp, source) for mpp, source in stated if mpp is not None), Resolution(None, None)
-    )
+    return next((Resolution(mpp, source) for mpp, source in known if mpp is not None), Resolution(None, None))
+
+
+def study_resolution(scale: Scale, *, table: float | None, config: PatchConfig) -> Resolution:
+    """The resolution of a slide under the settings of a study."""
+    return find_resolution(scale, table=table, fallback=config.mpp, from_power=config.mpp_from_power)
 
 
 def needed_mpp(scale: Scale, *, path: Path, table: float | None, config: PatchConfig) -> float | None:
@@ -107,7 +118,7 @@ def needed_mpp(scale: Scale, *, path: Path, table: float | None, config: PatchCo
     """
     if config.um_per_px is None:
         return None
-    found = find_resolution(scale, table=table, config=config)
+    found = study_resolution(scale, table=table, config=config)
     if scale.is_oblong:
         raise SlideError(
             f"{path}: its pixels are not square ({scale.mpp_x:g} x {scale.mpp_y:g} um); expected square "
@@ -157,7 +168,7 @@ def _what_is_missing(scale: Scale, *, wanted: float) -> str:
 
 def resolution_notes(scale: Scale, *, table: float | None, config: PatchConfig) -> list[str]:
     """Notes for the user on a slide's resolution that can be used but may be wrong; often empty."""
-    found = find_resolution(scale, table=table, config=config)
+    found = study_resolution(scale, table=table, config=config)
     notes: list[str] = []
     if table is not None and scale.mpp is not None and abs(table / scale.mpp - 1) > SQUARE - 1:
         notes.append(

@@ -14,7 +14,7 @@ from hardmil.files.geojson import Region
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
 from hardmil.slides.outlines import inside
 from hardmil.slides.pieces import large_pieces
-from hardmil.slides.resolution import find_resolution
+from hardmil.slides.resolution import study_resolution
 from hardmil.slides.slide import Slide, read_strips
 
 TissueRule = Literal["s-or-v", "s-and-v", "s", "v"]
@@ -66,13 +66,13 @@ def segment_tissue(
     Args:
         slide: An open slide.
         config: Which channels must agree, and what counts as tissue.
-        mpp: Micrometres per level-0 px from the table of slides; for the other sources see `find_resolution`.
+        mpp: Micrometres per level-0 px from the table of slides; for others see `resolution.py`.
         regions: The annotations of the slide; None if there are none.
 
     Raises:
         SlideError: If the slide cannot be read, or lacks a resolution or annotations that a setting needs.
     """
-    settings, mpp = config.tissue, find_resolution(slide.scale, table=mpp, config=config).mpp
+    settings, mpp = config.tissue, study_resolution(slide.scale, table=mpp, config=config).mpp
     edge_px = _thumbnail_edge_px(slide, um_per_px=settings.um_per_px, mpp=mpp)
     downsample = max(1.0, max(slide.width_px, slide.height_px) / edge_px)
     strips, pen = read_strips(slide, max_edge_px=edge_px), None
