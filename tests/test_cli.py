@@ -7,9 +7,9 @@ from tests.support.studies import Hardmil
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--engine", "dask"), "--engine dask: no such engine, expected local or ray"),
+        (("--engine", "dask"), "--engine dask: unknown engine; expected local or ray"),
         (("--workers", "0"), "--workers 0: expected 1 or more"),
-        (("--address", "head:6379"), "--address head:6379: only Ray has one"),
+        (("--address", "head:6379"), "--address head:6379: only Ray"),
     ],
 )
 def test_engines_that_are_not(hardmil: Hardmil, tmp_path: Path, options: tuple[str, ...], message: str):
