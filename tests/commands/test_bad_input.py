@@ -13,7 +13,7 @@ from tests.support.studies import Hardmil, quick, read_csv, slide_rows, write_cs
 from hardmil.bundles.bundle import read_card
 
 
-def test_a_batch_goes_on_past_bad_slides_and_ends_with_the_table(hardmil: Hardmil, study: Path) -> None:
+def test_bad_slides_are_listed_and_the_others_processed(hardmil: Hardmil, study: Path) -> None:
     rows = slide_rows(study)
     (study / "slides" / "broken.png").write_bytes(b"no picture at all")
     Image.fromarray(np.full((150, 210, 3), 255, np.uint8)).save(study / "slides" / "white.png")
@@ -78,7 +78,7 @@ def test_missing_study_and_unknown_keys(hardmil: Hardmil, study: Path, tmp_path:
     assert "did you mean mining.n_clusters?" in wrong.err
 
 
-def test_train_before_encode_says_what_to_run(hardmil: Hardmil, study: Path) -> None:
+def test_train_before_encode_names_the_missing_step(hardmil: Hardmil, study: Path) -> None:
     run = hardmil("train", study)
     assert run.code == 1
     assert "run: hardmil encode" in run.err
@@ -100,7 +100,7 @@ def test_patches_too_large_for_the_patch_network_name_encode(hardmil: Hardmil, s
     assert "24 to 48" in run.err
 
 
-def test_slides_without_resolution_say_which_two_ways_out(hardmil: Hardmil, study: Path) -> None:
+def test_slides_without_resolution_get_two_remedies(hardmil: Hardmil, study: Path) -> None:
     run = hardmil("patch", study, "--set", "patches.um_per_px=0.5", "--json")
     assert run.code == 1
     message = json.loads(run.out.splitlines()[-1])["failures"]["000 a"]
@@ -129,7 +129,7 @@ def test_a_bundle_of_another_version_is_refused(hardmil: Hardmil, feature_study:
     assert "bundle format 99" in run.err
 
 
-def test_predict_says_what_the_bundle_needs(hardmil: Hardmil, feature_study: Path, tmp_path: Path) -> None:
+def test_predict_names_what_the_bundle_needs(hardmil: Hardmil, feature_study: Path, tmp_path: Path) -> None:
     hardmil("train", feature_study, "--set", "training.epochs=1")
     bundle = feature_study / "bundle"
     assert "--features DIR" in hardmil("predict", bundle, "x.svs").err
@@ -174,7 +174,7 @@ def test_device_that_is_not_here(hardmil: Hardmil, feature_study: Path) -> None:
     assert "--device cpu" in run.err
 
 
-def test_a_corrected_path_is_cut_again_and_a_wrong_one_named(hardmil: Hardmil, study: Path) -> None:
+def test_a_corrected_path_is_encoded_again_and_a_wrong_one_named(hardmil: Hardmil, study: Path) -> None:
     assert hardmil("encode", study).code == 0
     old = (study / "features_pixels" / "000 a.h5").read_bytes()
     rows = read_csv(study / "slides.csv")
@@ -216,7 +216,7 @@ def test_ids_with_dots_and_training_slides_in_predict(
     assert "1 of them were trained on" in run.out
 
 
-def test_mpp_of_predict_is_for_slides_that_do_not_say(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
+def test_mpp_of_predict_is_for_slides_without_mpp(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
     rows = read_csv(study / "slides.csv")
     write_csv(study / "slides.csv", [{**row, "mpp": 0.5} for row in rows])
     settings = ("--set", "patches.um_per_px=0.5", "--set", "arm=ours")
@@ -236,7 +236,7 @@ def test_an_empty_list_of_arms(hardmil: Hardmil, feature_study: Path) -> None:
     assert "evaluation.arms" in run.err
 
 
-def test_mpp_of_predict_does_not_move_the_scale_bar_of_a_slide_that_says(
+def test_mpp_of_predict_does_not_change_the_scale_bar_of_a_slide_with_mpp(
     hardmil: Hardmil, study: Path, phantom_slide: Path, tmp_path: Path
 ) -> None:
     rows = read_csv(study / "slides.csv")

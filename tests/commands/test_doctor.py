@@ -99,7 +99,7 @@ def test_halves_of_one_picture_are_a_leak(hardmil: Hardmil, study: Path, phantom
     assert re.search(r"001 a \(case case 1\) .*below 000 a \(case case 0\), edges correlate 0\.", run.out)
 
 
-def test_all_that_is_wrong_is_named(hardmil: Hardmil, study: Path) -> None:
+def test_every_problem_is_named(hardmil: Hardmil, study: Path) -> None:
     (study / "slides" / "001 a.bmp").write_bytes(b"not a picture")
     set_cells(study, case_id={0: "x", 1: "x", 2: "x", 4: "x", 6: "x"})
     run = hardmil("doctor", study, "--set", "patches.um_per_px=0.5", "--json")
@@ -129,7 +129,7 @@ def test_splits_that_leak_and_a_table_that_cannot_be_used(hardmil: Hardmil, stud
     assert "has no label" in " ".join(broken.err.replace("│", " ").split())
 
 
-def test_features_without_pictures_say_so(hardmil: Hardmil, feature_study: Path) -> None:
+def test_features_without_pictures(hardmil: Hardmil, feature_study: Path) -> None:
     run = hardmil("doctor", feature_study)
     assert run.code == 0, run.err
     assert "12 slides without a path" in run.out

@@ -74,7 +74,7 @@ def test_colon_with_an_encoder_and_verdicts_of_its_nuclei(
     assert len(list(folder.glob("img*.h5"))) == 100
 
 
-def test_what_cannot_be_reproduced(hardmil: Hardmil, tmp_path: Path) -> None:
+def test_unknown_sets_and_splits_are_refused(hardmil: Hardmil, tmp_path: Path) -> None:
     assert "colon or ucsb" in hardmil("reproduce", "lung", "--data", tmp_path).err
     assert "no such folder" in hardmil("reproduce", "colon", "--data", tmp_path / "x").err
     assert "expected the colon set" in hardmil("reproduce", "colon", "--data", tmp_path).err

@@ -80,9 +80,7 @@ def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Pat
     evaluated = hardmil("evaluate", study, *settings, "--set", "evaluation.arms=[mean]")
     assert evaluated.code == 0, evaluated.err
     rows = read_csv(study / "runs" / "main" / "results.csv")
-    assert {row["patches"] for row in rows} == {"grid-efficientnet-lite0"}, (
-        "not taken for pixels"
-    )
+    assert {row["patches"] for row in rows} == {"grid-efficientnet-lite0"}, "not taken for pixels"
 
     assert hardmil("train", study, *settings, "--set", "arm=ours+instance").code == 0
     slides = study / "slides"

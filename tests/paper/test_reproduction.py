@@ -25,7 +25,7 @@ from hardmil.paper.tables import PAPER_ARMS
 def _evaluation(folder: Path, protocol: Reproduction) -> Evaluation:
     bags = small_bags()
     paths = {bag.slide_id: folder for bag in bags}
-    published = PublishedSet(bags, ("normal", "epithelial"), (), paths)
+    published = PublishedSet(bags, ("normal", "epithelial"), (), paths, mpp=None)
     config = reproduction_config("colon", protocol=protocol, overrides=())
     return reproduction_evaluation(
         "colon", published=published, config=config, protocol=protocol, output=folder, quiet=True
