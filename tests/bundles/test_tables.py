@@ -7,7 +7,6 @@ from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Card
 from hardmil.bundles.tables import (
     CaseRow,
-    DiagnosisRow,
     SlidePredictionRow,
     called,
     case_columns,
@@ -21,6 +20,7 @@ from hardmil.mil.calibration import fit_calibration
 from hardmil.mil.inference import BagScore
 from hardmil.mil.operating import set_operating_point
 from hardmil.pictures.slide_pictures import SlidePictures
+from hardmil.report.page_data import SlideDiagnosis
 
 CLASSES = ("normal", "tumour")
 LABELS, SCORES = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.3, 0.9])
@@ -87,8 +87,8 @@ def test_a_slide_says_how_it_differs_from_training_and_what_its_attention_lacks(
     rows = diagnosis_rows([one, one])
     assert [(row.slide_id, row.finding) for row in rows] == [("s1", "collapsed")] * 2
     assert rows[0].remedy == one.diagnoses[0].remedy
-    write_table(tmp_path / "diagnostics.csv", rows, row=DiagnosisRow)
-    assert read_table(tmp_path / "diagnostics.csv", DiagnosisRow) == rows
+    write_table(tmp_path / "diagnostics.csv", rows, row=SlideDiagnosis)
+    assert read_table(tmp_path / "diagnostics.csv", SlideDiagnosis) == rows
 
 
 def test_a_slide_without_pictures_is_not_on_the_page_of_key_patches():

@@ -20,13 +20,13 @@ from hardmil.report.page_data import (
     INTERVAL_GROUPS,
     RATES,
     Confusion,
-    Diagnosis,
     EstimateRow,
     Exclusion,
     Report,
     ReportArm,
     ReportIntervals,
     ReportTable,
+    SlideDiagnosis,
 )
 from hardmil.report.render import duration_text, render_report, write_report
 
@@ -200,7 +200,7 @@ HOSTILE = '<b>"x"</b>&<script>alert(1)</script>'
         lambda report: replace(report, title=HOSTILE, question=HOSTILE, config=HOSTILE),
         lambda report: replace(report, run={HOSTILE: HOSTILE}, limits=[HOSTILE]),
         lambda report: replace(report, failures=[Failure(HOSTILE, HOSTILE, "")]),
-        lambda report: replace(report, diagnoses=[Diagnosis(*[HOSTILE] * 4)]),
+        lambda report: replace(report, diagnoses=[SlideDiagnosis(*[HOSTILE] * 4)]),
         lambda report: replace(report, data=replace(report.data, exclusions=[Exclusion(HOSTILE, HOSTILE)])),
         lambda report: replace(report, confusion=_hostile_confusion(report)),
         lambda report: replace(report, curves=[replace(report.curves[0], alt=HOSTILE, caption=HOSTILE)]),

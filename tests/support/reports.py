@@ -31,7 +31,6 @@ from hardmil.report.page_data import (
     AttentionPicture,
     CalledSlide,
     Confusion,
-    Diagnosis,
     Drawing,
     Estimate,
     EstimateRow,
@@ -44,6 +43,7 @@ from hardmil.report.page_data import (
     ReportIntervals,
     ReportRates,
     ReportTable,
+    SlideDiagnosis,
 )
 from hardmil.slides.reader import open_slide
 
@@ -217,8 +217,11 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Report:
         n_by_cluster={0: 300, 1: 200, 2: 100, 3: 12},
         attention=attention,
         diagnoses=[
-            *(Diagnosis(f"slide_{i:03}", "collapsed", "It is flat.", "train for longer") for i in range(23)),
-            Diagnosis("slide_003", "inverted", "It points away.", "check the label"),
+            *(
+                SlideDiagnosis(f"slide_{i:03}", "collapsed", "It is flat.", "train for longer")
+                for i in range(23)
+            ),
+            SlideDiagnosis("slide_003", "inverted", "It points away.", "check the label"),
         ],
     )
 

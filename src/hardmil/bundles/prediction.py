@@ -15,7 +15,6 @@ from hardmil.bundles.cases import Cases, CaseScore
 from hardmil.bundles.slide_files import HeatmapOptions, write_slide_files
 from hardmil.bundles.tables import (
     CaseRow,
-    DiagnosisRow,
     SlidePrediction,
     SlidePredictionRow,
     case_columns,
@@ -35,6 +34,7 @@ from hardmil.mil.inference import score_bags
 from hardmil.preprocessing.instances import encode_slide
 from hardmil.preprocessing.study_folder import slide_name
 from hardmil.report.key_patches import MAX_BYTES, KeySlide, write_key_patches
+from hardmil.report.page_data import SlideDiagnosis
 
 DEFAULT_HEATMAPS = HeatmapOptions()
 
@@ -144,7 +144,7 @@ def _write_tables(
     rows = [one.row for one in slides]
     write_table(output / "predictions.csv", rows, row=SlidePredictionRow, columns=slide_columns(classes))
     write_table(output / "predictions_by_case.csv", cases, row=CaseRow, columns=case_columns(classes))
-    write_table(output / "diagnostics.csv", diagnosis_rows(slides), row=DiagnosisRow)
+    write_table(output / "diagnostics.csv", diagnosis_rows(slides), row=SlideDiagnosis)
 
 
 def _metrics(slides: Sequence[SlidePrediction], *, threshold: float) -> BinaryMetrics | None:

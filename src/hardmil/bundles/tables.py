@@ -14,6 +14,7 @@ from hardmil.mil.diagnosis import Diagnosis, diagnose
 from hardmil.mil.inference import BagScore
 from hardmil.pictures.slide_pictures import SlidePictures
 from hardmil.report.key_patches import KeySlide
+from hardmil.report.page_data import SlideDiagnosis
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,6 @@ class CaseRow:
     operating_point: str = ""
     threshold: float = math.nan
     warnings: str = ""
-
-
-@dataclass(frozen=True)
-class DiagnosisRow:
-    """What looks wrong with the attention on a slide: a row of diagnostics.csv."""
-
-    slide_id: str
-    finding: str
-    meaning: str
-    remedy: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,10 +115,10 @@ def case_columns(classes: Sequence[str]) -> tuple[str, ...]:
     return columns_of(CaseRow, names=classes)
 
 
-def diagnosis_rows(slides: Iterable[SlidePrediction]) -> list[DiagnosisRow]:
+def diagnosis_rows(slides: Iterable[SlidePrediction]) -> list[SlideDiagnosis]:
     """Rows of diagnostics.csv."""
     return [
-        DiagnosisRow(slide.slide_id, one.finding, one.meaning, one.remedy)
+        SlideDiagnosis(slide.slide_id, one.finding, one.meaning, one.remedy)
         for slide in slides
         for one in slide.diagnoses
     ]

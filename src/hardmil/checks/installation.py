@@ -1,12 +1,12 @@
 """What is installed on this machine, and what works."""
 
-import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from hardmil.checks.encoders import encoders_here
 from hardmil.device import find_device
 from hardmil.errors import TrainingError
-from hardmil.jobs.outcome import Outcome
 
 PACKAGES = (
     "hardmil",
@@ -39,22 +39,26 @@ READERS = {
 DEVICES = ("cpu", "cuda", "mps")
 
 
-def installation_lines() -> Outcome:
-    """Versions, optional packages, readers, devices and encoders, as lines and as values."""
-    versions = {name: _version(name) for name in PACKAGES}
-    extras = {name: _extra(name) for name in EXTRAS}
-    devices = {name: _device(name) for name in DEVICES}
-    readers = {"openslide": _openslide(), **{name: _reader(name) for name in READERS}}
-    lines = [f"python {platform.python_version()} on {platform.platform()}"]
-    lines += [f"{name:18} {found}" for name, found in versions.items()]
-    lines += [f"{extra:18} {extras[name]}" for name, (extra, _) in EXTRAS.items()]
-    lines += [f"reader {name:11} {found}" for name, found in readers.items()]
-    lines += [f"device {name:11} {found}" for name, found in devices.items()]
-    encoders = encoders_here()
-    lines += [f"encoder {name:18} {found}" for name, found in encoders.items()]
-    parts = {"versions": versions, "extras": extras, "readers": readers, "devices": devices}
-    found = {**parts, "encoders": encoders}
-    return Outcome(lines, found)
+@dataclass(frozen=True)
+class Installation:
+    """The status of packages, extras, slide readers, devices and encoders, each by name."""
+
+    versions: Mapping[str, str]
+    extras: Mapping[str, str]
+    readers: Mapping[str, str]
+    devices: Mapping[str, str]
+    encoders: Mapping[str, str]
+
+
+def inspect_installation() -> Installation:
+    """What is installed and works on this machine."""
+    return Installation(
+        versions={name: _version(name) for name in PACKAGES},
+        extras={name: _extra(name) for name in EXTRAS},
+        readers={"openslide": _openslide(), **{name: _reader(name) for name in READERS}},
+        devices={name: _device(name) for name in DEVICES},
+        encoders=encoders_here(),
+    )
 
 
 def _version(name: str) -> str:

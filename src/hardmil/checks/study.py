@@ -1,9 +1,7 @@
 """The checks of `hardmil doctor STUDY`: table, folds, slides, and pictures shared by different cases."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,15 +11,12 @@ from hardmil.bags.split_files import read_splits
 from hardmil.checks.duplicates import ImageMatch, Signature, matching_pairs, sign_slide
 from hardmil.errors import HardmilError, SlideError
 from hardmil.jobs.failures import Failure
-from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.outcome import count
 from hardmil.jobs.run import run_jobs
-from hardmil.preprocessing.study_folder import Study, open_study, slide_name
+from hardmil.preprocessing.study_folder import Study, slide_name
 from hardmil.slides.grid import patch_size_level0_px
 from hardmil.slides.notes import slide_notes
 from hardmil.slides.reader import open_slide
-
-MAX_LINES = 100
-"""Maximum number of pairs that are printed; --json has all."""
 
 
 @dataclass(frozen=True)
@@ -41,48 +36,45 @@ class MatchingPair:
         """Whether folds by case may separate the two."""
         return self.case_a != self.case_b
 
-    def line(self) -> str:
-        """A line of text that says how they are related."""
-        a, b = f"{self.slide_a} (case {self.case_a})", f"{self.slide_b} (case {self.case_b})"
-        if self.kind == "abutting":
-            return f"abutting           {b} is {self.b_is} {a}, edges correlate {self.score:.2f}"
-        return f"near-duplicate     {b} is {a}, {self.b_is}, match {self.score:.2f}"
+
+@dataclass(frozen=True)
+class StudyCheck:
+    """What a study contains, and its problems as failures.
+
+    `n_with_path` slides have a path, and `n_read` of these can be read. `groups` are cases that should be one
+    case.
+    """
+
+    study: Study
+    n_with_path: int
+    n_read: int
+    pairs: Sequence[MatchingPair]
+    groups: Sequence[Sequence[str]]
+    notes: Mapping[str, Sequence[str]]
+    failures: Sequence[Failure]
 
 
-def check_study(path: Path, *, overrides: Sequence[str], quiet: bool) -> Outcome:
+def check_study(study: Study, *, quiet: bool = False) -> StudyCheck:
     """A summary of a study, with its problems as failures; writes nothing.
 
-    Problems are a table or a setting that cannot be used, folds that cannot be drawn or that leak, a slide
-    that cannot be read, and near-duplicate or adjacent pictures in different cases. Those within a case are
-    only counted.
+    Problems are folds that cannot be drawn or that leak, slides that cannot be read, and near-duplicate or
+    adjacent pictures in different cases. Those within a case are only counted.
     """
-    try:
-        study = open_study(path, overrides=overrides)
-    except HardmilError as error:
-        return Outcome([], {}, [_failure(str(path), error)])
     rows = study.slide_table.rows
     with_path = [row for row in rows if row.path is not None]
     done = run_jobs(
         lambda row: _inspect(study, row), with_path, name=slide_name, label="reading slides", quiet=quiet
     )
     pairs = find_pairs({name: seen.signature for name, seen in done.results.items()}, rows)
-    notes = {name: list(seen.notes) for name, seen in done.results.items() if seen.notes}
-    groups = leaking_groups(pairs)
-    lines = [*_table_lines(study), *_slide_lines(len(rows), len(with_path), len(done.results))]
-    lines += [f"note               {name}: {note}" for name, some in notes.items() for note in some]
-    lines += _pair_lines(pairs, groups) if with_path else []
-    values = {
-        "slides": len(rows),
-        "cases": len({row.case_id for row in rows}),
-        "alike": [{**asdict(pair), "is_leak": pair.is_leak} for pair in pairs],
-        "one_case_each": groups,
-        "notes": notes,
-    }
-    return Outcome(lines, {"study": values}, [*_check_folds(study), *done.failures, *_leaks(pairs)])
-
-
-def _failure(name: str, error: HardmilError) -> Failure:
-    return Failure(name=name, message=str(error), traceback="")
+    return StudyCheck(
+        study=study,
+        n_with_path=len(with_path),
+        n_read=len(done.results),
+        pairs=pairs,
+        groups=leaking_groups(pairs),
+        notes={name: seen.notes for name, seen in done.results.items() if seen.notes},
+        failures=[*_check_folds(study), *done.failures, *_leaks(pairs)],
+    )
 
 
 @dataclass(frozen=True)
@@ -115,7 +107,7 @@ def _check_folds(study: Study) -> list[Failure]:
             labels = np.array([study.slide_table.class_index(row) for row in rows])
             repeated_folds(labels, cases, n_folds=wanted.folds, n_repeats=1, seed=study.config.seed)
     except HardmilError as error:
-        return [_failure("folds", error)]
+        return [Failure(name="folds", message=str(error), traceback="")]
     return []
 
 
@@ -152,33 +144,3 @@ def _leaks(pairs: Sequence[MatchingPair]) -> list[Failure]:
         "remove one of two duplicates"
     )
     return [Failure(name="cases", message=message, traceback="")]
-
-
-def _table_lines(study: Study) -> list[str]:
-    rows = study.slide_table.rows
-    n_of = Counter(row.label for row in rows)
-    labels = ", ".join(f"{n_of[label]} {label}" for label in study.slide_table.classes)
-    cases = {row.case_id for row in rows}
-    n_mixed = len({(row.case_id, row.label) for row in rows}) - len(cases)
-    mixed = f"; {count(n_mixed, 'case')} with both labels, which is allowed" if n_mixed else ""
-    slides = f"{count(len(rows), 'slide')} ({labels}) of {count(len(cases), 'case')}"
-    return [f"study              {slides}{mixed}"]
-
-
-def _slide_lines(n_rows: int, n_with_path: int, n_read: int) -> list[str]:
-    lines = [f"slides             {n_read} of {n_with_path} can be read"] if n_with_path else []
-    if n_rows > n_with_path:
-        left = count(n_rows - n_with_path, "slide")
-        lines.append(f"slides             {left} without a path: not checked; fill in the path column")
-    return lines
-
-
-def _pair_lines(pairs: Sequence[MatchingPair], groups: Sequence[Sequence[str]]) -> list[str]:
-    leaks = [pair for pair in pairs if pair.is_leak]
-    n_within = len(pairs) - len(leaks)
-    lines = [pair.line() for pair in leaks[:MAX_LINES]]
-    if len(leaks) > MAX_LINES:
-        lines.append(f"                   and {len(leaks) - MAX_LINES} more: --json lists all")
-    lines += [f"one case           {', '.join(group)}" for group in groups]
-    apart = f"{count(len(leaks), 'pair')} in different cases"
-    return [*lines, f"duplicates         {apart}, {n_within} within one"]

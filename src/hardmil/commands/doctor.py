@@ -1,17 +1,99 @@
-"""`hardmil doctor [STUDY]`: what is installed and works here; what is wrong with a study."""
+"""`hardmil doctor [STUDY]`: check the installation, and a study."""
 
+import platform
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from hardmil.checks.installation import installation_lines
-from hardmil.checks.study import check_study
-from hardmil.jobs.outcome import Outcome
+from hardmil.checks.installation import EXTRAS, Installation, inspect_installation
+from hardmil.checks.study import MatchingPair, StudyCheck, check_study
+from hardmil.errors import HardmilError
+from hardmil.jobs.failures import Failure
+from hardmil.jobs.outcome import Outcome, count
+from hardmil.preprocessing.study_folder import Study, open_study
+
+MAX_LINES = 100
+"""Number of pairs printed; --json lists all."""
 
 
-def doctor(study: Path | None = None, *, overrides: Sequence[str] = (), quiet: bool = True) -> Outcome:
-    """Versions, readers, devices, encoders that can be used here; of a study, what `check_study` finds."""
-    here = installation_lines()
-    if study is None:
-        return here
-    found = check_study(study, overrides=overrides, quiet=quiet)
-    return Outcome([*here.lines, *found.lines], {**here.values, **found.values}, found.failures)
+def doctor(path: Path | None = None, *, overrides: Sequence[str] = (), quiet: bool = True) -> Outcome:
+    """Say what is installed; with a study, what it contains and what is wrong with it."""
+    installation = inspect_installation()
+    lines, values = _installation_lines(installation), asdict(installation)
+    if path is None:
+        return Outcome(lines, values)
+    try:
+        found = check_study(open_study(path, overrides=overrides), quiet=quiet)
+    except HardmilError as error:
+        return Outcome(lines, values, [Failure(name=str(path), message=str(error), traceback="")])
+    return Outcome([*lines, *_study_lines(found)], values | {"study": _study_values(found)}, found.failures)
+
+
+def _installation_lines(found: Installation) -> list[str]:
+    return [
+        f"python {platform.python_version()} on {platform.platform()}",
+        *(f"{name:18} {status}" for name, status in found.versions.items()),
+        *(f"{extra:18} {found.extras[name]}" for name, (extra, _) in EXTRAS.items()),
+        *(f"reader {name:11} {status}" for name, status in found.readers.items()),
+        *(f"device {name:11} {status}" for name, status in found.devices.items()),
+        *(f"encoder {name:18} {status}" for name, status in found.encoders.items()),
+    ]
+
+
+def _study_lines(found: StudyCheck) -> list[str]:
+    return [
+        *_table_lines(found.study),
+        *_slide_lines(len(found.study.slide_table.rows), found.n_with_path, found.n_read),
+        *(f"note               {name}: {note}" for name, some in found.notes.items() for note in some),
+        *(_pair_lines(found.pairs, found.groups) if found.n_with_path else []),
+    ]
+
+
+def _study_values(found: StudyCheck) -> dict[str, object]:
+    rows = found.study.slide_table.rows
+    return {
+        "slides": len(rows),
+        "cases": len({row.case_id for row in rows}),
+        "alike": [{**asdict(pair), "is_leak": pair.is_leak} for pair in found.pairs],
+        "one_case_each": found.groups,
+        "notes": {name: list(some) for name, some in found.notes.items()},
+    }
+
+
+def _table_lines(study: Study) -> list[str]:
+    rows = study.slide_table.rows
+    n_of = Counter(row.label for row in rows)
+    labels = ", ".join(f"{n_of[label]} {label}" for label in study.slide_table.classes)
+    cases = {row.case_id for row in rows}
+    n_mixed = len({(row.case_id, row.label) for row in rows}) - len(cases)
+    mixed = f"; {count(n_mixed, 'case')} with both labels, which is allowed" if n_mixed else ""
+    slides = f"{count(len(rows), 'slide')} ({labels}) of {count(len(cases), 'case')}"
+    return [f"study              {slides}{mixed}"]
+
+
+def _slide_lines(n_rows: int, n_with_path: int, n_read: int) -> list[str]:
+    lines = [f"slides             {n_read} of {n_with_path} can be read"] if n_with_path else []
+    if n_rows > n_with_path:
+        left = count(n_rows - n_with_path, "slide")
+        lines.append(f"slides             {left} without a path: not checked; fill in the path column")
+    return lines
+
+
+def _pair_lines(pairs: Sequence[MatchingPair], groups: Sequence[Sequence[str]]) -> list[str]:
+    leaks = [pair for pair in pairs if pair.is_leak]
+    n_within = len(pairs) - len(leaks)
+    lines = [_pair_line(pair) for pair in leaks[:MAX_LINES]]
+    if len(leaks) > MAX_LINES:
+        lines.append(f"                   and {len(leaks) - MAX_LINES} more: --json lists all")
+    lines += [f"one case           {', '.join(group)}" for group in groups]
+    apart = f"{count(len(leaks), 'pair')} in different cases"
+    return [*lines, f"duplicates         {apart}, {n_within} within one"]
+
+
+def _pair_line(pair: MatchingPair) -> str:
+    """How the two pictures are related."""
+    a, b = f"{pair.slide_a} (case {pair.case_a})", f"{pair.slide_b} (case {pair.case_b})"
+    if pair.kind == "abutting":
+        return f"abutting           {b} is {pair.b_is} {a}, edges correlate {pair.score:.2f}"
+    return f"near-duplicate     {b} is {a}, {pair.b_is}, match {pair.score:.2f}"

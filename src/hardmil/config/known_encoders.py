@@ -18,7 +18,7 @@ class KnownEncoder:
     `input_px` and `um_per_px` are the edge and the resolution of the patches it was trained on; `mean` and
     `std` its normalisation of RGB in 0 to 1. `options` are what `timm.create_model` is given besides the
     repository's own config. With `swiglu` its blocks are SwiGLU with SiLU. `class_and_mean` says that its
-    vector is the class token beside the mean of the patch tokens, which lie after `n_registers` others.
+    vector is the class token and the mean of the patch tokens, which come after `n_registers` others.
     """
 
     name: str
@@ -35,7 +35,7 @@ class KnownEncoder:
 
     @property
     def page(self) -> str:
-        """Where its card is, and access is asked for."""
+        """The page with its card, where users ask for access."""
         return f"https://huggingface.co/{self.repository}"
 
 
@@ -85,7 +85,7 @@ KNOWN = {
 
 
 def known_encoder(encode: str) -> KnownEncoder | None:
-    """The row of an encoder, by our name of it or by its repository; None where there is none."""
+    """A known encoder, by our name for it or by its repository; None if it is not known."""
     name, _ = split_location(encode)
     if name in KNOWN:
         return KNOWN[name]
@@ -94,9 +94,9 @@ def known_encoder(encode: str) -> KnownEncoder | None:
 
 
 def split_location(encode: str) -> tuple[str, str | None]:
-    """`uni@weights/uni` as its name and where its weights lie; None where it does not say.
+    """`uni@weights/uni` as its name and the path of its weights; None if it has no path.
 
-    What stands behind the @ of `hf-hub:owner/name@revision` is no place and stays with the name.
+    The part after @ in `hf-hub:owner/name@revision` is a revision, not a path, and stays in the name.
     """
     name, at, place = encode.partition("@")
     if not at or encode.startswith("hf-hub:"):
@@ -105,12 +105,12 @@ def split_location(encode: str) -> tuple[str, str | None]:
 
 
 def is_encoder_file(encode: str) -> bool:
-    """Whether this names a file that holds a whole encoder."""
+    """Whether this is the name of a file with a whole encoder."""
     return encode.lower().endswith(FILE_SUFFIXES)
 
 
 def short_name(encode: str) -> str:
-    """The encoder's name as part of a folder's name: no path, no colon."""
+    """The name of the encoder for use in folder names: without path and colon."""
     name, _ = split_location(encode)
     if is_encoder_file(encode) or name.startswith("local-dir:"):
         return name.removeprefix("local-dir:").replace("\\", "/").rstrip("/").rpartition("/")[2]

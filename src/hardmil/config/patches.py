@@ -61,6 +61,6 @@ class PatchConfig(Section):
     def _overlap_is_smaller(self) -> "PatchConfig":
         if self.overlap_px >= self.size_px:
             raise ValueError(
-                f"an overlap of {self.overlap_px} px is no less than a patch of {self.size_px} px"
+                f"an overlap of {self.overlap_px} px is not smaller than a patch of {self.size_px} px"
             )
         return self

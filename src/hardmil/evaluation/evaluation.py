@@ -188,7 +188,7 @@ def store_result(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -
     key, folder, classes = evaluation.key(trial), evaluation.folder, evaluation.classes
     config_hash = trial.config_hash(evaluation.cohort)
     test = [evaluation.cohort.bags[i] for i in trial.fold.test]
-    # Removed first: if the run is killed now, no row of results stands for tables that are half replaced.
+    # Removed first: if the run is killed now, no row of results belongs to tables that are half replaced.
     replace_rows(folder / RESULTS, [], trial=key, columns=columns_of(ResultRow))
     write_attention(folder / "trials" / config_hash / "attention.h5", test, scores=result.test_scores)
     mined = [HardNegativeRow(key, one) for one in result.hard_negatives]

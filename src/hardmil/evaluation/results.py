@@ -1,7 +1,7 @@
 """The tables of an evaluation: results.csv, predictions.csv and hard_negatives.csv.
 
-The rows of a trial are written together, its row of results last: a row of results never stands for other
-rows that are missing.
+The rows of a trial are written together, its row of results last: if there is a row of results, the other
+rows are complete.
 """
 
 import math

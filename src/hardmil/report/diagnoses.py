@@ -5,13 +5,13 @@ from hardmil.evaluation.evaluation import Evaluation, TrialRows
 from hardmil.evaluation.truth import verdicts_of_truth
 from hardmil.mil.diagnosis import diagnose
 from hardmil.report.held_out import with_attention_file
-from hardmil.report.page_data import Diagnosis
+from hardmil.report.page_data import SlideDiagnosis
 
 
-def diagnoses_of_arm(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> list[Diagnosis]:
+def diagnoses_of_arm(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> list[SlideDiagnosis]:
     """The problems in the arm's first repeat, slide by slide; none if the trials folder was deleted."""
     truth = verdicts_of_truth(evaluation.cohort.truth)
-    found: list[Diagnosis] = []
+    found: list[SlideDiagnosis] = []
     for row, stored in with_attention_file(evaluation, rows=rows, arm=arm):
         if not stored.exists():
             continue
@@ -19,7 +19,7 @@ def diagnoses_of_arm(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> li
         score = read_score(stored, slide_id=slide_id)
         is_positive = row.label == evaluation.classes[1]
         found += [
-            Diagnosis(slide_id, one.finding, one.meaning, one.remedy)
+            SlideDiagnosis(slide_id, one.finding, one.meaning, one.remedy)
             for one in diagnose(score, is_positive=is_positive, truth=truth.get(slide_id))
         ]
     return found

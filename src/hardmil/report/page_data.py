@@ -225,8 +225,8 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
-    """A problem with the attention on a slide, what it means, and what to do."""
+class SlideDiagnosis:
+    """A problem with the attention on a slide, what it means, and what to do; a row of diagnostics.csv."""
 
     slide_id: str
     finding: str
@@ -257,5 +257,5 @@ class Report:
     n_by_cluster: Mapping[int, int] = field(default_factory=dict)
     clusters_of: str = ""
     attention: Sequence[AttentionPicture] = ()
-    diagnoses: Sequence[Diagnosis] = ()
+    diagnoses: Sequence[SlideDiagnosis] = ()
     limits: Sequence[str] = LIMITS
