@@ -238,7 +238,7 @@ def table(rows: Sequence[SeedRow]) -> list[str]:
     lines = _head("arm", *HEADS, "mined per seed", "share in look-alikes")
     for arm, found in by_arm(rows).items():
         cells = [shown(_over_seeds(found.values(), name)) for name in NUMBERS]
-        mined = shown(MeanSE(_mean(found.values(), "n_hard"), np.nan, len(found), 0), digits=0)
+        mined = shown(MeanSE(_mean(found.values(), "n_hard"), np.nan, len(found), 0), n_digits=0)
         look_alikes = shown(_over_seeds(found.values(), "mined_look_alikes"))
         lines.append(_line(f"`{arm}`", *cells, mined, look_alikes))
     return lines
@@ -299,12 +299,12 @@ def _over_seeds(rows: Iterable[object], name: str) -> MeanSE:
     return mean_and_se([float(value) for value in map(attrgetter(name), rows)])
 
 
-def shown(value: MeanSE, *, sign: str = "", digits: int = 3) -> str:
+def shown(value: MeanSE, *, sign: str = "", n_digits: int = 3) -> str:
     """Mean ± SE; empty if there is no value."""
     if np.isnan(value.mean):
         return ""
-    spread = "" if np.isnan(value.se) else f" ± {value.se:.{digits}f}"
-    return f"{value.mean:{sign}.{digits}f}{spread}"
+    spread = "" if np.isnan(value.se) else f" ± {value.se:.{n_digits}f}"
+    return f"{value.mean:{sign}.{n_digits}f}{spread}"
 
 
 def _head(*names: str) -> list[str]:

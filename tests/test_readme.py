@@ -17,14 +17,14 @@ def blocks(language: str) -> list[str]:
 
 
 def fill_in(study: Path) -> None:
-    """What the README asks the user to do after `init`; knobs small enough for a test."""
+    """What the README asks the user to do after `init`; settings small enough for a test."""
     write_csv(study / "slides.csv", slide_rows(study))
     content = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
     content["patches"] |= {"um_per_px": None, "size_px": 24}
     content["mining"]["inner_folds"] = 2
     content["evaluation"] |= {"folds": 2}
-    for knob in (*QUICK, "training.epochs=1"):
-        key, value = knob.split("=")
+    for setting in (*QUICK, "training.epochs=1"):
+        key, value = setting.split("=")
         section, name = key.split(".")
         content[section][name] = yaml.safe_load(value)
     (study / "study.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")

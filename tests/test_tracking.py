@@ -61,7 +61,7 @@ def test_nothing_is_tracked_by_default(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of MLflow's own use of SQLAlchemy
-def test_mlflow_is_told_of_knobs_losses_arms_and_report(
+def test_mlflow_gets_settings_losses_arms_and_report(
     hardmil: Hardmil, feature_study: Path, monkeypatch: pytest.MonkeyPatch
 ):
     pytest.importorskip("mlflow", reason="needs hardmil[mlflow]")
@@ -89,7 +89,7 @@ def test_mlflow_is_told_of_knobs_losses_arms_and_report(
 
 
 @pytest.mark.slow
-def test_tensorboard_is_told_of_them_too(hardmil: Hardmil, feature_study: Path):
+def test_tensorboard_gets_them_too(hardmil: Hardmil, feature_study: Path):
     pytest.importorskip("tensorboard", reason="needs hardmil[tensorboard]")
     assert (run := hardmil("train", feature_study, "--track", "tensorboard")).code == 0, run.err
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -13,7 +13,7 @@ from tests.support.studies import Hardmil, quick, read_csv, slide_rows, write_cs
 from hardmil.bundles.bundle import read_card
 
 
-def test_a_batch_goes_on_past_bad_slides_and_ends_with_the_table(hardmil: Hardmil, study: Path) -> None:
+def test_bad_slides_are_listed_and_the_others_processed(hardmil: Hardmil, study: Path) -> None:
     rows = slide_rows(study)
     (study / "slides" / "broken.png").write_bytes(b"no picture at all")
     Image.fromarray(np.full((150, 210, 3), 255, np.uint8)).save(study / "slides" / "white.png")
@@ -44,15 +44,15 @@ def test_a_batch_goes_on_past_bad_slides_and_ends_with_the_table(hardmil: Hardmi
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("slide_id,case_id,path\na,1,a.png\n", "no column label; found slide_id, case_id, path"),
-        ("slide_id,label,path\na,0,a.png\nb,0,b.png\n", "all 2 slides are labelled"),
-        ("slide_id,label,path\na,0,a.png\na,1,a.png\n", 'slide a is labelled "1" here and "0" in line 2'),
+        ("slide_id,case_id,path\na,1,a.png\n", "no column label"),
+        ("slide_id,label,path\na,0,a.png\nb,0,b.png\n", "2 slides"),
+        ("slide_id,label,path\na,0,a.png\na,1,a.png\n", 'slide a is labelled "1"'),
         (
             "slide_id,label,path\na,0,a.png\nb,1,b.png\na,0,c.png\n",
-            "slide a is listed twice, first in line 2",
+            "slide a is listed twice",
         ),
-        ("slide_id,label,path\na,0,a.png\nb,1,b.png\nc,2,c.png\n", "3 labels (0, 1, 2); expected two"),
-        ("slide_id,label,path\n", "no slides below the header"),
+        ("slide_id,label,path\na,0,a.png\nb,1,b.png\nc,2,c.png\n", "3 labels (0, 1, 2)"),
+        ("slide_id,label,path\n", "header"),
     ],
 )
 def test_wrong_tables(hardmil: Hardmil, study: Path, table: str, message: str) -> None:
@@ -78,7 +78,7 @@ def test_missing_study_and_unknown_keys(hardmil: Hardmil, study: Path, tmp_path:
     assert "did you mean mining.n_clusters?" in wrong.err
 
 
-def test_train_before_encode_says_what_to_run(hardmil: Hardmil, study: Path) -> None:
+def test_train_before_encode_names_the_missing_step(hardmil: Hardmil, study: Path) -> None:
     run = hardmil("train", study)
     assert run.code == 1
     assert "run: hardmil encode" in run.err
@@ -100,7 +100,7 @@ def test_patches_too_large_for_the_patch_network_name_encode(hardmil: Hardmil, s
     assert "24 to 48" in run.err
 
 
-def test_slides_without_resolution_say_which_two_ways_out(hardmil: Hardmil, study: Path) -> None:
+def test_slides_without_resolution_get_two_remedies(hardmil: Hardmil, study: Path) -> None:
     run = hardmil("patch", study, "--set", "patches.um_per_px=0.5", "--json")
     assert run.code == 1
     message = json.loads(run.out.splitlines()[-1])["failures"]["000 a"]
@@ -126,16 +126,16 @@ def test_a_bundle_of_another_version_is_refused(hardmil: Hardmil, feature_study:
     path.write_text(json.dumps(card | {"format": 99}), encoding="utf-8")
     run = hardmil("predict", feature_study / "bundle", "x.svs", "--features", feature_study / "feats")
     assert run.code == 1
-    assert "bundle format 99, this hardmil reads format 1" in run.err
+    assert "bundle format 99" in run.err
 
 
-def test_predict_says_what_the_bundle_needs(hardmil: Hardmil, feature_study: Path, tmp_path: Path) -> None:
+def test_predict_names_what_the_bundle_needs(hardmil: Hardmil, feature_study: Path, tmp_path: Path) -> None:
     hardmil("train", feature_study, "--set", "training.epochs=1")
     bundle = feature_study / "bundle"
     assert "--features DIR" in hardmil("predict", bundle, "x.svs").err
     assert "no bundle.json" in hardmil("predict", tmp_path, "x.svs").err
     both = hardmil("predict", bundle, "x", "--slides", "t.csv", "--features", feature_study / "feats")
-    assert "give one of the two" in both.err
+    assert "--slides" in both.err
 
 
 def test_features_of_another_encoder_are_named(hardmil: Hardmil, feature_study: Path, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_device_that_is_not_here(hardmil: Hardmil, feature_study: Path) -> None:
     assert "--device cpu" in run.err
 
 
-def test_a_corrected_path_is_cut_again_and_a_wrong_one_named(hardmil: Hardmil, study: Path) -> None:
+def test_a_corrected_path_is_encoded_again_and_a_wrong_one_named(hardmil: Hardmil, study: Path) -> None:
     assert hardmil("encode", study).code == 0
     old = (study / "features_pixels" / "000 a.h5").read_bytes()
     rows = read_csv(study / "slides.csv")
@@ -184,7 +184,7 @@ def test_a_corrected_path_is_cut_again_and_a_wrong_one_named(hardmil: Hardmil, s
     stale = hardmil("train", study, *quick("training.epochs=1"), "--set", "arm=ours", "--json")
     failures = json.loads(stale.out.splitlines()[-1])["failures"]
     assert set(failures) == {"000 a", "001 a", "002 a"}
-    assert "from another file than" in failures["000 a"]
+    assert "another file" in failures["000 a"]
     run = hardmil("encode", study, "--json")
     assert set(json.loads(run.out.splitlines()[-1])["failures"]) == {"002 a"}
     assert (study / "features_pixels" / "000 a.h5").read_bytes() != old
@@ -216,7 +216,7 @@ def test_ids_with_dots_and_training_slides_in_predict(
     assert "1 of them were trained on" in run.out
 
 
-def test_mpp_of_predict_is_for_slides_that_do_not_say(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
+def test_mpp_of_predict_is_for_slides_without_mpp(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
     rows = read_csv(study / "slides.csv")
     write_csv(study / "slides.csv", [{**row, "mpp": 0.5} for row in rows])
     settings = ("--set", "patches.um_per_px=0.5", "--set", "arm=ours")
@@ -236,7 +236,7 @@ def test_an_empty_list_of_arms(hardmil: Hardmil, feature_study: Path) -> None:
     assert "evaluation.arms" in run.err
 
 
-def test_mpp_of_predict_does_not_move_the_scale_bar_of_a_slide_that_says(
+def test_mpp_of_predict_does_not_change_the_scale_bar_of_a_slide_with_mpp(
     hardmil: Hardmil, study: Path, phantom_slide: Path, tmp_path: Path
 ) -> None:
     rows = read_csv(study / "slides.csv")

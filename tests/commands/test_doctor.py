@@ -1,10 +1,12 @@
 """`doctor`: what is installed; with a study, what is wrong with it, exit 1 then."""
 
 import json
+import re
 import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from hardmil.checks.study import MatchingPair, leaking_groups
 from hardmil.paper.colon import colon_nuclei
 
 
-def checked(run_out: str) -> dict[str, object]:
+def checked(run_out: str) -> dict[str, Any]:
     return json.loads(run_out.splitlines()[-1])["study"]
 
 
@@ -40,14 +42,15 @@ def test_without_a_study_it_says_what_is_installed(hardmil: Hardmil) -> None:
     assert said["readers"]["tifffile"].endswith(": OME-TIFF, QPTIFF, plain TIFF")
 
 
-def test_what_to_know_of_a_slide_is_noted(hardmil: Hardmil, study: Path) -> None:
+def test_notes_about_slides(hardmil: Hardmil, study: Path) -> None:
     set_cells(study, path={0: "slides/big.png"}, mpp={0: 0.25})
     Image.open(study / "slides" / "000 a.png").save(study / "slides" / "big.png", dpi=(50_800, 50_800))
     run = hardmil("doctor", study, "--json")
     assert run.code == 0, run.err
-    said = "the table says 0.25 um/px, the file 0.5; the table is used: correct or clear it"
-    assert f"note               000 a: {said}" in run.out
-    assert checked(run.out)["notes"] == {"000 a": [said]}
+    ((slide_id, (note,)),) = checked(run.out)["notes"].items()
+    assert slide_id == "000 a"
+    assert re.search(r"table says 0\.25 um/px, the file 0\.5", note)
+    assert re.search(f"^note +000 a: {re.escape(note)}$", run.out, flags=re.M)
 
 
 def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
@@ -65,9 +68,9 @@ def test_a_copy_in_another_case_is_a_leak(hardmil: Hardmil, study: Path) -> None
     original.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(study / "slides" / "004 a.png", quality=70)
     run = hardmil("doctor", study, "--json")
     assert run.code == 1
-    assert "004 a (case case 4) is 000 a (case case 0), flipped, match 1.00" in run.out
-    assert "one case           case 0, case 4" in run.out
-    assert "give them one case_id" in " ".join(run.err.replace("│", " ").split())
+    assert re.search(r"004 a \(case case 4\) .*000 a \(case case 0\), flipped, match 1\.00", run.out)
+    assert re.search("^one case +case 0, case 4$", run.out, flags=re.M)
+    assert "case_id" in run.err
     found = checked(run.out)
     assert found["one_case_each"] == [["case 0", "case 4"]]
     assert found["alike"] == [
@@ -93,19 +96,19 @@ def test_halves_of_one_picture_are_a_leak(hardmil: Hardmil, study: Path, phantom
     set_cells(study, path={0: "slides/000 a.png", 1: "slides/001 a.png"})
     run = hardmil("doctor", study)
     assert run.code == 1
-    assert "001 a (case case 1) is below 000 a (case case 0), edges correlate 0." in run.out
+    assert re.search(r"001 a \(case case 1\) .*below 000 a \(case case 0\), edges correlate 0\.", run.out)
 
 
-def test_all_that_is_wrong_is_named(hardmil: Hardmil, study: Path) -> None:
+def test_every_problem_is_named(hardmil: Hardmil, study: Path) -> None:
     (study / "slides" / "001 a.bmp").write_bytes(b"not a picture")
     set_cells(study, case_id={0: "x", 1: "x", 2: "x", 4: "x", 6: "x"})
     run = hardmil("doctor", study, "--set", "patches.um_per_px=0.5", "--json")
     assert run.code == 1
     failures = json.loads(run.out.splitlines()[-1])["failures"]
-    assert "class 0: 1 cases for 2 folds" in failures["folds"]
-    assert "001 a.bmp: is not an image" in failures["001 a"]
-    assert "fill the mpp column" in failures["000 a"]
-    assert "1 case with both labels, which is allowed" in run.out
+    assert "class 0: 1 cases" in failures["folds"]
+    assert "001 a.bmp: " in failures["001 a"]
+    assert "mpp column" in failures["000 a"]
+    assert "1 case with both labels" in run.out
 
 
 def test_splits_that_leak_and_a_table_that_cannot_be_used(hardmil: Hardmil, study: Path) -> None:
@@ -122,14 +125,14 @@ def test_splits_that_leak_and_a_table_that_cannot_be_used(hardmil: Hardmil, stud
     set_cells(study, label={0: ""})
     broken = hardmil("doctor", study)
     assert broken.code == 1
-    assert "device cpu" in broken.out, "what is installed is said all the same"
+    assert "device cpu" in broken.out, "what is installed is printed all the same"
     assert "has no label" in " ".join(broken.err.replace("│", " ").split())
 
 
-def test_features_without_pictures_say_so(hardmil: Hardmil, feature_study: Path) -> None:
+def test_features_without_pictures(hardmil: Hardmil, feature_study: Path) -> None:
     run = hardmil("doctor", feature_study)
     assert run.code == 0, run.err
-    assert "12 slides without a path: not checked" in run.out
+    assert "12 slides without a path" in run.out
     assert "duplicates" not in run.out
 
 
@@ -175,7 +178,7 @@ def test_colon_leaks_by_image_and_not_by_group(hardmil: Hardmil, data_dir: Path,
     (tmp_path / "study.yaml").write_text("patches: {um_per_px: null}\n", encoding="utf-8")
     run = hardmil("doctor", tmp_path, "--json")
     assert run.code == 1
-    assert sum(pair["is_leak"] for pair in checked(run.out)["alike"]) == 61  # type: ignore[union-attr]
+    assert sum(pair["is_leak"] for pair in checked(run.out)["alike"]) == 61
     set_cells(tmp_path, case_id={number - 1: f"field {groups[str(number)]}" for number in range(1, 101)})
     grouped = hardmil("doctor", tmp_path)
     assert grouped.code == 0, grouped.err

@@ -1,5 +1,6 @@
 """Encoders and other tools' features through the whole pipeline: encode, train, predict."""
 
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -74,16 +75,15 @@ def test_other_weights_in_the_same_file_are_another_encoder(hardmil: Hardmil, en
     other = hardmil("predict", encoded / "bundle", slide, "--output", out)
     assert other.code == 1
     said = " ".join(other.err.split())
-    assert (
-        f"was trained on embeddings of {first.copy().pop()}, but nets/colours.onnx is colours.onnx-" in said
-    )
+    (before,) = first
+    assert re.search(f"{before}.*nets/colours.onnx is colours.onnx-", said)
 
     assert hardmil("encode", encoded).code == 0
     assert len(names(encoded)) == 1
-    assert names(encoded) != first, "made anew"
+    assert names(encoded) != first, "encoded again"
     mined = hardmil("mine", encoded)
     assert mined.code == 1
-    assert "the bundle was trained on encoder colours.onnx-" in " ".join(mined.err.split())
+    assert "trained on encoder colours.onnx-" in mined.err
 
 
 def test_workers_write_the_embeddings_that_one_writes(hardmil: Hardmil, encoded: Path) -> None:
@@ -114,7 +114,7 @@ def test_files_of_two_encoders_in_one_study_are_refused(hardmil: Hardmil, encode
     shutil.copy(kept, path)
     run = hardmil("train", encoded, *quick())
     assert run.code == 1
-    assert "slide 001 a has encoder colours.onnx-" in " ".join(run.err.split())
+    assert "slide 001 a has encoder colours.onnx-" in run.err
 
 
 def test_a_mismatch_with_what_the_encoder_was_trained_on_is_printed(hardmil: Hardmil, encoded: Path) -> None:
@@ -122,14 +122,14 @@ def test_a_mismatch_with_what_the_encoder_was_trained_on_is_printed(hardmil: Har
     run = hardmil("encode", encoded)
     assert run.code == 0
     assert run.out.startswith("note: colours.onnx-")
-    assert "was trained at 0.5 um/px, but patches.um_per_px is null" in run.out
+    assert re.search(r"0\.5 um/px.*patches\.um_per_px is null", run.out)
 
 
 def test_an_encoder_that_is_not_there_is_named(hardmil: Hardmil, encoded: Path) -> None:
     (encoded / "nets" / "colours.onnx").unlink()
     run = hardmil("encode", encoded)
     assert run.code == 1
-    assert "encode: nets/colours.onnx: no such file; expected it at" in run.err
+    assert "nets/colours.onnx: no such file" in run.err
 
 
 def test_a_study_of_stamp_features_with_one_slide_of_no_patch(hardmil: Hardmil, feature_study: Path) -> None:
@@ -142,19 +142,18 @@ def test_a_study_of_stamp_features_with_one_slide_of_no_patch(hardmil: Hardmil, 
             file.attrs.update({"unit": "um", "tile_size_um": 256.0, "tile_size_px": 224, "extractor": "uni2"})
     run = hardmil("train", feature_study)
     assert run.code == 0, run.err
-    assert "note: no patches in the bag of s3: left out" in run.out
-    assert "the patch coordinates of s0, s1, s2, s4, s5 and 6 more are unknown" in run.out
+    assert re.search("note: .* s3: left out", run.out)
+    assert re.search("coordinates of s0, s1, s2, s4, s5 and 6 more", run.out)
     assert "11 slides" in run.out
     predict = ("predict", feature_study / "bundle", "--features", feature_study / "feats")
     table = ("--slides", feature_study / "slides.csv", "--output", feature_study / "out")
     scored = hardmil(*predict, *table)
-    assert scored.code == 1, "a slide that was asked for has no score"
+    assert scored.code == 1, "one of the slides has no score"
     [failure] = read_csv(feature_study / "out" / "failures.csv")
-    assert failure["message"].startswith("slide s3: its bag has no patches")
+    assert failure["message"].startswith("slide s3: ")
     assert len(read_csv(feature_study / "out" / "predictions.csv")) == 11
     with h5py.File(feature_study / "feats" / "s0.h5", "a") as file:
         file.attrs["extractor"] = "virchow2"
     hardmil(*predict, *table)
     refused, _ = read_csv(feature_study / "out" / "failures.csv")
-    said = "slide s0: its bag has encoder virchow2, the bundle was trained on encoder uni2"
-    assert refused["message"].startswith(said)
+    assert re.search("^slide s0: .*virchow2.*trained on encoder uni2", refused["message"])

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,12 @@ def test_two_workers_write_what_one_writes(hardmil: Hardmil, feature_study: Path
 def test_where_every_trial_fails_the_first_is_named(hardmil: Hardmil, feature_study: Path):
     run = hardmil("evaluate", feature_study, *quick("training.lr=1e30"))
     assert run.code == 1
-    assert "none of 9 trials could be done; first: abmil, repeat 1 fold 1:" in run.err
+    assert re.search("none of 9 trials.* abmil, repeat 1 fold 1:", run.err)
     assert "Traceback" in (feature_study / "runs" / "main" / "failures.log").read_text()
 
 
 @pytest.mark.slow
-def test_a_second_evaluation_trains_nothing_and_a_changed_knob_does(
+def test_a_second_evaluation_trains_nothing_and_a_changed_setting_does(
     hardmil: Hardmil, feature_study: Path
 ) -> None:
     hardmil("evaluate", feature_study, "--set", "evaluation.arms=[ours]")

@@ -31,7 +31,7 @@ def test_mask_outline_and_picture_are_written_next_to_the_coordinates(hardmil: H
     assert 'src="tissue/003%20a.jpg"' in page
 
 
-def test_slide_without_tissue_is_named_and_goes_on_as_an_empty_bag(hardmil: Hardmil, study: Path):
+def test_slide_without_tissue_is_named_and_has_an_empty_bag(hardmil: Hardmil, study: Path):
     Image.new("RGB", (210, 150), (245, 245, 245)).save(slide_path(study, "002 a"))
     run = hardmil("patch", study)
     assert run.code == 0, run.err

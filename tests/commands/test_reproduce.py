@@ -1,6 +1,7 @@
-"""`reproduce` on the real sets: a short run, rows as it goes, the paper's table beside ours."""
+"""`reproduce` on the real sets: a short run, rows as it goes, the paper's table next to ours."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,21 +16,18 @@ def test_colon_by_group(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> Non
     call = ("reproduce", "colon", "--data", data, "--output", tmp_path, "--split", "group", *SHORT)
     first = hardmil(*call, "--arms", "ours,ours+fmb", "--json")
     assert first.code == 0, first.err
-    assert "img76: no patch holds 25% tissue; it keeps all 324" in first.out
+    assert re.search("img76: no patch .*25% tissue.* 324", first.out)
     assert ".906 ±.007" in first.out, "the paper's accuracy of ours"
     assert ".036 ±.007" in first.out, "the paper's FPR of FMB"
-    note = (
-        "The 41 cases are fields of at most 9 patients, who are not known: the 95% intervals are too narrow"
-    )
-    assert note in first.out
-    assert note in (tmp_path / "report.html").read_text(encoding="utf-8")
+    for text in (first.out, (tmp_path / "report.html").read_text(encoding="utf-8")):
+        assert re.search("41 cases are fields of at most 9 patients.*intervals are too narrow", text)
     assert {row["other"] for row in read_csv(tmp_path / "comparisons.csv")} == {"ours", "ours+fmb@random"}
     arms = json.loads(first.out.splitlines()[-1])["arms"]
     assert [(one["arm"], one["n_trials"]) for one in arms] == [
         ("ours", 1),
         ("ours+fmb", 1),
         ("ours+fmb@random", 1),
-    ], "the control is run unasked"
+    ], "the control is run although it is not named"
     rows = read_csv(tmp_path / "results.csv")
     again = hardmil(*call, "--arms", "abmil")
     assert again.code == 0, again.err
@@ -48,7 +46,7 @@ def test_ucsb_by_image(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> None
     )  # fmt: skip
     assert run.code == 0, run.err
     assert ".755 ±.016" in run.out, "the paper's accuracy of the gated MIL model"
-    assert "Each image is taken for a case" in run.out
+    assert re.search("Each image .* a case", run.out)
     assert len(read_csv(tmp_path / "predictions.csv")) == 29
 
 
@@ -64,8 +62,8 @@ def test_colon_with_an_encoder_and_verdicts_of_its_nuclei(
         *("--encoder", "efficientnet-lite0", *settings, "--arms", arms),
     )
     assert run.code == 0, run.err
-    assert "img76: no patch holds 25% tissue; it keeps all 100" in run.out
-    assert "patches grid-efficientnet-lite0: 2 folds x 1 repeats, 1 epochs" in run.out
+    assert re.search("img76: no patch .*25% tissue.* 100", run.out)
+    assert re.search("grid-efficientnet-lite0.* 2 folds .*1 repeats, 1 epochs", run.out)
     for row in read_csv(tmp_path / "results.csv"):
         assert row["patches"] == "grid-efficientnet-lite0"
         assert 0 < float(row["op_threshold"]) < 1
@@ -76,7 +74,7 @@ def test_colon_with_an_encoder_and_verdicts_of_its_nuclei(
     assert len(list(folder.glob("img*.h5"))) == 100
 
 
-def test_what_cannot_be_reproduced(hardmil: Hardmil, tmp_path: Path) -> None:
+def test_unknown_sets_and_splits_are_refused(hardmil: Hardmil, tmp_path: Path) -> None:
     assert "colon or ucsb" in hardmil("reproduce", "lung", "--data", tmp_path).err
     assert "no such folder" in hardmil("reproduce", "colon", "--data", tmp_path / "x").err
     assert "expected the colon set" in hardmil("reproduce", "colon", "--data", tmp_path).err

@@ -1,6 +1,7 @@
 """init, patch, encode, train, evaluate, mine, predict: the path of a user's own study."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from hardmil.slides.reader import open_slide
 def test_whole_path_on_pixels(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
     patched = hardmil("patch", study, "--json")
     assert patched.code == 0, patched.err
-    places = study / "patches" / "000 a_patches.h5"
-    with h5py.File(places) as file:
+    coords = study / "patches" / "000 a_patches.h5"
+    with h5py.File(coords) as file:
         assert file["coords"].attrs["patch_size_level0"] == 24
         n_patches = len(file["coords"])
     assert 30 <= n_patches <= 48
@@ -40,13 +41,13 @@ def test_whole_path_on_pixels(hardmil: Hardmil, study: Path, tmp_path: Path) -> 
 
     evaluated = hardmil("evaluate", study, *quick(), "--json")
     assert evaluated.code == 0, evaluated.err
-    assert "differences by case, with 95% interval" in evaluated.out
+    assert "ours+fmb-oof minus ours+fmb-oof@random" in evaluated.out
     check_tables(study / "runs" / "main")
     assert (study / "runs" / "main" / "report.html").stat().st_size > 10_000
 
     tables = {name: (study / "runs" / "main" / name).read_text() for name in ("results.csv", "summary.csv")}
     shutil.rmtree(study / "runs" / "main" / "trials")
-    assert hardmil("evaluate", study, *quick()).code == 0, "rows are enough; trials/ may be thrown away"
+    assert hardmil("evaluate", study, *quick()).code == 0, "rows are enough; trials/ may be deleted"
     for name, text in tables.items():
         assert (study / "runs" / "main" / name).read_text() == text
 
@@ -69,7 +70,7 @@ def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Pat
         assert file["features"].attrs["encoder"] == "efficientnet-lite0"
     stamp = path.stat().st_mtime_ns
     refused = hardmil("encode", study, *settings, "--set", "device=cuda:7")
-    assert "device cuda:7: not usable here" in refused.err
+    assert "device cuda:7" in refused.err
     assert hardmil("encode", study, *settings).code == 0
     assert path.stat().st_mtime_ns == stamp
     other = hardmil("train", study, *settings, "--set", "encode_px=48")
@@ -79,7 +80,7 @@ def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Pat
     evaluated = hardmil("evaluate", study, *settings, "--set", "evaluation.arms=[mean]")
     assert evaluated.code == 0, evaluated.err
     rows = read_csv(study / "runs" / "main" / "results.csv")
-    assert {row["patches"] for row in rows} == {"grid-efficientnet-lite0"}, "not taken for pixels of a grid"
+    assert {row["patches"] for row in rows} == {"grid-efficientnet-lite0"}, "not taken for pixels"
 
     assert hardmil("train", study, *settings, "--set", "arm=ours+instance").code == 0
     slides = study / "slides"
@@ -93,7 +94,7 @@ def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Pat
             score_bags(bundle.network, [bag])[0].bag_score, abs=1e-3
         )
     refused = hardmil("predict", study / "bundle", slides / "000 a.png", "--features", study)
-    assert "makes its instances of slides (efficientnet-lite0)" in refused.err
+    assert "slides (efficientnet-lite0)" in refused.err
 
 
 def check_tables(run: Path) -> None:
@@ -108,7 +109,7 @@ def check_tables(run: Path) -> None:
         assert row["prediction"] == ("tumour" if float(row["bag_score"]) > 0.5 else "normal")
     check_statistics(run)
     for row in read_csv(run / "hard_negatives.csv"):
-        assert int(row["slide_id"][2]) % 2 == 0, "a hard negative lies on a negative slide"
+        assert int(row["slide_id"][2]) % 2 == 0, "a hard negative is on a negative slide"
 
 
 def check_statistics(run: Path) -> None:
@@ -118,12 +119,12 @@ def check_statistics(run: Path) -> None:
     assert list(summary) == list(dict.fromkeys(row["arm"] for row in intervals)) == arms
     for row in intervals:
         assert (row["n_cases"], row["n_repeats"] in "01") == ("8", True)
-        assert row["value"] == summary[row["arm"]][row["metric"]], "one number, wherever it stands"
+        assert row["value"] == summary[row["arm"]][row["metric"]], "one number in all tables"
         assert not float(row["low"]) > float(row["high"])
     pairs = [(row["arm"], row["other"]) for row in read_csv(run / "comparisons.csv")]
     assert list(dict.fromkeys(pairs)) == [(arms[1], "ours"), (arms[1], arms[2]), (arms[2], "ours")]
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "the 8 cases are drawn anew" in page
+    assert re.search(r"\b8 cases\b", page)
     assert "ours+fmb-oof minus ours+fmb-oof@random" in page
 
 
@@ -161,7 +162,7 @@ def check_predictions(hardmil: Hardmil, bundle: Path, folder: Path) -> None:
         "predict", bundle, "--slides", folder / "new.csv", "--output", folder / "out2", "--json"
     )
     assert labelled.code == 0, labelled.err
-    assert "against the labels of 2 slides" in labelled.out
+    assert "labels of 2 slides" in labelled.out
     same = read_csv(folder / "out2" / "predictions.csv")
     assert [row["bag_score"] for row in same] == [row["bag_score"] for row in rows]
     check_case(hardmil, bundle, folder, table=table)
@@ -176,7 +177,7 @@ def check_case(hardmil: Hardmil, bundle: Path, folder: Path, *, table: list[dict
         "--heatmap-of", "contribution", "--heatmap-scale", "raw", "--ome-tiff",
     )  # fmt: skip
     assert run.code == 0, run.err
-    assert "1 case, 1 of several slides, scored max" in run.out
+    assert "1 case, 1 of several slides" in run.out
     page = (output / "key_patches.html").read_text(encoding="utf-8")
     assert page.count("<h2") == 2
     assert page.count("<img") == page.count('alt="') == 2 * (2 + 4)

@@ -49,7 +49,7 @@ def test_the_bundle_says_what_its_threshold_is_for_and_predict_uses_it(
         assert float(row["prob_1"]) == pytest.approx(chance, abs=1e-7)
 
 
-def test_too_few_cases_leave_the_threshold_at_a_half_and_say_so(hardmil: Hardmil, feature_study: Path):
+def test_without_operating_folds_the_threshold_is_a_half(hardmil: Hardmil, feature_study: Path):
     run = hardmil("train", feature_study, "--set", "evaluation.operating_folds=0", *quick())
     assert run.code == 0, run.err
     assert "threshold 0.5, not set on scores" in run.out

@@ -27,7 +27,7 @@ def test_others_are_not(encode: str):
     assert known_encoder(encode) is None
 
 
-def test_what_stands_behind_the_at_sign():
+def test_what_follows_the_at_sign():
     assert split_location("uni@/data/uni") == ("uni", "/data/uni")
     assert split_location("timm:resnet50.a1_in1k@w.safetensors") == ("timm:resnet50.a1_in1k", "w.safetensors")
     assert split_location("hf-hub:a/b@main") == ("hf-hub:a/b@main", None)
@@ -57,7 +57,7 @@ def test_files_by_suffix():
     assert not is_encoder_file("timm:resnet50@w.safetensors")
 
 
-def test_virchow2_is_its_class_token_beside_the_mean_of_its_patches():
+def test_virchow2_is_its_class_token_and_the_mean_of_its_patches():
     virchow2 = KNOWN["virchow2"]
     assert (virchow2.dim, virchow2.class_and_mean, virchow2.n_registers) == (2560, True, 4)
     assert {one.name: one.dim for one in KNOWN.values() if not one.class_and_mean} == {

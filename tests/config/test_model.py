@@ -40,7 +40,7 @@ def test_settings_that_are_given_stay_even_zeros():
     assert resolve_config(config, kind="features") == config
 
 
-def test_an_open_setting_is_no_resolved_one():
+def test_an_open_setting_is_not_resolved():
     content = resolve_config(ModelConfig(), kind="features").model_dump()
     assert ResolvedModelConfig.model_validate(content) == resolve_config(ModelConfig(), kind="features")
     content["training"]["epochs"] = None

@@ -45,7 +45,7 @@ def test_the_commented_file_has_every_setting_under_its_comment():
     assert all(lines[i - 1].lstrip().startswith("#") for i in settings)
 
 
-def test_overrides_take_the_place_of_keys(tmp_path: Path):
+def test_overrides_replace_keys(tmp_path: Path):
     (tmp_path / "study.yaml").write_text("seed: 3\nmining: {n_clusters: 2, use: mb}\n")
     overrides = [
         "mining.n_clusters=8",
@@ -108,7 +108,7 @@ def test_unusable_overrides_are_refused(override: str, message: str):
         put_overrides({"seed": 1}, [override])
 
 
-def test_files_that_are_no_study(tmp_path: Path):
+def test_files_that_are_not_a_study(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"study\.yaml: no such file; .*hardmil init DIR"):
         read_study(tmp_path)
     path = tmp_path / "study.yaml"

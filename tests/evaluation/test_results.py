@@ -44,7 +44,7 @@ def _held(path: Path) -> list[tuple[str, int, str]]:
     return [(key_of(row).arm, key_of(row).fold, row.slide_id) for row in read_table(path, PredictionRow)]
 
 
-def test_rows_of_a_trial_take_the_place_of_its_old_ones(tmp_path: Path):
+def test_rows_of_a_trial_replace_its_old_ones(tmp_path: Path):
     path = tmp_path / "runs" / "predictions.csv"
     assert read_table(path, PredictionRow) == []
     _put(path, "ours", 0, "a", "007")
@@ -59,7 +59,7 @@ def test_rows_of_a_trial_take_the_place_of_its_old_ones(tmp_path: Path):
     assert _held(path) == [row for row in after if row[0] == "ours"]
 
 
-def test_a_trial_is_told_apart_by_each_of_its_columns(tmp_path: Path):
+def test_trials_differ_by_each_column_of_their_key(tmp_path: Path):
     path = tmp_path / "t.csv"
     _put(path, "ours", 0, "a")
     for trial in (
@@ -107,7 +107,7 @@ def test_predictions_name_classes(value: float, prediction: str):
     )
 
 
-def test_a_calibrated_probability_takes_the_place_of_the_score():
+def test_a_calibrated_probability_replaces_the_score():
     row = prediction_row(_bag("s1", 0), 0.75, classes=CLASSES, probability=0.25)
     assert (row.bag_score, row.prediction, row.label) == (0.75, "tumour", "normal")
     assert row.probabilities == {"normal": 0.75, "tumour": 0.25}
@@ -160,6 +160,6 @@ def test_hard_negatives_of_a_trial_and_of_a_bundle_come_back(tmp_path: Path):
     assert read_table(tmp_path / "t.csv", HardNegativeRow) == rows
 
 
-def test_a_row_of_no_trial_has_no_key():
+def test_a_row_without_a_trial_has_no_key():
     with pytest.raises(ValueError, match="no trial"):
         key_of(prediction_row(_bag("s1", 1), 0.5, classes=CLASSES))

@@ -40,7 +40,7 @@ def _mined(slide_id: str, x: int, y: int) -> HardInstance:
     return HardInstance(1, slide_id, slide_id, 0, x, y, 10, 0.5, 0.9, -1, "train")
 
 
-def test_mined_look_alikes_are_found_by_place():
+def test_mined_look_alikes_are_found_by_coordinates():
     bags, truth = [_bag("a", 0), _bag("b", 0)], {"a": _codes(0, 2, 0, 1)}
     pool = [
         _mined("a", 10, 0),

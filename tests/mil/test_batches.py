@@ -14,7 +14,7 @@ def _bag(name: str, label: int, instances: np.ndarray) -> Bag:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(-1, 1)), min_size=1, max_size=6))
-def test_packing_keeps_order_and_says_where_each_bag_begins(shapes: list[tuple[int, int]]):
+def test_packing_keeps_order_and_the_offset_of_each_bag(shapes: list[tuple[int, int]]):
     rng = np.random.default_rng(0)
     bags = [
         _bag(f"s{i}", label, rng.normal(size=(n, 3)).astype(np.float32))

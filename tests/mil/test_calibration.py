@@ -38,11 +38,11 @@ def test_isotonic_is_scikit_learns():
     labels, scores = overconfident(300, times=3.0)
     theirs = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, labels)
     ours = fit_calibration(labels, scores, method="isotonic")
-    asked = np.linspace(0, 1, 101)
-    np.testing.assert_allclose(ours.probabilities(asked), theirs.predict(asked), atol=1e-12)
+    grid = np.linspace(0, 1, 101)
+    np.testing.assert_allclose(ours.probabilities(grid), theirs.predict(grid), atol=1e-12)
 
 
-def test_few_bags_told_apart_do_not_become_certain():
+def test_few_separable_bags_do_not_become_certain():
     labels, scores = np.array([0, 0, 0, 1, 1, 1]), np.array([0.1, 0.2, 0.3, 0.7, 0.8, 0.9])
     found = fit_calibration(labels, scores, method="temperature").probabilities(scores)
     assert 0.02 < found.min() < found.max() < 0.98

@@ -60,7 +60,7 @@ def test_attention_on_what_speaks_against_a_positive_slide_is_inverted():
     assert re.search(r"1\.\d standard deviations below", one.meaning)
 
 
-def test_truth_says_inverted_where_it_is_known():
+def test_known_truth_decides_on_inverted():
     lesions = np.full(N, np.nan)
     lesions[:5], lesions[-5:] = 1, 0
     assert _found(TOWARDS, truth=lesions) == ["inverted"]

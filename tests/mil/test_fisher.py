@@ -87,7 +87,7 @@ def test_the_fisher_vector_is_that_of_the_formula(seed: int, n: int, n_modes: in
 
 
 @pytest.mark.parametrize("make", [feature_bags, pixel_bags])
-def test_what_can_be_told_apart_is(make: object) -> None:
+def test_separable_classes_are_separated(make: object) -> None:
     train, test = make(16), make(20, seed=1)  # type: ignore[operator]
     model = fit_fisher(train, config=SMALL, seed=0)
     scores = score_fisher(model, test)
@@ -119,16 +119,16 @@ def test_order_of_instances_does_not_matter(make: object) -> None:
 
 
 def test_nothing_of_a_test_bag_enters() -> None:
-    """A bag's score is the same alone and among others, whatever its label; and the fit never asks for it."""
+    """A bag's score is the same alone and among others, whatever its label; and the fit never uses it."""
     train, test = feature_bags(8), feature_bags(6, seed=1)
-    asked: list[str] = []
+    described: list[str] = []
 
     def watched(bag: Bag, *, config: FisherConfig) -> np.ndarray:
-        asked.append(bag.slide_id)
+        described.append(bag.slide_id)
         return describe(bag, config=config)
 
     model = fit_fisher(train, config=SMALL, seed=0, describe=watched)
-    assert sorted(set(asked)) == sorted(bag.slide_id for bag in train)
+    assert sorted(set(described)) == sorted(bag.slide_id for bag in train)
     together = score_fisher(model, test)
     unlabelled = [as_bag(bag.instances, name="x", label=-1) for bag in reversed(test)]
     alone = [float(score_fisher(model, [bag])[0]) for bag in unlabelled]
@@ -137,8 +137,8 @@ def test_nothing_of_a_test_bag_enters() -> None:
     assert score_fisher(again, test).tolist() == together.tolist(), "same seed, same numbers, to the last bit"
 
 
-def test_mixture_and_pca_see_no_more_than_their_share() -> None:
-    """100 descriptors from 8 bags are 12 of each: what lies beyond is not drawn from."""
+def test_mixture_and_pca_are_fitted_on_a_limited_share() -> None:
+    """100 descriptors from 8 bags are 12 of each: the rest is not drawn from."""
     bags = feature_bags(8)
     config = SMALL.model_copy(update={"max_descriptors": 100})
     model = fit_fisher(bags, config=config, seed=0)

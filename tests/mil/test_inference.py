@@ -26,7 +26,7 @@ def _bags(shape: tuple[int, ...]) -> list[Bag]:
 
 
 @SHAPES
-def test_scores_are_what_the_network_says(shape: tuple[int, ...]):
+def test_scores_are_those_of_the_network(shape: tuple[int, ...]):
     network, bags = _network(shape).train(), _bags(shape)
     scores = score_bags(network, bags)
     assert not network.training
@@ -60,7 +60,7 @@ def test_contributions_and_bias_add_up_to_the_logit(kind: str):
 
 
 @SHAPES
-def test_chunks_give_what_the_whole_gives(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
+def test_chunks_give_the_same_as_the_whole(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
     network, bags = _network(shape), _bags(shape)
     whole = score_bags(network, bags)
     embedded = embed_instances(network, bags[2])

@@ -82,7 +82,7 @@ def test_layers_are_the_papers():
 
 
 @pytest.mark.parametrize("size", range(24, 49))
-def test_every_size_it_says_it_takes(size: int):
+def test_every_supported_size(size: int):
     network = PatchNetwork(size_px=size, embedding_dim=2, dropout=0.0)
     assert network(torch.zeros((1, size, size, 3), dtype=torch.uint8)).shape == (1, 2)
 
@@ -119,7 +119,7 @@ def test_parameter_names_are_those_in_saved_bundles(kind: str, names: list[str])
     assert found == [*embed, *names, "classify.weight", "classify.bias"]
 
 
-def test_features_are_standardised_by_the_numbers_given():
+def test_features_are_standardised_by_the_given_numbers():
     network = _network((4,))
     mean, scale = np.array([1, 2, 3, 4], np.float32), np.array([2, 1, 0.5, 3], np.float32)
     network.embed.standardise_by(mean=mean, scale=scale)

@@ -64,7 +64,7 @@ def test_youden_is_the_best_of_all_thresholds(pairs: list[tuple[int, float]]):
     assert np.subtract(*rates(labels, scores, threshold)) == pytest.approx(max(gains))
 
 
-def test_point_says_what_it_had_with_intervals_by_case():
+def test_a_point_has_its_counts_and_intervals_by_case():
     labels, scores = np.tile(LABELS, 6), np.tile(SCORES, 6)
     cases = [str(i) for i in range(54)]
     point = set_operating_point(labels, scores, cases=cases, target="sensitivity=0.75")
@@ -99,7 +99,7 @@ def test_fpr_of_nearly_all_lets_everything_through():
     )
 
 
-def test_one_label_alone_has_no_point():
+def test_one_label_alone_is_refused():
     with pytest.raises(BagError, match=r"needs bags of both labels; found \[1\]"):
         set_operating_point(np.array([1, 1]), np.array([0.2, 0.4]), cases=["a", "b"], target="youden")
 

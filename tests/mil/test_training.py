@@ -81,7 +81,7 @@ def test_same_seed_same_weights_and_other_seed_others():
     assert _trained(seed=4) != first
 
 
-def test_it_learns_what_can_be_told_apart():
+def test_it_learns_separable_classes():
     bags, losses = _bags(), list[float]()
     network = fit(
         bags, config=_config(epochs=12), device=CPU, on_epoch=lambda epoch, loss: losses.append(loss)
@@ -193,7 +193,7 @@ def test_extra_bags_are_drawn_for_the_training_slides_only(spy: _Spy):
     assert "extra-0" in spy.names()
 
 
-def test_validation_that_cannot_be_held_out_says_so():
+def test_validation_that_cannot_be_held_out_is_an_error():
     with pytest.raises(FoldError, match=r"class 1: 1 cases .* training\.select"):
         fit(_bags(6, positives=1), config=_config(select="validation"), device=CPU)
 
@@ -221,7 +221,7 @@ def test_balance_by_sampler_draws_both_classes_as_often(spy: _Spy):
     assert 350 < sum(labels) < 450
 
 
-def test_large_bags_are_thinned_in_training_and_whole_in_prediction(spy: _Spy):
+def test_large_bags_are_sampled_in_training_and_complete_in_prediction(spy: _Spy):
     bags = _bags(4, size=20)
     network = fit(bags, config=_config(max_instances=7, epochs=4), device=CPU)
     by_id = {bag.slide_id: bag for bag in bags}
@@ -248,7 +248,7 @@ def test_a_subset_keeps_each_instance_with_its_coordinates():
         np.testing.assert_array_equal(features, bag.instances[x])
 
 
-def test_weights_stay_with_their_instances_in_a_part_of_a_bag(spy: _Spy):
+def test_weights_stay_with_their_instances_in_a_subset_of_a_bag(spy: _Spy):
     """A step that takes 7 of 20 instances weighs those that were named, wherever they are now."""
     named = np.where(np.arange(20) == 19, 7, 1).astype(np.float32)
     bags = [replace(bag.take(np.arange(20)), instance_weights=named) for bag in _bags(4, size=20)]
@@ -288,7 +288,7 @@ class _Extra:
         return self
 
 
-def test_extra_bags_join_each_epoch_and_leave_standardisation_alone(spy: _Spy):
+def test_extra_bags_are_added_each_epoch_and_do_not_change_standardisation(spy: _Spy):
     extras, bags = _Extra(), _bags(6)
     network = fit(bags, config=_config(), device=CPU, extras=extras)
     assert extras.epochs == [0, 1, 2]
@@ -322,7 +322,7 @@ def test_a_feature_that_never_changes_is_only_shifted():
     assert (network.embed.mean[3].item(), network.embed.scale[3].item()) == (5.0, 1.0)
 
 
-def test_it_goes_on_from_another_network():
+def test_it_continues_from_another_network():
     first = fit(_bags(), config=_config(), device=CPU)
     others = _bags(6, shift=-2.0)
     second = fit(others, config=_config(epochs=1, lr=1e-9), device=CPU, start=first)
@@ -354,12 +354,12 @@ def test_pixels_are_turned_in_training():
         np.testing.assert_array_equal(bag.instances, pixels)
 
 
-def test_a_loss_that_is_no_number_stops_training():
+def test_a_loss_of_nan_stops_training():
     with pytest.raises(TrainingError, match=r"epoch \d: the loss is (nan|inf), .* lower training\.lr"):
         fit(_bags(), config=_config(lr=1e25), device=CPU)
 
 
-def test_a_validation_loss_that_is_no_number_stops_training(monkeypatch: pytest.MonkeyPatch):
+def test_a_validation_loss_of_nan_stops_training(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(TrainingError, match="epoch 1: the loss is nan"):
         _scripted(monkeypatch, [float("nan")])
 

@@ -242,12 +242,12 @@ def _hard_bags(**settings: Any) -> HardBags:
 
 @pytest.mark.parametrize("use", ["mb", "fmb"])
 def test_bags_are_drawn_once_or_each_epoch(use: str):
-    once, anew = _hard_bags(use=use), _hard_bags(use=use, redraw="epoch")
+    once, each_epoch = _hard_bags(use=use), _hard_bags(use=use, redraw="epoch")
     assert once.plan(0) == once.plan(1) == once.plan(7)
-    assert anew.plan(0) == once.plan(0)
-    assert anew.plan(0) != anew.plan(1)
-    assert anew.plan(1) == anew.plan(1)
-    assert len(anew.plan(1)) == 3
+    assert each_epoch.plan(0) == once.plan(0)
+    assert each_epoch.plan(0) != each_epoch.plan(1)
+    assert each_epoch.plan(1) == each_epoch.plan(1)
+    assert len(each_epoch.plan(1)) == 3
 
 
 def test_each_use_makes_its_bags():

@@ -120,7 +120,7 @@ def test_bags_of_unknown_label_do_not_count():
     assert false_positive_bags(bags, scores=scores, threshold=0.5) == [1]
 
 
-def test_mined_instances_say_where_they_came_from():
+def test_mined_instances_have_their_origin():
     bags = [_bag(3, 0), _bag(4, 0), _bag(5, 0)]
     first, third = np.array([0.05, 0.5, 0.05, 0.4]), np.array([0.9, 0.05, 0.03, 0.02])
     scores = [_score(0.75, first), _score(0.625), _score(0.875, third)]

@@ -81,7 +81,7 @@ def test_chance_is_met_and_depends_on_seed_epoch_and_slide_alone():
     assert other != drawn[0]
 
 
-def test_what_is_known_of_instances_stays_theirs():
+def test_annotations_stay_with_their_instances():
     labels, weights = np.linspace(0, 1, 8, dtype=np.float32), np.arange(8, dtype=np.float32)
     bag = Bag("s1", "c1", 1, BAGS["s1"].instances, BAGS["s1"].coords, 16, labels, weights)
     mixed = _distractors().mix(bag, epoch=0)

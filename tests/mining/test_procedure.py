@@ -151,7 +151,7 @@ def test_source_train_uses_the_base_and_trains_again_with_hard_bags(monkeypatch:
     }
 
 
-def test_retraining_may_go_on_from_the_base_with_as_many_bags_as_told(monkeypatch: pytest.MonkeyPatch):
+def test_retraining_may_continue_from_the_base_with_a_given_number_of_bags(monkeypatch: pytest.MonkeyPatch):
     train = _Train()
     _play(monkeypatch, _wrong("s2"))
     _run(train, retrain="continue", n_bags=7)
@@ -231,18 +231,18 @@ def test_the_control_has_the_same_counts_sizes_and_steps(use: str, monkeypatch: 
 def test_fmb_clusters_the_pool_as_the_base_sees_it(monkeypatch: pytest.MonkeyPatch):
     train, bags = _Train(), _bags(40)
     _play(monkeypatch, _wrong(*(f"s{i}" for i in range(0, 40, 2)), hard=(1, 3)))
-    asked: list[Any] = []
+    embedded: list[Any] = []
     plain = procedure.embed_instances
 
     def embed(model: BagClassifier, bag: Bag) -> np.ndarray:
-        asked.append((model, bag.instances))
+        embedded.append((model, bag.instances))
         return plain(model, bag)
 
     monkeypatch.setattr(procedure, "embed_instances", embed)
     mined = _run(train, bags=bags, use="fmb", n_clusters=3)
     by_id = {bag.slide_id: bag for bag in bags}
     expected = [by_id[one.slide_id].instances[one.instance] for one in mined.pool]
-    ((model, instances),) = asked
+    ((model, instances),) = embedded
     assert model is mined.base
     np.testing.assert_array_equal(instances, expected)
     assert {one.cluster for one in mined.pool} == {0, 1, 2}
@@ -363,7 +363,7 @@ def test_the_whole_procedure_for_real():
     assert [score.bag_score for score in before] == [score.bag_score for score in after]
 
 
-def test_validation_cases_enter_no_gradient_step_by_way_of_a_hard_bag(monkeypatch: pytest.MonkeyPatch):
+def test_validation_cases_enter_no_gradient_step_through_a_hard_bag(monkeypatch: pytest.MonkeyPatch):
     bags = _bags(24)
     config = CONFIG.model_copy(
         update={"training": CONFIG.training.model_copy(update={"select": "validation", "epochs": 2})}

@@ -47,7 +47,7 @@ def _bags(n: int = 12, shape: tuple[int, ...] = (4,)) -> list[Bag]:
 
 
 class _Train:
-    """Trains, and remembers what each training was given besides its bags."""
+    """Trains, and records what each training got in addition to its bags."""
 
     def __init__(self) -> None:
         self.extras: list[TrainingExtras | None] = []
@@ -168,4 +168,4 @@ def test_fmb_clusters_features_of_an_encoder_as_they_are():
     clusters = np.array([one.cluster for one in mined.pool])
     centres = np.stack([features[clusters == c].mean(axis=0) for c in (0, 1)])
     distance = ((features[:, None] - centres[None]) ** 2).sum(axis=2)
-    assert (distance.argmin(axis=1) == clusters).all(), "each lies nearest to the centre of its own"
+    assert (distance.argmin(axis=1) == clusters).all(), "each is nearest to the centre of its own cluster"

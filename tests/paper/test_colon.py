@@ -65,11 +65,11 @@ def test_colon_in_a_grid(colon: PublishedSet):
         assert len(np.unique(bag.coords, axis=0)) == len(bag)
 
 
-def test_colon_truth_says_what_the_label_says(colon: PublishedSet):
+def test_colon_truth_agrees_with_the_labels(colon: PublishedSet):
     for bag in colon.bags:
         codes = colon.truth[bag.slide_id]
         assert codes.shape == (len(bag),)
-        # An epithelial nucleus may lie on a patch that was dropped, never on one of a negative image.
+        # An epithelial nucleus may be on a patch that was dropped, never on one of a negative image.
         assert bag.label == 1 or not np.any(codes == 1)
     share = np.mean([np.mean(colon.truth[b.slide_id] == 1) for b in colon.bags if b.label == 1])
     assert 0.1 < share < 0.6
@@ -149,7 +149,7 @@ def test_groups_that_are_missing_or_do_not_fit(tmp_path: Path):
         read()
     for text in ("img,group\n1,7\n", "img,group_0.45_plus_by_eye\n1,x\n", "img,group_0.45_plus_by_eye\n1\n"):
         path.write_text(text)
-        with pytest.raises(TableError, match=r"expected numbers in columns img and group_0\.45_plus_by_eye"):
+        with pytest.raises(TableError, match=r"abutting_groups\.csv.*group_0\.45_plus_by_eye"):
             colon_groups(tmp_path, images=[1])
 
 

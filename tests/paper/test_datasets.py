@@ -23,7 +23,7 @@ def test_settings_are_the_papers():
         assert (config.pooling.lam, config.training.bags_per_step) == (2, 1)
 
 
-def test_settings_for_an_encoder_are_cuts_of_its_own_and_the_defaults_of_features():
+def test_settings_for_an_encoder_are_larger_patches_and_the_defaults_of_features():
     colon = published_config("colon", encode="efficientnet-lite0")
     assert (colon.encode, colon.encode_px) == ("efficientnet-lite0", 112)
     assert (colon.patches.size_px, colon.patches.overlap_px, colon.patches.equalise) == (64, 16, "none")

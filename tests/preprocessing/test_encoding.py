@@ -125,7 +125,7 @@ def test_a_second_run_makes_what_is_missing_alone(rows: list[SlideRow], tmp_path
     ],
     ids=["nan", "constant", "raises", "too few"],
 )
-def test_a_slide_that_spoils_a_batch_goes_alone(
+def test_a_slide_that_spoils_a_batch_fails_alone(
     rows: list[SlideRow], tmp_path: Path, spoil: Callable[..., np.ndarray], message: str
 ):
     reddish = redden(rows[1], tmp_path)

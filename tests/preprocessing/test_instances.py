@@ -21,7 +21,7 @@ def test_the_three_sizes_are_stored(tmp_path: Path):
         assert (found["mpp"], found["mpp_from"]) == (pytest.approx(0.25), "file")
 
 
-def test_prediction_takes_what_was_said_of_its_own_slides(tmp_path: Path):
+def test_prediction_uses_the_mpp_of_its_own_slides(tmp_path: Path):
     """A bundle's `mpp` was said of the slides it was trained on."""
     row = row_of(write_pyramid(tmp_path / "s.tif", mpp=None))
     config = PatchConfig(size_px=16, um_per_px=1.0, min_tissue=0, mpp=0.25)

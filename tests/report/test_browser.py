@@ -43,8 +43,8 @@ def test_the_page_in_a_browser(browser, report_url: str, width: int, are_open: b
     from axe_playwright_python.sync_playwright import Axe
 
     page = browser.new_page(viewport={"width": width, "height": 900})
-    asked, said = [], []
-    page.on("request", lambda request: asked.append(request.url))
+    requests, said = [], []
+    page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(report_url)
@@ -61,8 +61,8 @@ def test_the_page_in_a_browser(browser, report_url: str, width: int, are_open: b
         if one["impact"] in ("serious", "critical")
     ]
     assert serious == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-    assert len([url for url in asked if url.startswith("file:")]) == 1
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert len([url for url in requests if url.startswith("file:")]) == 1
     assert said == []
 
 
@@ -79,7 +79,7 @@ def test_a_cell_leads_to_its_slides_and_one_click_opens_one(browser, report_url:
     page.close()
 
 
-def test_on_paper_all_is_open_and_no_table_is_wider_than_the_sheet(browser, report_url: str, tmp_path: Path):
+def test_in_print_all_is_open_and_no_table_is_wider_than_the_sheet(browser, report_url: str, tmp_path: Path):
     page = browser.new_page(viewport={"width": 688, "height": 1000})
     page.emulate_media(media="print")
     page.goto(report_url)

@@ -44,14 +44,14 @@ def test_clusters_of_different_trainings_are_not_mixed():
     assert select_hard_negatives([]).items == []
 
 
-def test_hard_negatives_of_a_bundle_belong_to_no_arm():
+def test_hard_negatives_of_a_bundle_have_no_arm():
     one = row(0, 1, -1)
     (item,) = select_hard_negatives([HardNegativeRow(None, one.mined)]).items
     assert (item.slide_id, item.x, item.arm) == ("s0", 32, "")
     assert select_hard_negatives([one]).items[0].arm == "ours+fmb"
 
 
-def test_an_instance_is_shown_once_and_only_where_its_place_is_known():
+def test_an_instance_is_shown_once_and_only_with_coordinates():
     again = row(0, 1, -1, fold=1)
     placeless = HardNegativeRow(None, replace(again.mined, slide_id="s9", size_level0=0))
     shown = select_hard_negatives([row(0, 1, -1), again, placeless])

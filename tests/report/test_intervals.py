@@ -42,7 +42,7 @@ def statistics(metric: str = "fpr_op", *, p: float = 0.2, difference: float = -0
     return Statistics([], intervals, comparisons, [])
 
 
-def test_what_is_said_of_mining():
+def test_findings_on_mining():
     rates = report_rates(statistics(), split="case", patches="grid")
     assert rates is not None
     assert [one.name for one in rates.rows] == [
@@ -63,7 +63,7 @@ def test_what_is_said_of_mining():
     assert report_rates(statistics(), split="image", patches="grid") is None
 
 
-def test_arms_that_never_differ_are_said_to_be_the_same():
+def test_arms_that_never_differ_are_called_the_same():
     found = statistics(difference=0.0)
     level = [replace(one, low=0.0, high=0.0, p=1.0, p_holm=1.0) for one in found.comparisons]
     rates = report_rates(replace(found, comparisons=level), split="case", patches="grid")

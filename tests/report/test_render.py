@@ -98,14 +98,14 @@ def test_the_page_says_which_rate_is_the_claim_and_what_an_interval_covers(sampl
     assert "Which arm is better" not in no_pairs.text
 
 
-def test_undefined_values_and_folds_left_out_are_said(sample: Report):
+def test_undefined_values_and_folds_left_out_are_marked(sample: Report):
     page = Page(render_report(sample))
     assert cells_of(page, "ours+fmb-oof@random")[5] == "– not defined"
     precision = cells_of(page, "ours+fmb-oof")[1]
     assert "(1 undefined)" in precision
 
 
-def test_an_arm_that_mined_nothing_says_so(sample: Report):
+def test_an_arm_that_mined_nothing_is_marked(sample: Report):
     page = Page(render_report(sample))
     [row] = [row for row in page.rows if row[0].startswith("ours+fmb") and "mined nothing" in row[0]]
     assert row[-2:] == ["0", "0"]

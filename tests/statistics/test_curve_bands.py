@@ -75,7 +75,7 @@ def test_the_band_holds_the_curve_and_is_a_band():
     assert (np.diff(found.roc.value) >= 0).all()
 
 
-def test_one_case_a_class_short_has_a_curve_and_no_band():
+def test_one_case_has_a_curve_and_no_band_and_one_class_has_no_curve():
     one = repeat(1)
     alone = PooledRepeat(0, one.bags, ("c",) * len(one.cases), one.labels, one.scores, None)
     found = arm_curves([alone], seed=0)

@@ -87,7 +87,7 @@ def test_same_seed_same_numbers_whatever_the_other_arms_and_the_order_of_rows():
     assert not np.array_equal(alone.resampled, reseeded.resampled)
 
 
-def test_a_case_is_drawn_whole_not_slide_by_slide():
+def test_a_case_is_drawn_with_all_its_slides():
     """Slides of a case that always agree add nothing: the interval is that of one slide a case."""
     single = [row for row in prediction_rows(n_cases=12, repeats=1) if row.slide_id.endswith("-0")]
     tripled = [replace(row, slide_id=row.slide_id + copy) for row in single for copy in "abc"]

@@ -61,6 +61,6 @@ def test_calls_at_the_operating_point_are_known_of_all_bags_or_of_none():
     assert repeats[0].called_at_op is None
 
 
-def test_a_row_of_no_trial_cannot_be_pooled():
+def test_a_row_without_a_trial_cannot_be_pooled():
     with pytest.raises(ValueError, match="no trial"):
         pool_predictions([dataclasses.replace(_row("t1"), trial=None)], positive="tumour")
