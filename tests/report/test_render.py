@@ -80,7 +80,7 @@ def test_every_interval_and_every_difference_is_the_one_given(sample: Report):
     assert "0.310 0.227 to 0.417" in rows["ours"]
 
 
-def test_the_page_says_which_rate_is_the_claim_and_what_an_interval_covers(sample: Report):
+def test_the_page_says_which_rate_is_the_main_result_and_what_an_interval_covers(sample: Report):
     page = Page(render_report(sample))
     headings = [cell for row in page.rows for cell in row]
     assert headings.count(CLAIM.heading) == 2
@@ -91,10 +91,10 @@ def test_the_page_says_which_rate_is_the_claim_and_what_an_interval_covers(sampl
     assert re.search(r"38 cases\b.*\b2,000 times", page.text)
     assert "training again" in page.text
     without = Page(render_report(replace(sample, tables=[ReportTable("t", sample_arms())])))
-    assert "How sure the numbers are" not in without.text
+    assert "How certain the numbers are" not in without.text
     alone = replace(sample_intervals(), differences=[])
     no_pairs = Page(render_report(replace(sample, tables=[ReportTable("t", sample_arms(), alone)])))
-    assert "How sure the numbers are" in no_pairs.text
+    assert "How certain the numbers are" in no_pairs.text
     assert "Which arm is better" not in no_pairs.text
 
 
