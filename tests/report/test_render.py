@@ -80,7 +80,7 @@ def test_every_interval_and_every_difference_is_the_one_given(sample: Report):
     assert "0.310 0.227 to 0.417" in rows["ours"]
 
 
-def test_the_page_says_which_rate_is_the_claim_and_what_an_interval_covers(sample: Report):
+def test_the_page_says_which_rate_is_the_main_result_and_what_an_interval_covers(sample: Report):
     page = Page(render_report(sample))
     headings = [cell for row in page.rows for cell in row]
     assert headings.count(CLAIM.heading) == 2

@@ -55,7 +55,7 @@ def write_slide_files(
     _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, score)
     if not (heatmaps.png or heatmaps.tiff) or row.path is None or not row.path.exists():
         return None
-    shown = slide_attention(
+    attention = slide_attention(
         bag,
         attention=score.attention,
         bag_score=score.bag_score,
@@ -68,7 +68,7 @@ def write_slide_files(
     with open_slide(row.path) as slide:
         if heatmaps.png:
             png = draw_heatmap(
-                slide, shown, quantity=heatmaps.quantity, scale=heatmaps.scale, fallback_mpp=fallback_mpp
+                slide, attention, quantity=heatmaps.quantity, scale=heatmaps.scale, fallback_mpp=fallback_mpp
             )
             with write_atomically(to / f"{row.slide_id}.png") as draft:
                 draft.write_bytes(png)
@@ -76,12 +76,12 @@ def write_slide_files(
             write_bag_heatmap_tiff(
                 to / f"{row.slide_id}.ome.tiff",
                 slide,
-                shown,
+                attention,
                 quantity=heatmaps.quantity,
                 scale=heatmaps.scale,
                 fallback_mpp=fallback_mpp,
             )
-        return slide_pictures(slide, shown) if wants_small and heatmaps.png else None
+        return slide_pictures(slide, attention) if wants_small and heatmaps.png else None
 
 
 def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:

@@ -98,10 +98,10 @@ def split_location(encode: str) -> tuple[str, str | None]:
 
     The part after @ in `hf-hub:owner/name@revision` is a revision, not a path, and stays in the name.
     """
-    name, at, place = encode.partition("@")
+    name, at, location = encode.partition("@")
     if not at or encode.startswith("hf-hub:"):
         return encode, None
-    return name, place
+    return name, location
 
 
 def is_encoder_file(encode: str) -> bool:

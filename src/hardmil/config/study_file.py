@@ -77,14 +77,14 @@ def _put(content: dict[str, object], override: str) -> None:
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: expected KEY=VALUE, such as mining.n_clusters=8")
     *sections, name = key.strip().split(".")
-    place = content
+    node = content
     for section in sections:
-        inner = place.setdefault(section, {})
+        inner = node.setdefault(section, {})
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {override}: {section} is not a section; expected a key of study.yaml")
-        place = inner
+        node = inner
     try:
-        place[name] = yaml.safe_load(value)
+        node[name] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from error
 

@@ -39,8 +39,8 @@ def share_of_look_alikes(
     """Share of mined instances that are look-alikes; NaN if nothing was mined or nothing is known."""
     pool = [one for one in pool if one.slide_id in truth]
     mined = {one.slide_id for one in pool}
-    places = {bag.slide_id: bag.index_by_corner() for bag in bags if bag.slide_id in mined}
-    codes = [truth[one.slide_id][places[one.slide_id][one.x, one.y]] for one in pool]
+    by_corner = {bag.slide_id: bag.index_by_corner() for bag in bags if bag.slide_id in mined}
+    codes = [truth[one.slide_id][by_corner[one.slide_id][one.x, one.y]] for one in pool]
     return mean_and_se(float(code == LOOK_ALIKE) for code in codes).mean
 
 

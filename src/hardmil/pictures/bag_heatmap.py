@@ -17,7 +17,7 @@ THUMBNAIL_PX = 1600
 
 def draw_heatmap(
     slide: Slide,
-    shown: SlideAttention,
+    attention: SlideAttention,
     *,
     quantity: HeatmapQuantity = "attention",
     scale: Scale = "rank",
@@ -32,7 +32,7 @@ def draw_heatmap(
         ConfigError: If contributions are asked for, but the pooling of the model has none.
     """
     thumbnail = slide.thumbnail(THUMBNAIL_PX)
-    known = replace(_with_mpp(slide, shown, fallback_mpp), truth=regions_beside(slide.path) or [])
+    known = replace(_with_mpp(slide, attention, fallback_mpp), truth=regions_beside(slide.path) or [])
     downsample = slide.width_px / thumbnail.shape[1]
     return attention_figure(known, thumbnail=thumbnail, downsample=downsample, quantity=quantity, scale=scale)
 
@@ -40,7 +40,7 @@ def draw_heatmap(
 def write_bag_heatmap_tiff(
     path: Path,
     slide: Slide,
-    shown: SlideAttention,
+    attention: SlideAttention,
     *,
     quantity: HeatmapQuantity = "attention",
     scale: Scale = "rank",
@@ -52,14 +52,16 @@ def write_bag_heatmap_tiff(
         ConfigError: If contributions are asked for, but the pooling of the model has none.
         StoreError: If the disk is full, or the folder is not writable.
     """
-    known = _with_mpp(slide, shown, fallback_mpp)
+    known = _with_mpp(slide, attention, fallback_mpp)
     write_heatmap_tiff(
         path, known, width_px=slide.width_px, height_px=slide.height_px, quantity=quantity, scale=scale
     )
 
 
-def _with_mpp(slide: Slide, shown: SlideAttention, fallback_mpp: float | None) -> SlideAttention:
-    return replace(shown, mpp=find_resolution(slide.scale, table=shown.mpp, fallback=fallback_mpp).mpp)
+def _with_mpp(slide: Slide, attention: SlideAttention, fallback_mpp: float | None) -> SlideAttention:
+    return replace(
+        attention, mpp=find_resolution(slide.scale, table=attention.mpp, fallback=fallback_mpp).mpp
+    )
 
 
 def slide_attention(

@@ -27,13 +27,13 @@ colour-blind readers."""
 
 @dataclass(frozen=True, eq=False)
 class CurveLine:
-    """One curve of a figure with its band; x positions `places` and values from 0 to 1."""
+    """One curve of a figure with its band; x positions `xs` and values from 0 to 1."""
 
     name: str
-    places: Float[np.ndarray, " place"]
-    values: Float[np.ndarray, " place"]
-    low: Float[np.ndarray, " place"]
-    high: Float[np.ndarray, " place"]
+    xs: Float[np.ndarray, " point"]
+    values: Float[np.ndarray, " point"]
+    low: Float[np.ndarray, " point"]
+    high: Float[np.ndarray, " point"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +123,9 @@ def _draw(
 ) -> None:
     for line, (colour, dashes) in zip(lines, STYLES, strict=False):
         if not np.isnan(line.low).all():
-            axes.fill_between(
-                line.places, line.low, line.high, step=step, color=colour, alpha=0.13, linewidth=0
-            )
+            axes.fill_between(line.xs, line.low, line.high, step=step, color=colour, alpha=0.13, linewidth=0)
         axes.plot(
-            *(line.places, line.values),
+            *(line.xs, line.values),
             color=colour,
             linestyle=dashes,
             linewidth=1.7,

@@ -42,7 +42,7 @@ class SlidePictures:
         return len(self.thumbnail) + len(self.overlay) + patches
 
 
-def slide_pictures(slide: Slide, shown: SlideAttention) -> SlidePictures:
+def slide_pictures(slide: Slide, attention: SlideAttention) -> SlidePictures:
     """The small pictures of an open slide; each region is read once.
 
     Raises:
@@ -51,25 +51,25 @@ def slide_pictures(slide: Slide, shown: SlideAttention) -> SlidePictures:
     thumbnail = slide.thumbnail(THUMBNAIL_EDGE_PX)
     overlay = attention_overlay(
         thumbnail,
-        coords=shown.coords,
-        size_level0_px=shown.size_level0_px,
-        attention=shown.attention,
+        coords=attention.coords,
+        size_level0_px=attention.size_level0_px,
+        attention=attention.attention,
         downsample=slide.width_px / thumbnail.shape[1],
     )
-    hottest = np.argsort(-shown.attention, kind="stable")[:KEY_PATCHES]
+    hottest = np.argsort(-attention.attention, kind="stable")[:KEY_PATCHES]
     return SlidePictures(
         thumbnail=webp_bytes(thumbnail),
         overlay=webp_bytes(overlay),
         width=thumbnail.shape[1],
         height=thumbnail.shape[0],
-        key_patches=[_key_patch(slide, shown, index=int(i)) for i in hottest],
+        key_patches=[_key_patch(slide, attention, index=int(i)) for i in hottest],
     )
 
 
-def _key_patch(slide: Slide, shown: SlideAttention, *, index: int) -> KeyPatch:
-    x, y = shown.coords[index].tolist()
-    size = shown.size_level0_px
-    return KeyPatch(x, y, float(shown.attention[index]), webp_bytes(_small(slide.read(x, y, size, size))))
+def _key_patch(slide: Slide, attention: SlideAttention, *, index: int) -> KeyPatch:
+    x, y = attention.coords[index].tolist()
+    size = attention.size_level0_px
+    return KeyPatch(x, y, float(attention.attention[index]), webp_bytes(_small(slide.read(x, y, size, size))))
 
 
 def _small(patch: UInt8[np.ndarray, "row column 3"]) -> UInt8[np.ndarray, "edge edge 3"]:

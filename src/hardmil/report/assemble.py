@@ -76,8 +76,10 @@ def write_evaluation_report(
     path = evaluation.folder / "report.html"
     mined = [row for row in rows.hard_negatives if row.mined.source != "random"]
     bags, arm = evaluation.cohort.bags, study_arm(page, evaluation=evaluation)
-    shown = select_hard_negatives(mined, arm=arm)
-    confusion, drawn, attention = _slides(page, evaluation=evaluation, rows=rows, arm=arm, shown=shown)
+    selection = select_hard_negatives(mined, arm=arm)
+    confusion, drawn, attention = _slides(
+        page, evaluation=evaluation, rows=rows, arm=arm, selection=selection
+    )
     report = Report(
         title=page.title,
         question=page.question,
@@ -89,10 +91,10 @@ def write_evaluation_report(
         curves=curve_drawings(rows.predictions, arm=arm, statistics=statistics, evaluation=evaluation),
         calibration=calibration_drawing(rows.predictions, arm=arm, positive=evaluation.classes[1]),
         confusion=confusion,
-        hard_negatives=_pictures(shown, drawn),
+        hard_negatives=_pictures(selection, drawn),
         n_hard_negatives=len({row.mined.key for row in mined}),
-        n_by_cluster=shown.n_by_cluster,
-        clusters_of=shown.training,
+        n_by_cluster=selection.n_by_cluster,
+        clusters_of=selection.training,
         attention=attention,
         diagnoses=diagnoses_of_arm(evaluation, rows=rows, arm=arm),
     )
@@ -108,9 +110,9 @@ def study_arm(page: Page, *, evaluation: Evaluation) -> str:
 
 def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[HardNegativeRow]) -> Path:
     """Write the page with the hard negatives of a bundle; its path."""
-    shown = select_hard_negatives(rows)
+    selection = select_hard_negatives(rows)
     paths = {row.slide_id: row.path for row in study.slide_table.rows}
-    drawn = draw_slides(_with_gallery(shown, {}), paths=paths)
+    drawn = draw_slides(_with_gallery(selection, {}), paths=paths)
     report = Report(
         title=f"Hard negatives of {study.folder.resolve().name}",
         question="Which patches of negative slides fooled the model, and are they really negative?",
@@ -118,9 +120,9 @@ def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[
         tables=(),
         config=config_text(study.config, kind=found.bags[0].kind),
         run=_record(path.parent),
-        hard_negatives=_pictures(shown, drawn),
+        hard_negatives=_pictures(selection, drawn),
         n_hard_negatives=len(rows),
-        n_by_cluster=shown.n_by_cluster,
+        n_by_cluster=selection.n_by_cluster,
     )
     write_report(path, report)
     return path
@@ -133,12 +135,12 @@ def exclusions_of(found: StudyBags) -> list[Exclusion]:
 
 
 def _slides(
-    page: Page, *, evaluation: Evaluation, rows: TrialRows, arm: str, shown: GallerySelection
+    page: Page, *, evaluation: Evaluation, rows: TrialRows, arm: str, selection: GallerySelection
 ) -> tuple[Confusion | None, dict[str, DrawnPictures], list[AttentionPicture]]:
     """The confusion with its pictures, all drawn pictures, and large heat maps; reads each slide once."""
     confusion = confusion_of(rows, arm=arm, classes=evaluation.classes)
     if confusion is None:
-        return None, draw_slides(_with_gallery(shown, {}), paths=page.paths), []
+        return None, draw_slides(_with_gallery(selection, {}), paths=page.paths), []
     wrong = wrong_slides(confusion, classes=evaluation.classes)
     highest = _highest(confusion, classes=evaluation.classes)
     found = attention_of_arm(
@@ -154,7 +156,7 @@ def _slides(
     requests = {request.slide_id: request for request in wanted}
     for slide_id in highest:
         requests.setdefault(slide_id, PictureRequest(slide_id, attention.get(slide_id))).large = True
-    drawn = draw_slides(_with_gallery(shown, requests), paths=page.paths)
+    drawn = draw_slides(_with_gallery(selection, requests), paths=page.paths)
     pictures = [
         AttentionPicture(large, _attention_words(attention[slide_id], arm=arm))
         for slide_id in highest
@@ -163,15 +165,15 @@ def _slides(
     return with_pictures(confusion, drawn=drawn, wrong=wrong, shown=found), drawn, pictures
 
 
-def _with_gallery(shown: GallerySelection, requests: dict[str, PictureRequest]) -> list[PictureRequest]:
+def _with_gallery(selection: GallerySelection, requests: dict[str, PictureRequest]) -> list[PictureRequest]:
     """These requests, with those for the patches of the gallery."""
-    for item in shown.items:
+    for item in selection.items:
         requests.setdefault(item.slide_id, PictureRequest(item.slide_id)).items.append(item)
     return list(requests.values())
 
 
-def _pictures(shown: GallerySelection, drawn: Mapping[str, DrawnPictures]) -> list[GalleryPicture]:
-    return [drawn[item.slide_id].items[item] for item in shown.items]
+def _pictures(selection: GallerySelection, drawn: Mapping[str, DrawnPictures]) -> list[GalleryPicture]:
+    return [drawn[item.slide_id].items[item] for item in selection.items]
 
 
 def _highest(confusion: Confusion, *, classes: Sequence[str]) -> list[str]:
@@ -183,10 +185,10 @@ def _highest(confusion: Confusion, *, classes: Sequence[str]) -> list[str]:
     return found
 
 
-def _attention_words(shown: SlideAttention, *, arm: str) -> str:
+def _attention_words(attention: SlideAttention, *, arm: str) -> str:
     return (
-        f"Slide {shown.slide_id}, labelled {shown.label}, scored {shown.bag_score:.3f} by {arm}: the "
-        f"highest-scored {shown.label} slide of those held out"
+        f"Slide {attention.slide_id}, labelled {attention.label}, scored {attention.bag_score:.3f} by {arm}: "
+        f"the highest-scored {attention.label} slide of those held out"
     )
 
 

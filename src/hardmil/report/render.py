@@ -69,14 +69,14 @@ def _sections(report: Report) -> list[tuple[str, str]]:
         ("limits", "Limits", True),
         ("run", "How it was run", True),
     ]
-    return [(place, name) for place, name, is_there in sections if is_there]
+    return [(anchor, name) for anchor, name, is_there in sections if is_there]
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """A rate on an axis, in shares of its length; without an interval, `low` and `high` equal `place`."""
+    """A rate on an axis, in shares of its length; without an interval, `low` and `high` equal `position`."""
 
-    place: float
+    position: float
     low: float
     high: float
 
@@ -92,13 +92,13 @@ class _Chart:
 
 def _chart(rates: ReportRates) -> _Chart:
     cells = {(row.name, key): row.values[key] for row in rates.rows for key in RATES if key in row.values}
-    defined = {place: one for place, one in cells.items() if not math.isnan(one.value)}
+    defined = {cell: one for cell, one in cells.items() if not math.isnan(one.value)}
     highest = max((_reach(one) for one in defined.values()), default=1.0)
     top = next((top for top in (0.1, 0.2, 0.4, 0.6) if highest <= top), 1.0)
-    marks = {place: _mark(one, top=top) for place, one in defined.items()}
+    marks = {cell: _mark(one, top=top) for cell, one in defined.items()}
     base_of = {row.name: row.base for row in rates.rows}
     bases = {
-        (name, key): marks[base, key].place
+        (name, key): marks[base, key].position
         for name, key in marks
         if (base := base_of[name]) != name and (base, key) in marks
     }

@@ -25,9 +25,9 @@ N_BINS = 10
 class Band:
     """A curve over GRID, mean over repeats, with pointwise 95% limits; NaN where undefined."""
 
-    value: Float[np.ndarray, " place"]
-    low: Float[np.ndarray, " place"]
-    high: Float[np.ndarray, " place"]
+    value: Float[np.ndarray, " point"]
+    low: Float[np.ndarray, " point"]
+    high: Float[np.ndarray, " point"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +68,11 @@ def arm_curves(
     """
     cases, holds = cases_and_classes(repeats)
     draws = draw_cases(holds, seed=seed, n_resamples=n_resamples)
-    place = {case: i for i, case in enumerate(cases)}
+    position = {case: i for i, case in enumerate(cases)}
     # The first weighting has every case once: the curve itself.
     weights = np.vstack([np.ones((1, len(cases)), dtype=np.int64), draws])
     both = [
-        _curves(repeat, weights=weights[:, [place[case] for case in repeat.cases]].astype(np.float64))
+        _curves(repeat, weights=weights[:, [position[case] for case in repeat.cases]].astype(np.float64))
         for repeat in repeats
     ]
     roc, precision = (mean_of_defined(np.stack(one), axis=0) for one in zip(*both, strict=True))
@@ -103,7 +103,7 @@ def reliability(
 
 def _curves(
     repeat: PooledRepeat, *, weights: Float[np.ndarray, "weighting bag"]
-) -> tuple[Float[np.ndarray, "weighting place"], Float[np.ndarray, "weighting place"]]:
+) -> tuple[Float[np.ndarray, "weighting point"], Float[np.ndarray, "weighting point"]]:
     """Sensitivity at each FPR of GRID, and precision at each recall; step functions, not interpolated."""
     at_positive, at_negative = counts_at(weights, repeat.scores, positive=repeat.labels == 1)
     found = np.cumsum(at_positive, axis=1), np.cumsum(at_negative, axis=1)
@@ -118,7 +118,7 @@ def _curves(
     return roc, precision
 
 
-def _band(drawn: Float[np.ndarray, "weighting place"]) -> Band:
+def _band(drawn: Float[np.ndarray, "weighting point"]) -> Band:
     value = drawn[0]
     if len(drawn) == 1 or np.isnan(value).all():
         return Band(value, np.full_like(value, np.nan), np.full_like(value, np.nan))

@@ -103,10 +103,10 @@ def mean_of_defined(values: np.ndarray, *, axis: int = -1) -> np.ndarray:
 def cases_and_classes(repeats: Sequence[PooledRepeat]) -> tuple[list[str], np.ndarray]:
     """The cases of all repeats, sorted, and [case, class]: whether a case has slides of each class."""
     cases = sorted({case for repeat in repeats for case in repeat.cases})
-    place = {case: i for i, case in enumerate(cases)}
+    position = {case: i for i, case in enumerate(cases)}
     holds = np.zeros((len(cases), 2), dtype=np.int64)
     for repeat in repeats:
-        holds[[place[case] for case in repeat.cases], repeat.labels] = 1
+        holds[[position[case] for case in repeat.cases], repeat.labels] = 1
     return cases, holds
 
 
@@ -117,11 +117,11 @@ def _resample(
     cases: Sequence[str],
     draws: Int[np.ndarray, "resample case"],
 ) -> ResampledArm:
-    place = {case: i for i, case in enumerate(cases)}
+    position = {case: i for i, case in enumerate(cases)}
     observed = np.zeros((len(RESAMPLED), len(repeats)))
     resampled = np.zeros((len(RESAMPLED), len(repeats), len(draws)))
     for number, repeat in enumerate(repeats):
-        case_of_bag = np.array([place[case] for case in repeat.cases])
+        case_of_bag = np.array([position[case] for case in repeat.cases])
         once = np.ones((1, len(case_of_bag)), dtype=np.int64)
         observed[:, number] = weighted_metrics(repeat, weights=once)[:, 0]
         step = max(1, CHUNK // len(case_of_bag))

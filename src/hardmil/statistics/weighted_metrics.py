@@ -85,8 +85,8 @@ def _ranking(
     for name, sensitivity in SENSITIVITIES.items():
         needed = np.maximum(np.ceil(sensitivity * n_positive - 1e-9), 1)
         # The first score from the top with enough positive bags at or above it; 0 if there is none.
-        place = np.argmax(positives >= needed[:, None], axis=1)
-        fpr = _share(np.take_along_axis(negatives, place[:, None], axis=1)[:, 0], n_negative)
+        position = np.argmax(positives >= needed[:, None], axis=1)
+        fpr = _share(np.take_along_axis(negatives, position[:, None], axis=1)[:, 0], n_negative)
         found[name] = np.where(n_positive > 0, fpr, np.nan)
     return found
 
