@@ -1,4 +1,4 @@
-"""init, patch, encode, train, evaluate, mine, predict: the path of a user's own study."""
+"""patch, encode, train, evaluate, mine, predict: the path of a study."""
 
 import json
 import re

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardmil.config.model import (
@@ -56,7 +56,6 @@ def _instance_loss(bags: Bags, *, tenths: int) -> float:
     return total / len(bags)
 
 
-@settings(deadline=None)
 @given(BAGS, st.integers(1, 10))
 def test_instance_loss_against_a_loop(bags: Bags, tenths: int):
     batch, logits = _batch(bags)
@@ -78,7 +77,6 @@ def test_without_negative_bags_the_term_is_zero():
     assert instance_loss(logits, batch=batch).item() == 0
 
 
-@settings(deadline=None)
 @given(BAGS, st.data())
 def test_training_loss_against_a_loop(bags: Bags, data: st.DataObject):
     numbers = st.floats(-6, 6, width=32)
@@ -124,7 +122,6 @@ def test_instances_that_weigh_more_pull_the_mean_of_their_bag():
     assert found == pytest.approx((hardest + _softplus(0.5)) / 3, rel=1e-6)
 
 
-@settings(deadline=None)
 @given(BAGS, st.data())
 def test_verdict_loss_against_a_loop(bags: Bags, data: st.DataObject):
     batch, logits = _batch(bags)
