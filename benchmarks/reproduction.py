@@ -111,8 +111,8 @@ def run_missing(experiments: Sequence[Experiment], *, data: Path, output: Path) 
                 patches=one.patches,
                 encoder=one.encoder,
             )
-            place = data / ("ucsb_breast" if one.data == "ucsb" else "CRCHistoPhenotypes_2016_04_28")
-            reproduce(one.data, data=place, output=folder, protocol=protocol, overrides=one.overrides)
+            source = data / ("ucsb_breast" if one.data == "ucsb" else "CRCHistoPhenotypes_2016_04_28")
+            reproduce(one.data, data=source, output=folder, protocol=protocol, overrides=one.overrides)
             collect(folder, to=KEPT / one.data)
 
 
@@ -127,16 +127,16 @@ def collect(folder: Path, *, to: Path) -> None:
     results = read_table(folder / "results.csv", ResultRow)
     known = {row.trial for row in results}
     old = [row for row in read_table(to / "results.csv", ResultRow) if row.trial not in known]
-    in_order = sorted([*old, *results], key=lambda row: _place(row.trial))
+    in_order = sorted([*old, *results], key=lambda row: _sort_key(row.trial))
     write_table(to / "results.csv", in_order, row=ResultRow)
     predictions = [_shortened(row) for row in read_table(folder / "predictions.csv", PredictionRow)]
     known = {key_of(row) for row in predictions}
     kept = [row for row in read_table(to / "predictions.csv", PredictionRow) if row.trial not in known]
-    said = sorted([*kept, *predictions], key=lambda row: _place(key_of(row)))
-    write_table(to / "predictions.csv", said, row=PredictionRow, columns=KEPT_PREDICTIONS)
+    merged = sorted([*kept, *predictions], key=lambda row: _sort_key(key_of(row)))
+    write_table(to / "predictions.csv", merged, row=PredictionRow, columns=KEPT_PREDICTIONS)
 
 
-def _place(trial: TrialKey) -> tuple[str, str, str, int, int]:
+def _sort_key(trial: TrialKey) -> tuple[str, str, str, int, int]:
     return trial.patches, trial.split, trial.arm, trial.repeat, trial.fold
 
 
