@@ -106,7 +106,7 @@ def test_overlapping_patches_have_their_own_tissue_share():
 
 
 def test_an_overlap_as_large_as_the_patch_is_refused():
-    with pytest.raises(ValueError, match="an overlap of 32 px is no less than a patch of 32 px"):
+    with pytest.raises(ValueError, match="an overlap of 32 px is not smaller than a patch of 32 px"):
         PatchConfig(overlap_px=32)
 
 
