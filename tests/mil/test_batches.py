@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardmil.bags.bag import Bag
@@ -12,7 +12,6 @@ def _bag(name: str, label: int, instances: np.ndarray) -> Bag:
     return Bag(name, name, label, instances, np.zeros((len(instances), 2), np.int64), 0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(-1, 1)), min_size=1, max_size=6))
 def test_packing_keeps_order_and_the_offset_of_each_bag(shapes: list[tuple[int, int]]):
     rng = np.random.default_rng(0)

@@ -73,7 +73,7 @@ def plain_fisher_vector(mixture: GaussianMixture, descriptors: np.ndarray) -> np
     return rooted / np.sqrt((rooted**2).sum())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 7), n_modes=st.integers(2, 4))
 def test_the_fisher_vector_is_that_of_the_formula(seed: int, n: int, n_modes: int) -> None:
     rng = np.random.default_rng(seed)

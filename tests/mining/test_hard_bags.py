@@ -64,7 +64,6 @@ def test_the_single_bag_is_the_whole_pool_once():
     assert bag.instances == tuple((f"s{i % 3}", i) for i in range(7))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=20), st.integers(0, 1000))
 def test_sizes_follow_the_training_bags(sizes: list[int], seed: int):
     given_sizes = np.array(sizes)
@@ -130,7 +129,6 @@ def test_clusters_picked_equally():
     assert chisquare(_counts(drawn, 12), expected).pvalue > 1e-3
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-1, 4), min_size=1, max_size=20), st.sampled_from(["size", "equal"]))
 def test_chances_of_instances_against_a_loop(drawn: list[int], weights: Any):
     clusters = np.array(drawn)
@@ -152,7 +150,7 @@ def _quotas(counts: list[int], *, n: int) -> list[int]:
     return quotas
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 25), st.integers(0, 1000), st.booleans())
 def test_stratified_bags_hold_each_clusters_quota(n: int, seed: int, replacement: bool):
     pool = _pool(n)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardmil.bags.bag import Bag
@@ -34,7 +34,6 @@ def _brute_force(w: list[float], *, n_sigma: float) -> tuple[list[int], list[int
     return [j for j in order if w[j] >= limit + margin], [j for j in order if abs(w[j] - limit) < margin]
 
 
-@settings(deadline=None)
 @given(LOGITS, st.sampled_from([0.0, 0.2, 1.0, 2.0]))
 def test_hard_instances_against_brute_force(logits: list[float], n_sigma: float):
     w = _softmax(logits)
@@ -58,7 +57,6 @@ def test_flat_attention_names_no_instance(n: int):
     assert hard_instances(np.full(n, 1 / n, np.float32), n_sigma=0.0).tolist() == []
 
 
-@settings(deadline=None)
 @given(st.floats(0.001, 0.499), st.integers(1, 30), st.sampled_from([np.float32, np.float64]))
 def test_the_higher_half_is_always_hard(low: float, n: int, dtype: type[np.floating]):
     # mean + std is its attention exactly: rounding must not decide.
@@ -66,7 +64,6 @@ def test_the_higher_half_is_always_hard(low: float, n: int, dtype: type[np.float
     assert hard_instances(w).tolist() == list(range(0, 2 * n, 2))
 
 
-@settings(deadline=None)
 @given(st.permutations(list(range(9))))
 def test_hard_instances_do_not_mind_the_order(order: list[int]):
     w = _softmax([0.1, 2.0, -1.0, 2.5, 0.3, -2.0, 0.0, 1.0, 0.2])
@@ -89,7 +86,6 @@ def _score(value: float, attention: np.ndarray | None = None) -> BagScore:
     return BagScore(value, w, np.zeros(len(w), np.float32))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 10)), min_size=1, max_size=30),
     st.sampled_from([0.5, 0.0, 1.0, "sensitivity=0.95", "sensitivity=0.6", "sensitivity=1"]),

@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardmil.bags.bag import Bag
@@ -35,7 +35,6 @@ def _distractors(seed: int = 0, **settings: Any) -> Distractors:
     return Distractors(POOL, BAGS, config, seed)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 50), st.integers(0, 20), st.sampled_from(sorted(BAGS)))
 def test_what_is_appended_is_of_the_pool_and_nothing_is_lost(seed: int, epoch: int, name: str):
     bag = BAGS[name]
