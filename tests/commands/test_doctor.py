@@ -59,7 +59,7 @@ def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
     assert "8 slides (4 normal, 4 tumour) of 8 cases" in run.out
     assert "8 of 8 can be read" in run.out
     assert "0 pairs in different cases, 0 within one" in run.out
-    assert checked(run.out) == {"slides": 8, "cases": 8, "alike": [], "one_case_each": [], "notes": {}}
+    assert checked(run.out) == {"slides": 8, "cases": 8, "duplicates": [], "one_case_each": [], "notes": {}}
     assert {path.name for path in study.iterdir()} == {"slides", "slides.csv", "study.yaml"}, "writes nothing"
 
 
@@ -73,7 +73,7 @@ def test_a_copy_in_another_case_is_a_leak(hardmil: Hardmil, study: Path) -> None
     assert "case_id" in run.err
     found = checked(run.out)
     assert found["one_case_each"] == [["case 0", "case 4"]]
-    assert found["alike"] == [
+    assert found["duplicates"] == [
         {
             **{"kind": "near-duplicate", "slide_a": "000 a", "case_a": "case 0", "slide_b": "004 a"},
             **{"case_b": "case 4", "b_is": "flipped", "score": 1.0, "is_leak": True},
@@ -178,7 +178,7 @@ def test_colon_leaks_by_image_and_not_by_group(hardmil: Hardmil, data_dir: Path,
     (tmp_path / "study.yaml").write_text("patches: {um_per_px: null}\n", encoding="utf-8")
     run = hardmil("doctor", tmp_path, "--json")
     assert run.code == 1
-    assert sum(pair["is_leak"] for pair in checked(run.out)["alike"]) == 61
+    assert sum(pair["is_leak"] for pair in checked(run.out)["duplicates"]) == 61
     set_cells(tmp_path, case_id={number - 1: f"field {groups[str(number)]}" for number in range(1, 101)})
     grouped = hardmil("doctor", tmp_path)
     assert grouped.code == 0, grouped.err

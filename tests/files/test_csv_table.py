@@ -204,6 +204,15 @@ def test_a_bad_cell_is_named_by_file_line_and_column(column: str, text: str, wan
         read_table(tmp_path / "t.csv", Row)
 
 
+@pytest.mark.parametrize("line", ["p,1", "p,1,2,3,4"])
+def test_a_line_with_more_or_fewer_cells_than_columns_is_named(line: str, tmp_path: Path):
+    path = tmp_path / "table.csv"
+    path.write_text(f"key,a,b\n\np,1,2\n{line}\n")
+    number = line.count(",") + 1
+    with pytest.raises(TableError, match=rf"table.csv, line 4: {number} cells, expected 3"):
+        read_table(path, Named)
+
+
 def test_a_bad_number_by_name_is_named_by_its_column():
     with pytest.raises(TableError, match=r"t\.csv, line 2: score_low is 'x', expected a number"):
         rows_of_cells([dict.fromkeys(COLUMNS, "1") | {"score_low": "x"}], Row, path=Path("t.csv"))

@@ -55,7 +55,7 @@ def _study_values(found: StudyCheck) -> dict[str, object]:
     return {
         "slides": len(rows),
         "cases": len({row.case_id for row in rows}),
-        "alike": [{**asdict(pair), "is_leak": pair.is_leak} for pair in found.pairs],
+        "duplicates": [{**asdict(pair), "is_leak": pair.is_leak} for pair in found.pairs],
         "one_case_each": found.groups,
         "notes": {name: list(some) for name, some in found.notes.items()},
     }

@@ -111,11 +111,23 @@ def cells_of(row: object) -> Cells:
 
 
 def read_cells(path: Path) -> list[Cells]:
-    """The lines of a table as text; none if there is no such file."""
+    """The lines of a table as text; none if there is no such file.
+
+    Raises:
+        TableError: If a line has more or fewer cells than there are columns.
+    """
     if not path.exists():
         return []
+    found: list[Cells] = []
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        reader = csv.reader(file)
+        columns = next(reader, [])
+        for cells in filter(None, reader):
+            if len(cells) != len(columns):
+                numbers = f"{len(cells)} cells, expected {len(columns)}"
+                raise TableError(f"{path}, line {reader.line_num}: {numbers}; delete the file and run again")
+            found.append(dict(zip(columns, cells, strict=True)))
+    return found
 
 
 def write_cells(path: Path, lines: Iterable[Mapping[str, str]], *, columns: Sequence[str]) -> None:
@@ -177,11 +189,11 @@ def _value(line: Cells, *, name: str, default: object, kind: type, is_optional: 
         if default is MISSING:
             raise KeyError(name)
         return default
-    if kind not in (int, float):
-        return text
-    if text == "" and (is_optional or kind is float):
-        return None if is_optional else math.nan
-    return _number(text, name=name, kind=kind)
+    if text == "" and is_optional:
+        return None
+    if text == "" and kind is float:
+        return math.nan
+    return _number(text, name=name, kind=kind) if kind in (int, float) else text
 
 
 def _numbers_by_name(line: Cells, *, prefix: str, plain: frozenset[str]) -> dict[str, float]:

@@ -122,7 +122,7 @@ class RateRow:
     name: str
     role: str
     values: Mapping[str, Estimate]
-    base: str = ""
+    base: str
 
 
 @dataclass(frozen=True)
