@@ -163,8 +163,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, bags: Bags) -> Shaped[np.ndarray, " bag"]:
         """The label of each bag: the second class where its probability is above 0.5."""
-        chances = self.predict_proba(bags)
-        return self.classes_[(chances[:, 1] > 0.5).astype(int)]
+        probabilities = self.predict_proba(bags)
+        return self.classes_[(probabilities[:, 1] > 0.5).astype(int)]
 
     def attention(self, bags: Bags) -> list[Float[np.ndarray, " _"]]:
         """Attention of the instances of each bag; sums to 1 over a bag."""

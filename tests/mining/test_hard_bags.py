@@ -17,7 +17,7 @@ from hardmil.mining.hard_bags import (
     cluster_instances,
     clustered_bags,
     hard_bag_sizes,
-    instance_chances,
+    instance_probabilities,
     random_bags,
     single_bag,
 )
@@ -132,7 +132,7 @@ def test_clusters_picked_equally():
 @given(st.lists(st.integers(-1, 4), min_size=1, max_size=20), st.sampled_from(["size", "equal"]))
 def test_chances_of_instances_against_a_loop(drawn: list[int], weights: Any):
     clusters = np.array(drawn)
-    found = instance_chances(clusters, cluster_weights=weights)
+    found = instance_probabilities(clusters, cluster_weights=weights)
     names = sorted(set(drawn))
     for cluster, chance in zip(drawn, found, strict=True):
         of_cluster = 1 / len(names) if weights == "equal" else drawn.count(cluster) / len(drawn)

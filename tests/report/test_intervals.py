@@ -69,3 +69,10 @@ def test_arms_that_never_differ_are_called_the_same():
     rates = report_rates(replace(found, comparisons=level), split="case", patches="grid")
     assert rates is not None
     assert re.search("the same as without mining.*; the same as its control", rates.findings[0])
+
+
+def test_a_difference_that_rounds_to_zero_is_neither_higher_nor_lower():
+    rates = report_rates(statistics(difference=-0.0004), split="case", patches="grid")
+    assert rates is not None
+    assert re.search(r"the same as without mining \(−0\.100 to \+0\.200; p 0\.200\)", rates.findings[0])
+    assert "lower" not in rates.findings[0]

@@ -26,7 +26,7 @@ def slides_outcome(
         values: Added to the values for scripts.
     """
     slides = len(done.patches)
-    said = [
+    text = [
         *done.remarks,
         f"{what} in {done.folder} ({rate(slides / done.seconds)})",
         *_empty_lines(done),
@@ -39,7 +39,7 @@ def slides_outcome(
         "folder": str(done.folder),
         "seconds": round(done.seconds, 3),
     }
-    return Outcome(said, known | dict(values or {}), done.failures, done.log)
+    return Outcome(text, known | dict(values or {}), done.failures, done.log)
 
 
 def _empty_lines(done: ProcessedSlides) -> list[str]:

@@ -193,7 +193,7 @@ def store_result(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -
     write_attention(folder / "trials" / config_hash / "attention.h5", test, scores=result.test_scores)
     mined = [HardNegativeRow(key, one) for one in result.hard_negatives]
     replace_rows(folder / HARD_NEGATIVES, mined, trial=key, columns=columns_of(HardNegativeRow))
-    chances = [None] * len(test) if result.probabilities is None else result.probabilities.tolist()
+    probabilities = [None] * len(test) if result.probabilities is None else result.probabilities.tolist()
     predictions = [
         prediction_row(
             bag,
@@ -201,9 +201,9 @@ def store_result(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -
             classes=classes,
             trial=key,
             op_threshold=result.op_threshold,
-            probability=chance,
+            probability=probability,
         )
-        for bag, score, chance in zip(test, result.test_scores, chances, strict=True)
+        for bag, score, probability in zip(test, result.test_scores, probabilities, strict=True)
     ]
     replace_rows(folder / PREDICTIONS, predictions, trial=key, columns=prediction_columns(classes))
     row = ResultRow(

@@ -129,7 +129,7 @@ def prediction_row(
         op_threshold: The same at the operating point; NaN where there is none.
         probability: Calibrated, of the positive class; the score where it is None.
     """
-    chance = score if probability is None else probability
+    probability_positive = score if probability is None else probability
     by_op = "" if math.isnan(op_threshold) else classes[int(score > op_threshold)]
     return PredictionRow(
         trial=trial,
@@ -139,7 +139,7 @@ def prediction_row(
         bag_score=score,
         prediction=classes[int(score > threshold)],
         op_prediction=by_op,
-        probabilities={classes[0]: 1 - chance, classes[1]: chance},
+        probabilities={classes[0]: 1 - probability_positive, classes[1]: probability_positive},
     )
 
 

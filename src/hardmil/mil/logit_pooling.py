@@ -18,7 +18,7 @@ STEEPNESS = 10.0
 N_QUANTILES = 16
 """Couture et al. 2018 divide the instances into 15 parts, which have 16 bounds."""
 FIRST_BIAS = 4.0
-"""The quantile layer starts with minus this: a bag whose chances are all 0.5 starts with logit 0."""
+"""The quantile layer starts with minus this: a bag whose probabilities are all 0.5 starts with logit 0."""
 
 
 class MeanPooling(nn.Module):
@@ -54,7 +54,9 @@ class MaxPooling(nn.Module):
 
 
 class NoisyAndPooling(nn.Module):
-    """A sigmoid of the mean chance, steep around a learned share b; attention in proportion to the chance.
+    """A sigmoid of the mean probability, steep around a learned share b.
+
+    Attention is in proportion to the probability of the instance.
 
     Source: Kraus et al. 2016, Eq. 7, with a = 10.
     """
@@ -71,20 +73,22 @@ class NoisyAndPooling(nn.Module):
         sizes: Int[Tensor, " bag"],
     ) -> tuple[Float[Tensor, " bag"], Float[Tensor, " instance"]]:
         """Bag logits and attention."""
-        chances = instance_logit.sigmoid()
-        mean = segment_sum(chances, bag_index=bag_index, n_bags=len(sizes)) / sizes
-        attention = segment_shares(chances.detach(), bag_index=bag_index, n_bags=len(sizes))
+        probabilities = instance_logit.sigmoid()
+        mean = segment_sum(probabilities, bag_index=bag_index, n_bags=len(sizes)) / sizes
+        attention = segment_shares(probabilities.detach(), bag_index=bag_index, n_bags=len(sizes))
         return self._bag_logit(mean), attention
 
     def _bag_logit(self, mean: Float[Tensor, " bag"]) -> Float[Tensor, " bag"]:
         lowest = torch.sigmoid(-STEEPNESS * self.share)
         highest = torch.sigmoid(STEEPNESS * (1 - self.share))
-        chance = (torch.sigmoid(STEEPNESS * (mean - self.share)) - lowest) / (highest - lowest)
-        return torch.logit(chance, eps=1e-6)
+        probability = (torch.sigmoid(STEEPNESS * (mean - self.share)) - lowest) / (highest - lowest)
+        return torch.logit(probability, eps=1e-6)
 
 
 class QuantilePooling(nn.Module):
-    """A linear layer over 16 quantiles of the chances; attention on the quantiles with the largest weights.
+    """A linear layer over 16 quantiles of the probabilities.
+
+    Attention is on the quantiles with the largest weights.
 
     Source: Couture et al. 2018. Departure: the layer starts with equal positive weights, so that a high
     instance logit counts for the positive class from the beginning.
@@ -104,21 +108,23 @@ class QuantilePooling(nn.Module):
         sizes: Int[Tensor, " bag"],
     ) -> tuple[Float[Tensor, " bag"], Float[Tensor, " instance"]]:
         """Bag logits and attention."""
-        bags = [self._pool_bag(chances) for chances in instance_logit.sigmoid().split(sizes.tolist())]
+        bags = [
+            self._pool_bag(probabilities) for probabilities in instance_logit.sigmoid().split(sizes.tolist())
+        ]
         return torch.cat([logit for logit, _ in bags]), torch.cat([attention for _, attention in bags])
 
     def _pool_bag(
-        self, chances: Float[Tensor, " instance"]
+        self, probabilities: Float[Tensor, " instance"]
     ) -> tuple[Float[Tensor, "1"], Float[Tensor, " instance"]]:
-        ordered, order = chances.sort()
-        rank = torch.linspace(0, len(chances) - 1, N_QUANTILES, device=chances.device)
+        ordered, order = probabilities.sort()
+        rank = torch.linspace(0, len(probabilities) - 1, N_QUANTILES, device=probabilities.device)
         below = rank.floor().long()
         above = rank.ceil().long()
         fraction = rank - below
         quantiles = (1 - fraction) * ordered[below] + fraction * ordered[above]
         weight = self.layer.weight.detach().abs().squeeze(0)
         weight = weight / weight.sum()
-        attention = torch.zeros_like(chances)
+        attention = torch.zeros_like(probabilities)
         attention = attention.index_add(0, order[below], (1 - fraction) * weight)
         return self.layer(quantiles), attention.index_add(0, order[above], fraction * weight)
 

@@ -106,8 +106,8 @@ def clustered_bags(
         if cluster_weights == "stratified":
             drawn = _draw_by_quota(clusters, n=n, rng=rng, replacement=replacement)
         else:
-            chances = instance_chances(clusters, cluster_weights=cluster_weights)
-            drawn = rng.choice(len(pool), size=n, replace=replacement, p=chances)
+            probabilities = instance_probabilities(clusters, cluster_weights=cluster_weights)
+            drawn = rng.choice(len(pool), size=n, replace=replacement, p=probabilities)
         bags.append(HardBag(f"hard-bag-{number}", tuple(pool[int(i)].key for i in drawn)))
     return bags
 
@@ -123,7 +123,7 @@ def hard_bag_sizes(
     return np.clip(np.rint(drawn), training_sizes.min(), training_sizes.max()).astype(np.int64)
 
 
-def instance_chances(
+def instance_probabilities(
     clusters: Int[np.ndarray, " hard"], *, cluster_weights: ClusterWeights
 ) -> Float[np.ndarray, " hard"]:
     """Probability of each instance: that of its cluster, P_j, divided by the size of its cluster, N_j.

@@ -116,15 +116,15 @@ def chosen_verdicts(
         config: Budget and choice.
         seed: Seed of random choices and K-means.
     """
-    asked: dict[str, Float[np.ndarray, " _"]] = {}
+    values_of: dict[str, Float[np.ndarray, " _"]] = {}
     for bag, score in zip(bags, scores, strict=True):
         if bag.label != 1 or bag.slide_id not in known:
             continue
         chosen = _choose(bag, score=score, embed=embed, config=config, seed=seed)
         values = np.full(len(bag), np.nan, dtype=np.float32)
         values[chosen] = known[bag.slide_id][chosen]
-        asked[bag.slide_id] = values
-    return asked
+        values_of[bag.slide_id] = values
+    return values_of
 
 
 def _choose(

@@ -10,6 +10,9 @@ from hardmil.statistics.comparisons import Comparison, by_pair
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.tables import Statistics
 
+SMALLEST_DIFFERENCE = 0.0005
+"""Below this, a difference of two rates is 0.000 on the page: neither higher nor lower."""
+
 
 def report_intervals(
     found: Statistics, *, split: str, patches: str, notes: Sequence[str]
@@ -85,10 +88,12 @@ def _is_known(one: Comparison) -> bool:
 def _against(one: Comparison, other: str) -> str:
     if one.difference == one.low == one.high == 0:
         return f"the same as {other} in every resample of cases"
-    sure = "a clear difference" if one.p_holm < 0.05 else "which may be chance"
-    way = "lower" if one.difference < 0 else "higher"
-    limits = f"{signed(one.low)} to {signed(one.high)}"
-    return f"{abs(one.difference):.3f} {way} ({limits}; p {one.p_holm:.3f}, {sure}) than {other}"
+    limits = f"{signed(one.low)} to {signed(one.high)}; p {one.p_holm:.3f}"
+    if abs(one.difference) < SMALLEST_DIFFERENCE:
+        return f"the same as {other} ({limits})"
+    strength = "a clear difference" if one.p_holm < 0.05 else "which may be chance"
+    direction = "lower" if one.difference < 0 else "higher"
+    return f"{abs(one.difference):.3f} {direction} ({limits}, {strength}) than {other}"
 
 
 def _by_arm(found: Iterable[Interval]) -> dict[str, dict[str, Estimate]]:
