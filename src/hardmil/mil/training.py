@@ -207,8 +207,8 @@ def _order(bags: Sequence[Bag], *, config: ResolvedModelConfig, generator: torch
     if config.training.balance != "sampler":
         return torch.randperm(len(bags), generator=generator).tolist()
     labels = torch.tensor([bag.label for bag in bags])
-    probabilities = 1.0 / torch.bincount(labels, minlength=2)[labels]
-    return torch.multinomial(probabilities, len(bags), replacement=True, generator=generator).tolist()
+    weights = 1.0 / torch.bincount(labels, minlength=2)[labels]
+    return torch.multinomial(weights, len(bags), replacement=True, generator=generator).tolist()
 
 
 def _subset(bag: Bag, *, config: ResolvedModelConfig, generator: torch.Generator) -> Bag:
