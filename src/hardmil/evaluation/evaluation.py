@@ -145,10 +145,10 @@ class TrialContext:
     device: Device
 
 
-def run_in_context(bench: TrialContext, trial: Trial) -> TrialResult:
+def run_in_context(context: TrialContext, trial: Trial) -> TrialResult:
     """Run a trial in a worker."""
-    trainer = Trainer(bench.folder, bench.cohort.digest, bench.device)
-    return run_trial(trial, cohort=bench.cohort, trainer=trainer)
+    trainer = Trainer(context.folder, context.cohort.digest, context.device)
+    return run_trial(trial, cohort=context.cohort, trainer=trainer)
 
 
 def _run_in_pool(
@@ -162,11 +162,11 @@ def _run_in_pool(
         )
     cohort = evaluation.cohort
     # Resolved: workers of a cluster have their own working folders.
-    bench = TrialContext(cohort, evaluation.folder.resolve() / "trials", device)
+    context = TrialContext(cohort, evaluation.folder.resolve() / "trials", device)
     return run_groups(
         run_in_context,
         groups_of(todo),
-        shared=bench,
+        shared=context,
         engine=engine,
         name=attrgetter("name"),
         keep=lambda trial, result: store_result(trial, result=result, evaluation=evaluation),
