@@ -26,7 +26,7 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
     """Draw the slides unless they exist, then patch, encode and evaluate; the last line is the report.
 
     Raises:
-        StoreError: If the folder may not be written.
+        StoreError: If the folder is not writable.
     """
     config = demo_config(seed)
     if not (folder / config.slides).exists():

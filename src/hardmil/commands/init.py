@@ -15,7 +15,7 @@ def init(folder: Path) -> Outcome:
     """Write both files; existing files stay unchanged.
 
     Raises:
-        StoreError: If the folder is a file, or may not be written.
+        StoreError: If the folder is a file, or is not writable.
     """
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: is a file; expected a folder; choose another name")

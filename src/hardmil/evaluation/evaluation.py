@@ -96,7 +96,7 @@ def evaluate_arms(
         FoldError: If a case is on both sides of a fold, anything was fitted with a case outside the training
             fold, or `only_folds` has the number of a fold that does not exist.
         ConfigError: If an arm cannot be run as written, or the engine is not available.
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     _check_only_folds(evaluation)
     for folds in evaluation.folds:

@@ -70,7 +70,7 @@ def encode_slides(
     or to read a block, is among the failures; the others go on, also those in the same batch.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     done: dict[str, int | None] = {}
     failures: list[Failure] = []

@@ -21,7 +21,7 @@ def write_contact_sheet(path: Path, slides: Sequence[SheetSlide], *, title: str)
     """Write the page; its pictures stay in separate files. Slides with a problem come first.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     page = (
         page_environment()

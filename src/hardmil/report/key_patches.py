@@ -28,7 +28,7 @@ def write_key_patches(path: Path, slides: Sequence[KeySlide], *, n_slides: int) 
     """Write the page, highest score first; the remaining ones of `n_slides` are only counted.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     page = (
         page_environment()

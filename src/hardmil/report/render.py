@@ -32,7 +32,7 @@ def write_report(path: Path, report: Report) -> None:
     """Write the page, which loads no other files.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     write_page(path, render_report(report))
 

@@ -39,7 +39,7 @@ def write_page(path: Path, text: str) -> None:
     """Write a page; the file is complete or not there.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     with write_atomically(path) as draft:
         draft.write_text(text, encoding="utf-8")
