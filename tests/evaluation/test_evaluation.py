@@ -40,21 +40,8 @@ from hardmil.evaluation import evaluation as evaluation_module
 from hardmil.evaluation import trainer as trainer_module
 from hardmil.evaluation import trial as trial_module
 from hardmil.evaluation.attention_file import read_attention
-from hardmil.evaluation.evaluation import (
-    Evaluation,
-    TrialContext,
-    evaluate_arms,
-    run_in_context,
-    valid_rows,
-)
-from hardmil.evaluation.results import (
-    METRICS,
-    HardNegativeRow,
-    PredictionRow,
-    ResultRow,
-    TrialKey,
-    key_of,
-)
+from hardmil.evaluation.evaluation import Evaluation, TrialContext, evaluate_arms, run_in_context, valid_rows
+from hardmil.evaluation.results import METRICS, HardNegativeRow, PredictionRow, ResultRow, TrialKey, key_of
 from hardmil.evaluation.trial import Trial, TrialResult, run_trial
 from hardmil.files.csv_table import read_table
 from hardmil.jobs.pool import Engine

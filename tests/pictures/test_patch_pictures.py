@@ -5,12 +5,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from hardmil.pictures.patch_pictures import (
-    PATCH_EDGE_PX,
-    SURROUNDINGS_EDGE_PX,
-    GalleryItem,
-    draw_item,
-)
+from hardmil.pictures.patch_pictures import PATCH_EDGE_PX, SURROUNDINGS_EDGE_PX, GalleryItem, draw_item
 from hardmil.slides.reader import open_slide
 
 RED, GREEN = (200, 30, 40), (40, 160, 60)

@@ -19,13 +19,7 @@ from hardmil.evaluation.arms import arm
 from hardmil.evaluation.attention_file import write_attention
 from hardmil.evaluation.cohort import make_cohort
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import (
-    HardNegativeRow,
-    PredictionRow,
-    ResultRow,
-    key_of,
-    prediction_row,
-)
+from hardmil.evaluation.results import HardNegativeRow, PredictionRow, ResultRow, key_of, prediction_row
 from hardmil.files.csv_table import read_table
 from hardmil.metrics import BinaryMetrics
 from hardmil.mil.inference import BagScore

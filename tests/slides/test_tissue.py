@@ -15,13 +15,7 @@ from hardmil.files.geojson import Region, square
 from hardmil.phantom.tissue import smooth_noise
 from hardmil.slides.reader import open_slide
 from hardmil.slides.slide import Slide
-from hardmil.slides.tissue import (
-    TissueMask,
-    TissueRule,
-    otsu,
-    segment_strips,
-    segment_tissue,
-)
+from hardmil.slides.tissue import TissueMask, TissueRule, otsu, segment_strips, segment_tissue
 
 WHITE, PINK, PURPLE, GREY = (244, 243, 245), (225, 150, 190), (110, 70, 150), (120, 120, 120)
 UNFILTERED = PatchConfig(tissue=TissueConfig(min_area_um2=0, max_hole_um2=0))

@@ -88,7 +88,7 @@ def train_bundle(
     card, log, is_new = _current_card(folder, wanted), None, False
     if card is None:
         learned = _train(chosen, study=study, cohort=cohort, device=device, track=track, quiet=quiet)
-        card, is_new = _card(study, chosen, cohort=cohort, learned=learned, stands_for=wanted), True
+        card, is_new = _card(study, chosen, cohort=cohort, learned=learned, training_hash=wanted), True
         write_table(folder / HARD_NEGATIVES, learned.mined.pool, row=HardInstance)
         save_bundle(folder, Bundle(learned.mined.model, card, folder))
         log = write_failures(folder, list(found.failures))
@@ -205,13 +205,13 @@ def _current_card(folder: Path, wanted: str) -> Card | None:
     return card if card.fingerprint == wanted else None
 
 
-def _card(study: Study, chosen: Arm, *, cohort: Cohort, learned: _Learned, stands_for: str) -> Card:
+def _card(study: Study, chosen: Arm, *, cohort: Cohort, learned: _Learned, training_hash: str) -> Card:
     negative, positive = study.slide_table.classes
     operating, mined = learned.operating, learned.mined
     provenance = common_provenance(bag.provenance for bag in cohort.bags)
     return Card(
         hardmil=version("hardmil"),
-        fingerprint=stands_for,
+        fingerprint=training_hash,
         arm=chosen.name,
         classes=(negative, positive),
         threshold=operating.threshold.value if operating else DEFAULT_THRESHOLD,

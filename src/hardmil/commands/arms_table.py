@@ -5,10 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from hardmil.metrics import MeanSE
 from hardmil.paper.tables import Published
-from hardmil.statistics.comparisons import (
-    Comparison,
-    by_pair,
-)
+from hardmil.statistics.comparisons import Comparison, by_pair
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.summary import ArmSummary
 from hardmil.statistics.tables import Statistics

@@ -35,11 +35,11 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
     with write_atomically(folder / FILE_NAME) as draft:
         draft.write_text(commented_yaml(config), encoding="utf-8")
     options = RunOptions(quiet=quiet)
-    placed = patch(folder, options=options)
-    cut = encode(folder, options=options)
+    patched = patch(folder, options=options)
+    encoded = encode(folder, options=options)
     compared = evaluate(folder, name="demo", quiet=quiet)
     about = "these slides are synthetic: they show how the program works, not how good it is on tissue"
-    lines = [*placed.lines, *cut.lines, about, *compared.lines]
+    lines = [*patched.lines, *encoded.lines, about, *compared.lines]
     return Outcome(lines, compared.values, compared.failures, compared.log)
 
 

@@ -9,12 +9,7 @@ import numpy as np
 from hardmil.bags.bag import Bag
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import Arm
-from hardmil.evaluation.truth import (
-    TRUTH_NAMES,
-    Truth,
-    truth_of_regions,
-    verdicts_of_truth,
-)
+from hardmil.evaluation.truth import TRUTH_NAMES, Truth, truth_of_regions, verdicts_of_truth
 from hardmil.files.geojson import regions_beside
 from hardmil.mining.verdicts import Reviewer, read_verdicts
 from hardmil.preprocessing.study_folder import Study

@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hardmil.bags.bag import Bag
-from hardmil.files.csv_table import (
-    Cells,
-    cells_of,
-    columns_by_name,
-    columns_of,
-    read_cells,
-    write_cells,
-)
+from hardmil.files.csv_table import Cells, cells_of, columns_by_name, columns_of, read_cells, write_cells
 from hardmil.metrics import BinaryMetrics
 from hardmil.mining.hard_instances import HardInstance
 

@@ -8,12 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hardmil.files.csv_table import write_cells, write_table
-from hardmil.phantom.slide import (
-    DEFAULT_FOCI,
-    Foci,
-    draw_phantom,
-    write_phantom,
-)
+from hardmil.phantom.slide import DEFAULT_FOCI, Foci, draw_phantom, write_phantom
 
 BOTH_SHARE = 0.5
 """Share of the positive slides of a cohort that have look-alikes too."""
