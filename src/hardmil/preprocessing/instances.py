@@ -23,7 +23,6 @@ from hardmil.preprocessing.fingerprints import (
     instance_fingerprints,
 )
 from hardmil.preprocessing.patch_coords import (
-    DEFAULT_PATCHES,
     open_slide_of_row,
     tissue_regions,
     write_patch_coords,
@@ -32,7 +31,7 @@ from hardmil.slides.color import equalise
 from hardmil.slides.grid import PatchGrid, place_patches
 from hardmil.slides.reading import read_blocks, read_patches
 from hardmil.slides.slide import Slide
-from hardmil.slides.tissue import segment_tissue
+from hardmil.slides.tissue import DEFAULT_PATCHES, segment_tissue
 
 READ_THREADS = 2
 

@@ -15,10 +15,9 @@ from hardmil.slides.reader import open_slide
 from hardmil.slides.reading import reading_level
 from hardmil.slides.resolution import UM_PER_PX_AT_1X, study_resolution
 from hardmil.slides.slide import Slide
-from hardmil.slides.tissue import segment_tissue
+from hardmil.slides.tissue import DEFAULT_PATCHES, segment_tissue
 from hardmil.slides.tissue_files import draw_tissue, write_tissue
 
-DEFAULT_PATCHES = PatchConfig()
 NOTES = "hardmil_notes"
 """Attribute of `coords`: notes about the slide, a JSON list."""
 

@@ -23,9 +23,9 @@ class DicomSource:
     """The `LevelSource` of a DICOM slide that wsidicom opens.
 
     Args:
-        path: The slide's name in errors.
-        files: Its instances.
-        slide: The same, open.
+        path: The slide's file or folder, named in errors.
+        files: The instances of the slide.
+        slide: The open slide.
     """
 
     def __init__(self, path: Path, *, files: list[Path], slide: "WsiDicom") -> None:
@@ -112,7 +112,7 @@ def _instances(path: Path) -> list[Path]:
         files = [file for file in visible(path.iterdir()) if file.is_file() and _is_dicom(file)]
     except OSError as error:
         raise SlideError(
-            f"{path}: cannot be read ({error.strerror}); ask its owner or change its mode"
+            f"{path}: cannot be read ({error.strerror}); ask its owner, or change its permissions"
         ) from error
     if not files:
         raise SlideError(

@@ -10,6 +10,9 @@ from jaxtyping import UInt8
 from hardmil.errors import SlideError
 from hardmil.slides.resolution import Scale
 
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of a TIFF or BigTIFF, in either byte order."""
+
 
 @dataclass(frozen=True)
 class Level:
