@@ -161,7 +161,7 @@ def test_it_says_which_encoders_can_be_used(hardmil: Hardmil, monkeypatch: pytes
     assert found["timm:NAME"] == "ready (timm 1.0)"
     assert found["uni"] == "ready: weights are on this machine"
     assert (
-        "ask for access at https://huggingface.co/paige-ai/Virchow2, or name virchow2@" in found["virchow2"]
+        "request access at https://huggingface.co/paige-ai/Virchow2, or use virchow2@" in found["virchow2"]
     )
 
 

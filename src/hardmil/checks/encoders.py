@@ -23,7 +23,7 @@ def encoders_here() -> dict[str, str]:
         elif weights_are_cached(known.repository):
             found[name] = "ready: weights are on this machine"
         else:
-            found[name] = f"ready to fetch: ask for access at {known.page}, or name {name}@FOLDER"
+            found[name] = f"ready to fetch: request access at {known.page}, or use {name}@FOLDER"
     return found
 
 
