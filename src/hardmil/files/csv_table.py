@@ -71,7 +71,7 @@ def write_table(
         columns: Columns in their order; those of `row` by default.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     write_cells(path, map(cells_of, rows), columns=columns_of(row) if columns is None else columns)
 
@@ -134,7 +134,7 @@ def write_cells(path: Path, lines: Iterable[Mapping[str, str]], *, columns: Sequ
     """Write lines of text; the file is complete or not there.
 
     Raises:
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     with write_atomically(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         _write_lines(file, lines, columns=columns)

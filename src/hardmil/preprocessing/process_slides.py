@@ -98,7 +98,7 @@ def process_slides(study: Study, stage: Stage, *, options: RunOptions) -> Proces
 
     Raises:
         ConfigError: If the study reads ready-made features: there is nothing to process.
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     started = time.time()
     _refuse_features(study, command=stage.command)

@@ -36,7 +36,7 @@ def encode_study(
 
     Raises:
         ConfigError: If the study reads ready-made features, or its encoder is not available.
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     config = study.config
     wanted = _EncoderRequest(

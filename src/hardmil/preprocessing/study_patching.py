@@ -21,7 +21,7 @@ def patch_study(study: Study, *, options: RunOptions = DEFAULT_OPTIONS) -> Proce
 
     Raises:
         ConfigError: If the study reads ready-made features.
-        StoreError: If the disk is full, or the folder may not be written.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     stage = Stage("patch", "finding patches", study.coords_folder, _patch_in_study)
     return process_slides(study, stage, options=options)
