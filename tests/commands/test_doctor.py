@@ -160,9 +160,7 @@ def test_it_says_which_encoders_can_be_used(hardmil: Hardmil, monkeypatch: pytes
     assert found[".onnx"] == "onnxruntime does not load here; run: pip install 'hardmil[onnx]'"
     assert found["timm:NAME"] == "ready (timm 1.0)"
     assert found["uni"] == "ready: weights are on this machine"
-    assert (
-        "request access at https://huggingface.co/paige-ai/Virchow2, or use virchow2@" in found["virchow2"]
-    )
+    assert "request access at https://huggingface.co/paige-ai/Virchow2, or use virchow2@" in found["virchow2"]
 
 
 @pytest.mark.slow

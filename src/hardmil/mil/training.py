@@ -1,4 +1,4 @@
-"""The training loop, on one screen."""
+"""The training loop."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -87,7 +87,9 @@ def fit(
         on_epoch: Called after each epoch with its number and its loss.
 
     Raises:
-        TrainingError: If the loss becomes NaN or infinite.
+        TrainingError: If the loss becomes NaN or infinite, or the device does not exist on this machine.
+        BagError: If the patches are not square, or not of a size that the patch network takes.
+        FoldError: If epochs are selected by validation, and a class has fewer than two cases.
 
     Source: Li et al. 2019, Section 3: Adam (0.9, 0.999), the epoch with the lowest loss is used.
     """
@@ -116,11 +118,11 @@ def fit(
                 optimiser.step()
                 losses.append(loss.detach() * batch.n_bags)
             mean = torch.stack(losses).sum().item() / len(joined)
-            watched = _validation_loss(network, validation, device=device) if validation else mean
-            _check_finite(mean, watched, epoch=epoch)
-            best.offer(
-                network, loss=float(-epoch) if config.training.select == "last" else watched, epoch=epoch
-            )
+            selection = _validation_loss(network, validation, device=device) if validation else mean
+            _check_finite(mean, selection, epoch=epoch)
+            # With "last", each epoch counts as better than the one before.
+            offered = float(-epoch) if config.training.select == "last" else selection
+            best.offer(network, loss=offered, epoch=epoch)
             on_epoch(epoch, mean)
         network.load_state_dict(best.state or {})
     return network.eval()
@@ -213,10 +215,10 @@ def _order(bags: Sequence[Bag], *, config: ResolvedModelConfig, generator: torch
 
 def _subset(bag: Bag, *, config: ResolvedModelConfig, generator: torch.Generator) -> Bag:
     """The bag, or a random subset of it if it has more than `max_instances`."""
-    most = config.training.max_instances
-    if len(bag) <= most:
+    n = config.training.max_instances
+    if len(bag) <= n:
         return bag
-    return bag.take(torch.randperm(len(bag), generator=generator)[:most].sort().values.numpy())
+    return bag.take(torch.randperm(len(bag), generator=generator)[:n].sort().values.numpy())
 
 
 def _unchanged(bag: Bag) -> Bag:
@@ -235,9 +237,9 @@ def _validation_loss(network: BagClassifier, bags: Sequence[Bag], *, device: Dev
     return sum(losses) / len(losses)
 
 
-def _check_finite(training_loss: float, watched_loss: float, *, epoch: int) -> None:
-    if not (math.isfinite(training_loss) and math.isfinite(watched_loss)):
+def _check_finite(training_loss: float, selection_loss: float, *, epoch: int) -> None:
+    if not (math.isfinite(training_loss) and math.isfinite(selection_loss)):
         raise TrainingError(
-            f"epoch {epoch + 1}: the loss is {training_loss + watched_loss}, expected a finite number; "
+            f"epoch {epoch + 1}: the loss is {training_loss + selection_loss}, expected a finite number; "
             "lower training.lr, or look for unusual values in the features"
         )
