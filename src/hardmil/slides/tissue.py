@@ -66,7 +66,7 @@ def segment_tissue(
     Args:
         slide: An open slide.
         config: Which channels must agree, and what counts as tissue.
-        mpp: Micrometres per level-0 px from the table of slides; for others see `resolution.py`.
+        mpp: Micrometres per level-0 px from the table of slides; None: see `study_resolution`.
         regions: The annotations of the slide; None if there are none.
 
     Raises:
