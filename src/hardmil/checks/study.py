@@ -8,7 +8,7 @@ import numpy as np
 from hardmil.bags.folds import check_folds, repeated_folds
 from hardmil.bags.slide_table import SlideRow
 from hardmil.bags.split_files import read_splits
-from hardmil.checks.duplicates import ImageMatch, Signature, matching_pairs, sign_slide
+from hardmil.checks.duplicates import ImageMatch, Signature, matching_pairs, slide_signature
 from hardmil.errors import HardmilError
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.outcome import count
@@ -91,7 +91,7 @@ def _inspect(study: Study, row: SlideRow) -> SlideInspection:
         if study.config.features is None:
             patch_size_level0_px(slide, study.config.patches, mpp=row.mpp)
         notes = slide_notes(slide, mpp=row.mpp, config=study.config.patches)
-        return SlideInspection(sign_slide(slide), tuple(notes))
+        return SlideInspection(slide_signature(slide), tuple(notes))
 
 
 def _check_folds(study: Study) -> list[Failure]:

@@ -51,15 +51,15 @@ class TrainingExtras(Protocol):
 
 
 @dataclass
-class Best:
+class BestEpoch:
     """The best epoch so far."""
 
     loss: float = math.inf
     epoch: int = -1
     state: dict[str, Tensor] | None = None
 
-    def offer(self, network: BagClassifier, *, loss: float, epoch: int) -> None:
-        """Keep this epoch if it has the lowest loss."""
+    def update(self, network: BagClassifier, *, loss: float, epoch: int) -> None:
+        """Keep this epoch if its loss is lower than all before."""
         if loss < self.loss:
             state = {name: value.detach().clone() for name, value in network.state_dict().items()}
             self.loss, self.epoch, self.state = loss, epoch, state
@@ -104,7 +104,7 @@ def fit(
         network = _network(training, config=config, start=start).to(device.name)
         optimiser = _adam(network, config=config)
         weight = _class_weight(training, config=config).to(device.name)
-        best = Best()
+        best = BestEpoch()
         for epoch in range(config.training.epochs):
             network.train()
             losses: list[Tensor] = []
@@ -121,8 +121,8 @@ def fit(
             selection = _validation_loss(network, validation, device=device) if validation else mean
             _check_finite(mean, selection, epoch=epoch)
             # With "last", each epoch counts as better than the one before.
-            offered = float(-epoch) if config.training.select == "last" else selection
-            best.offer(network, loss=offered, epoch=epoch)
+            loss_of_epoch = float(-epoch) if config.training.select == "last" else selection
+            best.update(network, loss=loss_of_epoch, epoch=epoch)
             on_epoch(epoch, mean)
         network.load_state_dict(best.state or {})
     return network.eval()

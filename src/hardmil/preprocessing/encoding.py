@@ -144,7 +144,10 @@ def _events(
     given_up: set[str],
     limit_s: float | None,
 ) -> Iterator[tuple[str, Event]]:
-    """For each slide: that it is finished; or its patch coordinates and then its patches; or a failure."""
+    """For each slide: that it is finished; or its patch coordinates and then its patches; or a failure.
+
+    The consumer adds slides to `given_up`; they are not read any further.
+    """
     for row in rows:
         of_slide = _events_of_slide(row, config=config, encoder=encoder, files=files(row))
         while row.slide_id not in given_up:
