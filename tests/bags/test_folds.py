@@ -125,7 +125,7 @@ def test_invalid_splits_are_refused(tmp_path: Path):
     with pytest.raises(TableError, match=r"splits_0\.csv, column train: 2 slides are not in the table, .*x"):
         read_splits(tmp_path, ["a", "b"])
     _clam_splits(tmp_path, 0, {"train": ["a"], "validation": [], "tset": ["b"]})
-    with pytest.raises(TableError, match="no slides in test of a fold; expected some in train and in test"):
+    with pytest.raises(TableError, match="no slides in test; expected some in train and in test"):
         read_splits(tmp_path, ["a", "b"])
     (tmp_path / "splits_0.csv").write_bytes(b"train,test\n\xe4,b\n")
     with pytest.raises(TableError, match=r"splits_0\.csv, line 2: not UTF-8"):
@@ -152,10 +152,10 @@ def test_folds_in_columns_of_a_table(tmp_path: Path):
     [
         (["a,train"], "slide_id,fold", "no columns slide_id and fold_0"),
         (["a,train"], "slide,fold_0", "no columns slide_id and fold_0"),
-        ([], "slide_id,fold_0", "no slides in train of a fold"),
+        ([], "slide_id,fold_0", "column fold_0: no slides in train"),
         (["a,train", "b,tset"], "slide_id,fold_0", "line 3: fold_0 is 'tset'; expected train, val or test"),
         (["a,train", "x,test"], "slide_id,fold_0", "column fold_0: 1 slides are not in the table, .*x"),
-        (["a,train", "b,val"], "slide_id,fold_0", "no slides in test of a fold"),
+        (["a,train", "b,val"], "slide_id,fold_0", "column fold_0: no slides in test"),
     ],
 )
 def test_invalid_columns_of_folds_are_refused(tmp_path: Path, lines: list[str], head: str, message: str):

@@ -10,8 +10,8 @@ from hardmil.checks.duplicates import (
     TURNS,
     matching_pairs,
     near_duplicates,
-    sign_picture,
-    sign_slide,
+    picture_signature,
+    slide_signature,
 )
 from hardmil.phantom.slide import draw_phantom
 from hardmil.slides.reader import open_slide
@@ -45,7 +45,7 @@ def turned(rgb: np.ndarray, how: str) -> np.ndarray:
 def test_a_copy_is_found_in_each_orientation(how: str) -> None:
     originals = [tissue(seed) for seed in range(3)]
     copy = as_jpeg(turned(originals[1], how))
-    found = matching_pairs([sign_picture(picture) for picture in (*originals, copy)])
+    found = matching_pairs([picture_signature(picture) for picture in (*originals, copy)])
     assert [(pair.first, pair.second, pair.kind, pair.how) for pair in found] == [
         (1, 3, "near-duplicate", how)
     ]
@@ -54,7 +54,7 @@ def test_a_copy_is_found_in_each_orientation(how: str) -> None:
 
 def test_the_orientation_is_relative_to_the_first() -> None:
     pictures = (turned(tissue(1), "turned 90°"), tissue(0), tissue(1))
-    found = near_duplicates([sign_picture(picture) for picture in pictures])
+    found = near_duplicates([picture_signature(picture) for picture in pictures])
     assert [(pair.first, pair.second, pair.how) for pair in found] == [(0, 2, "turned 270°")]
 
 
@@ -62,7 +62,7 @@ def test_a_pair_found_only_from_the_second_is_relative_to_the_first(monkeypatch:
     monkeypatch.setattr("hardmil.checks.duplicates.N_CANDIDATES", 1)
     original = tissue(1)
     pictures = (original, original, turned(original[20:660], "turned 90°"))
-    found = near_duplicates([sign_picture(picture) for picture in pictures])
+    found = near_duplicates([picture_signature(picture) for picture in pictures])
     assert [pair.how for pair in found] == ["as it is", "turned 90°"]
 
 
@@ -70,12 +70,14 @@ def test_a_cropped_or_smaller_copy_is_found() -> None:
     original = tissue(4)
     cropped = as_jpeg(original[20:660, 10:880])
     smaller = np.asarray(Image.fromarray(original).resize((430, 320), Image.Resampling.LANCZOS))
-    found = near_duplicates([sign_picture(picture) for picture in (original, tissue(5), cropped, smaller)])
+    found = near_duplicates(
+        [picture_signature(picture) for picture in (original, tissue(5), cropped, smaller)]
+    )
     assert {(pair.first, pair.second) for pair in found} == {(0, 2), (0, 3), (2, 3)}
 
 
 def test_different_pictures_of_one_kind_do_not_match() -> None:
-    assert matching_pairs([sign_picture(tissue(seed)) for seed in range(20, 32)]) == []
+    assert matching_pairs([picture_signature(tissue(seed)) for seed in range(20, 32)]) == []
 
 
 def test_blank_pictures_match_nothing() -> None:
@@ -84,17 +86,19 @@ def test_blank_pictures_match_nothing() -> None:
     white = np.full((200, 300, 3), 255, np.uint8)
     shaded = np.tile(np.linspace(200, 255, 300).astype(np.uint8)[None, :, None], (200, 1, 3))
     pictures = (*glass, glass[0], white, white, shaded, shaded)
-    assert matching_pairs([sign_picture(picture) for picture in pictures]) == []
+    assert matching_pairs([picture_signature(picture) for picture in pictures]) == []
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_fewer_than_two_pictures_have_no_pairs(n: int) -> None:
-    assert matching_pairs([sign_picture(tissue(0))] * n) == []
+    assert matching_pairs([picture_signature(tissue(0))] * n) == []
 
 
 def test_a_flipped_copy_is_not_also_a_neighbour() -> None:
     inside = np.ascontiguousarray(tissue(6)[230:450, 300:600])
-    found = matching_pairs([sign_picture(inside), sign_picture(np.ascontiguousarray(inside[:, ::-1]))])
+    found = matching_pairs(
+        [picture_signature(inside), picture_signature(np.ascontiguousarray(inside[:, ::-1]))]
+    )
     assert [(pair.kind, pair.how) for pair in found] == [("near-duplicate", "flipped")]
 
 
@@ -107,7 +111,7 @@ def test_halves_of_a_large_slide_are_found_on_its_thumbnail(tmp_path: Path) -> N
     for name in ("left", "right"):
         with open_slide(tmp_path / f"{name}.png") as slide:
             assert max(slide.width_px, slide.height_px) > FULL_PX
-            signatures.append(sign_slide(slide))
+            signatures.append(slide_signature(slide))
     found = matching_pairs(signatures)
     assert [(pair.first, pair.second, pair.how) for pair in found] == [(0, 1, "right of")]
 
@@ -120,8 +124,8 @@ def test_real_pictures(data_dir: Path) -> None:
         with open_slide(path) as slide:
             rgb = slide.thumbnail(FULL_PX)
         top, left = rng.integers(0, 30, 2)
-        copies.append(sign_picture(as_jpeg(turned(rgb[top:, left:], TURNS[rng.integers(8)]))))
-        originals.append(sign_picture(rgb))
+        copies.append(picture_signature(as_jpeg(turned(rgb[top:, left:], TURNS[rng.integers(8)]))))
+        originals.append(picture_signature(rgb))
     n = len(originals)
     assert matching_pairs(originals) == []
     found = near_duplicates([*originals, *copies])

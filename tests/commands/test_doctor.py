@@ -156,13 +156,11 @@ def test_it_says_which_encoders_can_be_used(hardmil: Hardmil, monkeypatch: pytes
     monkeypatch.setattr(doctor_encoders, "load_timm", lambda: SimpleNamespace(__version__="1.0"))
     monkeypatch.setattr(doctor_encoders, "version", lambda name: "1.0")
     monkeypatch.setattr(doctor_encoders, "weights_are_cached", lambda repository: repository.endswith("UNI"))
-    found = doctor_encoders.encoders_here()
-    assert found[".onnx"] == "onnxruntime does not load here; run: pip install 'hardmil[onnx]'"
+    found = doctor_encoders.encoder_status()
+    assert found[".onnx"] == "onnxruntime cannot be imported; run: pip install 'hardmil[onnx]'"
     assert found["timm:NAME"] == "ready (timm 1.0)"
     assert found["uni"] == "ready: weights are on this machine"
-    assert (
-        "ask for access at https://huggingface.co/paige-ai/Virchow2, or name virchow2@" in found["virchow2"]
-    )
+    assert "request access at https://huggingface.co/paige-ai/Virchow2, or use virchow2@" in found["virchow2"]
 
 
 @pytest.mark.slow

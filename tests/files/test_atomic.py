@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hardmil.errors import SlideError, StoreError, TableError
-from hardmil.files.atomic import no_room_left, read_json, visible, write_atomically, write_json
+from hardmil.files.atomic import is_disk_full, read_json, visible, write_atomically, write_json
 from hardmil.files.claims import claim
 from hardmil.files.run_record import run_record, write_run_record
 
@@ -59,20 +59,20 @@ def test_full_disk_names_the_file_and_the_remedy(tmp_path: Path, error: OSError)
     with pytest.raises(StoreError, match=r"bag\.h5: the disk is full.*free some space"):
         _write_half(target, error)
     assert os.listdir(tmp_path) == []
-    assert no_room_left(error)
+    assert is_disk_full(error)
 
 
 def test_a_really_full_device_is_recognised():
     with pytest.raises(OSError, match="No space left") as caught, open("/dev/full", "w") as file:
         file.write("x" * 100_000)
-    assert no_room_left(caught.value)
+    assert is_disk_full(caught.value)
 
 
 def test_other_errors_of_the_block_pass_unchanged(tmp_path: Path):
     for error in (FileNotFoundError(errno.ENOENT, "not there"), SlideError("slide s1: not there")):
         with pytest.raises(type(error), match="not there"), write_atomically(tmp_path / "a.h5"):
             raise error
-    assert not no_room_left(ValueError("errno = 28,"))
+    assert not is_disk_full(ValueError("errno = 28,"))
 
 
 def test_folder_that_cannot_be_created(tmp_path: Path):

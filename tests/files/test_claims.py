@@ -114,7 +114,7 @@ def test_empty_lock_is_judged_by_its_age(tmp_path: Path, age_s: float, is_busy: 
 
 
 def test_lock_is_touched_while_the_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(claims, "BEAT_S", 0.02)
+    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.02)
     path = tmp_path / "a.h5"
     with claim(path):
         os.utime(_lock(path), (0, 0))

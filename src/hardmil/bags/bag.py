@@ -23,7 +23,8 @@ class Bag:
 
     Raises:
         EmptyBagError: If there are no instances.
-        BagError: If instances and coords do not match, or features are not finite.
+        BagError: If the label is not -1, 0 or 1, features are not finite, or an array has a wrong type or
+            shape.
     """
 
     slide_id: str
@@ -50,11 +51,12 @@ class Bag:
                 f"slide {self.slide_id}: {len(self.instances)} instances, but coords {self.coords.dtype} "
                 f"{self.coords.shape}; expected int64 ({len(self.instances)}, 2); encode it again"
             )
-        for known in (self.instance_labels, self.instance_weights):
-            if known is not None and known.shape != (len(self.instances),):
+        for name in ("instance_labels", "instance_weights"):
+            values = getattr(self, name)
+            if values is not None and values.shape != (len(self.instances),):
                 raise BagError(
-                    f"slide {self.slide_id}: {len(self.instances)} instances, but {known.shape} labels or "
-                    "weights; expected one for each instance"
+                    f"slide {self.slide_id}: {len(self.instances)} instances, but {name} {values.shape}; "
+                    f"expected ({len(self.instances)},), one for each instance"
                 )
 
     def take(self, index: np.ndarray) -> "Bag":

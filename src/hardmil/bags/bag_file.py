@@ -51,9 +51,8 @@ def write_bag(path: Path, bag: Bag, *, attributes: Mapping[str, object]) -> None
         StoreError: If the disk is full, or the folder is not writable.
     """
     name = "patches" if bag.kind == "pixels" else "features"
-    on_coords = {key: value for key, value in attributes.items() if key != "encoder"}
     with write_h5(path) as file:
-        _put_coords(file, bag.coords, bag.size_level0_px, bag.slide_id, path, on_coords)
+        _put_coords(file, bag.coords, bag.size_level0_px, bag.slide_id, path, attributes)
         dataset = file.create_dataset(name, data=bag.instances)
         _put_instances_attributes(dataset, path, bag.slide_id, attributes)
 
@@ -82,9 +81,8 @@ def write_bag_in_parts(
     Raises:
         StoreError: If the disk is full, or the folder is not writable.
     """
-    on_coords = {key: value for key, value in attributes.items() if key != "encoder"}
-    with write_growing_h5(path) as (file, raise_if_full):
-        _put_coords(file, coords, size_level0_px, slide_id, path, on_coords)
+    with write_growing_h5(path) as (file, raise_write_error):
+        _put_coords(file, coords, size_level0_px, slide_id, path, attributes)
 
         def put(members: np.ndarray, instances: np.ndarray) -> None:
             name = "patches" if instances.dtype == np.uint8 else "features"
@@ -95,7 +93,7 @@ def write_bag_in_parts(
             for run in np.split(np.arange(len(members)), np.flatnonzero(np.diff(members) != 1) + 1):
                 start = int(members[run[0]])
                 dataset_of(file, name)[start : start + len(run)] = instances[run[0] : run[-1] + 1]
-            raise_if_full()
+            raise_write_error()
 
         yield put
         if len(coords) == 0:
@@ -197,7 +195,9 @@ def _put_coords(
     path: Path,
     attributes: Mapping[str, object],
 ) -> None:
+    """Write the coordinates; the attribute `encoder` belongs to the instances and is left out."""
     dataset = file.create_dataset("coords", data=coords)
+    given = {key: value for key, value in attributes.items() if key != "encoder"}
     ours = {
         "patch_size": attributes.get("patch_size", size_level0_px),
         "patch_size_level0": size_level0_px,
@@ -205,7 +205,7 @@ def _put_coords(
         "name": slide_id,
         "savetodir": path.parent.name,
     }
-    _put(dataset, {**dict.fromkeys(_COORDS_ATTRIBUTES, None), **attributes, **ours})
+    _put(dataset, {**dict.fromkeys(_COORDS_ATTRIBUTES, None), **given, **ours})
 
 
 def _put_instances_attributes(

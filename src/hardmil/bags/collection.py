@@ -43,7 +43,7 @@ def collect_bags(
 
 def notes_on(bags: Iterable[Bag], *, empty: Sequence[str] = ()) -> list[str]:
     """Notes for the user on bags: slides without patches, or with unknown coordinates."""
-    notes = [f"note: no patches in the bag of {_named(empty)}: left out"] if empty else []
+    notes = [f"note: no patches in the bag of {_list_of(empty)}: left out"] if empty else []
     return notes + notes_on_missing_coords([bag.slide_id for bag in bags if bag.size_level0_px == 0])
 
 
@@ -52,12 +52,12 @@ def notes_on_missing_coords(slide_ids: Sequence[str]) -> list[str]:
     if not slide_ids:
         return []
     return [
-        f"note: the patch coordinates of {_named(slide_ids)} are unknown, so they have no heat map: a .pt "
+        f"note: the patch coordinates of {_list_of(slide_ids)} are unknown, so they have no heat map: a .pt "
         "file has no coordinates, and those of STAMP need the slide's mpp, which the column mpp can give"
     ]
 
 
-def _named(slide_ids: Sequence[str]) -> str:
+def _list_of(slide_ids: Sequence[str]) -> str:
     shown = ", ".join(slide_ids[:5])
     return f"{shown} and {len(slide_ids) - 5} more" if len(slide_ids) > 5 else shown
 
@@ -82,13 +82,14 @@ def check_same_instances(bags: Iterable[Bag]) -> None:
         known = common_provenance(one.provenance for one in with_provenance)
         if bag.provenance.joined(known) != known:
             with_provenance.append(bag)
-        if _what(bag) != _what(first):
+        if _describe(bag) != _describe(first):
             raise BagError(
-                f"slide {bag.slide_id} has {_what(bag)}, slide {first.slide_id} has {_what(first)}; expected "
-                "the same in all; write the files of one of them again, with the same encoder and size"
+                f"slide {bag.slide_id} has {_describe(bag)}, slide {first.slide_id} has {_describe(first)}; "
+                "expected the same in all; write the files of one of them again, with the same encoder and "
+                "size"
             )
 
 
-def _what(bag: Bag) -> str:
+def _describe(bag: Bag) -> str:
     shape = bag.instances.shape
     return f"features of {shape[1]}" if bag.kind == "features" else f"patches of {shape[2]} x {shape[1]} px"

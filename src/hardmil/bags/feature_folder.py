@@ -15,7 +15,6 @@ from hardmil.bags.stamp import is_stamp, stamp_bag
 from hardmil.errors import FeatureFileError, SlideError
 from hardmil.files.h5 import open_h5
 from hardmil.slides.reader import open_slide
-from hardmil.slides.resolution import find_resolution
 
 # Paths of a slide's file in the folder; .h5 first, as only it has coordinates.
 _FILE_NAMES = ("{}.h5", "h5_files/{}.h5", "{}.pt", "pt_files/{}.pt")
@@ -55,8 +54,8 @@ def read_features(path: Path, row: SlideRow, *, label: int) -> Bag:
     """The bag of a slide in a feature file.
 
     For an .h5 without a patch size (features of CLAM), the step of its grid is used. A .pt has no
-    coordinates: its bag has coords and a size of 0, which means unknown. So has a file of STAMP, whose
-    coordinates are in micrometres, if neither the row nor the slide states the mpp.
+    coordinates: in its bag, coords and size are 0, which means unknown. The same holds for a file of STAMP,
+    whose coordinates are in micrometres, if neither the row nor the slide states the mpp.
 
     Raises:
         FeatureFileError: If the file is damaged or in an unknown layout.
@@ -81,7 +80,7 @@ def _mpp_of(row: SlideRow) -> float | None:
         return row.mpp
     try:
         with open_slide(row.path) as slide:
-            return find_resolution(slide.scale, table=row.mpp).mpp
+            return slide.mpp
     except SlideError:
         return None
 

@@ -53,9 +53,9 @@ def provenance_of_attributes(
     encoder = on_features.get("encoder")
     size, level = on_coords.get("patch_size"), on_coords.get("patch_level")
     magnification = on_coords.get("target_magnification")
-    words = [] if size in UNKNOWN else [f"{size} px"]
-    if words and level not in UNKNOWN:
-        words.append(f"at level {level}")
-    if words and magnification not in UNKNOWN and "hardmil_patches" not in on_coords:
-        words.append(f"at {magnification}x")
-    return Provenance(None if encoder in UNKNOWN else str(encoder), " ".join(words) or None)
+    parts = [] if size in UNKNOWN else [f"{size} px"]
+    if parts and level not in UNKNOWN:
+        parts.append(f"at level {level}")
+    if parts and magnification not in UNKNOWN and "hardmil_patches" not in on_coords:
+        parts.append(f"at {magnification}x")
+    return Provenance(None if encoder in UNKNOWN else str(encoder), " ".join(parts) or None)

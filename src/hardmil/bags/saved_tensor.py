@@ -30,7 +30,9 @@ def read_saved_tensor(path: Path) -> np.ndarray:
     import torch
 
     if not path.is_file():
-        raise FeatureFileError(f"{path}: no such file; expected a saved tensor; write it")
+        raise FeatureFileError(
+            f"{path}: no such file; expected a saved tensor; write it, or correct the path"
+        )
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_globals()):
             # Warnings about pickle protocols; a file that cannot be read is an error below.
@@ -53,7 +55,8 @@ def read_saved_tensor(path: Path) -> np.ndarray:
         return found
     held = f"a dict of {', '.join(map(str, content))}" if _is_dict(content) else type(content).__name__
     raise FeatureFileError(
-        f"{path}: holds {held}; expected a tensor, or a dict with one under {', '.join(_FEATURE_KEYS)}"
+        f"{path}: holds {held}; expected a tensor, or a dict with one under {', '.join(_FEATURE_KEYS)}; "
+        "save it again in this form"
     )
 
 

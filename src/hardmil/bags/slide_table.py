@@ -135,7 +135,7 @@ def _row(cells: Mapping[str, str], *, columns: Mapping[str, str], where: str, fo
 
     slide_id = _slide_id(cell("slide_id"), column=columns["slide_id"], where=where)
     if "case_id" in columns and not cell("case_id"):
-        raise TableError(f"{where}: slide {slide_id} has no {columns['case_id']}; give its patient")
+        raise TableError(f"{where}: slide {slide_id} has no {columns['case_id']}; fill in its patient")
     file, annotations = cell("path"), cell("annotations")
     return SlideRow(
         slide_id=slide_id,

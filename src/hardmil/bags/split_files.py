@@ -27,7 +27,8 @@ def read_splits(path: Path, slide_ids: Sequence[str], *, failed: Collection[str]
         failed: Slides of the table without a bag; they are left out of the folds.
 
     Raises:
-        TableError: If there is no such file, a column is missing, or a slide is not in the table.
+        TableError: If there is no such file, a column is missing, a cell is not train, val or test, a slide
+            is not in the table, or a fold has no slides in train or test.
     """
     if path.is_file():
         return _read_fold_columns(path, slide_ids, failed)
@@ -58,7 +59,7 @@ def _fold_of_column(table: UserTable, name: str, positions: dict[str, int], fail
         if side and slide_id not in failed:
             sides[side].append(slide_id)
     found = {side: _positions(table.path, name, ids, positions) for side, ids in sides.items()}
-    return _fold(table.path, found)
+    return _fold(found, where=f"{table.path}, column {name}")
 
 
 def _read_split_files(folder: Path, slide_ids: Sequence[str], failed: Collection[str]) -> list[Fold]:
@@ -78,15 +79,14 @@ def _read_split_files(folder: Path, slide_ids: Sequence[str], failed: Collection
 def _read_split(path: Path, positions: dict[str, int], failed: Collection[str]) -> Fold:
     table = read_user_table(path, what=EXPECTED)
     ids = {side: _ids(table, side, failed) for side in ("train", "val", "test")}
-    return _fold(path, {side: _positions(path, side, ids[side], positions) for side in ids})
+    found = {side: _positions(path, side, ids[side], positions) for side in ids}
+    return _fold(found, where=str(path))
 
 
-def _fold(path: Path, sides: Mapping[str, np.ndarray]) -> Fold:
+def _fold(sides: Mapping[str, np.ndarray], *, where: str) -> Fold:
     for side in ("train", "test"):
         if len(sides[side]) == 0:
-            raise TableError(
-                f"{path}: no slides in {side} of a fold; expected some in train and in test; add them"
-            )
+            raise TableError(f"{where}: no slides in {side}; expected some in train and in test; add them")
     return Fold(sides["train"], sides["test"], sides["val"] if len(sides["val"]) else None)
 
 

@@ -56,13 +56,14 @@ def stamp_bag(file: h5py.File, *, slide_id: str, case_id: str, label: int, mpp: 
         stored = np.zeros((0, 2))
     if stored.ndim != 2 or stored.shape[1] != 2 or stored.dtype.kind not in "iuf":
         raise FeatureFileError(
-            f"{file.filename}: coords are {stored.dtype} {stored.shape}; expected numbers (n, 2), x then y"
+            f"{file.filename}: coords are {stored.dtype} {stored.shape}; expected numbers (n, 2), x then "
+            "y; write it again"
         )
     if "augmented" in file:
         kept = ~dataset_of(file, "augmented")[()].astype(bool)
         features, stored = features[kept], stored[kept]
     tile_um, um_per_unit = _tile_units(attributes, stored.astype(np.float64), name=file.filename)
-    provenance = Provenance(_word(attributes.get("extractor")), _patch(attributes, tile_um))
+    provenance = Provenance(_known_text(attributes.get("extractor")), _patch(attributes, tile_um))
     in_px = stored.astype(np.float64) * um_per_unit / (mpp or np.inf)
     if not np.isfinite(in_px).all() or (np.abs(in_px) > 2**40).any():
         raise FeatureFileError(
@@ -106,5 +107,5 @@ def _patch(attributes: Mapping[str, object], tile_um: float) -> str:
     return f"{tile_um:g} um" if size in UNKNOWN else f"{size} px of {tile_um:g} um"
 
 
-def _word(value: object) -> str | None:
+def _known_text(value: object) -> str | None:
     return None if value in UNKNOWN else str(value)

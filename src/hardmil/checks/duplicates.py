@@ -76,16 +76,16 @@ class ImageMatch:
     score: float
 
 
-def sign_slide(slide: Slide) -> Signature:
+def slide_signature(slide: Slide) -> Signature:
     """The signature of an open slide, from its pixels or, for a large slide, from its thumbnail.
 
     Raises:
         SlideError: If the slide cannot be read.
     """
-    return sign_picture(slide.thumbnail(FULL_PX))
+    return picture_signature(slide.thumbnail(FULL_PX))
 
 
-def sign_picture(rgb: UInt8[np.ndarray, "height width 3"]) -> Signature:
+def picture_signature(rgb: UInt8[np.ndarray, "height width 3"]) -> Signature:
     """The signature of a picture."""
     import cv2
 

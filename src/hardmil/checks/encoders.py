@@ -8,7 +8,7 @@ from hardmil.encoders.timm_hub import INSTALL, load_timm, weights_are_cached
 from hardmil.errors import ConfigError
 
 
-def encoders_here() -> dict[str, str]:
+def encoder_status() -> dict[str, str]:
     """The status of each encoder by its name in `encode`: ready, or how to get it. Downloads nothing."""
     through_timm = _timm()
     found = {
@@ -23,7 +23,7 @@ def encoders_here() -> dict[str, str]:
         elif weights_are_cached(known.repository):
             found[name] = "ready: weights are on this machine"
         else:
-            found[name] = f"ready to fetch: ask for access at {known.page}, or name {name}@FOLDER"
+            found[name] = f"ready to fetch: request access at {known.page}, or use {name}@FOLDER"
     return found
 
 
@@ -38,7 +38,7 @@ def _onnx() -> str:
     try:
         import_module("onnxruntime")
     except ImportError:
-        return "onnxruntime does not load here; run: pip install 'hardmil[onnx]'"
+        return "onnxruntime cannot be imported; run: pip install 'hardmil[onnx]'"
     return _package("onnxruntime", extra="onnx")
 
 

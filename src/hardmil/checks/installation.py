@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from hardmil.checks.encoders import encoders_here
+from hardmil.checks.encoders import encoder_status
 from hardmil.device import find_device
 from hardmil.errors import TrainingError
 
@@ -57,7 +57,7 @@ def inspect_installation() -> Installation:
         extras={name: _extra(name) for name in EXTRAS},
         readers={"openslide": _openslide(), **{name: _reader(name) for name in READERS}},
         devices={name: _device(name) for name in DEVICES},
-        encoders=encoders_here(),
+        encoders=encoder_status(),
     )
 
 

@@ -8,15 +8,15 @@ import numpy as np
 from hardmil.bags.folds import check_folds, repeated_folds
 from hardmil.bags.slide_table import SlideRow
 from hardmil.bags.split_files import read_splits
-from hardmil.checks.duplicates import ImageMatch, Signature, matching_pairs, sign_slide
-from hardmil.errors import HardmilError, SlideError
+from hardmil.checks.duplicates import ImageMatch, Signature, matching_pairs, slide_signature
+from hardmil.errors import HardmilError
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.outcome import count
 from hardmil.jobs.run import run_jobs
+from hardmil.preprocessing.patch_coords import open_slide_of_row
 from hardmil.preprocessing.study_folder import Study, slide_name
 from hardmil.slides.grid import patch_size_level0_px
 from hardmil.slides.notes import slide_notes
-from hardmil.slides.reader import open_slide
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,11 @@ class SlideInspection:
 
 def _inspect(study: Study, row: SlideRow) -> SlideInspection:
     """The inspection of a slide; an error if it cannot be read at the study's resolution."""
-    if row.path is None:
-        raise SlideError(f"slide {row.slide_id}: no path; expected one in slides.csv; fill it in")
-    with open_slide(row.path) as slide:
+    with open_slide_of_row(row) as slide:
         if study.config.features is None:
             patch_size_level0_px(slide, study.config.patches, mpp=row.mpp)
         notes = slide_notes(slide, mpp=row.mpp, config=study.config.patches)
-        return SlideInspection(sign_slide(slide), tuple(notes))
+        return SlideInspection(slide_signature(slide), tuple(notes))
 
 
 def _check_folds(study: Study) -> list[Failure]:

@@ -85,6 +85,6 @@ class MiningConfig(Section):
 
     @field_validator("threshold")
     @classmethod
-    def _is_share(cls, value: Threshold) -> Threshold:
+    def _is_threshold(cls, value: Threshold) -> Threshold:
         parse_sensitivity(value)
         return value

@@ -44,6 +44,12 @@ class PatchEncoder(Protocol):
         ...
 
 
+def padded(patches: Patches, *, size: int) -> UInt8[np.ndarray, "batch size size 3"]:
+    """The patches, with the last one repeated until there are `size`."""
+    missing = size - len(patches)
+    return np.concatenate([patches, np.repeat(patches[-1:], missing, axis=0)]) if missing > 0 else patches
+
+
 def encoder_notes(config: InstanceConfig, encoder: PatchEncoder) -> list[str]:
     """Notes for the user where patches differ from those the encoder was trained on; often empty."""
     if config.encode == PIXELS:

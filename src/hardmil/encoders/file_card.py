@@ -42,7 +42,7 @@ def read_card(path: Path) -> FileCard:
     try:
         found = FileCard.model_validate(read_json(card))
     except (TableError, ValidationError) as error:
-        reason = str(error).splitlines()[-1] if isinstance(error, TableError) else error.errors()[0]["msg"]
+        reason = error.__cause__ if isinstance(error, TableError) else error.errors()[0]["msg"]
         raise ConfigError(
             f"{card}: is not a valid card of an encoder ({reason}); expected "
             '{"mean": [R, G, B], "std": [R, G, B], "input_px": 224, "um_per_px": 0.5}, any of them'

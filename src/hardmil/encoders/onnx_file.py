@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 from jaxtyping import UInt8
 
+from hardmil.encoders.encoder import padded
 from hardmil.encoders.file_card import FileCard, file_name, read_card
 from hardmil.errors import BagError, ConfigError
 from hardmil.slides.reading import resize_patches
@@ -42,7 +43,7 @@ class OnnxEncoder:
     def _batch(self, patches: UInt8[np.ndarray, "patch size size 3"]) -> np.ndarray:
         shown = resize_patches(patches, size_px=self.input_px)
         if self.fixed_batch:
-            shown = np.concatenate([shown, np.repeat(shown[-1:], self.batch_size - len(shown), axis=0)])
+            shown = padded(shown, size=self.batch_size)
         mean, std = (np.asarray(one, np.float32) * 255 for one in (self.card.mean, self.card.std))
         x = np.ascontiguousarray(((shown - mean) / std).transpose(0, 3, 1, 2).astype(self.dtype))
         return self.run(x)[: len(patches)].astype(np.float32)

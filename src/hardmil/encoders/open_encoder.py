@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from hardmil.encoders.torch_network import Half
 
 OWN_BATCH = 64
+"""Patches per batch for a function of the user."""
 
+TIMM_PREFIXES = ("timm:", "hf-hub:", "local-dir:")
 PHIKON_V2 = ("phikon-v2", "hf-hub:owkin/phikon-v2")
 
 
@@ -54,15 +56,18 @@ def open_encoder(
             f"encode: {name}: is a model of transformers, which timm cannot load; expected a timm model; use "
             'it as "module:callable" with the few lines in docs/encoders.md'
         )
+    if name.startswith(TIMM_PREFIXES) or known_encoder(plain) is not None:
+        from hardmil.encoders.timm_hub import open_timm
+
+        if name.startswith("local-dir:"):
+            location = name.removeprefix("local-dir:")
+        weights = find_file(location, folders=folders, what=name) if location else None
+        return open_timm(name, weights=weights, device=device, half=half, input_px=input_px, tell=tell)
     match name.partition(":"):
         case ("efficientnet-lite0", "", _):
             from hardmil.encoders.efficientnet import open_efficientnet_lite0
 
             return open_efficientnet_lite0(device=device, half=half, input_px=input_px)
-        case ("timm" | "hf-hub" | "local-dir", ":", _):
-            return _through_timm(name, location, device, half, input_px, folders, tell)
-        case _ if known_encoder(plain) is not None:
-            return _through_timm(name, location, device, half, input_px, folders, tell)
         case _ if is_encoder_file(name):
             return _of_file(find_file(name, folders=folders, what=name), device=device, input_px=input_px)
         case (module, ":", attribute):
@@ -73,23 +78,6 @@ def open_encoder(
                 "timm:NAME, hf-hub:OWNER/NAME, a file (.onnx, .pt, .ts, .pt2), or your own as "
                 '"module:callable"'
             )
-
-
-def _through_timm(
-    name: str,
-    location: str | None,
-    device: str,
-    half: "Half | None",
-    input_px: int | None,
-    folders: tuple[Path, ...],
-    tell: Callable[[str], None],
-) -> PatchEncoder:
-    from hardmil.encoders.timm_hub import open_timm
-
-    if name.startswith("local-dir:"):
-        location = name.removeprefix("local-dir:")
-    found = find_file(location, folders=folders, what=name) if location else None
-    return open_timm(name, weights=found, device=device, half=half, input_px=input_px, tell=tell)
 
 
 def _of_file(path: Path, *, device: str, input_px: int | None) -> PatchEncoder:

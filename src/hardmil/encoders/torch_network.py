@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from hardmil.config.known_encoders import IMAGENET_MEAN, IMAGENET_STD, Channels
+from hardmil.encoders.encoder import padded
 from hardmil.slides.reading import resize_patches
 
 Half = Literal["bfloat16", "float16"]
@@ -51,13 +52,12 @@ class TorchEncoder:
         return np.concatenate(parts) if len(parts) != 1 else parts[0]
 
     def _batch(self, patches: UInt8[np.ndarray, "patch size size 3"]) -> np.ndarray:
-        resized = padded(resize_patches(patches, size_px=self.input_px), self._min_batch())
+        resized = resize_patches(patches, size_px=self.input_px)
+        if self.fixed_batch:
+            resized = padded(resized, size=self.batch_size)
         with self._autocast():
             found = self.network(self.normalised(resized))
         return found.float().cpu().numpy()[: len(patches)]
-
-    def _min_batch(self) -> int:
-        return self.batch_size if self.fixed_batch else 0
 
     def normalised(
         self, patches: UInt8[np.ndarray, "patch size size 3"]
@@ -88,12 +88,6 @@ def frozen(network: nn.Module, *, device: str) -> nn.Module:
 def batch_size_for(device: str) -> int:
     """Patches per batch on this device."""
     return CPU_BATCH if torch.device(device).type == "cpu" else DEVICE_BATCH
-
-
-def padded(patches: np.ndarray, size: int) -> np.ndarray:
-    """The patches, with the last one repeated until there are `size`."""
-    missing = size - len(patches)
-    return np.concatenate([patches, np.repeat(patches[-1:], missing, axis=0)]) if missing > 0 else patches
 
 
 def state_digest(network: nn.Module) -> str:

@@ -10,7 +10,7 @@ from hardmil.bags.bag import Bag
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import Arm
 from hardmil.evaluation.truth import TRUTH_NAMES, Truth, truth_of_regions, verdicts_of_truth
-from hardmil.files.geojson import regions_beside
+from hardmil.files.geojson import regions_next_to
 from hardmil.mining.verdicts import Reviewer, read_verdicts
 from hardmil.preprocessing.study_folder import Study
 
@@ -85,7 +85,7 @@ def _truth(study: Study, bags: Sequence[Bag]) -> dict[str, Truth]:
     found: dict[str, Truth] = {}
     for bag in bags:
         path = paths[bag.slide_id]
-        regions = regions_beside(path) if path is not None and bag.size_level0_px > 0 else None
+        regions = regions_next_to(path) if path is not None and bag.size_level0_px > 0 else None
         if regions is not None and all(one.name in TRUTH_NAMES for one in regions):
             found[bag.slide_id] = truth_of_regions(bag, regions=regions)
     return found

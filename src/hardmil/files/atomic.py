@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hardmil.errors import HardmilError, StoreError, TableError
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -87,12 +87,12 @@ def read_json(path: Path) -> object:
         raise TableError(f"{path}: not JSON ({error}); delete it and run the command again") from error
 
 
-def no_room_left(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Whether an error means that the disk is full, so that every later write fails too."""
     if not isinstance(error, OSError):
         return False
     # HDF5 gives the error number of the system in its message, and not always in errno.
-    return error.errno in _NO_ROOM or any(f"errno = {number}," in str(error) for number in _NO_ROOM)
+    return error.errno in _DISK_FULL or any(f"errno = {number}," in str(error) for number in _DISK_FULL)
 
 
 @contextmanager
@@ -103,12 +103,12 @@ def store_errors(path: Path, *, every: bool = False) -> Iterator[None]:
     except HardmilError:
         raise
     except OSError as error:
-        if no_room_left(error):
+        if is_disk_full(error):
             raise StoreError(
                 f"{path}: the disk is full; expected space for this file; free some space, or choose another "
                 "folder, and run the command again: finished files are kept"
             ) from error
-        if every or error.errno in _NOT_ALLOWED:
+        if every or error.errno in _NOT_WRITABLE:
             raise StoreError(
                 f"{path}: cannot be written ({error.strerror or error}); expected a writable folder; change "
                 "its permissions or choose another folder"

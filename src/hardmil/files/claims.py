@@ -16,7 +16,7 @@ from pathlib import Path
 from hardmil.errors import BusyError
 from hardmil.files.atomic import store_errors
 
-BEAT_S = 30.0
+HEARTBEAT_S = 30.0
 """How often a run updates the modification time of its lock file."""
 STALE_S = 300.0
 """Age at which the lock of a run on another machine counts as abandoned; on this machine, it counts as soon
@@ -34,29 +34,30 @@ def claim(path: Path) -> Iterator[None]:
         BusyError: If another run is working on it.
         StoreError: If the disk is full, or the folder is not writable.
     """
-    lock, mine = path.with_name(f".{path.name}.lock"), _signature()
-    if not _create(lock, mine, of=path):
+    lock, signature = path.with_name(f".{path.name}.lock"), _signature()
+    if not _create(lock, signature, of=path):
         if not _is_abandoned(lock):
             raise BusyError(f"{path}: another run works on it ({_holder(lock)}); wait for it, or stop it")
         with store_errors(path, every=True):
             lock.unlink(missing_ok=True)
-        if not _create(lock, mine, of=path):
+        if not _create(lock, signature, of=path):
             raise BusyError(f"{path}: another run has just started it ({_holder(lock)}); wait for it")
     ended = threading.Event()
-    beat = threading.Thread(target=_keep_touching, args=(lock, ended), daemon=True)
-    beat.start()
+    heartbeat = threading.Thread(target=_keep_touching, args=(lock, ended), daemon=True)
+    heartbeat.start()
     try:
         yield
     finally:
         ended.set()
-        beat.join()
+        heartbeat.join()
         # No longer ours if this process was suspended so long that another run took the lock over.
         with suppress(OSError):
-            if lock.read_text(encoding="utf-8") == mine:
+            if lock.read_text(encoding="utf-8") == signature:
                 lock.unlink()
 
 
 def _signature() -> str:
+    """The content of a lock file: host and process, and an id, because process ids are reused."""
     return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex})
 
 
@@ -118,6 +119,6 @@ def _holder(lock: Path) -> str:
 
 
 def _keep_touching(lock: Path, ended: threading.Event) -> None:
-    while not ended.wait(BEAT_S):
+    while not ended.wait(HEARTBEAT_S):
         with suppress(OSError):
             os.utime(lock)

@@ -165,7 +165,7 @@ def _typed_fields(row: type) -> tuple[tuple[Field[Any], Any], ...]:
 
 @cache
 def _reader(row: type[Row]) -> Callable[[Cells], Row]:
-    """A function that makes a row of a line."""
+    """A function that turns a line into a row."""
     plain = frozenset(columns_of(row))
     readers = {one.name: _field_reader(one, kind, plain=plain) for one, kind in _typed_fields(row)}
     return lambda line: row(**{name: read(line) for name, read in readers.items()})
@@ -208,8 +208,8 @@ def _number(text: str, *, name: str, kind: Callable[[str], Number]) -> Number:
     try:
         return kind(text)
     except ValueError as error:
-        wanted = "a whole number" if kind is int else "a number"
-        raise ValueError(f"{name} is {text!r}, expected {wanted}") from error
+        expected = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{name} is {text!r}, expected {expected}") from error
 
 
 def _required(kind: Any) -> type:

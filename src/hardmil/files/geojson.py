@@ -92,7 +92,7 @@ def read_regions(path: Path) -> list[Region]:
         ) from error
 
 
-def regions_beside(slide: Path) -> list[Region] | None:
+def regions_next_to(slide: Path) -> list[Region] | None:
     """The polygons of the GeoJSON file next to a slide, under the same name; None if it cannot be read."""
     path = slide.with_suffix(".geojson")
     try:

@@ -1,4 +1,4 @@
-"""What a command leaves for the person and for scripts."""
+"""The result of a command, for the user and for scripts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from hardmil.jobs.failures import Failure
 
 @dataclass(frozen=True)
 class Outcome:
-    """Lines to print, the object for --json, the items that failed, and where their tracebacks are."""
+    """Lines to print, values for --json, the items that failed, and the file with their tracebacks."""
 
     lines: Sequence[str]
     values: Mapping[str, object] = field(default_factory=dict)

@@ -34,8 +34,8 @@ class Engine:
     def threads(self) -> int:
         """Threads of each worker: its share of the cores, or OMP_NUM_THREADS if that is fewer."""
         share = max(1, _n_cores() // self.workers)
-        asked = os.environ.get("OMP_NUM_THREADS", "")
-        return min(share, int(asked)) if asked.isdecimal() and int(asked) > 0 else share
+        limit = os.environ.get("OMP_NUM_THREADS", "")
+        return min(share, int(limit)) if limit.isdecimal() and int(limit) > 0 else share
 
 
 LOCAL = Engine()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
 from hardmil.errors import HardmilError, JobError, StoreError
-from hardmil.files.atomic import no_room_left
+from hardmil.files.atomic import is_disk_full
 from hardmil.jobs.failures import Failure, failure_of
 from hardmil.jobs.progress import progress
 
@@ -102,7 +102,7 @@ def attempt(
     except stops:
         raise
     except Exception as error:
-        if no_room_left(error):
+        if is_disk_full(error):
             raise StoreError(str(error)) from error
         return failure_of(name, error)
 

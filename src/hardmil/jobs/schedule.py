@@ -14,6 +14,7 @@ from hardmil.jobs.progress import progress
 from hardmil.jobs.run import Done, JobResults, run_jobs
 
 MAX_DEATHS = 3
+"""An item fails when its worker died this many times."""
 
 
 def run_groups(

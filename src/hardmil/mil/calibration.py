@@ -54,7 +54,10 @@ def fit_calibration(
     Isotonic, Zadrozny and Elkan 2002, by scikit-learn.
     """
     if len(set(labels.tolist())) < 2:
-        raise BagError(f"a calibration needs bags of both labels; found {sorted(set(labels.tolist()))}")
+        raise BagError(
+            f"a calibration needs bags of both labels; found {sorted(set(labels.tolist()))}; add slides "
+            "with the other label, or set evaluation.operating_folds: 0"
+        )
     match method:
         case "none":
             return Calibration(method="none")

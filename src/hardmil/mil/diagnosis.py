@@ -51,8 +51,8 @@ class Diagnosis:
 
 def attention_entropy(attention: Float[np.ndarray, " instance"]) -> float:
     """Entropy of the attention as a share of the maximum: 1 is even attention, 0 is all on one patch."""
-    held = attention[attention > 0].astype(np.float64)
-    return float(-(held * np.log(held)).sum() / np.log(len(attention))) if len(attention) > 1 else 1.0
+    nonzero = attention[attention > 0].astype(np.float64)
+    return float(-(nonzero * np.log(nonzero)).sum() / np.log(len(attention))) if len(attention) > 1 else 1.0
 
 
 def diagnose(
@@ -70,16 +70,15 @@ def diagnose(
     attention = score.attention
     found: list[Diagnosis] = []
     if len(attention) >= MIN_PATCHES:
-        entropy, most = attention_entropy(attention), float(attention.max())
+        entropy, highest = attention_entropy(attention), float(attention.max())
         if entropy >= FLAT and is_positive:
             spread = f"attention is spread evenly over {len(attention)} patches"
             meaning = f"{spread}: entropy {entropy:.1%} of the maximum"
             found.append(Diagnosis("collapsed", meaning))
-        elif most >= ONE_PATCH:
-            meaning = f"one of {len(attention)} patches has {most:.0%} of the attention"
+        elif highest >= ONE_PATCH:
+            meaning = f"one of {len(attention)} patches has {highest:.0%} of the attention"
             found.append(Diagnosis("over-concentrated", meaning))
-    inverted = _against_truth(attention, truth) if is_positive else None
-    inverted = inverted or (_against_logits(score) if is_positive else None)
+    inverted = (_against_truth(attention, truth) or _against_logits(score)) if is_positive else None
     return found + ([Diagnosis("inverted", inverted)] if inverted else [])
 
 

@@ -85,8 +85,8 @@ def describe(bag: Bag, *, config: FisherConfig) -> Float[np.ndarray, "patch desc
     size_px = min(bag.instances.shape[1:3])
     if size_px < MIN_PATCH_PX:
         raise BagError(
-            f"slide {bag.slide_id}: patches of {size_px} px; sdr-svm expected {MIN_PATCH_PX} px or more; cut "
-            "larger ones"
+            f"slide {bag.slide_id}: patches of {size_px} px; sdr-svm expected {MIN_PATCH_PX} px or more; "
+            "extract larger ones (patches.size_px)"
         )
     shape = {"rings": RINGS, "histograms": HISTOGRAMS, "orientations": ORIENTATIONS}
     step_px = max(1, int(config.step * size_px))
@@ -106,7 +106,8 @@ def fit_fisher(
     The same bags, config and seed give the same model.
 
     Raises:
-        BagError: If a bag has no label, all labels are the same, or all descriptors are the same.
+        BagError: If a bag has no label, all labels are the same, all descriptors are the same, or patches are
+            too small to describe.
         ConfigError: If scikit-image is not installed.
     """
     labels = _labels(bags)

@@ -65,20 +65,23 @@ def set_operating_point(
         ValueError: If `target` is none of these.
     """
     if len(set(labels.tolist())) < 2:
-        raise BagError(f"an operating point needs bags of both labels; found {sorted(set(labels.tolist()))}")
+        raise BagError(
+            f"an operating point needs bags of both labels; found {sorted(set(labels.tolist()))}; add slides "
+            "with the other label, or set evaluation.operating_folds: 0"
+        )
     wanted = parse_operating_target(target)
 
-    def found(picked: np.ndarray) -> tuple[float, float, float]:
+    def measured(picked: np.ndarray) -> tuple[float, float, float]:
         threshold = choose_threshold(labels[picked], scores[picked], wanted=wanted)
         metrics = binary_metrics(labels[picked], scores[picked], threshold=threshold)
         return threshold, metrics.recall, metrics.fpr
 
-    observed = found(np.arange(len(labels)))
+    observed = measured(np.arange(len(labels)))
     names, case_of = np.unique(np.asarray(cases), return_inverse=True)
-    holds = np.zeros((len(names), 2), dtype=np.int64)
-    holds[case_of, labels] = 1
-    draws = draw_cases(holds, seed=seed)
-    drawn = np.array([found(np.repeat(np.arange(len(labels)), draw[case_of])) for draw in draws])
+    has_label = np.zeros((len(names), 2), dtype=np.int64)
+    has_label[case_of, labels] = 1
+    draws = draw_cases(has_label, seed=seed)
+    drawn = np.array([measured(np.repeat(np.arange(len(labels)), draw[case_of])) for draw in draws])
     threshold, sensitivity, fpr = (
         _estimate(value, drawn=column) for value, column in zip(observed, drawn.T, strict=True)
     )
@@ -107,7 +110,7 @@ def choose_threshold(
     most this share of the negative bags exceeds. `youden`: the largest t of those with the greatest
     sensitivity minus FPR (Youden 1950).
     """
-    positives, negatives = np.sort(scores[labels == 1])[::-1], np.sort(scores[labels == 0])[::-1]
+    positives, negatives = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
     match wanted.kind:
         case "sensitivity":
             return predict_threshold_at_sensitivity(labels, scores, sensitivity=wanted.share)
@@ -115,7 +118,7 @@ def choose_threshold(
             if len(negatives) == 0:
                 return math.nan
             n_allowed = math.floor(wanted.share * len(negatives) + 1e-9)
-            return float(negatives[min(n_allowed, len(negatives) - 1)])
+            return float(negatives[-1 - min(n_allowed, len(negatives) - 1)])
         case "youden":
             if len(positives) == 0 or len(negatives) == 0:
                 return math.nan
@@ -124,6 +127,5 @@ def choose_threshold(
             return float(candidates[np.argmax(gain.round(12))])
 
 
-def _share_above(descending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    ascending = descending[::-1]
+def _share_above(ascending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     return 1 - np.searchsorted(ascending, thresholds, side="right") / len(ascending)

@@ -22,6 +22,9 @@ def out_of_fold_scores(
         n_folds: Number of folds by case; the same number and seed give the same trainings.
         seed: Seed of the folds; fold k is trained with seed + 1 + k.
         learn: Trains on some bags with a seed, and returns a function that scores others.
+
+    Raises:
+        FoldError: If a class has fewer than two cases.
     """
     labels = np.array([bag.label for bag in bags])
     scores: dict[int, BagScore] = {}

@@ -1,4 +1,4 @@
-"""The training loop, on one screen."""
+"""The training loop."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -51,15 +51,15 @@ class TrainingExtras(Protocol):
 
 
 @dataclass
-class Best:
+class BestEpoch:
     """The best epoch so far."""
 
     loss: float = math.inf
     epoch: int = -1
     state: dict[str, Tensor] | None = None
 
-    def offer(self, network: BagClassifier, *, loss: float, epoch: int) -> None:
-        """Keep this epoch if it has the lowest loss."""
+    def update(self, network: BagClassifier, *, loss: float, epoch: int) -> None:
+        """Keep this epoch if its loss is lower than all before."""
         if loss < self.loss:
             state = {name: value.detach().clone() for name, value in network.state_dict().items()}
             self.loss, self.epoch, self.state = loss, epoch, state
@@ -87,7 +87,9 @@ def fit(
         on_epoch: Called after each epoch with its number and its loss.
 
     Raises:
-        TrainingError: If the loss becomes NaN or infinite.
+        TrainingError: If the loss becomes NaN or infinite, or the device does not exist on this machine.
+        BagError: If the patches are not square, or not of a size that the patch network takes.
+        FoldError: If epochs are selected by validation, and a class has fewer than two cases.
 
     Source: Li et al. 2019, Section 3: Adam (0.9, 0.999), the epoch with the lowest loss is used.
     """
@@ -102,7 +104,7 @@ def fit(
         network = _network(training, config=config, start=start).to(device.name)
         optimiser = _adam(network, config=config)
         weight = _class_weight(training, config=config).to(device.name)
-        best = Best()
+        best = BestEpoch()
         for epoch in range(config.training.epochs):
             network.train()
             losses: list[Tensor] = []
@@ -116,11 +118,11 @@ def fit(
                 optimiser.step()
                 losses.append(loss.detach() * batch.n_bags)
             mean = torch.stack(losses).sum().item() / len(joined)
-            watched = _validation_loss(network, validation, device=device) if validation else mean
-            _check_finite(mean, watched, epoch=epoch)
-            best.offer(
-                network, loss=float(-epoch) if config.training.select == "last" else watched, epoch=epoch
-            )
+            selection = _validation_loss(network, validation, device=device) if validation else mean
+            _check_finite(mean, selection, epoch=epoch)
+            # With "last", each epoch counts as better than the one before.
+            loss_of_epoch = float(-epoch) if config.training.select == "last" else selection
+            best.update(network, loss=loss_of_epoch, epoch=epoch)
             on_epoch(epoch, mean)
         network.load_state_dict(best.state or {})
     return network.eval()
@@ -213,10 +215,10 @@ def _order(bags: Sequence[Bag], *, config: ResolvedModelConfig, generator: torch
 
 def _subset(bag: Bag, *, config: ResolvedModelConfig, generator: torch.Generator) -> Bag:
     """The bag, or a random subset of it if it has more than `max_instances`."""
-    most = config.training.max_instances
-    if len(bag) <= most:
+    n = config.training.max_instances
+    if len(bag) <= n:
         return bag
-    return bag.take(torch.randperm(len(bag), generator=generator)[:most].sort().values.numpy())
+    return bag.take(torch.randperm(len(bag), generator=generator)[:n].sort().values.numpy())
 
 
 def _unchanged(bag: Bag) -> Bag:
@@ -235,9 +237,9 @@ def _validation_loss(network: BagClassifier, bags: Sequence[Bag], *, device: Dev
     return sum(losses) / len(losses)
 
 
-def _check_finite(training_loss: float, watched_loss: float, *, epoch: int) -> None:
-    if not (math.isfinite(training_loss) and math.isfinite(watched_loss)):
+def _check_finite(training_loss: float, selection_loss: float, *, epoch: int) -> None:
+    if not (math.isfinite(training_loss) and math.isfinite(selection_loss)):
         raise TrainingError(
-            f"epoch {epoch + 1}: the loss is {training_loss + watched_loss}, expected a finite number; "
+            f"epoch {epoch + 1}: the loss is {training_loss + selection_loss}, expected a finite number; "
             "lower training.lr, or look for unusual values in the features"
         )

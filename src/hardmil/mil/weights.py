@@ -16,7 +16,11 @@ from hardmil.mil.network import BagClassifier
 
 
 def save_network(path: Path, network: BagClassifier) -> None:
-    """Write weights, config and instance shape; the file is complete or not there."""
+    """Write weights, config and instance shape; the file is complete or not there.
+
+    Raises:
+        StoreError: If the disk is full, or the folder is not writable.
+    """
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     metadata = {
         "config": network.config.model_dump_json(),

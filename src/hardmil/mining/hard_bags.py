@@ -60,10 +60,10 @@ def random_bags(
 
     Source: Li et al. 2019, Section 2.3.
     """
-    everywhere = np.zeros(len(pool), dtype=np.int64)
+    one_cluster = np.zeros(len(pool), dtype=np.int64)
     return clustered_bags(
         pool,
-        clusters=everywhere,
+        clusters=one_cluster,
         n_bags=n_bags,
         training_sizes=training_sizes,
         rng=rng,
@@ -99,10 +99,9 @@ def clustered_bags(
     Source: Li et al. 2019, Section 2.3. Departures: `equal` and `stratified`.
     """
     sizes = hard_bag_sizes(training_sizes, n_bags=n_bags, rng=rng)
-    most = None if replacement else len(pool)
     bags: list[HardBag] = []
     for number, size in enumerate(sizes):
-        n = int(size) if most is None else min(int(size), most)
+        n = int(size) if replacement else min(int(size), len(pool))
         if cluster_weights == "stratified":
             drawn = _draw_by_quota(clusters, n=n, rng=rng, replacement=replacement)
         else:
@@ -132,14 +131,14 @@ def instance_probabilities(
     """
     _, index, counts = np.unique(clusters, return_inverse=True, return_counts=True)
     by_size = counts / counts.sum()
-    cluster_chances = np.full(len(counts), 1 / len(counts)) if cluster_weights == "equal" else by_size
-    return (cluster_chances / counts)[index]
+    cluster_probabilities = np.full(len(counts), 1 / len(counts)) if cluster_weights == "equal" else by_size
+    return (cluster_probabilities / counts)[index]
 
 
 def _draw_by_quota(
     clusters: Int[np.ndarray, " hard"], *, n: int, rng: np.random.Generator, replacement: bool
 ) -> Int[np.ndarray, " drawn"]:
-    """N positions, each cluster with its share; what rounding leaves over goes to the largest remainders."""
+    """Positions of n instances, from each cluster in proportion to its size (largest remainder method)."""
     names, counts = np.unique(clusters, return_counts=True)
     quota, remainder = np.divmod(n * counts, counts.sum())
     quota[np.argsort(-remainder, kind="stable")[: n - quota.sum()]] += 1
@@ -169,7 +168,7 @@ def cluster_instances(
 
 @dataclass(frozen=True, eq=False)
 class HardBags:
-    """Everything that the hard bags of a training run depend on; `draw` makes them."""
+    """The `TrainingExtras` of sb, mb and fmb: all that the hard bags of a training run depend on."""
 
     pool: Sequence[HardInstance]
     bags: Mapping[str, Bag]
@@ -178,7 +177,7 @@ class HardBags:
     seed: int
 
     def plan(self, epoch: int) -> list[HardBag]:
-        """The hard bags of an epoch as lists; the same in every epoch unless they are redrawn."""
+        """The hard bags of an epoch as lists of instances; the same in every epoch unless redrawn."""
         rng = np.random.default_rng([self.seed, epoch if self.config.redraw == "epoch" else 0])
         sizes = np.array([len(bag) for bag in self.bags.values()])
         replacement = self.config.replacement

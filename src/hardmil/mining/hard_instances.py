@@ -97,17 +97,17 @@ def mine_instances(
         scores: The output of the model that called them positive.
         n_sigma: Number of standard deviations in Eq. 3.
         number: The round of mining, from 1.
-        source: Which model it was: train, out-of-fold or bundle.
+        source: Which model that was: train, out-of-fold or bundle.
     """
     return [
-        trace(bag, instance=int(j), score=score, number=number, source=source)
+        _record(bag, instance=int(j), score=score, number=number, source=source)
         for bag, score in zip(bags, scores, strict=True)
         for j in hard_instances(score.attention, n_sigma=n_sigma)
     ]
 
 
-def trace(bag: Bag, *, instance: int, score: BagScore, number: int, source: str) -> HardInstance:
-    """One instance of a bag with everything known about it; its cluster is still -1."""
+def _record(bag: Bag, *, instance: int, score: BagScore, number: int, source: str) -> HardInstance:
+    """The record of one instance of a bag; its cluster is not known yet (-1)."""
     return HardInstance(
         round=number,
         slide_id=bag.slide_id,
@@ -150,7 +150,7 @@ def random_instances(
     owners = np.repeat(np.array(negatives), [len(part) for part in fresh])
     drawn = np.random.default_rng(seed).choice(len(owners), size=n, replace=False)
     places: list[tuple[int, int]] = np.stack([owners, np.concatenate(fresh)], axis=1)[drawn].tolist()
-    return [trace(bags[i], instance=j, score=scores[i], number=number, source="random") for i, j in places]
+    return [_record(bags[i], instance=j, score=scores[i], number=number, source="random") for i, j in places]
 
 
 def with_clusters(pool: Sequence[HardInstance], *, clusters: Int[np.ndarray, " hard"]) -> list[HardInstance]:

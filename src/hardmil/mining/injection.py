@@ -17,7 +17,7 @@ WANTED_LABEL = {"positive": 1, "negative": 0}
 
 @dataclass(frozen=True, eq=False)
 class Distractors:
-    """Mined instances that are put into training bags at each step.
+    """The `TrainingExtras` of inject: mined instances that are put into training bags at each step.
 
     All come from negative bags: a positive bag with some of them is still positive, a negative bag still
     negative, so every label stays correct. Ours; Li et al. 2019 make hard bags of them instead.
@@ -45,8 +45,8 @@ class Distractors:
         drawn = rng.choice(len(self.pool), size=n, replace=True)
         kept = bag
         if self.config.inject_how == "replace":
-            gone = rng.choice(len(bag), size=min(n, len(bag) - 1), replace=False)
-            kept = bag.take(np.delete(np.arange(len(bag)), gone))
+            removed = rng.choice(len(bag), size=min(n, len(bag) - 1), replace=False)
+            kept = bag.take(np.delete(np.arange(len(bag)), removed))
         return _appended(kept, instances=self._instances[drawn], coords=self._coords[drawn])
 
     def fingerprint(self) -> str:
@@ -74,20 +74,20 @@ class Distractors:
 
 def weighed(bags: Sequence[Bag], *, pool: Sequence[HardInstance], weight: float | int) -> list[Bag]:
     """The bags; mined instances of negative bags have `weight` in the instance loss, all others 1. Ours."""
-    named: dict[str, list[int]] = {}
+    mined: dict[str, list[int]] = {}
     for one in pool:
-        named.setdefault(one.slide_id, []).append(one.instance)
+        mined.setdefault(one.slide_id, []).append(one.instance)
     return [
-        _with_weights(bag, named=named[bag.slide_id], weight=weight)
-        if bag.label == 0 and bag.slide_id in named
+        _with_weights(bag, mined=mined[bag.slide_id], weight=weight)
+        if bag.label == 0 and bag.slide_id in mined
         else bag
         for bag in bags
     ]
 
 
-def _with_weights(bag: Bag, *, named: list[int], weight: float | int) -> Bag:
+def _with_weights(bag: Bag, *, mined: list[int], weight: float | int) -> Bag:
     weights = np.ones(len(bag), dtype=np.float32)
-    weights[named] = weight
+    weights[mined] = weight
     return replace(bag, instance_weights=weights)
 
 

@@ -1,4 +1,4 @@
-"""Train, mine, retrain: the paper on one screen."""
+"""The procedure of the paper: train, mine, retrain."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,13 +65,16 @@ def train_and_mine(
     train: Train = fit,
     reviewer: Reviewer | None = None,
 ) -> Mined:
-    """A model trained on the bags, and trained again with what fooled it.
+    """A model trained on the bags, and trained again with its hard negatives.
 
     If no negative bag is scored positive, nothing is mined, and the model is the base; the caller reports it.
     With a reviewer, the base is trained again on verdicts that it selects, before anything is mined.
 
     Raises:
-        ConfigError: If the threshold asks for out-of-fold scores and the source is train.
+        ConfigError: If the threshold needs out-of-fold scores and the source is train.
+        FoldError: If scores are out of fold and a class has fewer than two cases.
+        EmptyBagError: If the verdicts call every instance of a bag an artefact.
+        TrainingError: If a loss becomes NaN or infinite.
 
     Source: Li et al. 2019, Section 2.3. Departures, each a setting of `mining`: out-of-fold scores, random
     control, rounds with early stop, other uses of mined instances, verdicts.
@@ -81,16 +84,16 @@ def train_and_mine(
     if reviewer is not None:
         bags = _reviewed(bags, base=base, reviewer=reviewer, mining=mining, seed=seed)
         base = train(bags, config=config, seed=seed)
-    model, pool, n_bags, gained = base, [], 0, -np.inf
+    model, pool, n_bags, best_auc = base, [], 0, -np.inf
     if mining.use == "none":
         return Mined(base, base)
-    given, extras = bags, None
+    training_bags, extras = bags, None
     for number in range(1, mining.rounds + 1):
         scores = _scores(
-            given, model=model, config=config, mining=mining, seed=seed, train=train, extras=extras
+            training_bags, model=model, config=config, mining=mining, seed=seed, train=train, extras=extras
         )
-        gain = _gain(bags, scores)
-        if mining.source == "out-of-fold" and gain <= gained:
+        auc = _auc(bags, scores)
+        if mining.source == "out-of-fold" and auc <= best_auc:
             break
         positive = false_positive_bags(bags, scores=scores, threshold=mining.threshold)
         found = _new_instances(
@@ -103,14 +106,14 @@ def train_and_mine(
             found = random_instances(
                 bags, scores=scores, n=len(found), number=number, seed=seed + number, known=known
             )
-        gained, n_bags = gain, n_bags + len(positive)
+        best_auc, n_bags = auc, n_bags + len(positive)
         pool = _clustered([*pool, *found], bags=bags, base=base, mining=mining, seed=seed)
         if mining.use == "weigh":
-            given = weighed(bags, pool=pool, weight=mining.named_weight)
+            training_bags = weighed(bags, pool=pool, weight=mining.named_weight)
         else:
             extras = _training_extras(pool, bags=bags, n_bags=n_bags, mining=mining, seed=seed)
         start = model if mining.retrain == "continue" else None
-        model = train(given, config=config, seed=seed, extras=extras, start=start)
+        model = train(training_bags, config=config, seed=seed, extras=extras, start=start)
     return Mined(model, base, tuple(pool), n_bags)
 
 
@@ -144,7 +147,7 @@ def check_mining(mining: MiningConfig) -> None:
     """Check that the settings of mining fit together; those of an arm that does not mine always do.
 
     Raises:
-        ConfigError: If the threshold asks for out-of-fold scores and the source is train.
+        ConfigError: If the threshold needs out-of-fold scores and the source is train.
     """
     if mining.use == "none":
         return
@@ -177,7 +180,7 @@ def _scores(
     return out_of_fold_scores(bags, n_folds=mining.inner_folds, seed=seed, learn=learn)
 
 
-def _gain(bags: Sequence[Bag], scores: Sequence[BagScore]) -> float:
+def _auc(bags: Sequence[Bag], scores: Sequence[BagScore]) -> float:
     """AUC of the scores; a further round of out-of-fold mining must improve it."""
     labels = np.array([bag.label for bag in bags])
     return binary_metrics(labels, np.array([score.bag_score for score in scores])).auc

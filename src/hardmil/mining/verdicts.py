@@ -47,7 +47,7 @@ def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray
         if verdict not in VALUES:
             raise TableError(
                 f"{path}, line {number}: verdict {row['verdict']!r} on slide {slide_id}; expected one of "
-                f"{', '.join(VALUES)}"
+                f"{', '.join(VALUES)}; correct it"
             )
         if slide_id in corners:
             judged[slide_id][_instance(path, number, row, corners[slide_id])] = VALUES[verdict]
@@ -60,8 +60,8 @@ def _instance(path: Path, number: int, row: Mapping[str, str], corners: Mapping[
     except (KeyError, ValueError) as error:
         raise TableError(
             f"{path}, line {number}: no patch of slide {row['slide_id']} has its corner at x {row['x']}, "
-            f"y {row['y']}; expected the top-left corner of a patch, in level-0 px; were its patches "
-            "extracted again?"
+            f"y {row['y']}; expected the top-left corner of a patch, in level-0 px; correct it, or, if the "
+            "patches were extracted again since, judge them again"
         ) from error
 
 
@@ -106,7 +106,7 @@ def chosen_verdicts(
 ) -> dict[str, Float[np.ndarray, " _"]]:
     """The verdicts within the budget: `verdict_budget` patches of each positive bag.
 
-    Only of positive bags: the label of a negative bag already says what every patch is.
+    Only of positive bags: in a negative bag, every patch is normal.
 
     Args:
         bags: Training bags.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hardmil.bags.bag import Bag
-from hardmil.files.geojson import regions_beside
+from hardmil.files.geojson import regions_next_to
 from hardmil.pictures.heatmap import HeatmapQuantity, Scale, SlideAttention, attention_figure
 from hardmil.pictures.heatmap_tiff import write_heatmap_tiff
 from hardmil.slides.resolution import find_resolution
@@ -32,7 +32,7 @@ def draw_heatmap(
         ConfigError: If contributions are asked for, but the pooling of the model has none.
     """
     thumbnail = slide.thumbnail(THUMBNAIL_PX)
-    known = replace(_with_mpp(slide, attention, fallback_mpp), truth=regions_beside(slide.path) or [])
+    known = replace(_with_mpp(slide, attention, fallback_mpp), truth=regions_next_to(slide.path) or [])
     downsample = slide.width_px / thumbnail.shape[1]
     return attention_figure(known, thumbnail=thumbnail, downsample=downsample, quantity=quantity, scale=scale)
 

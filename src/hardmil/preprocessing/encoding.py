@@ -144,11 +144,14 @@ def _events(
     given_up: set[str],
     limit_s: float | None,
 ) -> Iterator[tuple[str, Event]]:
-    """For each slide: that it is finished; or its patch coordinates and then its patches; or a failure."""
+    """For each slide: that it is finished; or its patch coordinates and then its patches; or a failure.
+
+    The consumer adds slides to `given_up`; they are not read any further.
+    """
     for row in rows:
-        pieces = _pieces(row, config=config, encoder=encoder, files=files(row))
+        of_slide = _events_of_slide(row, config=config, encoder=encoder, files=files(row))
         while row.slide_id not in given_up:
-            found = attempt(_next, pieces, name=row.slide_id, limit_s=limit_s)
+            found = attempt(_next, of_slide, name=row.slide_id, limit_s=limit_s)
             event = found if isinstance(found, Failure) else found.result
             if event is not None:
                 yield row.slide_id, event
@@ -156,24 +159,26 @@ def _events(
                 break
         # After a timeout, the generator still runs in an abandoned thread.
         with suppress(ValueError):
-            pieces.close()
+            of_slide.close()
 
 
-def _next(pieces: Generator[Event, None, None]) -> Event | None:
-    return next(pieces, None)
+def _next(events: Generator[Event, None, None]) -> Event | None:
+    return next(events, None)
 
 
-def _pieces(
+def _events_of_slide(
     row: SlideRow, *, config: InstanceConfig, encoder: PatchEncoder, files: Files
 ) -> Generator[Event, None, None]:
     n_done = finished_instances(files.embeddings, row=row, config=config, made_by=encoder.name)
     if n_done is not None:
         yield Done(n_done)
         return
-    cut = start_patches(row, config=config, coords_path=files.coords, made_by=encoder.name)
-    yield cut
+    patched = start_patches(row, config=config, coords_path=files.coords, made_by=encoder.name)
+    yield patched
     with open_slide_of_row(row) as slide:
-        for members, patches in read_blocks(slide, cut.grid, icc=config.patches.icc, threads=READ_THREADS):
+        for members, patches in read_blocks(
+            slide, patched.grid, icc=config.patches.icc, threads=READ_THREADS
+        ):
             yield Pixels(members, equalise(patches, mode=config.patches.equalise))
 
 
@@ -181,17 +186,17 @@ class _Slide:
     """The file of a slide while it is written; it must be finished or discarded."""
 
     def __init__(
-        self, cut: PatchedSlide, put: Callable[[np.ndarray, np.ndarray], None], closing: ExitStack
+        self, patched: PatchedSlide, put: Callable[[np.ndarray, np.ndarray], None], closing: ExitStack
     ) -> None:
-        self.name = cut.row.slide_id
-        self.n_patches = self.n_left = len(cut.grid)
+        self.name = patched.row.slide_id
+        self.n_patches = self.n_left = len(patched.grid)
         self.is_open = True
         self._put, self._closing = put, closing
         self._first: tuple[np.ndarray, np.ndarray] | None = None
         self._patches_vary = self._vectors_vary = False
 
     @classmethod
-    def begin(cls, cut: PatchedSlide, *, path: Path) -> "_Slide | None":
+    def begin(cls, patched: PatchedSlide, *, path: Path) -> "_Slide | None":
         """The open file; None where another run works on it."""
         closing = ExitStack()
         try:
@@ -201,15 +206,15 @@ class _Slide:
         put = closing.enter_context(
             write_bag_in_parts(
                 path,
-                cut.grid.coords,
-                slide_id=cut.row.slide_id,
-                size_level0_px=cut.grid.size_level0_px,
-                attributes=cut.attributes,
+                patched.grid.coords,
+                slide_id=patched.row.slide_id,
+                size_level0_px=patched.grid.size_level0_px,
+                attributes=patched.attributes,
             )
         )
-        return cls(cut, put, closing)
+        return cls(patched, put, closing)
 
-    def take(self, pixels: Pixels, vectors: np.ndarray) -> None:
+    def write(self, pixels: Pixels, vectors: np.ndarray) -> None:
         """Write the vectors of some patches."""
         self._put(pixels.members, vectors)
         self.n_left -= len(vectors)
@@ -230,7 +235,7 @@ class _Slide:
         return self.n_patches
 
     def discard(self) -> None:
-        """Discard the file."""
+        """Stop writing and remove the unfinished file."""
         self.is_open = False
         self._closing.__exit__(BagError, BagError(f"slide {self.name} was given up"), None)
 
@@ -269,26 +274,26 @@ def _take(waiting: deque[_Part], size: int) -> list[_Part]:
 def _encode(batch: Sequence[_Part], *, encoder: PatchEncoder) -> Iterator[tuple[str, SlideOutcome]]:
     """Encode a batch and write its vectors; the slides that are now complete, or failed."""
     name = batch[0].slide.name
-    together = attempt(lambda parts: _embed(parts, encoder=encoder), batch, name=name)
-    if isinstance(together, Failure):
+    embedded = attempt(lambda parts: _embed(parts, encoder=encoder), batch, name=name)
+    if isinstance(embedded, Failure):
         # One bad slide must not fail the others in its batch: encode each part again, alone.
         for part in batch if len(batch) > 1 else ():
             if part.slide.is_open:
                 yield from _encode([part], encoder=encoder)
         if len(batch) == 1:
-            yield name, together
+            yield name, embedded
         return
     ends = np.cumsum([len(part) for part in batch])
-    for part, vectors in zip(batch, np.split(together.result, ends[:-1]), strict=True):
+    for part, vectors in zip(batch, np.split(embedded.result, ends[:-1]), strict=True):
         if part.slide.is_open:
             yield from _put(part, vectors, encoder=encoder)
 
 
 def _put(part: _Part, vectors: np.ndarray, *, encoder: PatchEncoder) -> Iterator[tuple[str, SlideOutcome]]:
     slide = part.slide
-    taken = attempt(lambda one: slide.take(one.pixels, vectors), part, name=slide.name)
-    if isinstance(taken, Failure):
-        yield slide.name, taken
+    written = attempt(lambda one: slide.write(one.pixels, vectors), part, name=slide.name)
+    if isinstance(written, Failure):
+        yield slide.name, written
     elif slide.n_left == 0:
         yield slide.name, attempt(lambda one: one.finish(encoder), slide, name=slide.name)
 

@@ -40,21 +40,30 @@ def slide_fingerprints(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
     return attributes
 
 
-def instance_fingerprints(row: SlideRow, *, config: InstanceConfig) -> dict[str, str]:
-    """The same for the instances of a bag, including the encoder and its settings."""
+def instance_fingerprints(
+    row: SlideRow, *, config: InstanceConfig, made_by: str | None = None
+) -> dict[str, str]:
+    """Attributes that determine the instances of a bag: those of its patches, and the encoder's settings.
+
+    With `made_by`, the name of an open encoder, they also change with its weights.
+    """
     attributes = slide_fingerprints(row, config=config.patches)
     if config.encode != PIXELS:
         seen = [config.patches.equalise, config.encode, config.encode_px]
         attributes[SETTINGS_ATTRIBUTE] = fingerprint([attributes[SETTINGS_ATTRIBUTE], *seen])
+    if made_by is not None:
+        attributes[ENCODER_ATTRIBUTE] = made_by
     return attributes
 
 
 def finished_instances(
     path: Path, *, row: SlideRow, config: InstanceConfig, made_by: str | None
 ) -> int | None:
-    """The number of instances in the file of a slide, if it matches these fingerprints; otherwise None."""
-    wanted = instance_fingerprints(row, config=config) | ({ENCODER_ATTRIBUTE: made_by} if made_by else {})
-    done = current_coords(path, wanted)
+    """The number of instances in the file of a slide; None unless it was made from this slide and config.
+
+    `made_by` is the name of the encoder that must have made it; None for pixels.
+    """
+    done = current_coords(path, instance_fingerprints(row, config=config, made_by=made_by))
     return None if done is None else len(done.coords)
 
 
@@ -71,8 +80,8 @@ def current_coords(path: Path, wanted: Mapping[str, str]) -> Coords | None:
     if not path.exists():
         return None
     try:
-        places = read_coords(path)
+        found = read_coords(path)
     except FeatureFileError:
         return None
-    same = all(places.attributes.get(name) == value for name, value in wanted.items())
-    return places if same else None
+    same = all(found.attributes.get(name) == value for name, value in wanted.items())
+    return found if same else None

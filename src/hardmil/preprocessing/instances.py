@@ -17,22 +17,20 @@ from hardmil.encoders.encoder import PatchEncoder
 from hardmil.errors import BagError, EmptyBagError
 from hardmil.jobs.run import read_ahead
 from hardmil.preprocessing.fingerprints import (
-    ENCODER_ATTRIBUTE,
     current_coords,
     finished_instances,
     instance_fingerprints,
 )
 from hardmil.preprocessing.patch_coords import (
-    DEFAULT_PATCHES,
     open_slide_of_row,
-    tissue_regions,
+    segment_and_place,
     write_patch_coords,
 )
 from hardmil.slides.color import equalise
-from hardmil.slides.grid import PatchGrid, place_patches
+from hardmil.slides.grid import PatchGrid
 from hardmil.slides.reading import read_blocks, read_patches
 from hardmil.slides.slide import Slide
-from hardmil.slides.tissue import segment_tissue
+from hardmil.slides.tissue import DEFAULT_PATCHES
 
 READ_THREADS = 2
 
@@ -49,14 +47,16 @@ class PatchedSlide:
 def start_patches(
     row: SlideRow, *, config: InstanceConfig, coords_path: Path, made_by: str | None
 ) -> PatchedSlide:
-    """Find the patches of a slide, or read their coordinates.
+    """Find the patches of a slide, or read their coordinates if they are stored.
 
     Raises:
         SlideError: If the slide cannot be read.
+        TableError: If its annotations cannot be read.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     found = write_patch_coords(row, config=config.patches, path=coords_path)
     grid = PatchGrid(found.coords, config.patches.size_px, found.size_level0_px, np.ones(len(found.coords)))
-    wanted = instance_fingerprints(row, config=config) | ({ENCODER_ATTRIBUTE: made_by} if made_by else {})
+    wanted = instance_fingerprints(row, config=config, made_by=made_by)
     return PatchedSlide(row, grid, {**found.attributes, **wanted, "encoder": made_by})
 
 
@@ -69,16 +69,18 @@ def write_instances(row: SlideRow, *, config: InstanceConfig, coords_path: Path,
 
     Raises:
         SlideError: If the slide cannot be read.
+        TableError: If its annotations cannot be read.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     done = finished_instances(path, row=row, config=config, made_by=None)
     if done is not None:
         return done
-    cut = start_patches(row, config=config, coords_path=coords_path, made_by=None)
-    grid, size = cut.grid, cut.grid.size_level0_px
+    patched = start_patches(row, config=config, coords_path=coords_path, made_by=None)
+    grid, size = patched.grid, patched.grid.size_level0_px
     with (
         open_slide_of_row(row) as slide,
         write_bag_in_parts(
-            path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=cut.attributes
+            path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=patched.attributes
         ) as put,
     ):
         for members, patches in read_blocks(slide, grid, icc=config.patches.icc, threads=READ_THREADS):
@@ -125,14 +127,18 @@ def encode_slide(
 
     Raises:
         SlideError: If the slide cannot be read.
-        EmptyBagError: If none of its patches holds enough tissue.
+        TableError: If its annotations cannot be read.
+        EmptyBagError: If none of its patches has enough tissue.
+        BagError: If the encoder gives wrong embeddings; see `encoded`.
     """
     with open_slide_of_row(row) as slide:
         config = config.model_copy(update={"mpp": mpp})
-        tissue = segment_tissue(slide, config, mpp=row.mpp, regions=tissue_regions(row))
-        grid = place_patches(slide, config, mpp=row.mpp, tissue=tissue)
+        _, grid = segment_and_place(slide, row, config=config)
         if len(grid) == 0:
-            raise EmptyBagError(f"slide {row.slide_id}: no patch has {config.min_tissue:.0%} tissue")
+            raise EmptyBagError(
+                f"slide {row.slide_id}: no patch has {config.min_tissue:.0%} tissue; expected at least one; "
+                "check its tissue, lower patches.min_tissue, or leave the slide out"
+            )
         instances = _instances(slide, grid, config=config, encoder=encoder, slide_id=row.slide_id)
     made = Provenance(encoder.name if encoder is not None else None)
     return Bag(row.slide_id, row.case_id, label, instances, grid.coords, grid.size_level0_px, provenance=made)

@@ -7,7 +7,7 @@ from hardmil.bags.bag_file import Coords, read_coords, write_coords
 from hardmil.bags.slide_table import SlideRow
 from hardmil.config.patches import PatchConfig
 from hardmil.errors import SlideError
-from hardmil.files.geojson import Region, read_regions
+from hardmil.files.geojson import read_regions
 from hardmil.preprocessing.fingerprints import current_coords, slide_fingerprints
 from hardmil.slides.grid import PatchGrid, place_patches
 from hardmil.slides.notes import slide_notes
@@ -15,10 +15,9 @@ from hardmil.slides.reader import open_slide
 from hardmil.slides.reading import reading_level
 from hardmil.slides.resolution import UM_PER_PX_AT_1X, study_resolution
 from hardmil.slides.slide import Slide
-from hardmil.slides.tissue import segment_tissue
+from hardmil.slides.tissue import DEFAULT_PATCHES, TissueMask, segment_tissue
 from hardmil.slides.tissue_files import draw_tissue, write_tissue
 
-DEFAULT_PATCHES = PatchConfig()
 NOTES = "hardmil_notes"
 """Attribute of `coords`: notes about the slide, a JSON list."""
 
@@ -35,8 +34,20 @@ def patch_slide(row: SlideRow, *, config: PatchConfig = DEFAULT_PATCHES) -> Patc
         TableError: If its annotations cannot be read.
     """
     with open_slide_of_row(row) as slide:
-        tissue = segment_tissue(slide, config, mpp=row.mpp, regions=tissue_regions(row))
-        return place_patches(slide, config, mpp=row.mpp, tissue=tissue)
+        _, grid = segment_and_place(slide, row, config=config)
+        return grid
+
+
+def segment_and_place(slide: Slide, row: SlideRow, *, config: PatchConfig) -> tuple[TissueMask, PatchGrid]:
+    """The tissue of the open slide of a row, and its patches, with the row's mpp and annotations.
+
+    Raises:
+        SlideError: If the slide cannot be read.
+        TableError: If its annotations cannot be read.
+    """
+    regions = None if row.annotations is None else read_regions(row.annotations)
+    tissue = segment_tissue(slide, config, mpp=row.mpp, regions=regions)
+    return tissue, place_patches(slide, config, mpp=row.mpp, tissue=tissue)
 
 
 def write_patch_coords(row: SlideRow, *, config: PatchConfig, path: Path) -> Coords:
@@ -48,13 +59,13 @@ def write_patch_coords(row: SlideRow, *, config: PatchConfig, path: Path) -> Coo
     Raises:
         SlideError: If the slide cannot be read.
         TableError: If its annotations cannot be read.
+        StoreError: If the disk is full, or the folder is not writable.
     """
     wanted = slide_fingerprints(row, config=config)
-    places = current_coords(path, wanted)
-    if places is None:
+    found = current_coords(path, wanted)
+    if found is None:
         with open_slide_of_row(row) as slide:
-            tissue = segment_tissue(slide, config, mpp=row.mpp, regions=tissue_regions(row))
-            grid = place_patches(slide, config, mpp=row.mpp, tissue=tissue)
+            tissue, grid = segment_and_place(slide, row, config=config)
             attributes = _attributes(slide, grid, config=config, row=row) | wanted
             attributes[NOTES] = json.dumps(slide_notes(slide, mpp=row.mpp, config=config))
             size = grid.size_level0_px
@@ -62,18 +73,18 @@ def write_patch_coords(row: SlideRow, *, config: PatchConfig, path: Path) -> Coo
             # Written before the coordinates: where those exist, these do too.
             write_tissue(tissue_stem(path, slide_id=row.slide_id), slide, tissue, picture=picture)
         write_coords(path, grid.coords, slide_id=row.slide_id, size_level0_px=size, attributes=attributes)
-        places = read_coords(path)
-    return places
+        found = read_coords(path)
+    return found
 
 
-def stored_notes(places: Coords) -> list[str]:
+def stored_notes(coords: Coords) -> list[str]:
     """The notes about the slide that `write_patch_coords` stored."""
-    return json.loads(str(places.attributes.get(NOTES, "[]")))
+    return json.loads(str(coords.attributes.get(NOTES, "[]")))
 
 
-def tissue_stem(places: Path, *, slide_id: str) -> Path:
+def tissue_stem(coords_path: Path, *, slide_id: str) -> Path:
     """The path of mask, outline and picture of a slide, without .png, .geojson and .jpg."""
-    return places.parent / "tissue" / slide_id
+    return coords_path.parent / "tissue" / slide_id
 
 
 def open_slide_of_row(row: SlideRow) -> Slide:
@@ -85,15 +96,6 @@ def open_slide_of_row(row: SlideRow) -> Slide:
     if row.path is None:
         raise SlideError(f"slide {row.slide_id}: no path in the table; fill its path column")
     return open_slide(row.path)
-
-
-def tissue_regions(row: SlideRow) -> list[Region] | None:
-    """The annotated regions of a slide; None if its row has no annotations.
-
-    Raises:
-        TableError: If the file cannot be read.
-    """
-    return None if row.annotations is None else read_regions(row.annotations)
 
 
 def _attributes(slide: Slide, grid: PatchGrid, *, config: PatchConfig, row: SlideRow) -> dict[str, object]:

@@ -43,7 +43,7 @@ DEFAULT_OPTIONS = RunOptions()
 
 @dataclass(frozen=True)
 class SlideResult:
-    """The number of patches of a slide, and what a person should know about it."""
+    """The number of patches of a slide, and notes for the user."""
 
     n_patches: int
     notes: Sequence[str] = ()
@@ -106,7 +106,7 @@ def process_slides(study: Study, stage: Stage, *, options: RunOptions) -> Proces
     failures: list[Failure] = []
     todo = list(study.slide_table.rows)
     while todo:
-        done = _once(study, stage, todo, options=options)
+        done = _process_once(study, stage, todo, options=options)
         failures += done.failures
         made |= {slide_id: one for slide_id, one in done.results.items() if one is not None}
         todo = [row for row in todo if row.slide_id in done.results and row.slide_id not in made]
@@ -138,7 +138,7 @@ def skip_if_locked(path: Path, make: Callable[[], SlideResult]) -> SlideResult |
         return None
 
 
-def _once(
+def _process_once(
     study: Study, stage: Stage, rows: Sequence[SlideRow], *, options: RunOptions
 ) -> JobResults[SlideResult | None]:
     if stage.batch is not None:
@@ -176,8 +176,8 @@ def _in_batches(
 ) -> JobResults[SlideResult | None]:
     """The same on workers, some slides for each job.
 
-    A batch that kills its worker is done again slide by slide: slides that it finished are found finished,
-    and the slide that kills the worker is named.
+    A batch that kills its worker is processed again slide by slide: slides that it finished are skipped, and
+    the slide that kills the worker is named.
     """
     done = run_items(
         _make_batch,

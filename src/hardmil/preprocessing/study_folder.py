@@ -75,7 +75,7 @@ def create_study(folder: Path, *, slides: Sequence[SlideRow], config: StudyConfi
         config: The settings.
 
     Raises:
-        StoreError: If the folder holds another study, or is not writable.
+        StoreError: If the folder contains another study, or is not writable.
         TableError: If the slides do not make a table: for example, if two have the same id.
     """
     absolute = [

@@ -46,17 +46,17 @@ def is_pen(
     """
     import cv2
 
-    finer = 1.0 if um_per_px is None else max(1.0, PEN_UM / um_per_px)
+    reduction = 1.0 if um_per_px is None else max(1.0, PEN_UM / um_per_px)
     height, width = rgb.shape[:2]
-    coarse = (max(1, round(width / finer)), max(1, round(height / finer)))
+    coarse = (max(1, round(width / reduction)), max(1, round(height / reduction)))
     hue, saturation, value = cv2.split(
         cv2.cvtColor(cv2.resize(rgb, coarse, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2HSV)
     )
     is_ink = (value < BLACK_VALUE) & (saturation < BLACK_SATURATION)
-    for low, high, least in (GREEN, BLUE):
-        is_ink |= (hue >= low) & (hue < high) & (saturation > least)
+    for low, high, min_saturation in (GREEN, BLUE):
+        is_ink |= (hue >= low) & (hue < high) & (saturation > min_saturation)
     if um_per_px is not None:
-        is_ink = _strokes(is_ink, um_per_px=um_per_px * finer)
+        is_ink = _strokes(is_ink, um_per_px=um_per_px * reduction)
     return cv2.resize(is_ink.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).view(bool)
 
 

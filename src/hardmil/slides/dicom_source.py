@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from hardmil.errors import SlideError
 from hardmil.files.atomic import visible
-from hardmil.slides.level_source import Level, damaged
+from hardmil.slides.level_source import Level, damaged, read_clipped
 from hardmil.slides.openslide_source import OpenSlideSource
 from hardmil.slides.pictures import DAMAGE
 from hardmil.slides.resolution import Scale
@@ -23,9 +23,9 @@ class DicomSource:
     """The `LevelSource` of a DICOM slide that wsidicom opens.
 
     Args:
-        path: The slide's name in errors.
-        files: Its instances.
-        slide: The same, open.
+        path: The slide's file or folder, named in errors.
+        files: The instances of the slide.
+        slide: The open slide.
     """
 
     def __init__(self, path: Path, *, files: list[Path], slide: "WsiDicom") -> None:
@@ -61,22 +61,20 @@ class DicomSource:
         """
         size = self.levels[level]
         x, y = round(x / size.downsample), round(y / size.downsample)
-        left, right = max(x, 0), min(x + width, size.width_px)
-        top, bottom = max(y, 0), min(y + height, size.height_px)
-        region = np.full((height, width, 3), 255, np.uint8)
-        if left >= right or top >= bottom:
-            return region
-        try:
+
+        def read(left: int, top: int, right: int, bottom: int) -> UInt8[np.ndarray, "_ _ 3"]:
             with self._lock:
                 found = self._slide.read_region(
                     (left, top), self._numbers[level], (right - left, bottom - top)
                 )
+            return np.asarray(found.convert("RGB"))
+
+        try:
+            return read_clipped(size, x=x, y=y, width=width, height=height, read=read)
         except _errors() as error:
             raise damaged(
                 self._path, f"cannot be read at x {x}, y {y} of level {level}", reason=error
             ) from error
-        region[top - y : bottom - y, left - x : right - x] = np.asarray(found.convert("RGB"))
-        return region
 
     def close(self) -> None:
         """Release the files."""
@@ -112,7 +110,7 @@ def _instances(path: Path) -> list[Path]:
         files = [file for file in visible(path.iterdir()) if file.is_file() and _is_dicom(file)]
     except OSError as error:
         raise SlideError(
-            f"{path}: cannot be read ({error.strerror}); ask its owner or change its mode"
+            f"{path}: cannot be read ({error.strerror}); ask its owner, or change its permissions"
         ) from error
     if not files:
         raise SlideError(

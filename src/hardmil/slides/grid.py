@@ -42,7 +42,7 @@ def place_patches(
     Args:
         slide: An open slide.
         config: Size, resolution and tissue rule; `mode` must be grid.
-        mpp: Micrometres per level-0 px from the table of slides; for others see `resolution.py`.
+        mpp: Micrometres per level-0 px from the table of slides; None: see `study_resolution`.
         tissue: The tissue of this slide, if it is segmented already.
 
     Raises:
@@ -71,7 +71,7 @@ def patch_size_level0_px(slide: Slide, config: PatchConfig, *, mpp: float | None
     Args:
         slide: An open slide.
         config: Size and resolution.
-        mpp: Micrometres per level-0 px from the table of slides; for others see `resolution.py`.
+        mpp: Micrometres per level-0 px from the table of slides; None: see `study_resolution`.
 
     Raises:
         SlideError: If the config sets a resolution and that of the slide is unknown, not square or

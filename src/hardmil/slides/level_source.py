@@ -1,5 +1,6 @@
 """What a file format must provide so that `Slide` can read it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -9,6 +10,9 @@ from jaxtyping import UInt8
 
 from hardmil.errors import SlideError
 from hardmil.slides.resolution import Scale
+
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of a TIFF or BigTIFF, in either byte order."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,27 @@ class LevelSource(Protocol):
     def close(self) -> None:
         """Release the file; called once, when no read is in progress."""
         ...
+
+
+def read_clipped(
+    level: Level,
+    *,
+    x: int,
+    y: int,
+    width: int,
+    height: int,
+    read: Callable[[int, int, int, int], UInt8[np.ndarray, "_ _ 3"]],
+) -> UInt8[np.ndarray, "{height} {width} 3"]:
+    """RGB of a rectangle in px of the level; white outside the level.
+
+    `read` returns the part inside from its left, top, right and bottom; it is not called if there is none.
+    """
+    left, right = max(x, 0), min(x + width, level.width_px)
+    top, bottom = max(y, 0), min(y + height, level.height_px)
+    region = np.full((height, width, 3), 255, np.uint8)
+    if left < right and top < bottom:
+        region[top - y : bottom - y, left - x : right - x] = read(left, top, right, bottom)
+    return region
 
 
 def damaged(path: Path, what: str, *, reason: object) -> SlideError:

@@ -16,11 +16,11 @@ def slide_notes(slide: Slide, *, mpp: float | None, config: PatchConfig) -> list
         mpp: Micrometres per level-0 px from the table of slides.
         config: How its patches are placed.
     """
-    large = pyramid_note(slide)
+    large = _pyramid_note(slide)
     return [*resolution_notes(slide.scale, table=mpp, config=config), *([large] if large else [])]
 
 
-def pyramid_note(slide: Slide) -> str | None:
+def _pyramid_note(slide: Slide) -> str | None:
     """A note for the user if the slide is large and has only one level; else None."""
     n_px = slide.width_px * slide.height_px
     if len(slide.levels) > 1 or n_px <= LARGE_PX:

@@ -32,7 +32,7 @@ class OpenSlideSource:
 
     Args:
         file: The file to open; for a DICOM slide, one of its instances.
-        path: The slide's name in errors; by default `file`.
+        path: The slide's file or folder, named in errors; by default `file`.
 
     Raises:
         SlideError: If OpenSlide cannot open it.

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from hardmil.slides.level_source import Level
+from hardmil.slides.level_source import Level, read_clipped
 from hardmil.slides.pictures import Picture
 from hardmil.slides.resolution import Scale
 
@@ -22,13 +22,11 @@ class PictureSource:
         self, level: int, *, x: int, y: int, width: int, height: int
     ) -> UInt8[np.ndarray, "{height} {width} 3"]:
         """RGB of a rectangle in px of the picture; white outside."""
-        size = self.levels[level]
-        region = np.full((height, width, 3), 255, np.uint8)
-        left, right = max(x, 0), min(x + width, size.width_px)
-        top, bottom = max(y, 0), min(y + height, size.height_px)
-        if left < right and top < bottom:
-            region[top - y : bottom - y, left - x : right - x] = self._rgb[top:bottom, left:right]
-        return region
+
+        def read(left: int, top: int, right: int, bottom: int) -> UInt8[np.ndarray, "_ _ 3"]:
+            return self._rgb[top:bottom, left:right]
+
+        return read_clipped(self.levels[level], x=x, y=y, width=width, height=height, read=read)
 
     def close(self) -> None:
         """Nothing to release: the file was closed after decoding."""

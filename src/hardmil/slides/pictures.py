@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from hardmil.errors import SlideError
+from hardmil.slides.level_source import TIFF_SIGNATURES
 from hardmil.slides.resolution import plausible_mpp
 
 MAX_PICTURE_PX = 400_000_000
@@ -54,7 +55,7 @@ def decode_picture(path: Path) -> Picture:
     except SlideError:
         raise
     except UnidentifiedImageError as error:
-        if _first_bytes(path)[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if _first_bytes(path)[:4] in TIFF_SIGNATURES:
             return Picture(_decode_with_tifffile(path), None)
         raise SlideError(
             f"{path}: is not an image in a supported format (it starts with {_first_bytes(path)!r}); "

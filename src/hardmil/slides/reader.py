@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from hardmil.errors import SlideError
-from hardmil.slides.level_source import LevelSource, damaged
+from hardmil.slides.level_source import TIFF_SIGNATURES, LevelSource, damaged
 from hardmil.slides.slide import Slide
 
 Kind = Literal["openslide", "plain tiff", "tiff", "dicom", "picture"]
@@ -72,7 +72,7 @@ def _kind_of(path: Path) -> Kind:
             f"{path}: the folder {path.stem} next to it, which holds the pixels, is missing or has no "
             "Slidedat.ini; copy the folder too, under that name"
         )
-    if not any(_holds(path, magic, at=0) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+    if not any(_holds(path, signature, at=0) for signature in TIFF_SIGNATURES):
         return "openslide" if found else "picture"
     from hardmil.slides.tiff_source import is_ome_or_qptiff
 
@@ -90,10 +90,10 @@ def _open_plain_tiff(path: Path) -> LevelSource:
         return open_tiff(path)
 
 
-def _holds(path: Path, magic: bytes, *, at: int) -> bool:
+def _holds(path: Path, signature: bytes, *, at: int) -> bool:
     with path.open("rb") as file:
         file.seek(at)
-        return file.read(len(magic)) == magic
+        return file.read(len(signature)) == signature
 
 
 def _check_path(path: Path) -> None:
@@ -112,6 +112,6 @@ def _problem_of(path: Path) -> str | None:
     except FileNotFoundError:
         return "there is no such file; check the path column of slides.csv"
     except PermissionError:
-        return "no permission to read it; ask its owner or change its mode"
+        return "no permission to read it; ask its owner, or change its permissions"
     except OSError as error:
         return f"cannot be read ({error.strerror}); check the path, and the disk or network it is on"

@@ -66,7 +66,7 @@ def read_blocks(
     """
     if len(grid) == 0:
         return
-    correct = to_srgb(slide) if icc else None
+    convert = to_srgb(slide) if icc else None
     index, size = reading_level(slide, grid)
     cells = Cells.of(slide, level=index)
     corners = np.rint(grid.coords / cells.downsample).astype(np.int64)
@@ -75,25 +75,27 @@ def read_blocks(
         each = map if threads == 1 else pool.map
         for column in _groups(corners[:, 0] // (max(1, COLUMN_PX // cells.width_px) * cells.width_px)):
             # The window is made in the call, so that only one is in memory.
-            window = partial(
+            open_window = partial(
                 Window, slide, cells=cells, corners=corners[column], size_px=size, n_rows=n_rows, each=each
             )
-            for some, patches in _read_column(window, corners[column], height_px=n_rows * cells.height_px):
+            for some, patches in _read_column(
+                open_window, corners[column], height_px=n_rows * cells.height_px
+            ):
                 resized = _resize(patches, size_px=grid.size_px)
-                yield column[some], resized if correct is None else correct(resized)
+                yield column[some], resized if convert is None else convert(resized)
 
 
 def _read_column(
-    window: Callable[[], Window], corners: Int64[np.ndarray, "patch 2"], *, height_px: int
+    open_window: Callable[[], Window], corners: Int64[np.ndarray, "patch 2"], *, height_px: int
 ) -> Iterator[tuple[Int64[np.ndarray, " member"], UInt8[np.ndarray, "member size size 3"]]]:
     """The patches of a column, band by band from the top, in blocks of at most `BLOCK_BYTES`."""
-    shown = window()
-    most = max(1, BLOCK_BYTES // (3 * shown.size_px**2))
+    window = open_window()
+    n_per_block = max(1, BLOCK_BYTES // (3 * window.size_px**2))
     for band in _groups(corners[:, 1] // height_px):
-        pixels, origin = shown.show(corners[band])
-        for start in range(0, len(band), most):
-            some = band[start : start + most]
-            yield some, _squares(pixels, corners[some] - origin, size_px=shown.size_px)
+        pixels, origin = window.show(corners[band])
+        for start in range(0, len(band), n_per_block):
+            some = band[start : start + n_per_block]
+            yield some, _squares(pixels, corners[some] - origin, size_px=window.size_px)
 
 
 def _groups(keys: Int64[np.ndarray, " item"]) -> Iterator[Int64[np.ndarray, " member"]]:
@@ -107,8 +109,8 @@ def _squares(
 ) -> UInt8[np.ndarray, "patch {size_px} {size_px} 3"]:
     """A copy of each square with these top-left corners (x, y); all squares must be inside the image."""
     height, width = (edge - size_px + 1 for edge in rgb.shape[:2])
-    everywhere = as_strided(rgb, (height, width, size_px, size_px, 3), rgb.strides[:2] + rgb.strides)
-    return everywhere[corners[:, 1], corners[:, 0]]
+    all_squares = as_strided(rgb, (height, width, size_px, size_px, 3), rgb.strides[:2] + rgb.strides)
+    return all_squares[corners[:, 1], corners[:, 0]]
 
 
 def _resize(

@@ -127,10 +127,8 @@ def needed_mpp(scale: Scale, *, path: Path, table: float | None, config: PatchCo
         )
     if found.mpp is None:
         raise SlideError(f"{path}: {_what_is_missing(scale, wanted=config.um_per_px)}")
-    if (
-        scale.power
-        and max(found.mpp * scale.power, 100 / (found.mpp * scale.power)) > UM_PER_PX_AT_1X * MAX_RATIO
-    ):
+    ratio = found.mpp * scale.power / UM_PER_PX_AT_1X if scale.power else 1.0
+    if scale.power and max(ratio, 1 / ratio) > MAX_RATIO:
         raise SlideError(
             f"{path}: {_SOURCE_NAMES[found.source]} says {found.mpp:g} um/px; expected about "
             f"{UM_PER_PX_AT_1X / scale.power:g} from its {scale.power:g}x objective; check the unit and the "

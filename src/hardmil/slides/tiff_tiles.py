@@ -3,6 +3,7 @@
 A strip is a tile as wide as the image. An image is decoded whole only if the file stores it as one tile.
 """
 
+import math
 import threading
 from pathlib import Path
 
@@ -32,18 +33,12 @@ class TiledPage:
     def __init__(self, path: Path, *, page: tifffile.TiffPage, lock: threading.Lock) -> None:
         self.path = path
         self.width_px, self.height_px = page.imagewidth, page.imagelength
-        self.tile_px: tuple[int, int] = (
-            (page.tilewidth, page.tilelength)
-            if page.is_tiled
-            else (page.imagewidth, min(page.rowsperstrip, page.imagelength))
-        )
+        self.tile_px = _tile_px(page)
         self._page, self._lock = page, lock
-        self._starts, self._counts = _tables(page)
-        _forget_tables(page)
-        self._columns = -(-self.width_px // self.tile_px[0])
-        self._rows = -(-self.height_px // self.tile_px[1])
-        self._tables = page.jpegtables
-        self._planes = 1 if page.planarconfig == _CONTIGUOUS else page.samplesperpixel
+        self._starts, self._counts = _tile_bytes(page)
+        _drop_tile_bytes(page)
+        self._n_rows, self._n_columns, self._n_planes = _tile_grid(page)
+        self._jpeg_tables = page.jpegtables
 
     def read(self, x: int, y: int, width: int, height: int) -> UInt8[np.ndarray, "{height} {width} 3"]:
         """RGB of a rectangle in px of this image; white outside.
@@ -71,8 +66,8 @@ class TiledPage:
         return region
 
     def _tile(self, row: int, column: int) -> UInt8[np.ndarray, "tile_height tile_width 3"]:
-        first, step = row * self._columns + column, self._rows * self._columns
-        pieces = [self._decoded(first + plane * step) for plane in range(self._planes)]
+        first, step = row * self._n_columns + column, self._n_rows * self._n_columns
+        pieces = [self._decoded(first + plane * step) for plane in range(self._n_planes)]
         piece = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
         height = min(self.tile_px[1], self.height_px - row * self.tile_px[1])
         width = min(self.tile_px[0], self.width_px - column * self.tile_px[0])
@@ -104,7 +99,7 @@ class TiledPage:
                     f"cannot be read at tile {index}",
                     reason=f"{len(data)} bytes, expected {max(n_bytes, 1)}",
                 )
-            piece, _, _ = self._page.decode(data, index, jpegtables=self._tables)
+            piece, _, _ = self._page.decode(data, index, jpegtables=self._jpeg_tables)
         except SlideError:
             raise
         except DAMAGE as error:
@@ -128,9 +123,7 @@ def unsupported(page: tifffile.TiffPage) -> str | None:
         return f"has {n_found} channels"
     if page.imagedepth != 1 or not len(page.dataoffsets):
         return "is not a two-dimensional image"
-    width, height = (
-        (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
-    )
+    width, height = _tile_px(page)
     if width * min(height, page.imagelength) > MAX_PICTURE_PX:
         return f"has tiles of {width} x {height} px, too large to decode"
     return None
@@ -138,24 +131,34 @@ def unsupported(page: tifffile.TiffPage) -> str | None:
 
 def is_complete(page: tifffile.TiffPage, *, n_bytes: int) -> bool:
     """Whether all tiles of a page are within the file and none is empty."""
-    starts, counts = _tables(page)
-    if page.is_tiled:
-        n_columns, n_rows = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
-    else:
-        n_columns, n_rows = 1, -(-page.imagelength // min(page.rowsperstrip, page.imagelength))
-    n_expected = n_columns * n_rows * (1 if page.planarconfig == _CONTIGUOUS else page.samplesperpixel)
+    starts, counts = _tile_bytes(page)
+    n_expected = math.prod(_tile_grid(page))
     if len(starts) != n_expected or len(counts) != n_expected:
         return False
     return bool((counts > 0).all() and (starts > 0).all() and (starts + counts <= n_bytes).all())
 
 
-def _tables(page: tifffile.TiffPage) -> tuple[Int64[np.ndarray, " tile"], Int64[np.ndarray, " tile"]]:
+def _tile_px(page: tifffile.TiffPage) -> tuple[int, int]:
+    """Width and height of a tile or strip."""
+    if page.is_tiled:
+        return page.tilewidth, page.tilelength
+    return page.imagewidth, min(page.rowsperstrip, page.imagelength)
+
+
+def _tile_grid(page: tifffile.TiffPage) -> tuple[int, int, int]:
+    """Number of rows and columns of tiles, and of planes, each with its own tiles."""
+    width, height = _tile_px(page)
+    n_planes = 1 if page.planarconfig == _CONTIGUOUS else page.samplesperpixel
+    return -(-page.imagelength // height), -(-page.imagewidth // width), n_planes
+
+
+def _tile_bytes(page: tifffile.TiffPage) -> tuple[Int64[np.ndarray, " tile"], Int64[np.ndarray, " tile"]]:
     """Offset of each tile in the file, and its size in bytes."""
     return np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
 
 
-def _forget_tables(page: tifffile.TiffPage) -> None:
-    """Drop the page's own tables: as Python integers, those of a large slide take megabytes."""
+def _drop_tile_bytes(page: tifffile.TiffPage) -> None:
+    """Remove offsets and sizes from the page: as Python integers, those of a large slide take megabytes."""
     page.dataoffsets = page.databytecounts = ()
     for code in (273, 279, 324, 325):
         if code in page.tags:

@@ -49,12 +49,12 @@ class TissueMask:
     otsu_value: float
 
 
-DEFAULT_OPTIONS = PatchConfig()
+DEFAULT_PATCHES = PatchConfig()
 
 
 def segment_tissue(
     slide: Slide,
-    config: PatchConfig = DEFAULT_OPTIONS,
+    config: PatchConfig = DEFAULT_PATCHES,
     *,
     mpp: float | None = None,
     regions: Sequence[Region] | None = None,
@@ -66,7 +66,7 @@ def segment_tissue(
     Args:
         slide: An open slide.
         config: Which channels must agree, and what counts as tissue.
-        mpp: Micrometres per level-0 px from the table of slides; for others see `resolution.py`.
+        mpp: Micrometres per level-0 px from the table of slides; None: see `study_resolution`.
         regions: The annotations of the slide; None if there are none.
 
     Raises:
@@ -114,9 +114,11 @@ def segment_strips(
     counts, kept = _colours(strips, pen=pen)
     otsu_hue, otsu_saturation, otsu_value = map(_otsu_of, counts)
     # Without contrast, a threshold that no pixel passes.
-    least = otsu_saturation if _has_contrast(counts[1], otsu_saturation) else 255.0
-    most = otsu_value if _has_contrast(counts[2], otsu_value) else -1.0
-    is_tissue = np.concatenate([_is_stained(part, rule=rule, least=least, most=most) for part in kept])
+    min_saturation = otsu_saturation if _has_contrast(counts[1], otsu_saturation) else 255.0
+    max_value = otsu_value if _has_contrast(counts[2], otsu_value) else -1.0
+    is_tissue = np.concatenate(
+        [_is_stained(part, rule=rule, min_saturation=min_saturation, max_value=max_value) for part in kept]
+    )
     if pen is not None:
         is_tissue &= ~pen
     return TissueMask(is_tissue, downsample, otsu_hue, otsu_saturation, otsu_value)
@@ -145,10 +147,10 @@ def _colours(
 
 
 def _is_stained(
-    part: UInt8[np.ndarray, "row column 2"], *, rule: TissueRule, least: float, most: float
+    part: UInt8[np.ndarray, "row column 2"], *, rule: TissueRule, min_saturation: float, max_value: float
 ) -> Bool[np.ndarray, "row column"]:
-    """Which pixels have a saturation above `least`, a value not above `most`, or both, by the rule."""
-    is_coloured, is_dark = part[..., 0] > least, part[..., 1] <= most
+    """Which pixels have a saturation above `min_saturation`, a value not above `max_value`, or both."""
+    is_coloured, is_dark = part[..., 0] > min_saturation, part[..., 1] <= max_value
     match rule:
         case "s-or-v":
             return is_coloured | is_dark

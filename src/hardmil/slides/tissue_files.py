@@ -52,12 +52,13 @@ def draw_tissue(
 
     rgb = slide.thumbnail(PICTURE_PX)
     height, width = rgb.shape[:2]
-    is_patch = _covered(coords / (slide.width_px / width), size_level0_px / (slide.width_px / width), rgb)
+    downsample = slide.width_px / width
+    is_patch = _covered(coords / downsample, size_level0_px / downsample, rgb)
     mask = cv2.resize(tissue.is_tissue.view(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
     drawn = np.where(is_patch[..., None], rgb, (rgb.astype(np.uint16) + 2 * 255) // 3).astype(np.uint8)
     for is_inside, colour in ((is_patch, PATCH_RGB), (mask > 0, OUTLINE_RGB)):
-        outlines, _ = cv2.findContours(is_inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(drawn, outlines, -1, colour, 1)
+        contours, _ = cv2.findContours(is_inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(drawn, contours, -1, colour, 1)
     jpeg = io.BytesIO()
     Image.fromarray(drawn).save(jpeg, "JPEG", quality=82)
     return jpeg.getvalue()

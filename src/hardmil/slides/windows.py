@@ -88,12 +88,12 @@ class Window:
 
     def _runs(self, top: int, bottom: int) -> list[tuple[int, int, int]]:
         """Row and columns (from, to) of adjacent cells that are needed, split into runs for one thread."""
-        most = max(1, RUN_PX // (self._cells.width_px * self._cells.height_px))
+        n_per_run = max(1, RUN_PX // (self._cells.width_px * self._cells.height_px))
         runs: list[tuple[int, int, int]] = []
         for row in range(top, min(bottom, len(self._needed))):
             changes = np.flatnonzero(np.diff(np.pad(self._needed[row].astype(np.int8), 1)))
             for start, stop in changes.reshape(-1, 2).tolist():
-                runs += [(row, left, min(left + most, stop)) for left in range(start, stop, most)]
+                runs += [(row, left, min(left + n_per_run, stop)) for left in range(start, stop, n_per_run)]
         return runs
 
     def _fill(self, run: tuple[int, int, int]) -> None:
