@@ -284,7 +284,7 @@ def reproduce(
         int | None, typer.Option(help="The paper's 120 (colon) or 300 (ucsb) by default.")
     ] = None,
     split: Annotated[
-        str, typer.Option(help="image: each image is a case; group: images of one field are a case.")
+        str, typer.Option(help="image: each image is a case; group: images that belong together are.")
     ] = "image",
     patches: Annotated[str, typer.Option(help="grid, or nuclei (colon).")] = "grid",
     encoder: Annotated[

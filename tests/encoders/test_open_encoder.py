@@ -179,7 +179,8 @@ class Trained:
     ],
 )
 def test_input_unlike_the_training_patches_is_noted(patches: dict, encoder: dict, notes: list[str]):
-    config = InstanceConfig(patches=PatchConfig(**{"equalise": "none"} | patches), encode="uni")
+    settings: dict = {"equalise": "none"} | patches
+    config = InstanceConfig(patches=PatchConfig(**settings), encode="uni")
     found = encoder_notes(config, Trained(**encoder))
     assert len(found) == len(notes)
     for line, expected in zip(found, notes, strict=True):
