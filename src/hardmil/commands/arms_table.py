@@ -125,7 +125,7 @@ def _published(value: Published | None) -> str:
 def comparison_lines(found: Statistics) -> list[str]:
     """How to read the table of arms, then one line for each pair: differences with interval and p."""
     pairs = by_pair(found.comparisons)
-    lines = list(READING)
+    lines: list[str] = list(READING)
     if found.summary and all(math.isnan(one.values["fpr_op"].mean) for one in found.summary):
         lines.append(NO_OPERATING_POINT)
     if pairs:
