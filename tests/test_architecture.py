@@ -16,14 +16,14 @@ FILES = sorted(SOURCE.rglob("*.py"))
 PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
 
 
-def _lines_of_rooms() -> list[tuple[str, ...]]:
-    """The rooms on each line of the table in docs/architecture.md, from the ground floor up."""
-    table = PAGE.read_text().split("<!-- rooms -->")[1].split("<!-- end of rooms -->")[0]
+def _lines_of_parts() -> list[tuple[str, ...]]:
+    """The parts on each line of the table in docs/architecture.md, from the lowest layer up."""
+    table = PAGE.read_text().split("<!-- parts -->")[1].split("<!-- end of parts -->")[0]
     cells = [line.split("|")[2] for line in table.strip().splitlines()[2:]]
     return [tuple(re.findall(r"`([a-z_]+)(?:\.py|/)`", cell)) for cell in cells]
 
 
-FLOORS = {room: floor for floor, rooms in enumerate(_lines_of_rooms()) for room in rooms}
+LAYERS = {part: layer for layer, parts in enumerate(_lines_of_parts()) for part in parts}
 WITHOUT_TORCH = ("errors", "geometry", "metrics", "config", "files", "jobs", "slides", "phantom")
 HEAVY = ("torch", "sklearn", "scipy", "cv2", "matplotlib")
 LISTINGS = ("glob", "rglob", "iterdir", "listdir", "scandir")
@@ -46,23 +46,23 @@ def _imports(path: Path) -> Iterator[str]:
 
 
 def _ours(path: Path) -> list[str]:
-    return [name for name in _imports(path) if name.split(".")[0] in FLOORS]
+    return [name for name in _imports(path) if name.split(".")[0] in LAYERS]
 
 
-def test_the_table_of_rooms_lists_just_the_rooms_there_are():
+def test_the_table_of_parts_lists_just_the_parts_there_are():
     assert {_name(path).split(".")[0] for path in FILES if path.parent != SOURCE or path in MODULES} == set(
-        FLOORS
+        LAYERS
     )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_rooms_import_from_lower_floors_only(path: Path):
+def test_parts_import_from_lower_layers_only(path: Path):
     here = _name(path).split(".")[0]
-    rooms = {name.split(".")[0] for name in _ours(path)} - {here}
-    assert [room for room in rooms if FLOORS[room] >= FLOORS[here]] == []
+    parts = {name.split(".")[0] for name in _ours(path)} - {here}
+    assert [part for part in parts if LAYERS[part] >= LAYERS[here]] == []
 
 
-def test_no_cycles_inside_a_room():
+def test_no_cycles_inside_a_part():
     # static_order raises CycleError, which names the cycle.
     known = {_name(path) for path in MODULES}
     graph = {_name(path): known.intersection(_ours(path)) for path in MODULES}
@@ -93,7 +93,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)"""
 
 @pytest.mark.parametrize("path", PACKAGES, ids=_name)
 def test_packages_hold_a_docstring_and_re_exports(path: Path):
-    """Two lines on what the room knows, then its public names; nothing else."""
+    """Two lines on what the part knows, then its public names; nothing else."""
     tree = ast.parse(path.read_text())
     assert (ast.get_docstring(tree) or "").count("\n") >= 2
     stub = path.with_suffix(".pyi")

@@ -1,4 +1,4 @@
-"""tests/<room>/test_<module>.py tests src/hardmil/<room>/<module>.py."""
+"""tests/<part>/test_<module>.py tests src/hardmil/<part>/<module>.py."""
 
 import ast
 from pathlib import Path
@@ -7,11 +7,11 @@ import hardmil
 
 SOURCE, TESTS = Path(hardmil.__file__).parent, Path(__file__).parent
 EXCEPTIONS = {
-    "test_architecture.py": "the whole of src: rooms, imports, lengths",
+    "test_architecture.py": "the whole of src: parts, imports, lengths",
     "test_mirror.py": "the tests themselves",
     "test_python_page.py": "docs/python.md",
     "test_readme.py": "README.md",
-    "bags/test_fuzz.py": "damaged files, through every reader of the room",
+    "bags/test_fuzz.py": "damaged files, through every reader of the part",
     "commands/test_bad_input.py": "mistakes of users, through every command",
     "commands/test_encoders.py": "encoders, from encode to predict",
     "commands/test_study_path.py": "a study, from its slides to its predictions",

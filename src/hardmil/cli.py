@@ -30,9 +30,9 @@ Set = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, for scripts.")]
 Mpp = Annotated[
-    float | None, typer.Option(help="Micrometres per pixel of slides without it: --set patches.mpp=...")
+    float | None, typer.Option(help="Micrometres per pixel of slides that do not state it; sets patches.mpp.")
 ]
-Icc = Annotated[bool, typer.Option("--icc", help="Apply colour profiles in files: --set patches.icc=true.")]
+Icc = Annotated[bool, typer.Option("--icc", help="Apply colour profiles in files; sets patches.icc.")]
 DeviceName = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 EngineName = Annotated[str, typer.Option("--engine", help="local, or ray for a cluster.")]
 Workers = Annotated[int, typer.Option(help="Number of parallel processes.")]
@@ -139,7 +139,7 @@ def encode(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write pixels or embeddings of every patch, one bag file for each slide."""
+    """Write one file per slide: pixels or embeddings of its patches."""
     from hardmil.commands.encode import encode as run
     from hardmil.jobs.pool import find_engine
     from hardmil.preprocessing.process_slides import RunOptions
@@ -218,10 +218,14 @@ def mine(
 def predict(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that train wrote.")],
     slides: Annotated[list[Path] | None, typer.Argument(metavar="SLIDE...", help="Slide files.")] = None,
-    table: Annotated[Path | None, typer.Option("--slides", help="A table of slides instead.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--slides", help="A table of slides instead of slide files.")
+    ] = None,
     features: Annotated[Path | None, typer.Option(help="Folder of TRIDENT, CLAM or STAMP features.")] = None,
     output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predictions"),
-    mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of files without it.")] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="Micrometres per pixel of slides that do not state it.")
+    ] = None,
     case_score: Annotated[
         CaseScore,
         typer.Option(
@@ -238,7 +242,10 @@ def predict(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Score new slides, with heat maps and GeoJSON; with labels in the table, also metrics."""
+    """Score new slides; write heat maps and GeoJSON.
+
+    If the table of slides has labels, also print metrics.
+    """
     from hardmil.bundles.slide_files import HeatmapOptions
     from hardmil.commands.predict import predict as run
 
@@ -267,13 +274,17 @@ def reproduce(
     arms: Annotated[
         str | None, typer.Option(help="Arms, separated by commas; the paper's by default.")
     ] = None,
-    folds: Annotated[int | None, typer.Option(help="K of K-fold; the paper's 10 or 4 by default.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Number of folds; the paper's 10 (colon) or 4 (ucsb) by default.")
+    ] = None,
     repeats: Annotated[
         int | None, typer.Option(help="Repeats of cross-validation; the paper's 5 by default.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="The paper's 120 or 300 by default.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="The paper's 120 (colon) or 300 (ucsb) by default.")
+    ] = None,
     split: Annotated[
-        str, typer.Option(help="image (each image a case) or group (no field on both sides).")
+        str, typer.Option(help="image: each image is a case; group: images that belong together are.")
     ] = "image",
     patches: Annotated[str, typer.Option(help="grid, or nuclei (colon).")] = "grid",
     encoder: Annotated[
@@ -288,7 +299,7 @@ def reproduce(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """The paper's table next to ours."""
+    """Run a data set of the paper; print its table next to ours."""
     from hardmil.commands.reproduce import reproduce as run
     from hardmil.jobs.pool import find_engine
     from hardmil.paper.reproduction import Reproduction
@@ -326,7 +337,10 @@ def doctor(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Check the installation; with a STUDY, check the study (exit 1 if something is wrong)."""
+    """Check the installation and, if one is given, a study.
+
+    The exit status is 1 if something is wrong with the study.
+    """
     from hardmil.commands.doctor import doctor as run
 
     _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)

@@ -60,10 +60,10 @@ def test_classes_are_spread_evenly(grouped: bool):
 
 def test_too_few_cases_are_refused():
     labels, names = np.array([0, 0, 0, 1, 1, 1]), ["a", "b", "c", "d", "d", "e"]
-    message = "class 1: 2 cases for 3 folds; .*use 2 folds, or add cases"
+    message = r"positive class: 2 cases for 3 folds; .*use 2 folds \(evaluation\.folds\), or add cases"
     with pytest.raises(FoldError, match=message):
         repeated_folds(labels, names, n_folds=3, n_repeats=1, seed=0)
-    with pytest.raises(FoldError, match=r"class 1: 0 cases for 2 folds; .*; add cases"):
+    with pytest.raises(FoldError, match=r"positive class: 0 cases for 2 folds; .*; add cases"):
         repeated_folds(labels[:3], names[:3], n_folds=2, n_repeats=1, seed=0)
 
 
@@ -71,7 +71,9 @@ def test_inner_folds_are_limited_by_the_rarer_class():
     labels, names = np.array([0, 0, 0, 0, 1, 1, 1]), list("abcdefg")
     assert len(inner_folds(labels, names, n_folds=5, seed=0)) == 3
     assert len(inner_folds(labels, names, n_folds=2, seed=0)) == 2
-    with pytest.raises(FoldError, match=r"class 1: 1 cases among the training bags; .*mining\.source train"):
+    with pytest.raises(
+        FoldError, match=r"positive class: 1 cases among the training bags; .*mining\.source train"
+    ):
         inner_folds(labels[:5], names[:5], n_folds=4, seed=0)
 
 

@@ -145,7 +145,7 @@ def test_missing_paths_are_named(tmp_path: Path):
 
 def test_positive_that_is_not_a_label_is_refused(tmp_path: Path):
     path = _write(tmp_path, "slide_id,label\na,benign\nb,malignant\n")
-    with pytest.raises(TableError, match=r'positive is "tumor", but the labels are benign, malignant; name'):
+    with pytest.raises(TableError, match=r'labels are benign, malignant, but `positive` .* "tumor"; set it'):
         read_slide_table(path, positive="tumor", paths_required=False)
 
 

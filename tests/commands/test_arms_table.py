@@ -52,6 +52,8 @@ def test_without_calls_at_the_operating_point_there_is_a_dash(tmp_path: Path):
     heading, row = lines[-2:]
     start = heading.index("FPR@op")
     assert row[start : heading.index("FPR@90")].strip() == "-"
+    assert any(line.startswith("@op is -: no threshold was set") for line in lines)
+    assert not any("@op is -" in line for line in comparison_lines(_statistics(tmp_path)))
 
 
 def test_arms_run_on_other_slides_are_named(tmp_path: Path):

@@ -105,7 +105,7 @@ def test_every_problem_is_named(hardmil: Hardmil, study: Path) -> None:
     run = hardmil("doctor", study, "--set", "patches.um_per_px=0.5", "--json")
     assert run.code == 1
     failures = json.loads(run.out.splitlines()[-1])["failures"]
-    assert "class 0: 1 cases" in failures["folds"]
+    assert "negative class: 1 cases" in failures["folds"]
     assert "001 a.bmp: " in failures["001 a"]
     assert "mpp column" in failures["000 a"]
     assert "1 case with both labels" in run.out

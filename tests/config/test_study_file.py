@@ -79,7 +79,7 @@ def test_an_empty_study_is_all_defaults(tmp_path: Path):
             {"mining": {"use": "smb"}},
             "x: mining.use: found 'smb'; Input should be 'none', 'sb', 'mb', 'fmb', 'inject' or 'weigh'",
         ),
-        ({"mining": {"threshold": "high"}}, "x: mining.threshold: found 'high'; .*a threshold is a score"),
+        ({"mining": {"threshold": "high"}}, "x: mining.threshold: found 'high'; a threshold is a score"),
         ({"mining": {"threshold": [0.5]}}, r"x: mining.threshold: found \[0.5\]; "),
         (
             {"evaluation": {"arms": ["ours", 3]}},

@@ -194,7 +194,7 @@ def test_extra_bags_are_drawn_for_the_training_slides_only(spy: _Spy):
 
 
 def test_validation_that_cannot_be_held_out_is_an_error():
-    with pytest.raises(FoldError, match=r"class 1: 1 cases .* training\.select"):
+    with pytest.raises(FoldError, match=r"positive class: 1 cases .* training\.select"):
         fit(_bags(6, positives=1), config=_config(select="validation"), device=CPU)
 
 

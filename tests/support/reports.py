@@ -208,7 +208,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Report:
             "git": {"commit": "dd4eb68", "dirty": False},
             "seconds": 412.7,
         },
-        failures=[Failure("slide_017", "slide_017.svs: there is no such file; check the path column", "...")],
+        failures=[Failure("slide_017", "slide_017.svs: there is no such file; check the path", "...")],
         curves=curves,
         calibration=calibration,
         confusion=sample_confusion(small, pictures[:2]),

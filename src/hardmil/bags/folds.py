@@ -8,6 +8,9 @@ from jaxtyping import Int
 
 from hardmil.errors import FoldError
 
+CLASS_NAMES = ("negative", "positive")
+"""Of label 0 and 1, for messages."""
+
 
 @dataclass(frozen=True, eq=False)
 class Fold:
@@ -30,9 +33,10 @@ def repeated_folds(
     """
     label, n_cases = _rarest_class(labels, cases)
     if n_cases < n_folds:
-        advice = f"use {n_cases} folds, or add cases" if n_cases > 1 else "add cases"
+        advice = f"use {n_cases} folds (evaluation.folds), or add cases" if n_cases > 1 else "add cases"
         raise FoldError(
-            f"class {label}: {n_cases} cases for {n_folds} folds; expected at least one per fold; {advice}"
+            f"{CLASS_NAMES[label]} class: {n_cases} cases for {n_folds} folds; expected at least one per "
+            f"fold; {advice}"
         )
     draws = np.random.SeedSequence(seed).generate_state(n_repeats)
     repeats = [_draw(labels, cases, n_folds=n_folds, seed=int(draw)) for draw in draws]
@@ -54,9 +58,9 @@ def inner_folds(
     label, n_cases = _rarest_class(labels, cases)
     if n_cases < 2:
         raise FoldError(
-            f"class {label}: {n_cases} cases among the training bags; expected two of each class for "
-            "out-of-fold mining and validation; use mining.source train and training.select train-loss, or "
-            "add cases"
+            f"{CLASS_NAMES[label]} class: {n_cases} cases among the training bags; expected two of each "
+            "class for out-of-fold mining and validation; use mining.source train and training.select "
+            "train-loss, or add cases"
         )
     return repeated_folds(labels, cases, n_folds=min(n_folds, n_cases), n_repeats=1, seed=seed)[0]
 

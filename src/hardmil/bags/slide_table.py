@@ -218,7 +218,8 @@ def _classes(rows: tuple[SlideRow, ...], positive: str | None, *, path: Path, bo
         return tuple(found)
     if positive not in found and (both or len(found) == 2):
         raise TableError(
-            f'{path}: positive is "{positive}", but the labels are {", ".join(found)}; name one of them'
+            f'{path}: the labels are {", ".join(found)}, but `positive` in study.yaml is "{positive}"; '
+            "set it to one of the labels"
         )
     others = [label for label in found if label != positive]
     return (others[0] if others else f"not {positive}", positive)

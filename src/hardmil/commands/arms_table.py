@@ -24,6 +24,10 @@ READING = (
     "from the test scores, descriptive",
 )
 
+NO_OPERATING_POINT = (
+    "@op is -: no threshold was set, because evaluation.operating_folds is 0 or a class has too few cases"
+)
+
 HEADINGS = {
     "accuracy": "Accuracy",
     "precision": "Precision",
@@ -118,7 +122,9 @@ def _published(value: Published | None) -> str:
 def comparison_lines(found: Statistics) -> list[str]:
     """How to read the table of arms, then one line for each pair: differences with interval and p."""
     pairs = by_pair(found.comparisons)
-    lines = list(READING)
+    lines: list[str] = list(READING)
+    if found.summary and all(math.isnan(one.values["fpr_op"].mean) for one in found.summary):
+        lines.append(NO_OPERATING_POINT)
     if pairs:
         table = [["arm minus other", *SHOWN.values()]]
         for (arm, other, *_), by_metric in pairs.items():

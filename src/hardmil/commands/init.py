@@ -21,7 +21,9 @@ def init(folder: Path) -> Outcome:
         raise StoreError(f"{folder}: is a file; expected a folder; choose another name")
     files = {FILE_NAME: commented_yaml(StudyConfig()), "slides.csv": TABLE}
     lines = [_write(folder / name, text) for name, text in files.items()]
-    lines.append(f"next: fill {folder / 'slides.csv'}, one line for each slide, then: hardmil patch {folder}")
+    lines.append(
+        f"next: fill {folder / 'slides.csv'}, one line for each slide, then: hardmil doctor {folder}"
+    )
     return Outcome(lines, {"study": str(folder / FILE_NAME), "slides": str(folder / "slides.csv")})
 
 

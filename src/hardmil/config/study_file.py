@@ -59,7 +59,9 @@ def parse_study(content: Mapping[str, object], *, source: str) -> StudyConfig:
         # For a setting with more than one type, pydantic adds the type: mining.threshold.float.
         while "." in key and key not in _keys(StudyConfig):
             key = key.rpartition(".")[0]
-        raise ConfigError(f"{source}: {key}: found {first['input']!r}; {first['msg']}") from error
+        # Pydantic puts "Value error, " before the message of our own checks.
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{source}: {key}: found {first['input']!r}; {reason}") from error
 
 
 def put_overrides(content: dict[str, object], overrides: Sequence[str]) -> None:

@@ -57,6 +57,12 @@ def encoder_notes(config: InstanceConfig, encoder: PatchEncoder) -> list[str]:
     patches, name = config.patches, encoder.name
     shown_px = encoder.input_px or patches.size_px
     notes: list[str] = []
+    if patches.equalise != "none":
+        notes.append(
+            f"note: {name} was trained on unchanged images, but patches.equalise is {patches.equalise}; "
+            "set it to none, or delete `equalise` and `size_px` from study.yaml to get the defaults for "
+            "an encoder"
+        )
     if encoder.um_per_px is not None and patches.um_per_px is None:
         notes.append(
             f"note: {name} was trained at {encoder.um_per_px} um/px, but patches.um_per_px is null: the "
