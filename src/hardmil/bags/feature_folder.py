@@ -15,6 +15,7 @@ from hardmil.bags.stamp import is_stamp, stamp_bag
 from hardmil.errors import FeatureFileError, SlideError
 from hardmil.files.h5 import open_h5
 from hardmil.slides.reader import open_slide
+from hardmil.slides.resolution import find_resolution
 
 # Paths of a slide's file in the folder; .h5 first, as only it has coordinates.
 _FILE_NAMES = ("{}.h5", "h5_files/{}.h5", "{}.pt", "pt_files/{}.pt")
@@ -80,7 +81,7 @@ def _mpp_of(row: SlideRow) -> float | None:
         return row.mpp
     try:
         with open_slide(row.path) as slide:
-            return slide.mpp
+            return find_resolution(slide.scale, table=None).mpp
     except SlideError:
         return None
 
