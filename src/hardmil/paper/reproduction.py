@@ -73,13 +73,13 @@ def _instances(
     published: PublishedSet, *, config: StudyConfig, device: str, output: Path, quiet: bool
 ) -> list[Bag]:
     """The bags for the arms: pixels, or embeddings, which are stored in the folder."""
-    cut = instance_config(config)
-    encoder = encoder_of(cut, device=device, precision=config.training.precision)
+    settings = instance_config(config)
+    encoder = encoder_of(settings, device=device, precision=config.training.precision)
     if encoder is None:
         return list(published.bags)
-    folder = output / f"features_{cut.fingerprint()}"
+    folder = output / f"features_{settings.fingerprint()}"
     made: list[Bag] = []
-    with progress(f"encoding, {cut.encode}", total=len(published.bags), quiet=quiet) as step:
+    with progress(f"encoding, {settings.encode}", total=len(published.bags), quiet=quiet) as step:
         for bag in published.bags:
             path = folder / f"{bag.slide_id}.h5"
             if not path.exists():

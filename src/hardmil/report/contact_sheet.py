@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardmil.report.templating import page_environment, write_page
+from hardmil.report.templating import render_page, write_page
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,10 @@ def write_contact_sheet(path: Path, slides: Sequence[SheetSlide], *, title: str)
     Raises:
         StoreError: If the disk is full, or the folder is not writable.
     """
-    page = (
-        page_environment()
-        .get_template("contact_sheet.html.jinja")
-        .render(
-            title=title,
-            slides=sorted(slides, key=lambda slide: slide.problem is None),
-            n_problems=sum(slide.problem is not None for slide in slides),
-        )
+    page = render_page(
+        "contact_sheet.html.jinja",
+        title=title,
+        slides=sorted(slides, key=lambda slide: slide.problem is None),
+        n_problems=sum(slide.problem is not None for slide in slides),
     )
     write_page(path, page)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.pictures.slide_pictures import SlidePictures
-from hardmil.report.templating import page_environment, write_page
+from hardmil.report.templating import render_page, write_page
 
 MAX_BYTES = 4_000_000
 """Of pictures. Further slides are only counted: no browser opens a page of hundreds of megabytes."""
@@ -30,13 +30,10 @@ def write_key_patches(path: Path, slides: Sequence[KeySlide], *, n_slides: int) 
     Raises:
         StoreError: If the disk is full, or the folder is not writable.
     """
-    page = (
-        page_environment()
-        .get_template("key_patches.html.jinja")
-        .render(
-            title=f"Key patches of {n_slides} {'slide' if n_slides == 1 else 'slides'}",
-            slides=sorted(slides, key=lambda slide: -slide.bag_score),
-            n_more=n_slides - len(slides),
-        )
+    page = render_page(
+        "key_patches.html.jinja",
+        title=f"Key patches of {n_slides} {'slide' if n_slides == 1 else 'slides'}",
+        slides=sorted(slides, key=lambda slide: -slide.bag_score),
+        n_more=n_slides - len(slides),
     )
     write_page(path, page)

@@ -17,7 +17,7 @@ from hardmil.report.page_data import (
     Report,
     ReportRates,
 )
-from hardmil.report.templating import page_environment, write_page
+from hardmil.report.templating import render_page, write_page
 
 TIMES = {"seconds": "run time", "trial_seconds": "time in trials, summed"}
 """Keys of a run record with times in seconds, and their names."""
@@ -39,8 +39,8 @@ def write_report(path: Path, report: Report) -> None:
 
 def render_report(report: Report) -> str:
     """The page as text."""
-    template = page_environment().get_template("report.html.jinja")
-    return template.render(
+    return render_page(
+        "report.html.jinja",
         report=report,
         sections=_sections(report),
         columns=COLUMNS,

@@ -14,7 +14,12 @@ from hardmil.pictures.drawing import compact_picture
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def page_environment() -> jinja2.Environment:
+def render_page(template: str, **values: object) -> str:
+    """The page that a template of the folder gives with these values, as text."""
+    return _environment().get_template(template).render(**values)
+
+
+def _environment() -> jinja2.Environment:
     """The report templates with the filters they use; `style` is the style sheet of every page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
