@@ -20,8 +20,8 @@ from pathlib import Path
 
 from hardmil.commands.arms_table import HEADINGS, SHOWN, cell, difference_cell, mined_cell, short
 from hardmil.commands.reproduce import reproduce
-from hardmil.evaluation.results import PredictionRow, ResultRow, TrialKey, key_of
-from hardmil.files.csv_table import columns_of, read_table, write_table
+from hardmil.evaluation.results import TRIAL_COLUMNS, PredictionRow, ResultRow, TrialKey, key_of
+from hardmil.files.csv_table import read_table, write_table
 from hardmil.metrics import MeanSE
 from hardmil.paper.reproduction import FOLDS, Reproduction
 from hardmil.paper.tables import PAPER, Published
@@ -40,7 +40,7 @@ from hardmil.statistics.summary import ArmSummary, summarise
 KEPT = Path(__file__).parents[1] / "docs" / "reproduction"
 COMMAND = "python benchmarks/reproduction.py --table"
 TITLES = {"colon": "Colon (CRCHistoPhenotypes)", "ucsb": "UCSB breast"}
-KEPT_PREDICTIONS = (*columns_of(TrialKey), "slide_id", "case_id", "label", "bag_score", "op_prediction")
+KEPT_PREDICTIONS = (*TRIAL_COLUMNS, "slide_id", "case_id", "label", "bag_score", "op_prediction")
 POSITIVE = {"colon": "epithelial", "ucsb": "malignant"}
 LITE0 = "efficientnet-lite0"
 FIRST = ("abmil", "mean", "ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance")

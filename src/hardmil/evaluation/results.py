@@ -44,6 +44,10 @@ class TrialKey:
         return ArmKey(self.arm, self.split, self.patches)
 
 
+TRIAL_COLUMNS = columns_of(TrialKey)
+"""The columns that identify a trial in each table."""
+
+
 @dataclass(frozen=True)
 class ResultRow:
     """One trial: a row of results.csv. What was not measured is NaN."""
@@ -154,4 +158,4 @@ def sort_rows(path: Path, trials: Iterable[TrialKey], *, columns: Sequence[str])
 
 
 def _key(line: Cells) -> tuple[str, ...]:
-    return tuple(line[column] for column in columns_of(TrialKey))
+    return tuple(line[column] for column in TRIAL_COLUMNS)
