@@ -166,7 +166,12 @@ def test_importing_the_command_line_brings_nothing_heavy():
 
 @pytest.mark.parametrize(
     ("command", "too_heavy"),
-    [("patch", ("torch", "sklearn")), ("encode", ("torch", "sklearn")), ("predict", ("sklearn",))],
+    [
+        ("patch", ("torch", "sklearn")),
+        ("encode", ("torch", "sklearn")),
+        ("train", ("matplotlib", "sklearn")),
+        ("predict", ("sklearn",)),
+    ],
 )
 def test_commands_bring_no_more_than_they_need(command: str, too_heavy: tuple[str, ...]):
     imported = f"import sys, hardmil.commands.{command}"

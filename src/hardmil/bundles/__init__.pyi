@@ -1,0 +1,12 @@
+from .bundle import Bundle as Bundle
+from .bundle import Card as Card
+from .bundle import load_bundle as load_bundle
+from .bundle import read_card as read_card
+from .bundle import save_bundle as save_bundle
+from .bundle_training import TrainedBundle as TrainedBundle
+from .bundle_training import train_bundle as train_bundle
+from .mining import HardNegatives as HardNegatives
+from .mining import mine as mine
+from .prediction import Predictions as Predictions
+from .prediction import predict as predict
+from .slide_files import HeatmapOptions as HeatmapOptions
