@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from hardmil.commands.demo import demo_config
 from hardmil.config.evaluation import EvaluationConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml
+from hardmil.evaluation.cohort import Cohort, study_cohort
 from hardmil.evaluation.results import HardNegativeRow, PredictionRow, key_of
+from hardmil.evaluation.truth import LOOK_ALIKE, share_of_look_alikes
 from hardmil.files.csv_table import read_cells, read_table, write_table
-from hardmil.files.geojson import Region, read_regions
+from hardmil.files.geojson import read_regions
 from hardmil.metrics import MeanSE, mean_and_se
-from hardmil.mining.hard_instances import HardInstance
 from hardmil.phantom.cohort import write_cohort
 from hardmil.preprocessing.study_encoding import encode_study
-from hardmil.preprocessing.study_folder import open_study
+from hardmil.preprocessing.study_folder import open_study, read_bags
 from hardmil.report.evaluation_run import evaluate
 from hardmil.statistics.summary import SummaryRow
 
@@ -34,9 +34,6 @@ SEEDS = range(5)
 N_TRAIN = N_TEST = 40
 ROWS = Path(__file__).parents[1] / "docs" / "phantom" / "results.csv"
 NUMBERS = ("auc", "recall", "fpr", "fpr_at_sens_90", "fpr_at_sens_95")
-# A patch counts as look-alike if at least a quarter of its area is.
-MIN_SHARE = 0.25
-WIDTH_PX, HEIGHT_PX = 1200, 900
 
 
 @dataclass(frozen=True)
@@ -73,71 +70,49 @@ def run_seed(folder: Path, *, seed: int) -> list[SeedRow]:
 
 def rows_of(folder: Path, *, seed: int, run: str) -> list[SeedRow]:
     """A row per arm of a run; arms of a run other than main have its name added."""
-    mined = read_table(folder / "runs" / run / "hard_negatives.csv", HardNegativeRow)
-    return [
-        SeedRow(
-            seed=seed,
-            arm=row.arm if run == "main" else f"{row.arm} ({run})",
-            **{name: row.values[name] for name in NUMBERS},
-            n_false_positive_bags=row.n_false_positive_bags,
-            n_hard=row.n_hard,
-            in_look_alikes=share_in_look_alikes(
-                folder, [one.mined for one in mined if key_of(one).arm == row.arm]
-            ),
-            chance_in_look_alikes=chance(folder),
-            fpr_with_look_alikes=called_positive(folder, run=run, arm=row.arm, look_alikes=True),
-            fpr_without_look_alikes=called_positive(folder, run=run, arm=row.arm, look_alikes=False),
+    study, tables = open_study(folder), folder / "runs" / run
+    cohort = study_cohort(study, bags=read_bags(study, quiet=True).bags)
+    mined = read_table(tables / "hard_negatives.csv", HardNegativeRow)
+    predictions = read_table(tables / "predictions.csv", PredictionRow)
+    by_chance = chance(folder, cohort=cohort)
+    rows: list[SeedRow] = []
+    for row in read_table(tables / "summary.csv", SummaryRow):
+        pool = [one.mined for one in mined if key_of(one).arm == row.arm]
+        calls = [one for one in predictions if (key_of(one).arm, one.label) == (row.arm, "negative")]
+        rows.append(
+            SeedRow(
+                seed=seed,
+                arm=row.arm if run == "main" else f"{row.arm} ({run})",
+                **{name: row.values[name] for name in NUMBERS},
+                n_false_positive_bags=row.n_false_positive_bags,
+                n_hard=row.n_hard,
+                in_look_alikes=share_of_look_alikes(pool, bags=cohort.bags, truth=cohort.truth),
+                chance_in_look_alikes=by_chance,
+                fpr_with_look_alikes=called_positive(folder, calls, look_alikes=True),
+                fpr_without_look_alikes=called_positive(folder, calls, look_alikes=False),
+            )
         )
-        for row in read_table(folder / "runs" / run / "summary.csv", SummaryRow)
+    return rows
+
+
+def called_positive(folder: Path, calls: Sequence[PredictionRow], *, look_alikes: bool) -> float:
+    """Share called positive among the slides with look-alikes, or among those without."""
+    here = [
+        row.prediction == "positive" for row in calls if has_look_alikes(folder, row.slide_id) == look_alikes
     ]
+    return float(np.mean(here))
 
 
-def called_positive(folder: Path, *, run: str, arm: str, look_alikes: bool) -> float:
-    """FPR at 0.5 on the negative test slides with look-alikes, or on those without."""
-    calls = [
-        row.prediction == "positive"
-        for row in read_table(folder / "runs" / run / "predictions.csv", PredictionRow)
-        if (key_of(row).arm, row.label) == (arm, "negative")
-        and bool(mask(folder, row.slide_id).any()) == look_alikes
-    ]
-    return float(np.mean(calls))
+def has_look_alikes(folder: Path, slide_id: str) -> bool:
+    regions = read_regions(folder / "slides" / f"{slide_id}.geojson")
+    return any(one.name == "look-alike" for one in regions)
 
 
-def share_in_look_alikes(folder: Path, mined: Sequence[HardInstance]) -> float:
-    """Share of the mined instances that are in look-alikes; nan if nothing was mined."""
-    if not mined:
-        return float("nan")
-    inside = [is_look_alike(mask(folder, one.slide_id), one.x, one.y, one.size_level0) for one in mined]
-    return float(np.mean(inside))
-
-
-def chance(folder: Path) -> float:
+def chance(folder: Path, *, cohort: Cohort) -> float:
     """Share of look-alikes among all patches of negative training slides, as random mining would find."""
-    from hardmil.bags.bag_file import read_coords
-
-    labels = {row["slide_id"]: row["label"] for row in read_cells(folder / "slides.csv")}
     training = {row["train"] for row in read_cells(folder / "splits_0.csv")} - {""}
-    found: list[bool] = []
-    for slide_id in sorted(name for name in training if labels[name] == "negative"):
-        found_coords = read_coords(folder / "patches" / f"{slide_id}_patches.h5")
-        here = mask(folder, slide_id)
-        size = found_coords.size_level0_px
-        found += [is_look_alike(here, int(x), int(y), size) for x, y in found_coords.coords]
-    return float(np.mean(found))
-
-
-def mask(folder: Path, slide_id: str) -> np.ndarray:
-    """1 inside a look-alike, else 0."""
-    drawn = np.zeros((HEIGHT_PX, WIDTH_PX), np.uint8)
-    regions: list[Region] = read_regions(folder / "slides" / f"{slide_id}.geojson")
-    polygons = [np.rint(one.polygon).astype(np.int32) for one in regions if one.name == "look-alike"]
-    if polygons:
-        cv2.fillPoly(drawn, polygons, 1)
-    return drawn
-
-
-def is_look_alike(drawn: np.ndarray, x: int, y: int, size: int) -> bool:
-    return bool(drawn[y : y + size, x : x + size].mean() >= MIN_SHARE)
+    negatives = [bag.slide_id for bag in cohort.bags if bag.label == 0 and bag.slide_id in training]
+    return float(np.mean(np.concatenate([cohort.truth[name] == LOOK_ALIKE for name in negatives])))
 
 
 def table(rows: Sequence[SeedRow]) -> list[str]:
