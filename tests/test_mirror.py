@@ -16,6 +16,7 @@ EXCEPTIONS = {
     "commands/test_encoders.py": "encoders, from encode to predict",
     "commands/test_study_path.py": "a study, from its slides to its predictions",
     "encoders/test_encoder_files.py": "ONNX, TorchScript and torch.export files under one set of checks",
+    "evaluation/test_workers.py": "evaluation/evaluation.py once more: on several workers and on Ray",
     "mining/test_uses.py": "mining/procedure.py once more: injection, weights, verdicts, encoders",
     "report/test_browser.py": "the page in a browser",
 }

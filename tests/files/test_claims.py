@@ -119,6 +119,7 @@ def test_lock_is_touched_while_the_block_runs(tmp_path: Path, monkeypatch: pytes
     with claim(path):
         os.utime(_lock(path), (0, 0))
         wait_until(lambda: _lock(path).stat().st_mtime > 0)
+        assert _lock(path).stat().st_mtime > 0
 
 
 def test_lock_that_another_run_took_over_is_not_removed(tmp_path: Path):
