@@ -34,6 +34,10 @@ Mpp = Annotated[
 ]
 Icc = Annotated[bool, typer.Option("--icc", help="Apply colour profiles in files; sets patches.icc.")]
 DeviceName = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Population = Annotated[
+    int | None,
+    typer.Option(help="Networks that train at once; by default as many as fit on a GPU, 1 on a CPU."),
+]
 EngineName = Annotated[str, typer.Option("--engine", help="local, or ray for a cluster.")]
 Workers = Annotated[int, typer.Option(help="Number of parallel processes.")]
 Address = Annotated[
@@ -177,6 +181,7 @@ def evaluate(
     engine: EngineName = "local",
     workers: Workers = 1,
     address: Address = None,
+    population: Population = None,
     track: Track = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -191,7 +196,7 @@ def evaluate(
         name=name,
         only_folds=_numbers(only_folds),
         device=device,
-        engine=find_engine(engine, workers=workers, address=address),
+        engine=find_engine(engine, workers=workers, address=address, population=population),
         track=track,
         quiet=quiet,
     )
@@ -296,6 +301,7 @@ def reproduce(
     engine: EngineName = "local",
     workers: Workers = 1,
     address: Address = None,
+    population: Population = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -321,7 +327,7 @@ def reproduce(
         protocol=protocol,
         overrides=overrides or (),
         device=device,
-        engine=find_engine(engine, workers=workers, address=address),
+        engine=find_engine(engine, workers=workers, address=address, population=population),
         quiet=quiet,
     )
     _finish(outcome, as_json=as_json)

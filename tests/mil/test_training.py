@@ -10,7 +10,7 @@ from hardmil.bags.bag import Bag
 from hardmil.config.model import ModelConfig, ResolvedModelConfig, resolve_config
 from hardmil.device import Device
 from hardmil.errors import FoldError, TrainingError
-from hardmil.mil import training
+from hardmil.mil import steps, training
 from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier, FeatureNetwork
@@ -70,6 +70,7 @@ class _Spy:
 def spy(monkeypatch: pytest.MonkeyPatch) -> _Spy:
     found = _Spy()
     monkeypatch.setattr(training, "pack", found)
+    monkeypatch.setattr(steps, "pack", found)
     return found
 
 
@@ -235,17 +236,6 @@ def test_large_bags_are_sampled_in_training_and_complete_in_prediction(spy: _Spy
             subsets.add(tuple(places))
     assert len(subsets) == 16
     assert [len(score.attention) for score in score_bags(network, bags)] == [len(bag) for bag in bags]
-
-
-def test_a_subset_keeps_each_instance_with_its_coordinates():
-    bag = _bags(1, size=30)[0]
-    coords = np.stack([np.arange(len(bag)), 7 * np.arange(len(bag))], axis=1)
-    bag = Bag("s", "c", 0, bag.instances, coords, 1)
-    thin = training._subset(bag, config=_config(max_instances=5), generator=torch.Generator())
-    assert len(thin) == 5
-    for features, (x, y) in zip(thin.instances, thin.coords, strict=True):
-        assert y == 7 * x
-        np.testing.assert_array_equal(features, bag.instances[x])
 
 
 def test_weights_stay_with_their_instances_in_a_subset_of_a_bag(spy: _Spy):

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from hardmil.config.section import Section
 
+Equalise = Literal["none", "channel", "luminance", "image"]
+
 
 class TissueConfig(Section):
     """What counts as tissue, in addition to Otsu's threshold. Sizes are micrometres on the slide."""
@@ -52,7 +54,7 @@ class PatchConfig(Section):
     """Smallest share of tissue in a patch. The paper does not say; 0.5 leaves some colon images without a
     patch."""
     tissue: TissueConfig = TissueConfig()
-    equalise: Literal["channel", "luminance", "none"] = "channel"
+    equalise: Equalise = "channel"
     """Histogram equalisation of each patch: of each RGB channel (the paper, read literally), of luminance
     only, or none. If not set: channel for pixels, none for an encoder, which was trained on unchanged
     images."""

@@ -76,6 +76,15 @@ class StudyConfig(Section):
         trained = {"size_px": known.input_px, "um_per_px": known.um_per_px} if known else {}
         return {**content, "patches": {**_FOR_AN_ENCODER, **trained, **patches}}
 
+    @model_validator(mode="after")
+    def _encoder_sees_blocks(self) -> "StudyConfig":
+        if self.encode != PIXELS and self.patches.equalise == "image":
+            raise ValueError(
+                "patches.equalise is image, which counts the colours of all patches of a slide at once; an "
+                "encoder sees them block by block; set it to none"
+            )
+        return self
+
 
 class InstanceConfig(Section):
     """What an instance is: how its patch is extracted, and by what it is encoded."""

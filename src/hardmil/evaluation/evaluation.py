@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from threading import Lock
 
 from hardmil.bags.folds import Fold, check_folds
 from hardmil.config.study import PIXELS, StudyConfig
@@ -27,6 +28,7 @@ from hardmil.evaluation.results import (
     sort_rows,
 )
 from hardmil.evaluation.sharing import groups_of, trial_length
+from hardmil.evaluation.together import Meeting, population_size
 from hardmil.evaluation.trainer import Trainer
 from hardmil.evaluation.trial import OperatingSettings, Trial, TrialResult, run_trial
 from hardmil.files.csv_table import columns_of, read_table
@@ -107,7 +109,10 @@ def evaluate_arms(
         for trial in evaluation.trials()
         if hashes.get(evaluation.key(trial)) != trial.config_hash(evaluation.cohort)
     ]
-    if engine.is_here:
+    size = population_size(evaluation.cohort.bags, device=device, wanted=engine.population)
+    if engine.is_here and size > 1:
+        failures = _run_together(todo, evaluation=evaluation, device=device, size=size, quiet=quiet)
+    elif engine.is_here:
         failures = _run_here(todo, evaluation=evaluation, device=device, quiet=quiet)
     else:
         failures = _run_in_pool(todo, evaluation=evaluation, device=device, engine=engine, quiet=quiet)
@@ -134,6 +139,29 @@ def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, 
         else:
             store_result(trial, result=outcome.result, evaluation=evaluation)
     return failures
+
+
+def _run_together(
+    todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, size: int, quiet: bool
+) -> list[Failure]:
+    """Many trials at once in this process; what they train, they train together."""
+    failures: dict[int, Failure] = {}
+    meeting = Meeting(size=size, device=device, quiet=quiet)
+    cohort, storing = evaluation.cohort, Lock()
+    trainer = Trainer(evaluation.folder / "trials", cohort.digest, device, meeting=meeting)
+    run_one = partial(run_trial, cohort=cohort, trainer=trainer)
+
+    def run(numbered: tuple[int, Trial]) -> None:
+        number, trial = numbered
+        outcome = attempt(run_one, trial, name=trial.name, stops=FATAL_ERRORS)
+        with storing:
+            if isinstance(outcome, Failure):
+                failures[number] = outcome
+            else:
+                store_result(trial, result=outcome.result, evaluation=evaluation)
+
+    meeting.hold(list(enumerate(todo)), run)
+    return [failures[number] for number in sorted(failures)]
 
 
 @dataclass(frozen=True, eq=False)

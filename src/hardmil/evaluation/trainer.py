@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,17 @@ from hardmil.config.evaluation import FisherConfig
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.config.section import fingerprint
 from hardmil.device import Device
+from hardmil.evaluation.together import Meeting
 from hardmil.files.atomic import write_atomically
 from hardmil.mil.network import BagClassifier
+from hardmil.mil.population import Training
 from hardmil.mil.training import TrainingExtras, fit
 from hardmil.mil.weights import load_network, save_network
 
 # Increased when the same config would give other numbers, so that results of older code are not reused.
 CODE_VERSION = 3
+# The same for networks that see pixels. 1: dropout from a counter.
+PIXEL_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +35,8 @@ class Trainer:
     cohort_digest: str
     device: Device
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None
+    meeting: Meeting | None = None
+    """Where other trials wait too, so that trainings are run together."""
 
     def train(
         self,
@@ -51,21 +58,29 @@ class Trainer:
                 [self.device.bfloat16, self.device.name.partition(":")[0]],
                 extras.fingerprint() if extras else None,
                 weights_digest(start) if start else None,
+                *([PIXEL_VERSION] if bags[0].kind == "pixels" else []),
             ]
         )
         path = self.folder / key / "model.safetensors"
         if not path.exists():
-            network = fit(
-                bags,
-                config=config,
-                seed=seed,
-                device=self.device,
-                extras=extras,
-                start=start,
-                on_epoch=self.on_epoch,
-            )
-            save_network(path, network)
+            training = Training(bags, seed, extras, start)
+            alone, keep = partial(self._fit, training, config=config), partial(save_network, path)
+            if self.meeting is None:
+                keep(alone())
+            else:
+                self.meeting.train(key, training, config=config, alone=alone, keep=keep)
         return load_network(path, device=self.device.name)
+
+    def _fit(self, training: Training, *, config: ResolvedModelConfig) -> BagClassifier:
+        return fit(
+            training.bags,
+            config=config,
+            seed=training.seed,
+            device=self.device,
+            extras=training.extras,
+            start=training.start,
+            on_epoch=self.on_epoch,
+        )
 
     def describe(self, bag: Bag, *, config: FisherConfig) -> Float[np.ndarray, "patch descriptor"]:
         """The descriptors that `fisher.describe` gives; loaded from the folder if they are there."""

@@ -21,7 +21,7 @@ from hardmil.config.section import fingerprint
 from hardmil.evaluation.arms import Arm
 from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.leakage import Guard
-from hardmil.evaluation.trainer import CODE_VERSION, Trainer
+from hardmil.evaluation.trainer import CODE_VERSION, PIXEL_VERSION, Trainer
 from hardmil.evaluation.truth import instance_auc, share_of_look_alikes
 from hardmil.metrics import BinaryMetrics, binary_metrics
 from hardmil.mil.calibration import Calibration, fit_calibration
@@ -83,9 +83,13 @@ class Trial:
         sides = [self.fold.train.tolist(), self.fold.test.tolist()]
         target = reviewer_digest(cohort.verdicts) if self.arm.uses_verdicts else None
         operating = self.operating.key() if self.operating else None
-        whole = [CODE_VERSION, model, mining, sides, self.seed, cohort.digest, target, operating]
-        of_fisher = [self.arm.fisher.model_dump(mode="json")] if self.arm.fisher else []
-        return fingerprint([*whole, *of_fisher])
+        whole: list[object] = [CODE_VERSION, model, mining, sides, self.seed, cohort.digest]
+        whole += [target, operating]
+        if self.arm.fisher is not None:
+            whole.append(self.arm.fisher.model_dump(mode="json"))
+        elif cohort.bags[0].kind == "pixels":
+            whole.append(PIXEL_VERSION)
+        return fingerprint(whole)
 
 
 @dataclass(frozen=True, eq=False)

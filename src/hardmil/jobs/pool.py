@@ -19,11 +19,16 @@ KINDS = ("local", "ray")
 
 @dataclass(frozen=True)
 class Engine:
-    """Processes on this machine, or Ray: the cluster at `address`, or a local Ray with `workers` workers."""
+    """Processes on this machine, or Ray: the cluster at `address`, or a local Ray with `workers` workers.
+
+    `population` is the number of networks that this process trains at once, where it trains; None: see
+    `population_size`.
+    """
 
     kind: Literal["local", "ray"] = "local"
     workers: int = 1
     address: str | None = None
+    population: int | None = None
 
     @property
     def is_here(self) -> bool:
@@ -41,11 +46,14 @@ class Engine:
 LOCAL = Engine()
 
 
-def find_engine(kind: str = "local", *, workers: int = 1, address: str | None = None) -> Engine:
+def find_engine(
+    kind: str = "local", *, workers: int = 1, address: str | None = None, population: int | None = None
+) -> Engine:
     """The engine with this name.
 
     Raises:
-        ConfigError: If the name is unknown, `workers` is below 1, or an address is given without Ray.
+        ConfigError: If the name is unknown, a number is below 1, an address is given without Ray, or a
+            population with several workers.
     """
     if kind not in KINDS:
         raise ConfigError(f"--engine {kind}: unknown engine; expected {' or '.join(KINDS)}")
@@ -53,7 +61,14 @@ def find_engine(kind: str = "local", *, workers: int = 1, address: str | None = 
         raise ConfigError(f"--workers {workers}: expected 1 or more")
     if kind == "local" and address is not None:
         raise ConfigError(f"--address {address}: only Ray has an address; add --engine ray, or leave it out")
-    return Engine("ray" if kind == "ray" else "local", workers, address)
+    if population is not None and population < 1:
+        raise ConfigError(f"--population {population}: expected 1 or more")
+    if population is not None and (kind != "local" or workers > 1):
+        raise ConfigError(
+            f"--population {population}: trains in one process; expected no --workers and no --engine ray; "
+            "leave one of them out"
+        )
+    return Engine("ray" if kind == "ray" else "local", workers, address, population)
 
 
 @dataclass(frozen=True)

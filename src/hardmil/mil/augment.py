@@ -1,31 +1,28 @@
 """Random flips and 90-degree rotations of each patch, for whole bags at once."""
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Integer
 from torch import Tensor
 
 N_SYMMETRIES = 8
 
 
-def random_symmetries(
-    patches: UInt8[Tensor, "patch size size channel"], *, generator: torch.Generator
-) -> UInt8[Tensor, "patch size size channel"]:
-    """The same patches in the same order, each randomly flipped and rotated.
-
-    The eight symmetries of the square are equally likely. Patches with the same symmetry are transformed
-    together: eight steps for a bag of any size.
+def draw_symmetries(n: int, *, generator: torch.Generator) -> Int[Tensor, " patch"]:
+    """A random flip and rotation for each of n patches; all eight symmetries are equally likely.
 
     Source: Li et al. 2019, Section 3 ("random flips and rotations"). Departure: rotations by 90 degrees only,
     which need no interpolation and leave no corners to fill.
     """
-    drawn = torch.randint(N_SYMMETRIES, (len(patches),), generator=generator).to(patches.device)
-    return apply_symmetries(patches, symmetry=drawn)
+    return torch.randint(N_SYMMETRIES, (n,), generator=generator)
 
 
 def apply_symmetries(
-    patches: UInt8[Tensor, "patch size size channel"], *, symmetry: Int[Tensor, " patch"]
-) -> UInt8[Tensor, "patch size size channel"]:
-    """Patch i rotated by `symmetry[i] % 4` times 90 degrees, then mirrored if `symmetry[i] >= 4`."""
+    patches: Integer[Tensor, "patch size size channel"], *, symmetry: Int[Tensor, " patch"]
+) -> Integer[Tensor, "patch size size channel"]:
+    """Patch i rotated by `symmetry[i] % 4` times 90 degrees, then mirrored if `symmetry[i] >= 4`.
+
+    Patches with the same symmetry are transformed together: eight steps for a bag of any size.
+    """
     turned = torch.empty_like(patches)
     for code in range(N_SYMMETRIES):
         chosen = (symmetry == code).nonzero().squeeze(1)

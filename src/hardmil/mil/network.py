@@ -12,6 +12,7 @@ from torch.nn import functional
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.errors import BagError
 from hardmil.mil.batches import PackedBatch
+from hardmil.mil.dropout import CountedDropout
 from hardmil.mil.logit_pooling import LogitPooling, MaxPooling, MeanPooling, logit_pooling
 from hardmil.mil.pooling import AttentionLayer, adaptive_weights, segment_softmax, segment_sum
 
@@ -55,7 +56,7 @@ class PatchNetwork(nn.Module):
         self.conv2 = nn.Conv2d(36, 48, 3)
         self.fc1 = nn.Linear(48 * side * side, embedding_dim)
         self.fc2 = nn.Linear(embedding_dim, embedding_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = CountedDropout(dropout)
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")

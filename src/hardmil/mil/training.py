@@ -4,8 +4,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -19,10 +19,10 @@ from hardmil.bags.folds import inner_folds
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.device import Device, find_device
 from hardmil.errors import TrainingError
-from hardmil.mil.augment import random_symmetries
 from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.losses import training_loss
 from hardmil.mil.network import BagClassifier, BagOutput, FeatureNetwork
+from hardmil.mil.steps import steps_of_epoch
 
 
 @runtime_checkable
@@ -103,14 +103,15 @@ def fit(
             extras = extras.within({bag.slide_id for bag in training})
         network = _network(training, config=config, start=start).to(device.name)
         optimiser = _adam(network, config=config)
-        weight = _class_weight(training, config=config).to(device.name)
+        weight = class_weights(training, config=config).to(device.name)
         best = BestEpoch()
         for epoch in range(config.training.epochs):
             network.train()
             losses: list[Tensor] = []
             joined = [*training, *(extras.draw(epoch) if extras else [])]
-            mix = partial(extras.mix, epoch=epoch) if extras else _unchanged
-            for batch in _batches(joined, mix=mix, config=config, generator=generator, device=device):
+            mix = partial(extras.mix, epoch=epoch) if extras else None
+            for step in steps_of_epoch(joined, mix=mix, config=config, generator=generator):
+                batch = step.packed(device=device.name)
                 output = _forward(network, batch, device=device)
                 loss = training_loss(output, batch=batch, config=config, class_weight=weight)
                 optimiser.zero_grad()
@@ -136,6 +137,15 @@ def _forward(network: BagClassifier, batch: PackedBatch, *, device: Device) -> B
     """
     with device.autocast():
         return network(batch)
+
+
+def new_network(
+    bags: Sequence[Bag], *, config: ResolvedModelConfig, seed: int, start: BagClassifier | None = None
+) -> BagClassifier:
+    """The network with which `fit` begins, on the CPU."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        return _network(bags, config=config, start=start)
 
 
 def _split(
@@ -177,52 +187,12 @@ def _adam(network: BagClassifier, *, config: ResolvedModelConfig) -> torch.optim
     )
 
 
-def _class_weight(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> Float[Tensor, "2"]:
+def class_weights(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> Float[Tensor, "2"]:
     """Weight of a negative and of a positive bag in the loss; its mean over the bags is 1."""
     counts = np.bincount([bag.label for bag in bags], minlength=2)
     if config.training.balance != "loss" or counts.min() == 0:
         return torch.ones(2)
     return torch.tensor(counts.sum() / (2.0 * counts), dtype=torch.float32)
-
-
-def _batches(
-    bags: Sequence[Bag],
-    *,
-    mix: Callable[[Bag], Bag],
-    config: ResolvedModelConfig,
-    generator: torch.Generator,
-    device: Device,
-) -> Iterator[PackedBatch]:
-    """One epoch: every bag once in random order, or drawn by class; augmented; in steps of some bags."""
-    order = _order(bags, config=config, generator=generator)
-    step = config.training.bags_per_step
-    for first in range(0, len(order), step):
-        thinned = [_subset(bags[i], config=config, generator=generator) for i in order[first : first + step]]
-        batch = pack([mix(bag) for bag in thinned], device=device.name)
-        if config.training.augment and batch.instances.ndim == 4:
-            turned = random_symmetries(batch.instances, generator=generator)
-            batch = replace(batch, instances=turned)
-        yield batch
-
-
-def _order(bags: Sequence[Bag], *, config: ResolvedModelConfig, generator: torch.Generator) -> list[int]:
-    if config.training.balance != "sampler":
-        return torch.randperm(len(bags), generator=generator).tolist()
-    labels = torch.tensor([bag.label for bag in bags])
-    weights = 1.0 / torch.bincount(labels, minlength=2)[labels]
-    return torch.multinomial(weights, len(bags), replacement=True, generator=generator).tolist()
-
-
-def _subset(bag: Bag, *, config: ResolvedModelConfig, generator: torch.Generator) -> Bag:
-    """The bag, or a random subset of it if it has more than `max_instances`."""
-    n = config.training.max_instances
-    if len(bag) <= n:
-        return bag
-    return bag.take(torch.randperm(len(bag), generator=generator)[:n].sort().values.numpy())
-
-
-def _unchanged(bag: Bag) -> Bag:
-    return bag
 
 
 @torch.no_grad()

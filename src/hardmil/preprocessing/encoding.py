@@ -26,7 +26,7 @@ from hardmil.jobs.run import Done, JobResults, attempt, read_ahead
 from hardmil.preprocessing.fingerprints import finished_instances
 from hardmil.preprocessing.instances import READ_THREADS, PatchedSlide, start_patches
 from hardmil.preprocessing.patch_coords import open_slide_of_row
-from hardmil.slides.color import equalise
+from hardmil.slides.color import equalise_block
 from hardmil.slides.reading import read_blocks
 
 AHEAD = 3
@@ -179,7 +179,7 @@ def _events_of_slide(
         for members, patches in read_blocks(
             slide, patched.grid, icc=config.patches.icc, threads=READ_THREADS
         ):
-            yield Pixels(members, equalise(patches, mode=config.patches.equalise))
+            yield Pixels(members, equalise_block(patches, mode=config.patches.equalise))
 
 
 class _Slide:

@@ -26,7 +26,7 @@ from hardmil.preprocessing.patch_coords import (
     segment_and_place,
     write_patch_coords,
 )
-from hardmil.slides.color import equalise
+from hardmil.slides.color import equalise, equalise_block
 from hardmil.slides.grid import PatchGrid
 from hardmil.slides.reading import read_blocks, read_patches
 from hardmil.slides.slide import Slide
@@ -154,7 +154,7 @@ def _instances(
     varied = False
     blocks = read_blocks(slide, grid, icc=config.icc, threads=READ_THREADS)
     for members, patches in read_ahead(blocks, depth=2):
-        shown = equalise(patches, mode=config.equalise)
+        shown = equalise_block(patches, mode=config.equalise)
         vectors = checked_embeddings(shown, encoder=encoder, slide_id=slide_id)
         if found is None or first is None:
             found, first = np.empty((len(grid), vectors.shape[1]), vectors.dtype), shown[:1]

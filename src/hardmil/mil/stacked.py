@@ -1,0 +1,151 @@
+"""Many bag classifiers with the same settings as one: their weights are stacked."""
+
+# Partly typed libraries; the rest of strict holds.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Num, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from hardmil.device import Device
+from hardmil.mil.dropout import dropout_key, dropout_masks
+from hardmil.mil.network import BagClassifier, PatchNetwork
+from hardmil.mil.pooling import FLAT_TOLERANCE
+
+TILE = 32
+"""Patches of one network that its convolutions process together; bags are filled up to a multiple of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class StackedBags:
+    """One bag for each network.
+
+    `patches` are tiles of patches, one bag after the other, each filled up to whole tiles; `network_of_tile`
+    says whose they are. `rows[b]` are the rows of `patches` that belong to bag b, filled up to the largest
+    bag. Class weight 0 is a network without a bag, which learns nothing.
+    """
+
+    patches: UInt8[Tensor, "row size size 3"]
+    network_of_tile: Int[Tensor, " tile"]
+    rows: Int[Tensor, "network instance"]
+    sizes: Int[Tensor, " network"]
+    labels: Float[Tensor, " network"]
+    class_weight: Float[Tensor, " network"]
+
+
+class StackedNetworks:
+    """The weights of networks of equal shape, stacked by name, and their loss.
+
+    The arithmetic is that of `BagClassifier` and `training_loss`, for poolings by attention.
+    """
+
+    def __init__(self, networks: Sequence[BagClassifier], *, device: Device) -> None:
+        self.config, self.device = networks[0].config, device
+        states = [network.state_dict() for network in networks]
+        self.weights = {
+            name: torch.stack([state[name] for state in states]).to(device.name).requires_grad_()
+            for name in states[0]
+        }
+        self.dropout_seeds = [_patch_network(network).dropout.seed for network in networks]
+
+    def losses(self, bags: StackedBags, *, step: int) -> Float[Tensor, " network"]:
+        """The training loss of each network on its bag; 0 for a network without a bag."""
+        embeddings = self._embed(bags, step=step).float()
+        attention_logit = self._attention_logit(embeddings)
+        is_instance = torch.arange(bags.rows.shape[1], device=bags.rows.device) < bags.sizes.unsqueeze(1)
+        attention = attention_logit.masked_fill(~is_instance, -torch.inf).softmax(dim=1)
+        weights = self._weights(attention, sizes=bags.sizes)
+        z = (weights.unsqueeze(2) * embeddings).sum(dim=1)
+        o, b = self.weights["classify.weight"], self.weights["classify.bias"]
+        bag_logit = (z * o.squeeze(1)).sum(dim=1) + b.squeeze(1)
+        loss = bags.class_weight * functional.binary_cross_entropy_with_logits(
+            bag_logit, bags.labels, reduction="none"
+        )
+        beta = self.config.instance_loss.beta
+        if beta > 0:
+            instance_logit = torch.baddbmm(b.unsqueeze(1), embeddings, o.transpose(1, 2)).squeeze(2)
+            loss = loss + beta * _instance_losses(instance_logit, is_instance=is_instance, bags=bags)
+        return loss
+
+    def _embed(self, bags: StackedBags, *, step: int) -> Num[Tensor, "network instance dim"]:
+        dtype = torch.bfloat16 if self.device.bfloat16 else torch.float32
+        x = bags.patches.to(dtype).sub(127.5).div(127.5)
+        for name in ("conv1", "conv2"):
+            x = self._conv_pool_relu(x, name=name, network_of_tile=bags.network_of_tile)
+        x = x.flatten(1)[bags.rows]
+        for number, name in enumerate(("fc1", "fc2")):
+            weight, bias = self._parameters(name, dtype=dtype)
+            x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2)).relu_()
+            # The network calls its dropout twice in each step.
+            x = self._dropout(x, call=2 * step + number)
+        return x
+
+    def _conv_pool_relu(
+        self, x: Num[Tensor, "row height width channel"], *, name: str, network_of_tile: Int[Tensor, " tile"]
+    ) -> Num[Tensor, "row pooled_height pooled_width out"]:
+        weight, bias = self._parameters(name, dtype=x.dtype)
+        kernel, n_tiles = weight.shape[-1], len(network_of_tile)
+        windows = x.unfold(1, kernel, 1).unfold(2, kernel, 1)
+        n_rows, height, width = windows.shape[:3]
+        convolved = torch.baddbmm(
+            bias[network_of_tile].unsqueeze(1),
+            windows.reshape(n_tiles, -1, weight[0, 0].numel()),
+            weight.flatten(2).transpose(1, 2)[network_of_tile],
+        )
+        channels_last = convolved.view(n_rows, height, width, -1).permute(0, 3, 1, 2)
+        return functional.max_pool2d(channels_last, 2).relu_().permute(0, 2, 3, 1)
+
+    def _parameters(self, name: str, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        weight, bias = (self.weights[f"embed.{name}.{kind}"].to(dtype) for kind in ("weight", "bias"))
+        return weight, bias
+
+    def _dropout(self, x: Num[Tensor, "network instance dim"], *, call: int) -> Tensor:
+        p = self.config.network.dropout
+        if p == 0:
+            return x
+        keys = [dropout_key(seed, step=call) for seed in self.dropout_seeds]
+        masks = dropout_masks(torch.tensor(keys, dtype=torch.int32), n=x[0].numel(), p=p, like=x)
+        return x * masks.view(x.shape)
+
+    def _attention_logit(
+        self, embeddings: Float[Tensor, "network instance dim"]
+    ) -> Float[Tensor, "network instance"]:
+        kind = self.config.pooling.kind
+        hidden = embeddings @ self.weights["attend.hidden.weight"].transpose(1, 2)
+        activated = functional.softsign(hidden) if kind == "adaptive-attention" else torch.tanh(hidden)
+        if kind == "gated-attention":
+            gate = embeddings @ self.weights["attend.gate.weight"].transpose(1, 2)
+            activated = activated * torch.sigmoid(gate)
+        return (activated @ self.weights["attend.score.weight"].transpose(1, 2)).squeeze(2)
+
+    def _weights(
+        self, attention: Float[Tensor, "network instance"], *, sizes: Int[Tensor, " network"]
+    ) -> Float[Tensor, "network instance"]:
+        """Eq. 2 for the poolings that have it; see `adaptive_weights`."""
+        pooling = self.config.pooling
+        if pooling.kind != "adaptive-attention":
+            return attention
+        is_pseudo_negative = sizes.unsqueeze(1) * attention.detach() < 1 - FLAT_TOLERANCE
+        return torch.where(is_pseudo_negative, pooling.lam * attention, attention)
+
+
+def _instance_losses(
+    instance_logit: Float[Tensor, "network instance"],
+    *,
+    is_instance: Bool[Tensor, "network instance"],
+    bags: StackedBags,
+) -> Float[Tensor, " network"]:
+    """Mean softplus of the instances of each negative bag; 0 for positive bags."""
+    means = (functional.softplus(instance_logit) * is_instance).sum(dim=1) / bags.sizes
+    is_negative = (bags.labels == 0) & (bags.class_weight > 0)
+    return torch.where(is_negative, means, 0.0)
+
+
+def _patch_network(network: BagClassifier) -> PatchNetwork:
+    if not isinstance(network.embed, PatchNetwork):
+        raise TypeError("only networks that see pixels can be stacked")
+    return network.embed

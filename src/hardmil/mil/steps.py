@@ -1,0 +1,73 @@
+"""The gradient steps of an epoch: which bags, in which order, turned how."""
+
+# Partly typed libraries; the rest of strict holds.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from hardmil.bags.bag import Bag
+from hardmil.config.model import ResolvedModelConfig
+from hardmil.mil.augment import apply_symmetries, draw_symmetries
+from hardmil.mil.batches import PackedBatch, pack
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """The bags of one gradient step, and the symmetry of each patch; None: patches stay as they are."""
+
+    bags: Sequence[Bag]
+    symmetry: Int[Tensor, " patch"] | None
+
+    def packed(self, *, device: str) -> PackedBatch:
+        """The step as one batch on a device."""
+        batch = pack(self.bags, device=device)
+        if self.symmetry is None:
+            return batch
+        symmetry = self.symmetry.to(device)
+        return replace(batch, instances=apply_symmetries(batch.instances, symmetry=symmetry))
+
+
+def steps_of_epoch(
+    bags: Sequence[Bag],
+    *,
+    mix: Callable[[Bag], Bag] | None,
+    config: ResolvedModelConfig,
+    generator: torch.Generator,
+) -> Iterator[Step]:
+    """One epoch: every bag once in random order, or drawn by class.
+
+    Args:
+        bags: Training bags, with what mining adds to them.
+        mix: Changes a bag for one step, for example by adding instances; None: bags stay as they are.
+        config: Bags of a step, balance, largest bag, augmentation.
+        generator: The only source of random draws.
+    """
+    order = _order(bags, config=config, generator=generator)
+    size = config.training.bags_per_step
+    for first in range(0, len(order), size):
+        chosen = [_subset(bags[i], config=config, generator=generator) for i in order[first : first + size]]
+        mixed = chosen if mix is None else [mix(bag) for bag in chosen]
+        is_turned = config.training.augment and mixed[0].kind == "pixels"
+        n_patches = sum(len(bag) for bag in mixed)
+        yield Step(mixed, draw_symmetries(n_patches, generator=generator) if is_turned else None)
+
+
+def _order(bags: Sequence[Bag], *, config: ResolvedModelConfig, generator: torch.Generator) -> list[int]:
+    if config.training.balance != "sampler":
+        return torch.randperm(len(bags), generator=generator).tolist()
+    labels = torch.tensor([bag.label for bag in bags])
+    weights = 1.0 / torch.bincount(labels, minlength=2)[labels]
+    return torch.multinomial(weights, len(bags), replacement=True, generator=generator).tolist()
+
+
+def _subset(bag: Bag, *, config: ResolvedModelConfig, generator: torch.Generator) -> Bag:
+    """The bag, or a random subset of it if it has more than `max_instances`."""
+    n = config.training.max_instances
+    if len(bag) <= n:
+        return bag
+    return bag.take(torch.randperm(len(bag), generator=generator)[:n].sort().values.numpy())
