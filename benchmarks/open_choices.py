@@ -10,7 +10,7 @@ kept in docs/open-choices/, one file for each set.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from hardmil.paper.reproduction import FOLDS
 
 DOCS = Path(__file__).parents[1] / "docs"
 KEPT = DOCS / "open-choices"
+COMMAND = "python benchmarks/open_choices.py --table"
 EPOCHS, EVERY = 40, 4
 SETS = {"nuclei": ("colon", "nuclei"), "grid": ("colon", "grid"), "ucsb": ("ucsb", "grid")}
 FOLDERS = {"colon": "CRCHistoPhenotypes_2016_04_28", "ucsb": "ucsb_breast"}
@@ -169,36 +170,119 @@ def training_bags(name: str, *, data: Path, study: StudyConfig) -> list[Bag]:
 
 
 def run_missing(
-    name: str, *, data: Path, choices: Sequence[str], equalise: str, n_inner: int, say: Callable[[str], None]
+    name: str, *, data: Path, choices: Sequence[str], chosen: Mapping[str, str], n_inner: int
 ) -> None:
-    """Run the trainings of this set that have no rows yet; each is written when it ends."""
+    """Run the trainings of this set that have no rows yet; the rows of each are written when it ends."""
     path = KEPT / f"{name}.csv"
-    for fold_number in range(n_inner):
-        for choice in choices:
-            for value in CHOICES[choice]:
-                rows = read_table(path, EpochRow)
-                if any(
-                    (one.choice, one.value, one.inner_fold) == (choice, value, fold_number) for one in rows
-                ):
+    for number in range(n_inner):
+        for choice, value in ((one, value) for one in choices for value in CHOICES[one]):
+            rows = read_table(path, EpochRow)
+            if (choice, value, number) in {(row.choice, row.value, row.inner_fold) for row in rows}:
+                continue
+            found = run_one(name, choice, value, number=number, data=data, chosen=chosen)
+            write_table(path, [*rows, *found], row=EpochRow)
+            last = found[-1]
+            print(f"{name}, {choice} {value}, inner fold {number}: {last.loss}, AUC {last.auc}", flush=True)
+
+
+def run_one(
+    name: str, choice: str, value: str, *, number: int, data: Path, chosen: Mapping[str, str]
+) -> list[EpochRow]:
+    """Train with one value of one choice, scored on one inner fold; a row for each epoch."""
+    study = study_of(name, equalise=value if choice == "equalise" else chosen[name])
+    bags = training_bags(name, data=data, study=study)
+    labels, cases = np.array([bag.label for bag in bags]), [bag.case_id for bag in bags]
+    fold = inner_folds(labels, cases, n_folds=4, seed=0)[number]
+    training_part, inner = ([bags[int(i)] for i in side] for side in (fold.train, fold.test))
+    config = resolve_config(model_config(study), kind="pixels")
+    curve = train_once(training_part, inner, config=config, value=value)
+    return [
+        EpochRow(choice, value, number, epoch, round(loss, 5), round(auc, 4))
+        for epoch, (loss, auc) in enumerate(curve, 1)
+    ]
+
+
+def results() -> list[tuple[str, str, str, int, float, float, float]]:
+    """Set, choice, value, inner folds; last loss; AUC at the end, and mean AUC of the last five measured."""
+    found: list[tuple[str, str, str, int, float, float, float]] = []
+    for name in SETS:
+        rows = read_table(KEPT / f"{name}.csv", EpochRow)
+        for choice, values in CHOICES.items():
+            for value in values:
+                mine = [row for row in rows if (row.choice, row.value) == (choice, value)]
+                if not mine:
                     continue
-                study = study_of(name, equalise=value if choice == "equalise" else equalise)
-                bags = training_bags(name, data=data, study=study)
-                labels, cases = np.array([bag.label for bag in bags]), [bag.case_id for bag in bags]
-                fold = inner_folds(labels, cases, n_folds=4, seed=0)[fold_number]
-                curve = train_once(
-                    [bags[int(i)] for i in fold.train],
-                    [bags[int(i)] for i in fold.test],
-                    config=resolve_config(model_config(study), kind="pixels"),
-                    value=value,
-                )
-                found = [
-                    EpochRow(choice, value, fold_number, epoch + 1, round(loss, 5), round(auc, 4))
-                    for epoch, (loss, auc) in enumerate(curve)
-                ]
-                write_table(path, [*rows, *found], row=EpochRow)
-                say(
-                    f"{name}, {choice} {value}, inner fold {fold_number}: loss {found[-1].loss}, AUC {found[-1].auc}"
-                )
+                loss = np.mean([row.loss for row in mine if row.epoch == EPOCHS])
+                late = [row.auc for row in mine if np.isfinite(row.auc) and row.epoch > EPOCHS - 5 * EVERY]
+                end = np.mean([row.auc for row in mine if row.epoch == EPOCHS])
+                folds = len({row.inner_fold for row in mine})
+                found.append((name, choice, value, folds, float(loss), float(end), float(np.mean(late))))
+    return found
+
+
+def write_page() -> None:
+    """Write docs/open-choices.md and its picture from the kept rows."""
+    lines = [
+        f"<!-- Generated by `{COMMAND}`; do not edit. -->",
+        "",
+        "# Choices that the paper leaves open",
+        "",
+        f"Generated by `{COMMAND}` from the rows in [open-choices/](open-choices/).",
+        f"Loss: training loss of epoch {EPOCHS}. AUC: of the inner fold, after epoch {EPOCHS}; late AUC: mean of",
+        f"the last five measurements, one every {EVERY} epochs. Only training bags of the first fold by group",
+        "were used ([decision](decisions/0010-equalisation.md)).",
+        "",
+        "![Training loss and inner-fold AUC of each choice](open-choices/curves.png)",
+        "",
+        "| set | choice | value | inner folds | loss | AUC | late AUC |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, choice, value, folds, loss, end, late in results():
+        lines.append(f"| {name} | {choice} | {value} | {folds} | {loss:.3f} | {end:.3f} | {late:.3f} |")
+    (DOCS / "open-choices.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    draw_curves(KEPT / "curves.png")
+
+
+def draw_curves(path: Path) -> None:
+    """Training loss (above) and inner-fold AUC (below); a column for each choice, two rows for each set."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    tables = {name: read_table(KEPT / f"{name}.csv", EpochRow) for name in SETS}
+    shown = [name for name in SETS if tables[name]]
+    choices = [one for one in CHOICES if any(row.choice == one for name in shown for row in tables[name])]
+    figure, axes = pyplot.subplots(
+        2 * len(shown),
+        len(choices),
+        figsize=(3.1 * len(choices), 4.2 * len(shown)),
+        sharex=True,
+        squeeze=False,
+    )
+    for line, name in enumerate(shown):
+        for column, choice in enumerate(choices):
+            above, below = axes[2 * line, column], axes[2 * line + 1, column]
+            for number, value in enumerate(CHOICES[choice]):
+                mine = [row for row in tables[name] if (row.choice, row.value) == (choice, value)]
+                for fold in sorted({row.inner_fold for row in mine}):
+                    curve = [row for row in mine if row.inner_fold == fold]
+                    label = value if fold == 0 else None
+                    above.plot(
+                        [row.epoch for row in curve], [row.loss for row in curve], f"C{number}", label=label
+                    )
+                    measured = [row for row in curve if np.isfinite(row.auc)]
+                    below.plot([row.epoch for row in measured], [row.auc for row in measured], f"C{number}")
+            above.set_title(f"{name}: {choice}", fontsize=9)
+            above.set_ylim(0, 1.2)
+            below.set_ylim(0.4, 1)
+            above.legend(fontsize=7, frameon=False)
+        axes[2 * line, 0].set_ylabel("training loss")
+        axes[2 * line + 1, 0].set_ylabel("inner-fold AUC")
+    for column in range(len(choices)):
+        axes[-1, column].set_xlabel("epoch")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -210,6 +294,7 @@ def main() -> None:
         "--equalise", choices=CHOICES["equalise"], default="none", help="for the other choices"
     )
     parser.add_argument("--inner-folds", type=int, default=1, help="how many of the four inner folds to run")
+    parser.add_argument("--table", action="store_true", help="write docs/open-choices.md and its picture")
     options = parser.parse_args()
     if options.run:
         if options.data is None:
@@ -218,10 +303,11 @@ def main() -> None:
             options.run,
             data=options.data,
             choices=options.choices,
-            equalise=options.equalise,
+            chosen=dict.fromkeys(SETS, options.equalise),
             n_inner=options.inner_folds,
-            say=lambda line: print(line, flush=True),
         )
+    if options.table:
+        write_page()
 
 
 if __name__ == "__main__":

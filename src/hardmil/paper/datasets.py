@@ -8,6 +8,7 @@ from hardmil.config.study import PIXELS, StudyConfig
 from hardmil.errors import ConfigError
 from hardmil.paper.colon import read_colon
 from hardmil.paper.images import PublishedSet
+from hardmil.paper.packed import SUFFIX, read_packed
 from hardmil.paper.ucsb import read_ucsb
 
 COLON_PX, UCSB_PX = 27, 32
@@ -41,15 +42,18 @@ def read_published(name: str, *, folder: Path, split: str, config: PatchConfig) 
 
     Args:
         name: colon or ucsb.
-        folder: The set's folder, in its original layout, or the one above it.
+        folder: The set's folder, in its original layout, or the one above it; or a file of `write_packed`.
         split: `image`, each image is a case; `group`, images of one field (colon: abutting tiles) or of one
             array (ucsb: start of the name) are a case.
         config: How patches are extracted and equalised.
 
     Raises:
         TableError: If the set is not in the folder in its layout.
-        ConfigError: If patches are nuclei and the set has no annotated nuclei.
+        ConfigError: If patches are nuclei and the set has no annotated nuclei, or a file holds other patches.
+        FeatureFileError: If a file is not a packed set.
     """
+    if folder.suffix == SUFFIX:
+        return read_packed(folder, name=name, split=split, config=config)
     if name == "colon":
         return read_colon(folder, split=split, config=config)
     if config.mode == "nuclei":

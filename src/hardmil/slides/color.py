@@ -47,8 +47,8 @@ def equalise_block(
     """
     if mode == "image":
         raise ConfigError(
-            "patches.equalise: image counts the colours of all patches of a slide before the first is encoded; "
-            "an encoder sees them block by block; set it to none"
+            "patches.equalise is image, which counts the colours of all patches of a slide at once; an "
+            "encoder sees them block by block; set it to none"
         )
     return equalise(patches, mode=mode)
 
