@@ -3,11 +3,12 @@
     python benchmarks/reproduction.py --data DIR --output DIR --run frozen  # resumable; takes hours
     python benchmarks/reproduction.py --output DIR --collect                # add rows of DIR to the kept rows
     python benchmarks/reproduction.py --table                               # write tables of the kept rows
+    python benchmarks/reproduction.py --data DIR --pack FOLDER              # the sets, to carry elsewhere
 
 Rows are kept in docs/reproduction/{colon,ucsb}/, tables in docs/reproduction/{colon,ucsb}.md. A run starts
 from the kept rows: trials with the same config hash are not run again. Repeats run one after the other, so
 an interrupted run still has complete repeats. `--data` holds the colon set and the UCSB set, each in its own
-folder in its original layout.
+folder in its original layout, or is what `--pack` wrote.
 """
 
 import argparse
@@ -22,7 +23,10 @@ from hardmil.commands.arms_table import HEADINGS, SHOWN, cell, difference_cell, 
 from hardmil.commands.reproduce import reproduce
 from hardmil.evaluation.results import TRIAL_COLUMNS, PredictionRow, ResultRow, TrialKey, key_of
 from hardmil.files.csv_table import read_table, write_table
+from hardmil.jobs.pool import LOCAL, Engine, find_engine
 from hardmil.metrics import MeanSE
+from hardmil.paper.datasets import published_config, read_published
+from hardmil.paper.packed import write_packed
 from hardmil.paper.reproduction import FOLDS, Reproduction
 from hardmil.paper.tables import PAPER, Published
 from hardmil.statistics.comparisons import (
@@ -60,7 +64,14 @@ WITHOUT_VERDICTS = "ours+instance"
 RATES = {"fpr_at_sens_90": "FPR@90", "fpr_at_sens_95": "FPR@95"}
 CNN = ("abmil", "ours", "ours+fmb-oof", "ours+fmb-oof@random")
 NO_OPERATING_POINT = ("evaluation.operating_folds=0",)
-CNN_SETTINGS = ("training.lr=1.5e-4", *NO_OPERATING_POINT)
+EACH_CHANNEL = ("patches.equalise=channel",)
+CNN_SETTINGS = ("training.lr=1.5e-4", *NO_OPERATING_POINT, *EACH_CHANNEL)
+# The baselines that the paper quotes: plain attention on colon, gated attention on UCSB.
+QUOTED = {"colon": "abmil", "ucsb": "gated"}
+PAPER_MINING = ("ours", "ours+sb", "ours+mb", "ours+fmb")
+OUT_OF_FOLD = ("ours+sb-oof", "ours+mb-oof", "ours+fmb-oof", "ours+instance")
+FOLDERS = {"colon": "CRCHistoPhenotypes_2016_04_28", "ucsb": "ucsb_breast"}
+PACKED = (("colon", "nuclei"), ("colon", "grid"), ("ucsb", "grid"))
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,22 @@ class Experiment:
     overrides: Sequence[str] = ()
 
 
+def _paper(data: str, split: str, *, patches: str, arms: Sequence[str] = PAPER_MINING) -> Experiment:
+    """The paper's CNN from pixels, at full length."""
+    names = (QUOTED[data], *arms) if arms == PAPER_MINING else tuple(arms)
+    return Experiment(data, split, names, patches=patches, encoder=None, overrides=NO_OPERATING_POINT)
+
+
 RUNS = {
+    # The paper's tables, in the order in which they matter most. Without an operating point.
+    "paper": [_paper("colon", "image", patches="nuclei"), _paper("ucsb", "image", patches="grid")],
+    "paper-group": [_paper("colon", "group", patches="nuclei"), _paper("ucsb", "group", patches="grid")],
+    "paper-grid": [_paper("colon", "image", patches="grid"), _paper("colon", "group", patches="grid")],
+    "paper-oof": [
+        _paper(data, split, patches=patches, arms=OUT_OF_FOLD)
+        for split in ("image", "group")
+        for data, patches in (("colon", "nuclei"), ("ucsb", "grid"))
+    ],
     "frozen": [Experiment(data, split, FIRST) for split in ("group", "image") for data in ("ucsb", "colon")],
     # From here on: one repeat and no operating point, which would take four times as long.
     "frozen-more": [
@@ -90,30 +116,81 @@ RUNS = {
         for split in ("group", "image")
     ],
     "verdicts": [Experiment("colon", "group", VERDICTS, repeats=1, overrides=NO_OPERATING_POINT)],
-    "sdr-svm": [Experiment("ucsb", split, ("sdr-svm",), encoder=None) for split in ("group", "image")],
+    "sdr-svm": [
+        Experiment("ucsb", split, ("sdr-svm",), encoder=None, overrides=EACH_CHANNEL)
+        for split in ("group", "image")
+    ],
     # Reduced: the paper uses 5 repeats of 120 epochs at 5e-5.
     "cnn": [Experiment("colon", "group", CNN, repeats=1, encoder=None, epochs=40, overrides=CNN_SETTINGS)],
 }
 
 
-def run_missing(experiments: Sequence[Experiment], *, data: Path, output: Path) -> None:
-    """Run the missing trials, repeat by repeat, and keep the rows after each repeat."""
-    for repeats in range(1, max(one.repeats for one in experiments) + 1):
-        for one in (one for one in experiments if one.repeats >= repeats):
-            folder = output / one.data
-            for name in ("results", "predictions"):
-                _start_from(KEPT / one.data / f"{name}.csv", folder / f"{name}.csv")
-            protocol = Reproduction(
-                repeats=repeats,
-                epochs=one.epochs,
-                arms=tuple(one.arms),
-                split=one.split,
-                patches=one.patches,
-                encoder=one.encoder,
-            )
-            source = data / ("ucsb_breast" if one.data == "ucsb" else "CRCHistoPhenotypes_2016_04_28")
-            reproduce(one.data, data=source, output=folder, protocol=protocol, overrides=one.overrides)
-            collect(folder, to=KEPT / one.data)
+@dataclass(frozen=True)
+class Where:
+    """Where an experiment runs. With `is_trial`, only a little of it, and no row is kept."""
+
+    data: Path
+    output: Path
+    device: str | None = None
+    engine: Engine = LOCAL
+    repeats_at_once: bool = False
+    is_trial: bool = False
+
+
+def run_missing(experiments: Sequence[Experiment], where: Where) -> None:
+    """Run the missing trials, and keep their rows: after each repeat, or after all of them."""
+    most = 1 if where.is_trial else max(one.repeats for one in experiments)
+    for repeats in [most] if where.repeats_at_once else range(1, most + 1):
+        for one in (one for one in experiments if one.repeats >= repeats or where.repeats_at_once):
+            run_experiment(one, where, repeats=min(repeats, one.repeats))
+
+
+def run_experiment(one: Experiment, where: Where, *, repeats: int) -> None:
+    """Run one experiment up to this repeat."""
+    folder = where.output / one.data
+    protocol = Reproduction(
+        folds=2 if where.is_trial else None,
+        repeats=repeats,
+        epochs=1 if where.is_trial else one.epochs,
+        arms=tuple(one.arms),
+        split=one.split,
+        patches=one.patches,
+        encoder=one.encoder,
+    )
+    if not where.is_trial:
+        for name in ("results", "predictions"):
+            _start_from(KEPT / one.data / f"{name}.csv", folder / f"{name}.csv")
+    outcome = reproduce(
+        one.data,
+        data=source_of(one, data=where.data),
+        output=folder,
+        protocol=protocol,
+        overrides=one.overrides,
+        device=where.device,
+        engine=where.engine,
+    )
+    print("\n".join(outcome.lines), flush=True)
+    if not where.is_trial:
+        collect(folder, to=KEPT / one.data)
+
+
+def source_of(one: Experiment, *, data: Path) -> Path:
+    """The packed file of the set, if there is one; otherwise its folder."""
+    packed = data / f"{one.data}-{one.patches}.h5"
+    return packed if packed.exists() else data / FOLDERS[one.data]
+
+
+def pack(data: Path, *, to: Path) -> None:
+    """Write the three sets of patches that the paper's CNN sees, one file each."""
+    for name, mode in PACKED:
+        settings = published_config(name).patches.model_copy(update={"mode": mode, "equalise": "none"})
+        sets = {
+            split: read_published(name, folder=data / FOLDERS[name], split=split, config=settings)
+            for split in ("image", "group")
+        }
+        path = to / f"{name}-{mode}.h5"
+        write_packed(path, sets, name=name, config=settings)
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB", flush=True)
 
 
 def _start_from(kept: Path, path: Path) -> None:
@@ -332,14 +409,28 @@ def main() -> None:
     parser.add_argument("--split", choices=("group", "image"), help="only experiments with this split")
     parser.add_argument("--collect", action="store_true", help="add the rows in --output to the kept rows")
     parser.add_argument("--table", action="store_true", help="write docs/reproduction/colon.md and ucsb.md")
+    parser.add_argument(
+        "--pack", type=Path, metavar="FOLDER", help="write the sets as files to carry elsewhere"
+    )
+    parser.add_argument("--device", help="auto, cpu or cuda")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--population", type=int, help="networks that train at once")
+    parser.add_argument("--repeats-at-once", action="store_true", help="not one repeat after the other")
+    parser.add_argument("--trial", action="store_true", help="2 folds and 1 epoch; keeps no rows")
     options = parser.parse_args()
+    if (options.run or options.pack) and options.data is None:
+        parser.error("--run and --pack need --data")
+    if options.pack:
+        pack(options.data, to=options.pack)
     if options.run:
-        if options.data is None:
-            parser.error("--run needs --data")
         experiments = [one for one in RUNS[options.run] if options.split in (None, one.split)]
         if not experiments:
             parser.error(f"--run {options.run} has no experiment with --split {options.split}")
-        run_missing(experiments, data=options.data, output=options.output)
+        engine = find_engine(workers=options.workers, population=options.population)
+        where = Where(
+            options.data, options.output, options.device, engine, options.repeats_at_once, options.trial
+        )
+        run_missing(experiments, where)
     if options.collect:
         for folder in (path for path in options.output.iterdir() if (path / "results.csv").exists()):
             collect(folder, to=KEPT / folder.name)
