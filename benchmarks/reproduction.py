@@ -25,6 +25,7 @@ from hardmil.files.csv_table import read_table, write_table
 from hardmil.metrics import MeanSE
 from hardmil.paper.reproduction import FOLDS, Reproduction
 from hardmil.paper.tables import PAPER, Published
+from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_notes
 from hardmil.statistics.comparisons import (
     Comparison,
     by_pair,
@@ -233,7 +234,14 @@ def verdict_curve() -> list[str]:
         for name in names
     ]
     heads = ["arm", *shown.values(), *(f"{head}, minus no verdicts" for head in RATES.values())]
-    return ["### colon, split by group: verdicts, one repeat of 10 folds", "", *_table(heads, rows), ""]
+    return [
+        "### colon, split by group: verdicts, one repeat of 10 folds",
+        "",
+        FIXED_SENSITIVITY,
+        "",
+        *_table(heads, rows),
+        "",
+    ]
 
 
 def _is_curve(trial: TrialKey) -> bool:
@@ -266,11 +274,12 @@ def markdown(setting: Setting) -> list[str]:
         "",
         f"At most {n_trials} trials an arm; {setting.hours:.1f} hours of one core in all.",
         "",
+        *(line for note in few_cases_notes(setting.intervals) for line in (f"**{note}**", "")),
         *_table(["arm", *HEADINGS.values(), "instance AUC", "trials", "mined"], _arm_rows(setting)),
     ]
     differences = _difference_rows(setting.comparisons)
     if differences:
-        lines += ["", *_table(["arm minus other", *SHOWN.values()], differences)]
+        lines += ["", FIXED_SENSITIVITY, "", *_table(["arm minus other", *SHOWN.values()], differences)]
     return [*lines, ""]
 
 
