@@ -35,6 +35,7 @@ from hardmil.preprocessing.process_slides import RunOptions
 from hardmil.preprocessing.study_encoding import encode_study
 from hardmil.preprocessing.study_folder import open_study, read_bags
 from hardmil.report.evaluation_run import evaluate
+from hardmil.statistics.cautions import FIXED_SENSITIVITY
 from hardmil.statistics.comparisons import Comparison, compare, holm_corrected
 from hardmil.statistics.intervals import resample_arms
 from hardmil.statistics.pooled_predictions import pool_predictions
@@ -343,7 +344,11 @@ def main() -> None:
     if not options.table:
         run_all(options.output)
     rows, predictions = read_table(RESULTS, SeedRow), read_table(PREDICTIONS, ScoreRow)
-    print("\n".join([*table(rows), "", *differences(rows, predictions), "", *notes(rows)]))
+    print(
+        "\n".join(
+            [*table(rows), "", *differences(rows, predictions), "", FIXED_SENSITIVITY, "", *notes(rows)]
+        )
+    )
 
 
 if __name__ == "__main__":

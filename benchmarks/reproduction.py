@@ -29,6 +29,7 @@ from hardmil.paper.datasets import published_config, read_published
 from hardmil.paper.packed import write_packed
 from hardmil.paper.reproduction import FOLDS, Reproduction
 from hardmil.paper.tables import PAPER, Published
+from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_notes
 from hardmil.statistics.comparisons import (
     Comparison,
     by_pair,
@@ -310,7 +311,14 @@ def verdict_curve() -> list[str]:
         for name in names
     ]
     heads = ["arm", *shown.values(), *(f"{head}, minus no verdicts" for head in RATES.values())]
-    return ["### colon, split by group: verdicts, one repeat of 10 folds", "", *_table(heads, rows), ""]
+    return [
+        "### colon, split by group: verdicts, one repeat of 10 folds",
+        "",
+        FIXED_SENSITIVITY,
+        "",
+        *_table(heads, rows),
+        "",
+    ]
 
 
 def _is_curve(trial: TrialKey) -> bool:
@@ -343,11 +351,12 @@ def markdown(setting: Setting) -> list[str]:
         "",
         f"At most {n_trials} trials an arm; {setting.hours:.1f} hours of one core in all.",
         "",
+        *(line for note in few_cases_notes(setting.intervals) for line in (f"**{note}**", "")),
         *_table(["arm", *HEADINGS.values(), "instance AUC", "trials", "mined"], _arm_rows(setting)),
     ]
     differences = _difference_rows(setting.comparisons)
     if differences:
-        lines += ["", *_table(["arm minus other", *SHOWN.values()], differences)]
+        lines += ["", FIXED_SENSITIVITY, "", *_table(["arm minus other", *SHOWN.values()], differences)]
     return [*lines, ""]
 
 

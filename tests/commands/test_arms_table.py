@@ -1,6 +1,7 @@
 """What the terminal shows of the tables of an evaluation."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hardmil.commands.arms_table import arms_table, comparison_lines, difference
 from hardmil.evaluation.evaluation import TrialRows
 from hardmil.evaluation.results import key_of
 from hardmil.metrics import fpr_at_sensitivity
+from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_note
 from hardmil.statistics.comparisons import Comparison
 from hardmil.statistics.tables import Statistics, write_statistics
 
@@ -44,6 +46,14 @@ def test_the_terminal_shows_the_interval_and_the_differences(tmp_path: Path):
         "ours+mb@random minus ours",
     ]
     assert any("@op" in line and "training fold" in line for line in lines[:table])
+    assert few_cases_note(12) in lines[:table]
+    assert lines[table - 1] == FIXED_SENSITIVITY
+
+
+def test_with_enough_cases_there_is_no_warning(tmp_path: Path):
+    found = _statistics(tmp_path)
+    many = replace(found, intervals=[replace(one, n_cases=40) for one in found.intervals])
+    assert not any("Only" in line for line in comparison_lines(many))
 
 
 def test_without_calls_at_the_operating_point_there_is_a_dash(tmp_path: Path):

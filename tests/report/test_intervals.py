@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.support.predictions import THREE_ARMS, trial_rows
 
 from hardmil.report.intervals import report_intervals, report_rates
+from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_note
 from hardmil.statistics.comparisons import Comparison
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.tables import Statistics, write_statistics
@@ -15,7 +16,8 @@ def test_the_page_gets_the_same_numbers_controls_last(tmp_path: Path):
     found = write_statistics(tmp_path, rows=trial_rows(), positive="tumour", seed=3)
     shown = report_intervals(found, split="case", patches="grid", notes=["too narrow"])
     assert shown is not None
-    assert (shown.n_cases, shown.n_resamples, shown.notes) == (12, 2000, ["too narrow"])
+    assert (shown.n_cases, shown.n_resamples, shown.p_note) == (12, 20_000, FIXED_SENSITIVITY)
+    assert shown.notes == ["too narrow", few_cases_note(12)]
     assert [row.name for row in shown.arms] == list(THREE_ARMS)
     assert [(row.name, row.note) for row in shown.differences] == [
         ("ours+mb minus ours", ""),
@@ -57,6 +59,7 @@ def test_findings_on_mining():
     assert clear is not None
     assert "at sensitivity 0.95: false-positive rate 0.300 higher" in clear.findings[0]
     assert "p 0.010, a clear difference" in clear.findings[0]
+    assert (rates.p_note, clear.p_note) == ("", FIXED_SENSITIVITY)
     unknown = report_rates(statistics(difference=math.nan), split="case", patches="grid")
     assert unknown is not None
     assert unknown.findings == []

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.predictions import of_arm, pooled_arms, prediction_rows
 
+from hardmil.bootstrap import percentile_limits, widened_p, widened_tail
 from hardmil.evaluation.results import key_of
 from hardmil.files.csv_table import read_table, write_table
 from hardmil.statistics.comparisons import (
@@ -57,9 +58,9 @@ def test_differences_are_paired_by_repeat_and_by_draw():
         assert (one.arm, one.other, one.metric) == ("abmil", "ours", RESAMPLED[i])
         observed = (abmil.observed[i] - ours.observed[i]).mean()
         assert one.difference == pytest.approx(observed)
-        assert (one.low, one.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])))
+        assert (one.low, one.high) == pytest.approx(percentile_limits(np.array(drawn), n_cases=9))
         past = min(sum(d <= 1e-12 for d in drawn), sum(d >= -1e-12 for d in drawn))
-        assert one.p == pytest.approx(min(1, 2 * (past + 1) / 301))
+        assert one.p == pytest.approx(widened_p(min(1, 2 * (past + 1) / 301), n_cases=9))
 
 
 def test_the_other_way_round_only_the_sign_changes():
@@ -128,13 +129,30 @@ def test_a_study_with_a_mining_arm_compares_it_with_its_control_too():
 
 
 def test_p_counts_the_sample_itself_and_is_two_sided():
-    assert bootstrap_p(np.array([1.0] * 99)) == pytest.approx(2 / 100)
-    assert bootstrap_p(np.array([-1.0] * 99)) == pytest.approx(2 / 100)
-    assert bootstrap_p(np.array([1.0] * 95 + [-1.0] * 3 + [0.0])) == pytest.approx(2 * 5 / 100)
-    assert bootstrap_p(np.array([1.0, -1.0])) == 1
-    assert bootstrap_p(np.array([0.1 + 0.2 - 0.3] * 99)) == 1, "a tie, but for the rounding of floats"
-    assert bootstrap_p(np.array([1.0] * 99 + [math.nan] * 50)) == pytest.approx(2 / 100)
-    assert math.isnan(bootstrap_p(np.array([math.nan])))
+    def share(values: list[float]) -> float:
+        return bootstrap_p(np.array(values), n_cases=10**9)
+
+    assert share([1.0] * 99) == pytest.approx(2 / 100)
+    assert share([-1.0] * 99) == pytest.approx(2 / 100)
+    assert share([1.0] * 95 + [-1.0] * 3 + [0.0]) == pytest.approx(2 * 5 / 100)
+    assert share([1.0, -1.0]) == 1
+    assert share([0.1 + 0.2 - 0.3] * 99) == 1, "a tie, but for the rounding of floats"
+    assert share([1.0] * 99 + [math.nan] * 50) == pytest.approx(2 / 100)
+    assert math.isnan(share([math.nan]))
+
+
+@given(st.integers(2, 200), st.integers(0, 60))
+def test_p_is_below_a_twentieth_where_the_interval_excludes_0(n_cases: int, n_below: int):
+    drawn = np.array([-1.0] * n_below + [1.0] * (1999 - n_below))
+    low, high = percentile_limits(drawn, n_cases=n_cases)
+    p, at_limit = bootstrap_p(drawn, n_cases=n_cases), 2000 * widened_tail(n_cases)
+    assert high == 1
+    if n_below < at_limit - 2:
+        assert p < 0.05
+        assert low > 0
+    if n_below > at_limit + 1:
+        assert p >= 0.05
+        assert low < 0
 
 
 def test_holm_by_hand():

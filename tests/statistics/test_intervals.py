@@ -7,16 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from tests.support.predictions import pooled_arms, prediction_rows
 
+from hardmil.bootstrap import (
+    SampleSize,
+    draw_cases,
+    fixed_sensitivity_limits,
+    percentile_limits,
+    share_limits,
+)
 from hardmil.evaluation.results import PredictionRow, TrialKey, key_of
 from hardmil.files.csv_table import read_table, write_table
 from hardmil.statistics.intervals import (
+    SHARE_OF,
     Interval,
-    draw_cases,
     intervals,
     mean_of_defined,
-    percentile_limits,
     resample_arms,
 )
 from hardmil.statistics.pooled_predictions import pool_predictions
@@ -64,9 +71,24 @@ def test_value_and_limits_of_each_metric():
     for i, one in enumerate(found):
         assert (one.arm, one.split, one.patches, one.n_cases, one.n_repeats) == (*OURS, 9, 2)
         assert one.value == pytest.approx(once[one.metric])
-        ordered = sorted(means[i])  # 200 values: 2.5% is place 4.975 from 0
-        assert one.low == pytest.approx(ordered[4] + 0.975 * (ordered[5] - ordered[4]))
+        assert (one.low, one.high) == pytest.approx(_expected_limits(one, means[i], rows))
         assert one.low <= one.value <= one.high
+
+
+def _expected_limits(one: Interval, means: np.ndarray, rows: list[PredictionRow]) -> tuple[float, float]:
+    if one.metric == "brier":
+        return percentile_limits(means, n_cases=9)
+    labels = {"negative": ["normal"], "positive": ["tumour"]}.get(SHARE_OF[one.metric], ["normal", "tumour"])
+    here = [row for row in rows if row.label in labels]
+    negative, positive = _holds(rows).sum(axis=0).tolist()
+    n_cases = {"all": 9, "negative": negative, "positive": positive, "both": min(negative, positive)}
+    size = SampleSize(9, n_cases[SHARE_OF[one.metric]], len({row.slide_id for row in here}))
+    limits = fixed_sensitivity_limits if one.metric.startswith("fpr_at") else share_limits
+    return limits(one.value, means, size=size)
+
+
+def test_every_metric_but_the_brier_score_is_a_share():
+    assert set(RESAMPLED) - set(SHARE_OF) == {"brier"}
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch):
@@ -97,7 +119,7 @@ def test_a_case_is_drawn_with_all_its_slides():
 
 
 def test_interval_of_a_share_is_that_of_the_binomial():
-    """40 independent negative cases, 10 called positive: resampled FPR is near Binomial(40, .25) / 40."""
+    """40 independent negative cases, 10 called positive: Wilson's interval of 10 of 40, a little wider."""
     rng = np.random.default_rng(0)
     rows = [
         PredictionRow(
@@ -110,11 +132,29 @@ def test_interval_of_a_share_is_that_of_the_binomial():
         for i in range(80)
     ]
     found = {one.metric: one for one in intervals(resample_arms(pooled_arms(rows), seed=0, n_resamples=4000))}
-    fpr, spread = found["pooled_fpr"], math.sqrt(0.25 * 0.75 / 40)
-    assert fpr.value == 0.25
-    assert fpr.low == pytest.approx(0.25 - 1.96 * spread, abs=0.02)
-    assert fpr.high == pytest.approx(0.25 + 1.96 * spread, abs=0.02)
-    assert (found["pooled_recall"].low, found["pooled_recall"].high) == (1, 1)
+    for metric, n_called in (("pooled_fpr", 10), ("pooled_recall", 40)):
+        one, of_binomial = found[metric], binomtest(n_called, 40).proportion_ci(method="wilson")
+        assert one.value == n_called / 40
+        assert one.low == pytest.approx(of_binomial.low, abs=0.01)
+        assert one.high == pytest.approx(of_binomial.high, abs=0.01)
+    assert found["pooled_recall"].high == 1
+
+
+def test_a_rate_of_0_does_not_mean_certainty():
+    """Six slides of each of ten cases, no false positive: as if ten slides had been seen, not sixty."""
+    rows = [
+        PredictionRow(
+            TrialKey(*OURS, 0, 0), f"s{i}-{k}", f"c{i}", ("normal", "tumour")[i % 2], 0.1 + 0.8 * (i % 2)
+        )
+        for i in range(20)
+        for k in range(6)
+    ]
+    found = {one.metric: one for one in intervals(resample_arms(pooled_arms(rows), seed=0, n_resamples=50))}
+    few = binomtest(0, 10).proportion_ci(method="wilson").high
+    assert (found["pooled_fpr"].value, found["pooled_fpr"].low) == (0, 0)
+    assert few < found["pooled_fpr"].high < few + 0.05
+    assert (found["pooled_auc"].value, found["pooled_auc"].high) == (1, 1)
+    assert found["pooled_auc"].low == pytest.approx(1 - found["pooled_fpr"].high)
 
 
 def test_every_resample_holds_both_classes():
@@ -160,8 +200,6 @@ def test_rows_of_the_table(tmp_path: Path):
     assert [one.value for one in back] == pytest.approx([one.value for one in found], rel=1e-8)
 
 
-def test_percentiles_and_means_of_what_is_defined():
-    assert percentile_limits(np.array([*range(41), math.nan])) == pytest.approx((1, 39))
-    assert all(map(math.isnan, percentile_limits(np.array([math.nan]))))
+def test_means_of_what_is_defined():
     means = mean_of_defined(np.array([[1.0, math.nan, 3.0], [math.nan] * 3]))
     np.testing.assert_array_equal(means, [2.0, math.nan])

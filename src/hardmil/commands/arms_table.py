@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from hardmil.metrics import MeanSE
 from hardmil.paper.tables import Published
+from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_notes
 from hardmil.statistics.comparisons import Comparison, by_pair
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.summary import ArmSummary
@@ -120,17 +121,18 @@ def _published(value: Published | None) -> str:
 
 
 def comparison_lines(found: Statistics) -> list[str]:
-    """How to read the table of arms, then one line for each pair: differences with interval and p."""
+    """How to read the table of arms, warnings, then one line for each pair: difference, interval and p."""
     pairs = by_pair(found.comparisons)
     lines: list[str] = list(READING)
     if found.summary and all(math.isnan(one.values["fpr_op"].mean) for one in found.summary):
         lines.append(NO_OPERATING_POINT)
+    lines += few_cases_notes(found.intervals)
     if pairs:
         table = [["arm minus other", *SHOWN.values()]]
         for (arm, other, *_), by_metric in pairs.items():
             table.append([f"{arm} minus {other}", *(difference_cell(by_metric[name]) for name in SHOWN)])
         heading = "differences by case, with 95% interval and two-sided p (Holm-corrected):"
-        lines += ["", heading, *align(table)]
+        lines += ["", heading, FIXED_SENSITIVITY, *align(table)]
     lines += [
         f"not compared: {arm} and {other} were not run on the same slides and repeats"
         for arm, other in found.not_compared

@@ -8,6 +8,7 @@ from hardmil.bundles.bundle_training import DEFAULT_THRESHOLD, TrainedBundle, tr
 from hardmil.evaluation.arm_name import parse_arm_name
 from hardmil.jobs.outcome import Outcome, count
 from hardmil.preprocessing.study_folder import open_study
+from hardmil.statistics.cautions import few_cases_note
 from hardmil.tracking import TrackWith
 
 
@@ -30,6 +31,7 @@ def train(
         f"trained {card.arm} on {_slides(trained)}",
         mining_line(card),
         _threshold_line(card),
+        *filter(None, [few_cases_note(trained.n_cases)]),
         f"bundle: {folder}",
     ]
     values = {

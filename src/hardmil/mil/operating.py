@@ -15,6 +15,9 @@ from hardmil.config.evaluation import OperatingTarget, parse_operating_target
 from hardmil.errors import BagError
 from hardmil.metrics import binary_metrics, predict_threshold_at_sensitivity
 
+N_RESAMPLES = 2_000
+"""Enough for limits; each resample sets the threshold again, which takes time."""
+
 
 class Estimate(BaseModel):
     """A value and its 95% interval by case."""
@@ -80,10 +83,11 @@ def set_operating_point(
     names, case_of = np.unique(np.asarray(cases), return_inverse=True)
     has_label = np.zeros((len(names), 2), dtype=np.int64)
     has_label[case_of, labels] = 1
-    draws = draw_cases(has_label, seed=seed)
+    draws = draw_cases(has_label, seed=seed, n_resamples=N_RESAMPLES)
     drawn = np.array([measured(np.repeat(np.arange(len(labels)), draw[case_of])) for draw in draws])
     threshold, sensitivity, fpr = (
-        _estimate(value, drawn=column) for value, column in zip(observed, drawn.T, strict=True)
+        _estimate(value, drawn=column, n_cases=len(names))
+        for value, column in zip(observed, drawn.T, strict=True)
     )
     n_positive = int(labels.sum())
     return OperatingPoint(
@@ -96,8 +100,8 @@ def set_operating_point(
     )
 
 
-def _estimate(value: float, *, drawn: Float[np.ndarray, " resample"]) -> Estimate:
-    low, high = percentile_limits(drawn)
+def _estimate(value: float, *, drawn: Float[np.ndarray, " resample"], n_cases: int) -> Estimate:
+    low, high = percentile_limits(drawn, n_cases=n_cases)
     return Estimate(value=value, low=low, high=high)
 
 

@@ -6,12 +6,15 @@ from hardmil.bootstrap import N_RESAMPLES
 from hardmil.evaluation.arm_name import ArmName, parse_arm_name
 from hardmil.report.page_data import RATES, Estimate, EstimateRow, RateRow, ReportIntervals, ReportRates
 from hardmil.report.templating import signed
+from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_notes
 from hardmil.statistics.comparisons import Comparison, by_pair
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.tables import Statistics
 
 SMALLEST_DIFFERENCE = 0.0005
 """Below this, a difference of two rates is 0.000 on the page: neither higher nor lower."""
+
+AT_SENSITIVITY = "at sensitivity"
 
 
 def report_intervals(
@@ -27,7 +30,8 @@ def report_intervals(
         n_resamples=N_RESAMPLES,
         arms=[EstimateRow(arm, values) for arm, values in _by_arm(here).items()],
         differences=_differences(one for one in found.comparisons if (one.split, one.patches) == setting),
-        notes=notes,
+        notes=[*notes, *few_cases_notes(here)],
+        p_note=FIXED_SENSITIVITY,
     )
 
 
@@ -46,7 +50,9 @@ def report_rates(found: Statistics, *, split: str, patches: str) -> ReportRates 
     rows = [_rate_row(name, by_arm[name.text]) for name in names]
     here = [one for one in found.comparisons if (one.split, one.patches) == setting]
     findings = [_finding(name, here) for name in names if name.mines and not name.is_control]
-    return ReportRates(rows, [finding for finding in findings if finding], any(name.mines for name in names))
+    findings = [finding for finding in findings if finding]
+    p_note = FIXED_SENSITIVITY if any(AT_SENSITIVITY in finding for finding in findings) else ""
+    return ReportRates(rows, findings, any(name.mines for name in names), p_note)
 
 
 def _rate_row(name: ArmName, values: Mapping[str, Estimate]) -> RateRow:
@@ -72,7 +78,7 @@ def _finding(arm: ArmName, comparisons: Sequence[Comparison]) -> str:
     )
     if metric is None:
         return ""
-    where = "at the threshold set in training" if metric == "fpr_op" else f"at sensitivity 0.{metric[-2:]}"
+    where = "at the threshold set in training" if metric == "fpr_op" else f"{AT_SENSITIVITY} 0.{metric[-2:]}"
     parts = [
         _against(found[metric], "without mining" if other == arm.base else "its control")
         for other, found in by_other.items()

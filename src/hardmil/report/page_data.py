@@ -106,13 +106,17 @@ class EstimateRow:
 
 @dataclass(frozen=True)
 class ReportIntervals:
-    """Intervals by case of arms and of their differences; `notes` say why they are too narrow."""
+    """Intervals by case of arms and of their differences.
+
+    `notes` say why they are too narrow or rough, `p_note` how to read p.
+    """
 
     n_cases: int
     n_resamples: int
     arms: Sequence[EstimateRow]
     differences: Sequence[EstimateRow] = ()
     notes: Sequence[str] = ()
+    p_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,11 +131,15 @@ class RateRow:
 
 @dataclass(frozen=True)
 class ReportRates:
-    """False positives of each base and of the arms that mine; `findings` are sentences about them."""
+    """False positives of each base and of the arms that mine.
+
+    `findings` are sentences about them; `p_note` says how to read p in these.
+    """
 
     rows: Sequence[RateRow]
     findings: Sequence[str] = ()
     any_mines: bool = True
+    p_note: str = ""
 
 
 @dataclass(frozen=True)

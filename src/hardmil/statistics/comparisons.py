@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from hardmil.bootstrap import percentile_limits
+from hardmil.bootstrap import percentile_limits, widened_p
 from hardmil.evaluation.arm_name import CONTROL, parse_arm_name
 from hardmil.statistics.intervals import ResampledArm, mean_of_defined
 from hardmil.statistics.weighted_metrics import RESAMPLED
@@ -82,8 +82,7 @@ def compare(one: ResampledArm, other: ResampledArm) -> list[Comparison]:
     """One arm minus another in each metric; `p_holm` is not yet corrected.
 
     Differences are taken repeat by repeat on the same draws of cases, then averaged over the repeats in which
-    both are defined. p is two-sided: twice the smaller share of resamples in which the difference is not
-    above, or not below, 0; the observed sample counts as one of them; at most 1. Interval and p cover only
+    both are defined. Limits are `percentile_limits`, p is `bootstrap_p`. Interval and p cover only
     what `intervals` covers: two arms may differ with p < 0.05 only because of their seeds.
 
     Raises:
@@ -98,16 +97,19 @@ def compare(one: ResampledArm, other: ResampledArm) -> list[Comparison]:
     arm, split, patches = one.key
     found: list[Comparison] = []
     for i, metric in enumerate(RESAMPLED):
-        (low, high), p = percentile_limits(drawn[i]), bootstrap_p(drawn[i])
+        low, high = percentile_limits(drawn[i], n_cases=one.n_cases)
+        p = bootstrap_p(drawn[i], n_cases=one.n_cases)
         difference = float(values[i])
         found.append(Comparison(arm, other.key[0], split, patches, metric, difference, low, high, p, p))
     return found
 
 
-def bootstrap_p(differences: Float[np.ndarray, " resample"]) -> float:
+def bootstrap_p(differences: Float[np.ndarray, " resample"], *, n_cases: int) -> float:
     """Two-sided p of "no difference" from resampled differences; NaN if none is defined.
 
-    It inverts the interval: below 0.05 where the 95% interval excludes 0, up to the +1.
+    Twice the smaller share of resamples in which the difference is not above, or not below, 0, with the
+    observed sample as one of them; at most 1; widened as the interval is. So it inverts the interval: below
+    0.05 where the 95% interval excludes 0, up to the +1.
 
     Source: Davison and Hinkley 1997, chapter 4: (1 + number as extreme) / (1 + resamples), never 0.
     """
@@ -117,7 +119,7 @@ def bootstrap_p(differences: Float[np.ndarray, " resample"]) -> float:
     # .1 + .2 - .3 is 5.6e-17: without rounding, a tie over repeats would count for one side only.
     defined = np.round(defined, 12)
     smaller = min(int(np.sum(defined <= 0)), int(np.sum(defined >= 0)))
-    return min(1.0, 2 * (smaller + 1) / (len(defined) + 1))
+    return widened_p(min(1.0, 2 * (smaller + 1) / (len(defined) + 1)), n_cases=n_cases)
 
 
 def by_pair(comparisons: Iterable[Comparison]) -> dict[tuple[str, ...], dict[str, Comparison]]:

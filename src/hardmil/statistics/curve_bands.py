@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from hardmil.bootstrap import LEVEL, draw_cases
+from hardmil.bootstrap import draw_cases, widened_tail
 from hardmil.metrics import brier_score, expected_calibration_error
 from hardmil.statistics.intervals import cases_and_classes, mean_of_defined
 from hardmil.statistics.pooled_predictions import PooledRepeat
 from hardmil.statistics.weighted_metrics import counts_at
 
 N_BAND_RESAMPLES = 300
-"""Enough for a band in a figure; intervals in tables use 2,000."""
+"""Enough for a band in a figure; intervals in tables use 20,000."""
 
 GRID = np.linspace(0, 1, 101)
 """Points of the curves: FPR of the ROC curve, recall of the precision-recall curve."""
@@ -76,7 +76,7 @@ def arm_curves(
         for repeat in repeats
     ]
     roc, precision = (mean_of_defined(np.stack(one), axis=0) for one in zip(*both, strict=True))
-    return ArmCurves(_band(roc), _band(precision))
+    return ArmCurves(_band(roc, n_cases=len(cases)), _band(precision, n_cases=len(cases)))
 
 
 def reliability(
@@ -118,9 +118,10 @@ def _curves(
     return roc, precision
 
 
-def _band(drawn: Float[np.ndarray, "weighting point"]) -> Band:
+def _band(drawn: Float[np.ndarray, "weighting point"], *, n_cases: int) -> Band:
     value = drawn[0]
     if len(drawn) == 1 or np.isnan(value).all():
         return Band(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
-    low, high = np.nanquantile(drawn[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    tail = widened_tail(n_cases)
+    low, high = np.nanquantile(drawn[1:], [tail, 1 - tail], axis=0)
     return Band(value, np.minimum(low, value), np.maximum(high, value))

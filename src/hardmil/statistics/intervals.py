@@ -2,17 +2,37 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from hardmil.bootstrap import N_RESAMPLES, draw_cases, percentile_limits
+from hardmil.bootstrap import (
+    N_RESAMPLES,
+    SampleSize,
+    draw_cases,
+    fixed_sensitivity_limits,
+    percentile_limits,
+    share_limits,
+)
 from hardmil.evaluation.results import ArmKey
 from hardmil.statistics.pooled_predictions import PooledRepeat
+from hardmil.statistics.summary import SENSITIVITIES
 from hardmil.statistics.weighted_metrics import RESAMPLED, weighted_metrics
 
 CHUNK = 200_000
 """Weights in memory at once, resamples times bags: 1.6 MB for each array, for any number of slides."""
+
+ShareOf = Literal["all", "negative", "positive", "both"]
+SHARE_OF: dict[str, ShareOf] = {
+    "pooled_accuracy": "all",
+    "pooled_fpr": "negative",
+    "fpr_op": "negative",
+    "pooled_recall": "positive",
+    "sens_op": "positive",
+    **dict.fromkeys(("pooled_auc", "average_precision", "balanced_accuracy", *SENSITIVITIES), "both"),
+}
+"""The metrics that are shares, and whose: of all slides, of those of a label, or of both labels together."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +57,15 @@ class Interval:
 class ResampledArm:
     """The metrics of an arm (RESAMPLED) in each repeat: as observed, and on each resample of cases.
 
-    Arms with the same `bags` were resampled with the same draws.
+    Arms with the same `bags` were resampled with the same draws. Cases and slides by label are (with negative
+    slides, with positive slides).
     """
 
     key: ArmKey
     bags: frozenset[tuple[int, int, str]]
     n_cases: int
+    cases_by_label: tuple[int, int]
+    slides_by_label: tuple[int, int]
     observed: Float[np.ndarray, "metric repeat"]
     resampled: Float[np.ndarray, "metric repeat resample"]
 
@@ -68,17 +91,19 @@ def resample_arms(
         same = (tuple(cases), holds.tobytes())
         if same not in drawn:
             drawn[same] = draw_cases(holds, seed=seed, n_resamples=n_resamples)
-        found.append(_resample(key, repeats, cases=cases, draws=drawn[same]))
+        found.append(_resample(key, repeats, cases=cases, holds=holds, draws=drawn[same]))
     return found
 
 
 def intervals(arms: Iterable[ResampledArm]) -> list[Interval]:
-    """Value and 95% interval of each metric of each arm: percentiles of the mean over repeats.
+    """Value and 95% interval of each metric of each arm: `share_limits` of the mean over repeats.
+
+    Two exceptions: `fixed_sensitivity_limits`, and `percentile_limits` for the Brier score, which is not a
+    share.
 
     An interval covers how much the number would change with other cases like these, for the models that were
     trained. It does not cover training again on other cases or with another seed, other scanners and stains,
-    or cases that are not independent. A rate of 0 or 1 gets an interval of zero width, because no resample
-    has another case; 0 of n still allows about 3 / n.
+    or cases that are not independent.
 
     A repeat in which a metric is undefined is left out of its mean; limits are NaN where nothing could be
     resampled.
@@ -87,10 +112,33 @@ def intervals(arms: Iterable[ResampledArm]) -> list[Interval]:
     for one in arms:
         values, means = mean_of_defined(one.observed), mean_of_defined(one.resampled, axis=1)
         for i, metric in enumerate(RESAMPLED):
-            low, high = percentile_limits(means[i])
+            low, high = _limits(metric, float(values[i]), means[i], arm=one)
             n_repeats = int(np.sum(~np.isnan(one.observed[i])))
             found.append(Interval(*one.key, metric, float(values[i]), low, high, one.n_cases, n_repeats))
     return found
+
+
+def _limits(
+    metric: str, value: float, means: Float[np.ndarray, " resample"], *, arm: ResampledArm
+) -> tuple[float, float]:
+    share_of = SHARE_OF.get(metric)
+    if share_of is None:
+        return percentile_limits(means, n_cases=arm.n_cases)
+    limits = fixed_sensitivity_limits if metric in SENSITIVITIES else share_limits
+    return limits(value, means, size=_sample_size(arm, share_of))
+
+
+def _sample_size(arm: ResampledArm, share_of: ShareOf) -> SampleSize:
+    cases, slides = arm.cases_by_label, arm.slides_by_label
+    match share_of:
+        case "all":
+            return SampleSize(arm.n_cases, arm.n_cases, sum(slides))
+        case "negative":
+            return SampleSize(arm.n_cases, cases[0], slides[0])
+        case "positive":
+            return SampleSize(arm.n_cases, cases[1], slides[1])
+        case "both":
+            return SampleSize(arm.n_cases, min(cases), sum(slides))
 
 
 def mean_of_defined(values: np.ndarray, *, axis: int = -1) -> np.ndarray:
@@ -115,6 +163,7 @@ def _resample(
     repeats: Sequence[PooledRepeat],
     *,
     cases: Sequence[str],
+    holds: np.ndarray,
     draws: Int[np.ndarray, "resample case"],
 ) -> ResampledArm:
     position = {case: i for i, case in enumerate(cases)}
@@ -129,4 +178,18 @@ def _resample(
             chunk = slice(start, start + step)
             resampled[:, number, chunk] = weighted_metrics(repeat, weights=draws[chunk][:, case_of_bag])
     bags = frozenset((repeat.repeat, *bag) for repeat in repeats for bag in repeat.bags)
-    return ResampledArm(key, bags, len(cases), observed, resampled)
+    slides = {
+        (slide_id, label)
+        for repeat in repeats
+        for (_, slide_id), label in zip(repeat.bags, repeat.labels.tolist(), strict=True)
+    }
+    n_positive = sum(label for _, label in slides)
+    return ResampledArm(
+        key,
+        bags,
+        n_cases=len(cases),
+        cases_by_label=(int(holds[:, 0].sum()), int(holds[:, 1].sum())),
+        slides_by_label=(len(slides) - n_positive, n_positive),
+        observed=observed,
+        resampled=resampled,
+    )

@@ -101,6 +101,8 @@ def counts_at(
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
     ordered, positive = weights[:, order], positive[order]
+    if len(starts) == len(scores):
+        return ordered * positive, ordered * ~positive
     return (
         np.add.reduceat(ordered * positive, starts, axis=1),
         np.add.reduceat(ordered * ~positive, starts, axis=1),

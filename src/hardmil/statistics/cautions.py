@@ -1,0 +1,32 @@
+"""Warnings about intervals and p, the same sentences on the terminal, on report.html and in the docs."""
+
+from collections.abc import Iterable
+
+from hardmil.statistics.intervals import Interval
+
+FEW_CASES = 40
+"""Below this, intervals cover less reliably (docs/decisions/0011-intervals-for-few-cases.md)."""
+
+FIXED_SENSITIVITY = (
+    "p at a fixed sensitivity (0.90 or 0.95) is conservative: without a true difference, it is below 0.05 in "
+    "0 to 2% of studies, not in 5%, so a large p does not show that two arms are equal."
+)
+"""Belongs next to every p of `fpr_at_sens_90` and `fpr_at_sens_95`."""
+
+
+def few_cases_note(n_cases: int) -> str | None:
+    """What few cases mean for intervals and p; None if there are enough."""
+    if n_cases >= FEW_CASES:
+        return None
+    cases = "case" if n_cases == 1 else "cases"
+    return (
+        f"Only {n_cases} {cases}: with fewer than {FEW_CASES}, 95% intervals and p are rough, and p just "
+        "below 0.05 may be chance."
+    )
+
+
+def few_cases_notes(found: Iterable[Interval]) -> list[str]:
+    """The note for the arms with the fewest cases, as a list of one; empty if all arms have enough cases."""
+    n_cases = min((one.n_cases for one in found), default=FEW_CASES)
+    note = few_cases_note(n_cases)
+    return [note] if note else []
