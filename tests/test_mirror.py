@@ -17,6 +17,7 @@ EXCEPTIONS = {
     "commands/test_study_path.py": "a study, from its slides to its predictions",
     "encoders/test_encoder_files.py": "ONNX, TorchScript and torch.export files under one set of checks",
     "evaluation/test_workers.py": "evaluation/evaluation.py once more: on several workers and on Ray",
+    "mining/test_rounds.py": "mining/procedure.py once more: several rounds of mining",
     "mining/test_uses.py": "mining/procedure.py once more: injection, weights, verdicts, encoders",
     "report/test_browser.py": "the page in a browser",
 }
