@@ -101,18 +101,23 @@ def evaluate_arms(
     _check_only_folds(evaluation)
     for folds in evaluation.folds:
         check_folds(folds, evaluation.cohort.cases)
-    hashes = {row.trial: row.config_hash for row in read_table(evaluation.folder / RESULTS, ResultRow)}
-    todo = [
-        trial
-        for trial in evaluation.trials()
-        if hashes.get(evaluation.key(trial)) != trial.config_hash(evaluation.cohort)
-    ]
+    todo = missing_trials(evaluation)
     if engine.is_here:
         failures = _run_here(todo, evaluation=evaluation, device=device, quiet=quiet)
     else:
         failures = _run_in_pool(todo, evaluation=evaluation, device=device, engine=engine, quiet=quiet)
     _sort_tables(evaluation)
     return failures
+
+
+def missing_trials(evaluation: Evaluation) -> list[Trial]:
+    """The trials that have no row with their hash."""
+    hashes = {row.trial: row.config_hash for row in read_table(evaluation.folder / RESULTS, ResultRow)}
+    return [
+        trial
+        for trial in evaluation.trials()
+        if hashes.get(evaluation.key(trial)) != trial.config_hash(evaluation.cohort)
+    ]
 
 
 def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, quiet: bool) -> list[Failure]:
