@@ -228,11 +228,11 @@ def test_clusters_are_drawn_by_the_seed(large_pool: int, monkeypatch: pytest.Mon
     assert first != other
 
 
-def _noted(kind: Any, used: list[str]) -> Any:
-    """The same class; each use of it is noted."""
+def _noted(kind: Any, used: list[tuple[str, int]]) -> Any:
+    """The same class; each use of it is noted, and how often it starts."""
 
     def make(**options: Any) -> Any:
-        used.append(kind.__name__)
+        used.append((kind.__name__, options["n_init"]))
         return kind(**options)
 
     return make
@@ -242,13 +242,13 @@ def _noted(kind: Any, used: list[str]) -> Any:
 def test_only_pools_above_the_limit_are_clustered_in_mini_batches(
     n: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ):
-    used: list[str] = []
+    used: list[tuple[str, int]] = []
     for one in (sklearn.cluster.KMeans, sklearn.cluster.MiniBatchKMeans):
         monkeypatch.setattr(sklearn.cluster, one.__name__, _noted(one, used))
     monkeypatch.setattr(hard_bags, "LARGE_POOL", 10)
     features = np.arange(2 * n).reshape(n, 2).astype(np.float32)
     assert len(set(cluster_instances(features, n_clusters=3, seed=0).tolist())) == 3
-    assert used == [kind]
+    assert used == [(kind, 4)], "the best of four starts"
 
 
 def _bags() -> dict[str, Bag]:
@@ -288,6 +288,10 @@ def test_each_use_makes_its_bags():
     rng, sizes = np.random.default_rng([5, 0]), np.array([12, 13, 14, 15])
     pool = _pool(12)
     assert _hard_bags(use="mb").plan(0) == random_bags(pool, n_bags=3, training_sizes=sizes, rng=rng)
+    rng = np.random.default_rng([5, 0])
+    assert _hard_bags(use="mb", replacement=False).plan(0) == random_bags(
+        pool, n_bags=3, training_sizes=sizes, rng=rng, replacement=False
+    )
     rng = np.random.default_rng([5, 0])
     assert _hard_bags(use="fmb", cluster_weights="stratified", replacement=False).plan(0) == clustered_bags(
         pool,

@@ -54,8 +54,9 @@ def test_source_train_uses_the_base_and_trains_again_with_hard_bags(monkeypatch:
 def test_retraining_may_continue_from_the_base_with_a_given_number_of_bags(monkeypatch: pytest.MonkeyPatch):
     train = NoTraining()
     play(monkeypatch, wrong_about("s2"))
-    run_mining(train, retrain="continue", n_bags=7)
+    run_mining(train, retrain="continue", n_bags=7, seed=11)
     assert train.calls[1].start is train.calls[0].model
+    assert train.extras(1).seed == 11
     assert len(train.extras(1).plan(0)) == 7
 
 
@@ -95,9 +96,9 @@ def test_source_out_of_fold_does_not_use_the_base(monkeypatch: pytest.MonkeyPatc
         return score_on(bag, 0.1 if is_base and bag.label == 0 else 0.9, hard=(2,))
 
     scored = play(monkeypatch, script)
-    mined = run_mining(train, source="out-of-fold", inner_folds=3)
+    mined = run_mining(train, source="out-of-fold", inner_folds=3, seed=8)
     assert train.calls[0].model not in [model for model, _ in scored]
-    assert len(train.calls) == 1 + 3 + 1
+    assert [call.seed for call in train.calls] == [8, 9, 10, 11, 8]
     assert [one.key for one in mined.pool] == [(f"s{i}", 2) for i in range(0, 12, 2)]
     assert {one.source for one in mined.pool} == {"out-of-fold"}
 
