@@ -144,7 +144,7 @@ def test_only_trials_without_a_row_cost_something(tmp_path: Path):
     before = cost_of(evaluation)
     assert evaluate_arms(replace(evaluation, only_folds=(0,)), device=CPU, quiet=True) == []
     after = cost_of(evaluation)
-    assert (before.n_missing, after.n_missing, after.n_trials) == (3, 2, 3)
+    assert (len(before.missing), len(after.missing), after.n_trials) == (3, 2, 3)
     done = _visits(replace(evaluation, only_folds=(0,)))
     assert after.visits == before.visits - done
     assert evaluate_arms(evaluation, device=CPU, quiet=True) == []
@@ -153,7 +153,8 @@ def test_only_trials_without_a_row_cost_something(tmp_path: Path):
 
 def test_the_cost_in_words(tmp_path: Path):
     evaluation = replace(_evaluation(tmp_path, "ours", "ours+mb"), only_folds=None)
-    cost = replace(cost_of(evaluation), n_missing=5, visits=1_240_000_000, small_visits=1_240_000)
+    cost = cost_of(evaluation)
+    cost = replace(cost, missing=cost.missing[1:], visits=1_240_000_000, small_visits=1_240_000)
     first, second = in_words(cost, evaluation=evaluation, speed=4000.0, workers=2)
     assert first == (
         "2 arms x 1 repeats x 3 folds, 5 of 6 trials to run: at most 1,240 million patch visits, "

@@ -5,7 +5,7 @@ A patch visit is one patch in one epoch of one training. Scoring, a forward pass
 
 import time
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -28,16 +28,18 @@ from hardmil.mining.injection import WANTED_LABEL
 
 SMALL_RUN = {"repeats": 1, "folds": 2, "epochs": 3}
 MEASURE_S = 1.0
+FIRST_BAGS = 4
+"""With fewer steps, the time to build the network, or of one slow step, would count too much."""
 
 Training = tuple[Hashable, int]
 """What a training depends on, and its patch visits: equal trainings are run once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cost:
     """What is still to run. `visits` is an upper bound if `is_bound`: it depends on what is mined."""
 
-    n_missing: int
+    missing: Sequence[Trial]
     n_trials: int
     visits: int
     small_visits: int
@@ -48,7 +50,7 @@ def cost_of(evaluation: Evaluation) -> Cost:
     """The cost of the trials that have no row yet, and that of a small run of the same arms."""
     missing, cohort = missing_trials(evaluation), evaluation.cohort
     return Cost(
-        n_missing=len(missing),
+        missing=missing,
         n_trials=len(evaluation.trials()),
         visits=training_visits(missing, cohort=cohort),
         small_visits=training_visits(_small_run(evaluation).trials(), cohort=cohort),
@@ -88,29 +90,40 @@ def training_visits(trials: Sequence[Trial], *, cohort: Cohort) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """Label, case and number of instances of each bag of a cohort."""
+    """Label, case and size of each bag of a cohort; inner folds are drawn once for all arms."""
 
     labels: Int[np.ndarray, " bag"]
     cases: tuple[str, ...]
     sizes: Int[np.ndarray, " bag"]
+    drawn: dict[Hashable, list[np.ndarray]] = field(default_factory=dict)
 
     def inner_folds(self, inside: np.ndarray, *, n_folds: int, seed: int) -> list[np.ndarray]:
         """Positions of the training bags of each inner fold; none if they cannot be drawn."""
-        labels, cases = self.labels[inside], [self.cases[i] for i in inside]
-        if fewest_cases(labels, cases) < 2:
-            return []
-        return [inside[fold.train] for fold in inner_folds(labels, cases, n_folds=n_folds, seed=seed)]
+        key = (inside.tobytes(), n_folds, seed)
+        if key not in self.drawn:
+            labels, cases = self.labels[inside], [self.cases[i] for i in inside]
+            possible = fewest_cases(labels, cases) > 1
+            folds = inner_folds(labels, cases, n_folds=n_folds, seed=seed) if possible else []
+            self.drawn[key] = [inside[fold.train] for fold in folds]
+        return self.drawn[key]
+
+    def operating_folds(self, trial: Trial) -> list[np.ndarray]:
+        """Positions of the training bags of each fold that the operating point is set on."""
+        train = trial.fold.train
+        key = ("operating", train.tobytes(), trial.operating, trial.seed)
+        if key not in self.drawn:
+            folds = operating_folds(trial, labels=self.labels[train], cases=[self.cases[i] for i in train])
+            self.drawn[key] = [train[fold.train] for fold in folds]
+        return self.drawn[key]
 
 
 def _of_trial(trial: Trial, known: _Known) -> Iterator[Training]:
     """The trainings of a trial: of the whole arm, on its training fold and on each operating fold."""
     if trial.arm.fisher is not None:
         return
-    train = trial.fold.train
-    yield from _of_arm(trial.arm, train, seed=trial.seed, known=known)
-    folds = operating_folds(trial, labels=known.labels[train], cases=[known.cases[i] for i in train])
-    for number, fold in enumerate(folds):
-        yield from _of_arm(trial.arm, train[fold.train], seed=trial.seed + 1 + number, known=known)
+    yield from _of_arm(trial.arm, trial.fold.train, seed=trial.seed, known=known)
+    for number, inside in enumerate(known.operating_folds(trial)):
+        yield from _of_arm(trial.arm, inside, seed=trial.seed + 1 + number, known=known)
 
 
 def _of_arm(arm: Arm, inside: np.ndarray, *, seed: int, known: _Known) -> Iterator[Training]:
@@ -191,7 +204,7 @@ def training_speed(
     torch.set_num_threads(threads or before)
     try:
         fit(bags[:1], config=config, device=device)  # the first steps are slower
-        n_bags, epochs = 1, 1
+        n_bags, epochs = min(FIRST_BAGS, len(bags)), 1
         while True:
             chosen = [bags[i * len(bags) // n_bags] for i in range(n_bags)]
             started = time.perf_counter()
@@ -211,7 +224,7 @@ def cost_lines(evaluation: Evaluation, *, device: Device, engine: Engine) -> lis
     cost = cost_of(evaluation)
     if cost.visits == 0:
         return []
-    model = next(trial.arm.model for trial in missing_trials(evaluation) if trial.arm.fisher is None)
+    model = next(trial.arm.model for trial in cost.missing if trial.arm.fisher is None)
     threads = None if engine.is_here else engine.threads
     speed = training_speed(
         evaluation.cohort.bags, config=model, device=device, threads=threads, at_least_s=MEASURE_S
@@ -226,7 +239,7 @@ def in_words(cost: Cost, *, evaluation: Evaluation, speed: float, workers: int) 
     bound = "at most " if cost.is_bound else ""
     with_workers = f" with {workers} workers" if workers > 1 else ""
     lines = [
-        f"{size}, {cost.n_missing} of {cost.n_trials} trials to run: {bound}{_count(cost.visits)} patch "
+        f"{size}, {len(cost.missing)} of {cost.n_trials} trials to run: {bound}{_count(cost.visits)} patch "
         f"visits, about {duration(cost.visits / speed / workers)} at {speed:,.0f} per second{with_workers}"
     ]
     if cost.small_visits < cost.visits / 2:
