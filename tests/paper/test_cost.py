@@ -191,6 +191,11 @@ def test_the_speed_is_measured_by_training(monkeypatch: pytest.MonkeyPatch, tmp_
     assert cost_module.torch.get_num_threads() == before
 
 
+def test_a_training_that_diverges_is_left_to_the_trials(tmp_path: Path):
+    evaluation = make_evaluation(tmp_path, arms=("ours",), study={"training": {"lr": 1e30, "epochs": 9}})
+    assert cost_lines(evaluation, device=CPU, engine=LOCAL) == []
+
+
 def test_the_lines_of_a_real_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cost_module, "MEASURE_S", 0.01)
     evaluation = _evaluation(tmp_path, "ours", "ours+fmb-oof")

@@ -76,7 +76,10 @@ class Trial:
         return f"{self.arm.name}, repeat {self.repeat + 1} fold {self.fold_number + 1}"
 
     def config_hash(self, cohort: Cohort) -> str:
-        """A hash that changes with anything that the numbers of the trial depend on."""
+        """A hash that changes with the input of the trial: settings, folds, seed, bags, version of the code.
+
+        Device, precision and threads, which also change digits, are not part of it: decision 0010.
+        """
         mines = self.arm.mining.use != "none" or self.arm.uses_verdicts
         mining = self.arm.mining.model_dump(mode="json") if mines else None
         model = self.arm.model.model_dump(mode="json")

@@ -18,6 +18,7 @@ from hardmil.config.mining import MiningConfig
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.config.section import fingerprint
 from hardmil.device import Device
+from hardmil.errors import TrainingError
 from hardmil.evaluation.arms import Arm
 from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.evaluation import Evaluation, missing_trials
@@ -220,15 +221,21 @@ def training_speed(
 
 
 def cost_lines(evaluation: Evaluation, *, device: Device, engine: Engine) -> list[str]:
-    """What the run will cost, in words, with a smaller one; nothing if no training is left to do."""
+    """What the run will cost, in words, with a smaller one.
+
+    Nothing if no training is left to do, or if it cannot be measured because its loss is not finite.
+    """
     cost = cost_of(evaluation)
     if cost.visits == 0:
         return []
     model = next(trial.arm.model for trial in cost.missing if trial.arm.fisher is None)
     threads = None if engine.is_here else engine.threads
-    speed = training_speed(
-        evaluation.cohort.bags, config=model, device=device, threads=threads, at_least_s=MEASURE_S
-    )
+    try:
+        speed = training_speed(
+            evaluation.cohort.bags, config=model, device=device, threads=threads, at_least_s=MEASURE_S
+        )
+    except TrainingError:
+        return []  # the trials will fail in the same way, and are reported one by one
     return in_words(cost, evaluation=evaluation, speed=speed, workers=engine.workers)
 
 
