@@ -349,7 +349,7 @@ def markdown(setting: Setting) -> list[str]:
     lines = [
         f"### {', '.join(title)}",
         "",
-        f"At most {n_trials} trials an arm; {setting.hours:.1f} hours of one core in all.",
+        f"At most {n_trials} trials an arm; {setting.hours:.1f} hours of one process in all.",
         "",
         *(line for note in few_cases_notes(setting.intervals) for line in (f"**{note}**", "")),
         *_table(["arm", *HEADINGS.values(), "instance AUC", "trials", "mined"], _arm_rows(setting)),

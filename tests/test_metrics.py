@@ -169,6 +169,8 @@ def test_float32_scores_compare_in_float64():
 def test_invalid_input_is_refused():
     with pytest.raises(BagError, match=r"1 of 2 are not finite.*lower training\.lr"):
         binary_metrics(np.array([1, 0]), np.array([np.nan, 0.5]))
+    with pytest.raises(ValueError, match=r"threshold is NaN; expected a number"):
+        binary_metrics(np.array([1, 0]), np.array([0.1, 0.5]), threshold=np.nan)
     with pytest.raises(BagError, match=r"found \[-1\]; expected only 0 and 1"):
         binary_metrics(np.array([1, -1]), np.array([0.1, 0.5]))
     for share in (0.0, 1.1):

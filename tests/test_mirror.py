@@ -8,6 +8,7 @@ import hardmil
 SOURCE, TESTS = Path(hardmil.__file__).parent, Path(__file__).parent
 EXCEPTIONS = {
     "test_architecture.py": "the whole of src: parts, imports, lengths",
+    "test_benchmarks.py": "the scripts of benchmarks/",
     "test_mirror.py": "the tests themselves",
     "test_python_page.py": "docs/python.md",
     "test_readme.py": "README.md",
@@ -17,6 +18,7 @@ EXCEPTIONS = {
     "commands/test_study_path.py": "a study, from its slides to its predictions",
     "encoders/test_encoder_files.py": "ONNX, TorchScript and torch.export files under one set of checks",
     "evaluation/test_workers.py": "evaluation/evaluation.py once more: on several workers and on Ray",
+    "mining/test_rounds.py": "mining/procedure.py once more: several rounds of mining",
     "mining/test_uses.py": "mining/procedure.py once more: injection, weights, verdicts, encoders",
     "report/test_browser.py": "the page in a browser",
 }

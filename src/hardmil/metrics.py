@@ -46,7 +46,10 @@ def binary_metrics(
 
     Raises:
         BagError: If a score is not finite, or a label is neither 0 nor 1.
+        ValueError: If the threshold is NaN.
     """
+    if math.isnan(threshold):
+        raise ValueError("threshold is NaN; expected a number; a threshold needs bags of both labels")
     is_positive, checked = _checked(labels, scores=scores)
     predicted = checked > threshold
     true_positives = int(np.sum(predicted & is_positive))
@@ -193,16 +196,25 @@ def mean_and_se(values: Iterable[float]) -> MeanSE:
     )
 
 
-def _checked(
-    labels: Int[np.ndarray, " bag"], *, scores: Float[np.ndarray, " bag"]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which bags are positive, and the scores as float64, the precision of all thresholds."""
+def check_scores(scores: Float[np.ndarray, " bag"]) -> None:
+    """Check that every score is a number.
+
+    Raises:
+        BagError: If one is NaN or infinite.
+    """
     broken = int(np.sum(~np.isfinite(scores)))
     if broken:
         raise BagError(
             f"bag scores: {broken} of {len(scores)} are not finite; expected numbers; training probably "
             "diverged: lower training.lr"
         )
+
+
+def _checked(
+    labels: Int[np.ndarray, " bag"], *, scores: Float[np.ndarray, " bag"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which bags are positive, and the scores as float64, the precision of all thresholds."""
+    check_scores(scores)
     others = sorted(set(labels.tolist()) - {0, 1})
     if others:
         raise BagError(f"labels: found {others}; expected only 0 and 1; leave out bags of unknown label")

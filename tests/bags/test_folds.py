@@ -1,4 +1,5 @@
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardmil.bags import folds as folds_module
 from hardmil.bags.folds import Fold, check_folds, inner_folds, repeated_folds
 from hardmil.bags.split_files import read_splits
 from hardmil.errors import FoldError, TableError
@@ -84,6 +86,15 @@ def test_a_case_in_two_parts_of_a_fold_is_named():
         check_folds([Fold(np.array([1]), np.array([2])), fold], ["a", "b", "a", "c"])
     with pytest.raises(FoldError, match="fold 0: case c is in validation and in test"):
         check_folds([fold], ["a", "b", "c", "c"])
+
+
+@pytest.mark.parametrize("draw", [repeated_folds, inner_folds])
+def test_drawn_folds_are_checked(draw: Callable[..., object], monkeypatch: pytest.MonkeyPatch):
+    leaking = [Fold(np.array([2, 3]), np.array([0, 1])), Fold(np.array([0, 1, 3]), np.array([2]))]
+    monkeypatch.setattr(folds_module, "_draw", lambda *_, **__: leaking)
+    repeats = {} if draw is inner_folds else {"n_repeats": 1}
+    with pytest.raises(FoldError, match="fold 1: case c is in train and in test"):
+        draw(np.array([0, 1, 0, 1]), ["a", "b", "c", "c"], n_folds=2, seed=0, **repeats)
 
 
 def _clam_splits(folder: Path, number: int, columns: dict[str, list[str]]) -> None:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.support.published import write_synthetic_colon
 from tests.support.studies import Hardmil, read_csv
 
 SHORT = ("--folds", "2", "--repeats", "1", "--epochs", "1", "--only-folds", "0")
@@ -17,6 +18,7 @@ def test_colon_by_group(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> Non
     first = hardmil(*call, "--arms", "ours,ours+fmb", "--json")
     assert first.code == 0, first.err
     assert re.search("img76: no patch .*25% tissue.* 324", first.out)
+    assert re.search("3 arms x 1 repeats x 1 folds.*at most .* million patch visits", first.err)
     assert ".906 ±.007" in first.out, "the paper's accuracy of ours"
     assert ".036 ±.007" in first.out, "the paper's FPR of FMB"
     for text in (first.out, (tmp_path / "report.html").read_text(encoding="utf-8")):
@@ -72,6 +74,22 @@ def test_colon_with_an_encoder_and_verdicts_of_its_nuclei(
         assert row["op_prediction"] in ("normal", "epithelial")
     (folder,) = tmp_path.glob("features_*")
     assert len(list(folder.glob("img*.h5"))) == 100
+
+
+def test_the_cost_is_printed_before_a_run_and_not_where_nothing_is_left(hardmil: Hardmil, tmp_path: Path):
+    data = write_synthetic_colon(tmp_path / "colon", n=8, n_positive=4)
+    call = ("reproduce", "colon", "--data", data, "--output", tmp_path / "out", "--json", *SHORT[:4])
+    first = hardmil(*call, "--epochs", "9", "--arms", "ours,ours+mb", "--set", "network.embedding_dim=8")
+    assert first.code == 0, first.err
+    size = r"3 arms x 1 repeats x 2 folds, 6 of 6 trials to run: at most [\d,]+ patch visits, about .* at .*"
+    assert re.search(size, first.err)
+    assert re.search("a smaller run: --repeats 1 --folds 2 --epochs 3 takes about", first.err)
+    assert "patch visits" not in first.out
+    assert len(json.loads(first.out.splitlines()[-1])["arms"]) == 3
+    again = hardmil(*call, "--epochs", "9", "--arms", "ours,ours+mb", "--set", "network.embedding_dim=8")
+    assert (again.code, "patch visits" in again.err) == (0, False)
+    quiet = hardmil(*call, "--epochs", "1", "--arms", "ours", "--quiet")
+    assert (quiet.code, "patch visits" in quiet.err) == (0, False)
 
 
 def test_unknown_sets_and_splits_are_refused(hardmil: Hardmil, tmp_path: Path) -> None:

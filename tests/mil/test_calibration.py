@@ -68,3 +68,10 @@ def test_it_is_the_same_after_a_way_through_json(method: str):
 def test_one_label_alone_cannot_be_calibrated():
     with pytest.raises(BagError, match=r"a calibration needs bags of both labels; found \[0\]"):
         fit_calibration(np.array([0, 0]), np.array([0.2, 0.4]), method="temperature")
+
+
+@pytest.mark.parametrize("method", ["none", "temperature", "isotonic"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_that_are_not_numbers_are_refused(method: str, value: float):
+    with pytest.raises(BagError, match=r"bag scores: 1 of 3 are not finite; .*lower training\.lr"):
+        fit_calibration(np.array([0, 1, 1]), np.array([0.2, value, 0.7]), method=method)

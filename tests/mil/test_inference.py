@@ -4,10 +4,11 @@ import torch
 
 from hardmil.bags.bag import Bag
 from hardmil.config.model import ModelConfig, resolve_config
+from hardmil.errors import BagError
 from hardmil.mil import inference
 from hardmil.mil.batches import pack
-from hardmil.mil.inference import embed_instances, score_bags
-from hardmil.mil.network import BagClassifier
+from hardmil.mil.inference import BagScore, embed_instances, score_bags
+from hardmil.mil.network import BagClassifier, FeatureNetwork
 
 SHAPES = pytest.mark.parametrize("shape", [(4,), (24, 24, 3)], ids=["features", "pixels"])
 
@@ -93,3 +94,34 @@ def test_arrays_that_may_not_be_written_to_are_read():
     bag = _bags((4,))[0]
     bag.instances.flags.writeable = False
     assert 0 < score_bags(_network((4,)), [bag])[0].bag_score < 1
+
+
+@pytest.mark.parametrize("what", ["score", "attention", "instance logits"])
+def test_what_is_not_a_number_is_refused_with_its_slide(what: str):
+    value, attention, logits = 0.5, np.array([0.5, 0.5]), np.array([1.0, 2.0])
+    BagScore(value, attention, logits).check("s1")
+    if what == "score":
+        value = np.inf
+    else:
+        (attention if what == "attention" else logits)[0] = np.nan
+    n = 1 if what == "score" else 2
+    with pytest.raises(BagError, match=f"slide s1: 1 of {n} values of the {what} are NaN .*lower training"):
+        BagScore(value, attention, logits).check("s1")
+
+
+@SHAPES
+def test_a_network_that_diverged_scores_nothing(shape: tuple[int, ...]):
+    network = _network(shape)
+    with torch.no_grad():
+        network.classify.weight[0, 0] = torch.nan
+    with pytest.raises(BagError, match=r"slide s0: 1 of 1 values of the score are NaN .*lower training\.lr"):
+        score_bags(network, _bags(shape))
+
+
+def test_features_that_are_far_too_large_are_named_by_their_slide():
+    network, bags = _network((4,)), _bags((4,))
+    assert isinstance(network.embed, FeatureNetwork)
+    network.embed.standardise_by(mean=np.zeros(4, np.float32), scale=np.full(4, 0.01, np.float32))
+    bags[1].instances[:] = 3e38
+    with pytest.raises(BagError, match=r"slide s1: .* NaN or infinite; .*check how the features of this one"):
+        score_bags(network, bags)

@@ -89,6 +89,16 @@ def test_attention_of_each_kind():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_attention_of_a_very_confident_model_is_a_number(kind: str):
+    """In float32, the sigmoid of -200 is 0: shares of the probabilities would be 0 / 0."""
+    for logits in ([-200.0, -201.0, -400.0], [200.0, 300.0, 200.0]):
+        bag_logit, attention = _pool(kind, [logits])
+        assert np.isfinite(bag_logit).all()
+        assert attention[0].sum() == pytest.approx(1, abs=1e-5)
+    assert _pool("noisy-and", [[-200.0, -200.0, -400.0]])[1][0].tolist() == [0.5, 0.5, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_higher_instance_logit_never_lowers_the_bag(kind: str):
     pooling = _pooling(kind)
     logits = torch.tensor([-1.0, 0.5, 2.0, 0.1, -3.0], requires_grad=True)

@@ -72,6 +72,17 @@ def test_only_the_hardest_of_negative_bags_enter():
     assert (logits.grad != 0).tolist() == [False, True, True, False, False, False, True]
 
 
+@pytest.mark.parametrize(("n", "percent"), [(100, 7), (100, 14), (50, 14), (25, 28)])
+def test_a_share_that_is_a_whole_number_of_instances_is_that_number(n: int, percent: int):
+    """0.07 * 100 is 7.000000000000001 in floating point; seven instances enter, not eight."""
+    assert math.ceil(percent / 100 * n) > percent * n // 100
+    batch, logits = _batch([(0, np.linspace(-2, 3, n).tolist())])
+    logits.requires_grad_()
+    instance_loss(logits, batch=batch, hardest=percent / 100).backward()
+    assert logits.grad is not None
+    assert int((logits.grad != 0).sum()) == percent * n // 100
+
+
 def test_without_negative_bags_the_term_is_zero():
     batch, logits = _batch([(1, [4.0, 2.0]), (1, [1.0])])
     assert instance_loss(logits, batch=batch).item() == 0

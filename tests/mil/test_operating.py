@@ -104,6 +104,18 @@ def test_one_label_alone_is_refused():
         set_operating_point(np.array([1, 1]), np.array([0.2, 0.4]), cases=["a", "b"], target="youden")
 
 
+@pytest.mark.parametrize("target", ["sensitivity=0.75", "fpr=0.2", "youden"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("position", [0, 8])
+def test_scores_that_are_not_numbers_set_no_threshold(target: str, value: float, position: int):
+    scores = SCORES.copy()
+    scores[position] = value
+    with pytest.raises(BagError, match=r"bag scores: 1 of 9 are not finite; .*lower training\.lr"):
+        choose_threshold(LABELS, scores, wanted=parse_operating_target(target))
+    with pytest.raises(BagError, match="bag scores: 1 of 9 are not finite"):
+        set_operating_point(LABELS, scores, cases=list("abcdefghi"), target=target)
+
+
 def test_a_point_of_an_earlier_version_loads():
     point = set_operating_point(LABELS, SCORES, cases=[str(i) for i in range(9)], target="fpr=0.2")
     content = point.model_dump(mode="json")

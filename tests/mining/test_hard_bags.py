@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.cluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
@@ -216,6 +217,40 @@ def test_large_pools_and_large_seeds(monkeypatch: pytest.MonkeyPatch):
     assert len({(a, b) for a, b in zip(truth, found, strict=True)}) == 2
 
 
+@pytest.mark.parametrize("large_pool", [hard_bags.LARGE_POOL, 10], ids=["whole", "mini-batches"])
+def test_clusters_are_drawn_by_the_seed(large_pool: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hard_bags, "LARGE_POOL", large_pool)
+    features = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)  # no clusters to be found
+    first, again, other, wrapped = (
+        cluster_instances(features, n_clusters=8, seed=seed).tolist() for seed in (5, 5, 6, 5 + 2**32)
+    )
+    assert first == again == wrapped
+    assert first != other
+
+
+def _noted(kind: Any, used: list[tuple[str, int]]) -> Any:
+    """The same class; each use of it is noted, and how often it starts."""
+
+    def make(**options: Any) -> Any:
+        used.append((kind.__name__, options["n_init"]))
+        return kind(**options)
+
+    return make
+
+
+@pytest.mark.parametrize(("n", "kind"), [(9, "KMeans"), (10, "KMeans"), (11, "MiniBatchKMeans")])
+def test_only_pools_above_the_limit_are_clustered_in_mini_batches(
+    n: int, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    used: list[tuple[str, int]] = []
+    for one in (sklearn.cluster.KMeans, sklearn.cluster.MiniBatchKMeans):
+        monkeypatch.setattr(sklearn.cluster, one.__name__, _noted(one, used))
+    monkeypatch.setattr(hard_bags, "LARGE_POOL", 10)
+    features = np.arange(2 * n).reshape(n, 2).astype(np.float32)
+    assert len(set(cluster_instances(features, n_clusters=3, seed=0).tolist())) == 3
+    assert used == [(kind, 4)], "the best of four starts"
+
+
 def _bags() -> dict[str, Bag]:
     def bag(slide: int) -> Bag:
         n = 12 + slide
@@ -253,6 +288,10 @@ def test_each_use_makes_its_bags():
     rng, sizes = np.random.default_rng([5, 0]), np.array([12, 13, 14, 15])
     pool = _pool(12)
     assert _hard_bags(use="mb").plan(0) == random_bags(pool, n_bags=3, training_sizes=sizes, rng=rng)
+    rng = np.random.default_rng([5, 0])
+    assert _hard_bags(use="mb", replacement=False).plan(0) == random_bags(
+        pool, n_bags=3, training_sizes=sizes, rng=rng, replacement=False
+    )
     rng = np.random.default_rng([5, 0])
     assert _hard_bags(use="fmb", cluster_weights="stratified", replacement=False).plan(0) == clustered_bags(
         pool,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardmil.bags.bag import Bag
-from hardmil.errors import EmptyBagError
+from hardmil.errors import BagError, EmptyBagError
 from hardmil.mil.inference import BagScore
 from hardmil.mining.hard_instances import (
     HardInstance,
@@ -74,6 +74,31 @@ def test_hard_instances_do_not_mind_the_order(order: list[int]):
 def test_a_bag_without_instances():
     with pytest.raises(EmptyBagError, match="bag without instances"):
         hard_instances(np.array([], np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("broken", [[0], [1, 3], [0, 1, 2, 3]], ids=["one", "some", "all"])
+def test_attention_that_is_not_a_number_is_refused(broken: list[int], value: float):
+    w = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    w[broken] = value
+    with pytest.raises(BagError, match=rf"^attention: {len(broken)} of 4 values are NaN .*lower train"):
+        hard_instances(w)
+    scores = [_score(0.9), _score(0.9, w)]
+    message = rf"slide s2: {len(broken)} of 4 values of the attention are NaN .*expected numbers; .*lower"
+    with pytest.raises(BagError, match=message):
+        mine_instances([_bag(1, 0), _bag(2, 0)], scores=scores, n_sigma=1.0, number=1, source="train")
+    with pytest.raises(BagError, match=message):
+        false_positive_bags([_bag(1, 0), _bag(2, 0)], scores=scores, threshold=0.5)
+
+
+@pytest.mark.parametrize("threshold", [0.5, "sensitivity=0.95"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_score_that_is_not_a_number_is_refused(label: int, value: float, threshold: float | str):
+    """A NaN is above no threshold: its bag would never be a false positive."""
+    bags, scores = [_bag(0, 1), _bag(1, 0), _bag(2, label)], [_score(0.7), _score(0.9), _score(value)]
+    with pytest.raises(BagError, match="slide s2: 1 of 1 values of the score are NaN or infinite"):
+        false_positive_bags(bags, scores=scores, threshold=threshold)
 
 
 def _bag(number: int, label: int, *, n: int = 4) -> Bag:

@@ -49,6 +49,12 @@ def test_what_is_appended_is_of_the_pool_and_nothing_is_lost(seed: int, epoch: i
         np.testing.assert_array_equal(place, BAGS[f"s{int(number)}"].coords[int(instance)])
 
 
+@pytest.mark.parametrize(("share", "n_added"), [(0.05, 1), (0.06, 1), (0.25, 2), (0.3, 2), (1.0, 8)])
+def test_a_bag_that_gets_instances_gets_at_least_one(share: float, n_added: int):
+    """Of eight instances, 5% are 0.4."""
+    assert len(_distractors(inject_share=share).mix(BAGS["s0"], epoch=0)) == 8 + n_added
+
+
 def test_replacing_keeps_the_size_and_at_least_one_instance():
     mixed = _distractors(inject_how="replace", inject_share=0.5).mix(BAGS["s1"], epoch=0)
     own = mixed.instances[mixed.instances[:, 0] == 1]
@@ -111,4 +117,6 @@ def test_within_keeps_the_instances_of_those_slides():
     assert [one.key for one in inside.pool] == [("s2", 1)]
     assert inside.cases() == {"c2"}
     assert extras.within({"s1"}) is None
-    assert inside.fingerprint() != extras.fingerprint()
+    changed = [inside, _distractors(seed=1), _distractors(inject_share=0.5)]
+    assert len({extras.fingerprint(), *(one.fingerprint() for one in changed)}) == 4
+    assert extras.fingerprint() == _distractors().fingerprint()

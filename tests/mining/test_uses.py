@@ -52,6 +52,7 @@ class _Train:
     def __init__(self) -> None:
         self.extras: list[TrainingExtras | None] = []
         self.bags: list[list[Bag]] = []
+        self.models: list[BagClassifier] = []
 
     def __call__(
         self,
@@ -64,23 +65,29 @@ class _Train:
     ) -> BagClassifier:
         self.extras.append(extras)
         self.bags.append(list(bags))
-        return fit(bags, config=config, seed=seed, extras=extras, start=start, device=CPU)
+        self.models.append(fit(bags, config=config, seed=seed, extras=extras, start=start, device=CPU))
+        return self.models[-1]
 
 
-def _mine(train: _Train, *, bags: list[Bag] | None = None, reviewer: Any = None, **settings: Any) -> Mined:
+def _mine(
+    train: _Train, *, bags: list[Bag] | None = None, reviewer: Any = None, seed: int = 0, **settings: Any
+) -> Mined:
     mining = MiningConfig.model_validate(
         {"threshold": 0.0, "source": "out-of-fold", "inner_folds": 3, **settings}
     )
-    return train_and_mine(bags or _bags(), config=CONFIG, mining=mining, train=train, reviewer=reviewer)
+    return train_and_mine(
+        bags or _bags(), config=CONFIG, mining=mining, seed=seed, train=train, reviewer=reviewer
+    )
 
 
 @pytest.mark.parametrize("draw", ["hard", "random"])
 def test_what_was_mined_is_put_into_bags(draw: str):
     train = _Train()
-    mined = _mine(train, use="inject", draw=draw)
+    mined = _mine(train, use="inject", draw=draw, seed=5)
     *before, last = train.extras
     assert before == [None] * 4
     assert isinstance(last, Distractors)
+    assert last.seed == 5
     assert [one.key for one in last.pool] == [one.key for one in mined.pool]
     _assert_trained_again(mined)
 
@@ -129,6 +136,19 @@ def test_verdicts_come_before_mining_and_stay_in_every_training_after():
             known = 0 if bag.instance_labels is None else int((~np.isnan(bag.instance_labels)).sum())
             assert known == (2 if bag.label == 1 else 0)
     assert mined.pool
+    assert mined.base is train.models[1], "the base is the model that was trained on the verdicts"
+
+
+def test_which_verdicts_are_used_depends_on_the_seed_of_the_trial():
+    truth = {bag.slide_id: np.array([bag.label, 0, 0, 0, 0, 0], np.float32) for bag in _bags()}
+
+    def used(seed: int) -> list[list[bool]]:
+        train = _Train()
+        _mine(train, reviewer=truth, seed=seed, use="none", verdict_budget=2, verdict_choice="random")
+        labels = [bag.instance_labels for bag in train.bags[1] if bag.label == 1]
+        return [np.isnan(known).tolist() for known in labels if known is not None]
+
+    assert used(0) == used(0) != used(1)
 
 
 def test_without_a_budget_all_that_is_known_is_used():

@@ -7,6 +7,7 @@ from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
 from hardmil.errors import EmptyBagError, TableError
 from hardmil.mil.inference import BagScore
+from hardmil.mining import verdicts
 from hardmil.mining.verdicts import chosen_verdicts, judged_bags, read_verdicts, reviewer_digest
 
 NAN = float("nan")
@@ -116,6 +117,19 @@ def test_spread_chooses_one_of_each_cluster_and_a_budget_may_exceed_what_there_i
     chosen = np.flatnonzero(~np.isnan(_chosen("spread", budget=3)["a"]))
     assert sorted(chosen // 2) == [0, 1, 2]
     assert np.isnan(_chosen("attention", budget=50)["a"]).sum() == 0
+
+
+def test_spread_clusters_by_the_seed(monkeypatch: pytest.MonkeyPatch):
+    seeds: list[int] = []
+
+    def cluster(features: np.ndarray, *, n_clusters: int, seed: int) -> np.ndarray:
+        seeds.append(seed)
+        return np.arange(len(features)) % n_clusters
+
+    monkeypatch.setattr(verdicts, "cluster_instances", cluster)
+    _chosen("spread", seed=0)
+    _chosen("spread", seed=4)
+    assert seeds == [0, 0, 4, 4]
 
 
 def test_the_digest_changes_with_any_verdict():

@@ -16,14 +16,16 @@ def labels_of(found: PublishedSet) -> tuple[int, int]:
     return positives, len(found.bags) - positives
 
 
-def write_synthetic_colon(root: Path, *, n: int = 2) -> Path:
-    """The layout of the colon set, with n images of noise and one epithelial nucleus in the first."""
+def write_synthetic_colon(root: Path, *, n: int = 2, n_positive: int = 1) -> Path:
+    """The layout of the colon set, with n images of noise and an epithelial nucleus in the first of them."""
     rng = np.random.default_rng(0)
     for i in range(1, n + 1):
         folder = root / "Classification" / f"img{i}"
         folder.mkdir(parents=True)
         Image.fromarray(rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(folder / f"img{i}.bmp")
         for kind in NUCLEI:
-            centres = [[30.0, 20.0]] if kind == "fibroblast" or (i == 1 and kind == "epithelial") else []
+            centres = (
+                [[30.0, 20.0]] if kind == "fibroblast" or (i <= n_positive and kind == "epithelial") else []
+            )
             savemat(folder / f"img{i}_{kind}.mat", {"detection": np.array(centres).reshape(-1, 2)})
     return root

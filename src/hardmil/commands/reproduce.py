@@ -1,5 +1,6 @@
 """`hardmil reproduce colon|ucsb --data DIR`: the paper's table next to ours."""
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from hardmil.commands.arms_table import arms_table, arms_values, comparison_line
 from hardmil.device import find_device
 from hardmil.jobs.outcome import Outcome
 from hardmil.jobs.pool import LOCAL, Engine
+from hardmil.paper.cost import cost_lines
 from hardmil.paper.datasets import read_published
 from hardmil.paper.reproduction import (
     Reproduction,
@@ -35,6 +37,8 @@ def reproduce(
 ) -> Outcome:
     """Run the paper's arms on its set, one row for each arm, repeat and fold; rows of equal hash are kept.
 
+    Unless quiet, what the run will cost is printed on stderr before it starts.
+
     Raises:
         ConfigError: If the set, the split or an arm is not known.
         TableError: If the set is not in the folder.
@@ -52,6 +56,10 @@ def reproduce(
         device=device or "auto",
         quiet=quiet,
     )
+    where = find_device(device or "auto", precision=config.training.precision)
+    if not quiet:
+        for line in cost_lines(evaluation, device=where, engine=engine):
+            print(line, file=sys.stderr, flush=True)
     page = Page(
         title=f"The paper's table on {name}",
         question="Do hard bags lower the false positives, as Li et al. 2019 report?",
@@ -66,7 +74,7 @@ def reproduce(
         page=page,
         command=f"hardmil reproduce {name}",
         started=started,
-        device=find_device(device or "auto", precision=config.training.precision),
+        device=where,
         engine=engine,
         also=arms_of_earlier_calls(evaluation, config=config),
         quiet=quiet,

@@ -103,12 +103,7 @@ def evaluate_arms(
     _check_only_folds(evaluation)
     for folds in evaluation.folds:
         check_folds(folds, evaluation.cohort.cases)
-    hashes = {row.trial: row.config_hash for row in read_table(evaluation.folder / RESULTS, ResultRow)}
-    todo = [
-        trial
-        for trial in evaluation.trials()
-        if hashes.get(evaluation.key(trial)) != trial.config_hash(evaluation.cohort)
-    ]
+    todo = missing_trials(evaluation)
     size = population_size(evaluation.cohort.bags, device=device, wanted=engine.population)
     if engine.is_here and size > 1:
         failures = _run_together(todo, evaluation=evaluation, device=device, size=size, quiet=quiet)
@@ -118,6 +113,16 @@ def evaluate_arms(
         failures = _run_in_pool(todo, evaluation=evaluation, device=device, engine=engine, quiet=quiet)
     _sort_tables(evaluation)
     return failures
+
+
+def missing_trials(evaluation: Evaluation) -> list[Trial]:
+    """The trials that have no row with their hash."""
+    hashes = {row.trial: row.config_hash for row in read_table(evaluation.folder / RESULTS, ResultRow)}
+    return [
+        trial
+        for trial in evaluation.trials()
+        if hashes.get(evaluation.key(trial)) != trial.config_hash(evaluation.cohort)
+    ]
 
 
 def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, quiet: bool) -> list[Failure]:

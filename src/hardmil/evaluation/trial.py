@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold, fewest_cases, inner_folds
@@ -76,7 +76,10 @@ class Trial:
         return f"{self.arm.name}, repeat {self.repeat + 1} fold {self.fold_number + 1}"
 
     def config_hash(self, cohort: Cohort) -> str:
-        """A hash that changes with anything that the numbers of the trial depend on."""
+        """A hash that changes with the input of the trial: settings, folds, seed, bags, version of the code.
+
+        Device, precision and threads, which also change digits, are not part of it: decision 0010.
+        """
         mines = self.arm.mining.use != "none" or self.arm.uses_verdicts
         mining = self.arm.mining.model_dump(mode="json") if mines else None
         model = self.arm.model.model_dump(mode="json")
@@ -209,20 +212,32 @@ def whole_arm_out_of_fold(
     so that equal numbers of folds share models. None where no operating point is wanted, or a class has so
     few cases that an inner fold would train on only one of it.
     """
-    operating = trial.operating
     labels = np.array([bag.label for bag in training])
-    cases = [bag.case_id for bag in training]
-    if operating is None or fewest_cases(labels, cases) < 2:
-        return None
-    folds = inner_folds(labels, cases, n_folds=operating.n_folds, seed=trial.seed)
-    if any(fewest_cases(labels[fold.train], [cases[i] for i in fold.train]) < 2 for fold in folds):
+    if trial.operating is None or not operating_folds(
+        trial, labels=labels, cases=[bag.case_id for bag in training]
+    ):
         return None
 
     def learn(inside: Sequence[Bag], seed: int) -> Score:
         return _learn(inside, trial=trial, seed=seed, cohort=cohort, trainer=trainer).score
 
-    scores = out_of_fold_scores(training, n_folds=operating.n_folds, seed=trial.seed, learn=learn)
+    scores = out_of_fold_scores(training, n_folds=trial.operating.n_folds, seed=trial.seed, learn=learn)
     return np.array([score.bag_score for score in scores])
+
+
+def operating_folds(trial: Trial, *, labels: Int[np.ndarray, " bag"], cases: Sequence[str]) -> list[Fold]:
+    """The inner folds of the training bags that the operating point is set on; none if it is not set.
+
+    Args:
+        trial: The trial.
+        labels: Of its training bags.
+        cases: The case of each.
+    """
+    if trial.operating is None or fewest_cases(labels, cases) < 2:
+        return []
+    folds = inner_folds(labels, cases, n_folds=trial.operating.n_folds, seed=trial.seed)
+    few = any(fewest_cases(labels[fold.train], [cases[int(i)] for i in fold.train]) < 2 for fold in folds)
+    return [] if few else folds
 
 
 def longest_training(arm: Arm, *, n_operating_folds: int = 0) -> int:

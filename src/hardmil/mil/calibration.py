@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 
 from hardmil.config.evaluation import CalibrationMethod
 from hardmil.errors import BagError
+from hardmil.metrics import check_scores
 
 SMALLEST = 1e-12
 """Scores are kept this far from 0 and 1, where the logit is infinite."""
@@ -47,7 +48,7 @@ def fit_calibration(
     """A calibration fitted on out-of-fold scores.
 
     Raises:
-        BagError: If one of the two labels does not occur.
+        BagError: If one of the two labels does not occur, or a score is not finite.
 
     Source: temperature, Guo et al. 2017, with the targets of Platt 1999, (n + 1) / (n + 2) and 1 / (n + 2):
     with few slides that are perfectly separated, targets of 0 and 1 would move every score to 0 or 1.
@@ -58,6 +59,7 @@ def fit_calibration(
             f"a calibration needs bags of both labels; found {sorted(set(labels.tolist()))}; add slides "
             "with the other label, or set evaluation.operating_folds: 0"
         )
+    check_scores(scores)
     match method:
         case "none":
             return Calibration(method="none")

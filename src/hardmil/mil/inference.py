@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardmil.bags.bag import Bag
+from hardmil.errors import BagError
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.network import BagClassifier
 
@@ -33,10 +34,30 @@ class BagScore:
     contribution: Float[np.ndarray, " instance"] | None = None
     bias: float = 0.0
 
+    def check(self, slide_id: str) -> None:
+        """Check that the score, the attention and the instance logits are numbers.
+
+        Raises:
+            BagError: If one is NaN or infinite; the slide is named.
+        """
+        arrays = {"score": np.array([self.bag_score]), "attention": self.attention}
+        for what, values in (arrays | {"instance logits": self.instance_logit}).items():
+            broken = int(np.sum(~np.isfinite(values)))
+            if broken:
+                raise BagError(
+                    f"slide {slide_id}: {broken} of {len(values)} values of the {what} are NaN or infinite; "
+                    "expected numbers; training probably diverged: lower training.lr and train again. If "
+                    "other slides have numbers, check how the features of this one were made"
+                )
+
 
 @torch.inference_mode()
 def score_bags(network: BagClassifier, bags: Sequence[Bag]) -> list[BagScore]:
-    """Score, attention and instance logits of each bag with all its instances, one bag at a time."""
+    """Score, attention and instance logits of each bag with all its instances, one bag at a time.
+
+    Raises:
+        BagError: If a score, attention or an instance logit is NaN or infinite.
+    """
     network.eval()
     return [_score(network, bag) for bag in bags]
 
@@ -55,7 +76,7 @@ def _score(network: BagClassifier, bag: Bag) -> BagScore:
     output = network.pool(PackedBatch(embeddings, offsets, labels=torch.zeros(1, device=device)))
     bias = network.classify.bias.detach()
     contribution = None if output.weights is None else output.weights * (output.instance_logit - bias)
-    return BagScore(
+    score = BagScore(
         # In float64: in float32, all logits above 17 would tie at a score of 1.
         bag_score=output.bag_logit.double().sigmoid().item(),
         attention=output.attention.cpu().numpy(),
@@ -63,6 +84,8 @@ def _score(network: BagClassifier, bag: Bag) -> BagScore:
         contribution=None if contribution is None else contribution.cpu().numpy(),
         bias=bias.item(),
     )
+    score.check(bag.slide_id)
+    return score
 
 
 def _embed(network: BagClassifier, bag: Bag) -> Float[Tensor, "instance dim"]:

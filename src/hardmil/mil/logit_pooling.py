@@ -9,9 +9,10 @@ Each also gives attention: the share that each instance has in the bag logit, wh
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hardmil.config.model import PoolingConfig
-from hardmil.mil.pooling import segment_shares, segment_sum
+from hardmil.mil.pooling import segment_shares, segment_softmax, segment_sum
 
 STEEPNESS = 10.0
 """a in Kraus et al. 2016."""
@@ -75,7 +76,9 @@ class NoisyAndPooling(nn.Module):
         """Bag logits and attention."""
         probabilities = instance_logit.sigmoid()
         mean = segment_sum(probabilities, bag_index=bag_index, n_bags=len(sizes)) / sizes
-        attention = segment_shares(probabilities.detach(), bag_index=bag_index, n_bags=len(sizes))
+        # Softmax of the log: probabilities of a confident negative bag may all be 0 in float32.
+        log_probabilities = functional.logsigmoid(instance_logit.detach())
+        attention = segment_softmax(log_probabilities, bag_index=bag_index, n_bags=len(sizes))
         return self._bag_logit(mean), attention
 
     def _bag_logit(self, mean: Float[Tensor, " bag"]) -> Float[Tensor, " bag"]:

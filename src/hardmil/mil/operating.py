@@ -13,7 +13,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from hardmil.bootstrap import draw_cases, percentile_limits
 from hardmil.config.evaluation import OperatingTarget, parse_operating_target
 from hardmil.errors import BagError
-from hardmil.metrics import binary_metrics, predict_threshold_at_sensitivity
+from hardmil.metrics import binary_metrics, check_scores, predict_threshold_at_sensitivity
 
 N_RESAMPLES = 2_000
 """Enough for limits; each resample sets the threshold again, which takes time."""
@@ -113,7 +113,11 @@ def choose_threshold(
     `sensitivity`: the largest t that keeps this share of the positive bags. `fpr`: the smallest t that at
     most this share of the negative bags exceeds. `youden`: the largest t of those with the greatest
     sensitivity minus FPR (Youden 1950).
+
+    Raises:
+        BagError: If a score is not finite.
     """
+    check_scores(scores)
     positives, negatives = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
     match wanted.kind:
         case "sensitivity":

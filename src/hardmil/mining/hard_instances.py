@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import Threshold, parse_sensitivity
-from hardmil.errors import EmptyBagError
+from hardmil.errors import BagError, EmptyBagError
 from hardmil.metrics import threshold_at_sensitivity
 from hardmil.mil.inference import BagScore
 from hardmil.mil.pooling import FLAT_TOLERANCE
@@ -45,12 +45,19 @@ def hard_instances(
 
     Raises:
         EmptyBagError: If the bag has no instance.
+        BagError: If attention is NaN or infinite.
 
     Source: Li et al. 2019, Eq. 3. Departure: flat attention (std = 0 up to rounding) gives no instance; read
     literally, Eq. 3 would give the whole bag.
     """
     if len(attention) == 0:
         raise EmptyBagError("attention of a bag without instances; expected at least one; leave the bag out")
+    broken = int(np.sum(~np.isfinite(attention)))
+    if broken:
+        raise BagError(
+            f"attention: {broken} of {len(attention)} values are NaN or infinite; expected numbers; training "
+            "probably diverged: lower training.lr and train again"
+        )
     # In float64 with a margin: of two instances, the higher one is exactly at mean + std, and rounding must
     # not decide whether it is hard.
     w = attention.astype(np.float64)
@@ -68,7 +75,12 @@ def false_positive_bags(
 
     A score above the threshold is positive; with "sensitivity=0.95", a score that is at least as high as the
     one reached by 95% of the positive bags.
+
+    Raises:
+        BagError: If a score, attention or an instance logit of any bag is NaN or infinite.
     """
+    for bag, score in zip(bags, scores, strict=True):
+        score.check(bag.slide_id)
     limit = _limit(bags, scores=scores, threshold=threshold)
     return [
         i
@@ -98,7 +110,12 @@ def mine_instances(
         n_sigma: Number of standard deviations in Eq. 3.
         number: The round of mining, from 1.
         source: Which model that was: train, out-of-fold or bundle.
+
+    Raises:
+        BagError: If a score, attention or an instance logit is NaN or infinite.
     """
+    for bag, score in zip(bags, scores, strict=True):
+        score.check(bag.slide_id)
     return [
         _record(bag, instance=int(j), score=score, number=number, source=source)
         for bag, score in zip(bags, scores, strict=True)
