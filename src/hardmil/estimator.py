@@ -56,7 +56,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         bags_per_step: Bags in one gradient step.
         balance: none, loss or sampler, for unequal classes.
         max_instances: Largest bag in a training step.
-        equalise: channel, luminance or none: histogram equalisation of pixels.
+        equalise: none, channel, luminance or image: histogram equalisation of pixels.
         device: auto, cpu, cuda or mps.
         random_state: Seed of weights, draws and folds; None for a random one.
 
@@ -86,7 +86,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         bags_per_step: int = 1,
         balance: str = "none",
         max_instances: int = 10_000,
-        equalise: str = "channel",
+        equalise: str = "none",
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:

@@ -44,14 +44,11 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
 
 
 def demo_config(seed: int) -> StudyConfig:
-    """The settings of the demo: small and quick, 1 um/px, held-out cases from a splits file.
-
-    Histograms are not equalised: synthetic nuclei differ in darkness, which equalisation would remove.
-    """
+    """The settings of the demo: small and quick, 1 um/px, held-out cases from a splits file."""
     return StudyConfig(
         seed=seed,
         positive="positive",
-        patches=PatchConfig(size_px=32, um_per_px=1.0, equalise="none", tissue=NO_CLEANING),
+        patches=PatchConfig(size_px=32, um_per_px=1.0, tissue=NO_CLEANING),
         network=NetworkConfig(embedding_dim=128),
         training=TrainingConfig(epochs=12, lr=5e-4, max_instances=64),
         mining=MiningConfig(inner_folds=3),

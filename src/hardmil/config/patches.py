@@ -54,10 +54,10 @@ class PatchConfig(Section):
     """Smallest share of tissue in a patch. The paper does not say; 0.5 leaves some colon images without a
     patch."""
     tissue: TissueConfig = TissueConfig()
-    equalise: Equalise = "channel"
-    """Histogram equalisation of each patch: of each RGB channel (the paper, read literally), of luminance
-    only, or none. If not set: channel for pixels, none for an encoder, which was trained on unchanged
-    images."""
+    equalise: Equalise = "none"
+    """Histogram equalisation: none; of each patch, each RGB channel (the paper, read literally) or luminance;
+    image: of all patches of an image together, by channel. With channel or image, the network learns less
+    (docs/decisions/0012). An encoder was trained on unchanged images: none."""
 
     @model_validator(mode="after")
     def _overlap_is_smaller(self) -> "PatchConfig":

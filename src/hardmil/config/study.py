@@ -26,7 +26,7 @@ PIXELS = "pixels"
 """Value of `encode` for no encoder."""
 
 
-_FOR_AN_ENCODER = {"size_px": 224, "equalise": "none"}
+_FOR_AN_ENCODER = {"size_px": 224}
 
 
 class StudyConfig(Section):
@@ -66,7 +66,7 @@ class StudyConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _patches_for_an_encoder(cls, content: object) -> object:
-        """Patch size and colours that the encoder expects, where the study does not set them."""
+        """Patch size and resolution that the encoder expects, where the study does not set them."""
         if not isinstance(content, dict) or content.get("encode", PIXELS) == PIXELS:
             return content
         patches = content.get("patches") or {}

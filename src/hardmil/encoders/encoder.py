@@ -60,8 +60,7 @@ def encoder_notes(config: InstanceConfig, encoder: PatchEncoder) -> list[str]:
     if patches.equalise != "none":
         notes.append(
             f"note: {name} was trained on unchanged images, but patches.equalise is {patches.equalise}; "
-            "set it to none, or delete `equalise` and `size_px` from study.yaml to get the defaults for "
-            "an encoder"
+            "set it to none"
         )
     if encoder.um_per_px is not None and patches.um_per_px is None:
         notes.append(

@@ -80,10 +80,13 @@ class Evaluation:
 
 
 def patches_word(config: StudyConfig) -> str:
-    """How instances are made, for the tables: features, grid or nuclei, followed by the encoder."""
+    """How instances are made, for the tables: features; or grid or nuclei, with encoder or equalisation."""
     if config.features is not None:
         return "features"
-    return config.patches.mode if config.encode == PIXELS else f"{config.patches.mode}-{config.encode}"
+    mode, equalise = config.patches.mode, config.patches.equalise
+    if config.encode != PIXELS:
+        return f"{mode}-{config.encode}"
+    return mode if equalise == "none" else f"{mode}-{equalise}"
 
 
 def evaluate_arms(

@@ -15,8 +15,8 @@ COLON_PX, UCSB_PX = 27, 32
 # For an encoder: colon, 100 patches of 35 um in each image, enlarged to 112 px; UCSB, 48 patches, enlarged to
 # 224.
 ENCODED = {
-    "colon": ({"size_px": 64, "overlap_px": 16, "equalise": "none"}, 112),
-    "ucsb": ({"size_px": 112, "equalise": "none"}, 224),
+    "colon": ({"size_px": 64, "overlap_px": 16}, 112),
+    "ucsb": ({"size_px": 112}, 224),
 }
 
 

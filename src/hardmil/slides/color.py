@@ -24,7 +24,7 @@ def equalise(
             each RGB channel of all patches together, counted over their tissue pixels; `none`, unchanged.
 
     Source: Li et al. 2019 ("histogram equalisation" of each patch). The paper does not say of which channels.
-    `channel` is its literal reading; docs/decisions/0010 compares the four.
+    `channel` is its literal reading; docs/decisions/0012 compares the four.
     """
     match mode:
         case "none":
