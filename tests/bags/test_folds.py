@@ -79,6 +79,15 @@ def test_inner_folds_are_limited_by_the_rarer_class():
         inner_folds(labels[:5], names[:5], n_folds=4, seed=0)
 
 
+def test_inner_folds_are_drawn_by_the_seed():
+    labels, names = np.arange(40) % 2, [f"c{i}" for i in range(40)]
+    first, again, other = (
+        [fold.test.tolist() for fold in inner_folds(labels, names, n_folds=4, seed=seed)]
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
 def test_a_case_in_two_parts_of_a_fold_is_named():
     fold = Fold(train=np.array([0, 1]), test=np.array([2]), validation=np.array([3]))
     check_folds([fold], ["a", "a", "b", "c"])

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,9 @@ from hardmil.bags.folds import Fold, inner_folds
 from hardmil.config.evaluation import EvaluationConfig
 from hardmil.config.study import StudyConfig
 from hardmil.device import Device
-from hardmil.errors import ConfigError
+from hardmil.errors import ConfigError, FoldError
 from hardmil.evaluation import trainer as trainer_module
+from hardmil.evaluation import trial as trial_module
 from hardmil.evaluation.arms import arm
 from hardmil.evaluation.cohort import Cohort, make_cohort
 from hardmil.evaluation.trainer import Trainer
@@ -32,7 +34,7 @@ from hardmil.mil.fisher import fit_fisher
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
-from hardmil.mining.procedure import train_and_mine
+from hardmil.mining.procedure import Mined, train_and_mine
 
 CPU = Device("cpu", bfloat16=False)
 STUDY = StudyConfig.model_validate(
@@ -58,6 +60,8 @@ def test_the_hash_changes_with_anything_the_numbers_depend_on():
     cohort, first = make_cohort(small_bags()), _trial()
     study = STUDY.model_copy(update={"mining": STUDY.mining.model_copy(update={"n_clusters": 3})})
     longer = STUDY.model_copy(update={"training": STUDY.training.model_copy(update={"epochs": 3})})
+    other_fisher = STUDY.model_copy(update={"fisher": STUDY.fisher.model_copy(update={"step": 9})})
+    other_test = replace(first, fold=Fold(np.arange(8), np.arange(8, 11)))
     other_fold = replace(first, fold=Fold(np.arange(9), np.arange(9, 12)))
     hashes = [
         first.config_hash(cohort),
@@ -69,9 +73,30 @@ def test_the_hash_changes_with_anything_the_numbers_depend_on():
         _trial(study=study).config_hash(cohort),
         _trial(study=longer).config_hash(cohort),
         other_fold.config_hash(cohort),
+        other_test.config_hash(cohort),
+        _trial("sdr-svm").config_hash(cohort),
+        _trial("sdr-svm", study=other_fisher).config_hash(cohort),
     ]
     assert len(set(hashes)) == len(hashes)
     assert _trial().config_hash(cohort) == hashes[0]
+
+
+def test_the_hash_changes_with_the_version_of_the_code(monkeypatch: pytest.MonkeyPatch):
+    cohort = make_cohort(small_bags())
+    before = _trial().config_hash(cohort)
+    monkeypatch.setattr(trial_module, "CODE_VERSION", trial_module.CODE_VERSION + 1)
+    assert _trial().config_hash(cohort) != before
+
+
+def test_a_training_on_another_case_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cohort = make_cohort(small_bags())
+
+    def leaking(bags: Sequence[Bag], **rest: Any) -> Mined:
+        return train_and_mine([*bags, cohort.bags[9]], **rest)
+
+    monkeypatch.setattr(trial_module, "train_and_mine", leaking)
+    with pytest.raises(FoldError, match=r"arm ours\+fmb, fold 1: a training bag comes from case c9"):
+        run_trial(_trial(), cohort=cohort, trainer=_trainer(tmp_path, cohort))
 
 
 def test_the_hash_of_an_arm_that_does_not_mine_does_not_mind_the_mining_settings():
@@ -153,6 +178,9 @@ def test_no_operating_point_where_none_is_wanted_or_cases_are_too_few(tmp_path: 
     few = replace(_trial("ours"), fold=Fold(np.arange(4), np.arange(4, 12)), operating=OPERATING)
     assert np.isnan(run_trial(few, cohort=cohort, trainer=trainer).op_threshold)
     assert operating_settings(EvaluationConfig(operating_folds=0)) is None
+    fewest = operating_settings(EvaluationConfig(operating_folds=1))
+    assert fewest is not None
+    assert fewest.n_folds == 2, "one fold has nothing to train on"
     config = EvaluationConfig(operating_point="fpr=0.1", operating_folds=3, calibration="isotonic")
     assert operating_settings(config) == OperatingSettings("fpr=0.1", 3, "isotonic")
 
@@ -166,19 +194,20 @@ def test_the_hash_of_a_trial_changes_with_its_operating_point_and_is_as_before_f
     assert OperatingSettings("sensitivity=0.9", 4).key() == [0.9, 4]
 
 
-def test_probabilities_are_those_of_the_scores_out_of_fold(tmp_path: Path):
+@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+def test_probabilities_are_those_of_the_scores_out_of_fold(method: Any, tmp_path: Path):
     cohort = make_cohort(small_bags())
-    trial = replace(_trial("ours"), operating=OPERATING)
+    trial = replace(_trial("ours"), operating=replace(OPERATING, calibration=method))
     trainer = _trainer(tmp_path, cohort)
     result = run_trial(trial, cohort=cohort, trainer=trainer)
     training = [cohort.bags[i] for i in trial.fold.train]
     scores = whole_arm_out_of_fold(training, trial=trial, cohort=cohort, trainer=trainer)
     assert scores is not None
-    calibration = fit_calibration(cohort.labels[trial.fold.train], scores, method="temperature")
+    calibration = fit_calibration(cohort.labels[trial.fold.train], scores, method=method)
     test_scores = np.array([score.bag_score for score in result.test_scores])
     assert result.probabilities is not None
     np.testing.assert_array_equal(result.probabilities, calibration.probabilities(test_scores))
-    assert (np.argsort(result.probabilities) == np.argsort(test_scores)).all()
+    assert (np.diff(result.probabilities[np.argsort(test_scores)]) >= 0).all()
 
 
 def test_verdicts_reach_the_training_and_nothing_of_the_test_fold_does(
@@ -250,7 +279,10 @@ def test_sdr_svm_is_fitted_on_the_training_fold_alone(tmp_path: Path, monkeypatc
 def test_a_progress_bar_is_as_long_as_the_longest_training():
     lengths = {
         name: longest_training(arm(name, study=STUDY, kind="features"))
-        for name in ("ours", "ours+fmb", "ours+fmb-oof", "ours+fmb-oof-rounds")
+        for name in ("ours", "ours+fmb", "ours+fmb-oof", "ours+fmb-oof-rounds", "ours+verdicts")
     }
-    assert lengths == {"ours": 2, "ours+fmb": 4, "ours+fmb-oof": 8, "ours+fmb-oof-rounds": 20}
+    assert lengths == {
+        "ours": 2, "ours+fmb": 4, "ours+fmb-oof": 8, "ours+fmb-oof-rounds": 20, "ours+verdicts": 4
+    }  # fmt: skip
+    assert longest_training(arm("ours+fmb", study=STUDY, kind="features"), n_operating_folds=2) == 12
     assert longest_training(arm("ours", study=StudyConfig(), kind="pixels")) == 120

@@ -64,6 +64,31 @@ def test_youden_is_the_best_of_all_thresholds(pairs: list[tuple[int, float]]):
     assert np.subtract(*rates(labels, scores, threshold)) == pytest.approx(max(gains))
 
 
+@pytest.mark.parametrize(("n", "percent"), [(100, 29), (100, 57), (50, 58)])
+def test_an_fpr_that_is_a_whole_number_of_bags_is_that_number(n: int, percent: int):
+    """0.29 * 100 is 28.999999999999996 in floating point; 29 negative bags may exceed the threshold."""
+    assert percent / 100 * n < percent * n // 100
+    labels, scores = np.array([1] + [0] * n), np.append(0.5, np.arange(n) / n)
+    threshold = choose_threshold(labels, scores, wanted=parse_operating_target(f"fpr={percent / 100}"))
+    assert np.sum(scores[1:] > threshold) == percent * n // 100
+
+
+@pytest.mark.parametrize("labels", [[1, 0, 1, 0], [1, 0, 1, 1, 1, 0, 1, 1]])
+def test_of_equally_good_thresholds_youden_takes_the_largest(labels: list[int]):
+    """In the second, the gains are 1/6 and 4/6 - 1/2: rounding must not decide."""
+    scores = np.linspace(0.9, 0.1, len(labels))
+    threshold = choose_threshold(np.array(labels), scores, wanted=parse_operating_target("youden"))
+    assert threshold == np.nextafter(0.9, -np.inf)
+
+
+def test_intervals_are_drawn_by_the_seed():
+    first, again, other = (
+        set_operating_point(LABELS, SCORES, cases=list("abcdefghi"), target="youden", seed=seed)
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
 def test_a_point_has_its_counts_and_intervals_by_case():
     labels, scores = np.tile(LABELS, 6), np.tile(SCORES, 6)
     cases = [str(i) for i in range(54)]
