@@ -17,6 +17,8 @@ def test_two_workers_write_what_one_writes(hardmil: Hardmil, feature_study: Path
         run = hardmil("evaluate", feature_study, "--name", name, "--workers", workers, "--json", *quick())
         assert run.code == 0, run.err
         assert json.loads(run.out.splitlines()[-1])["failures"] == {}
+        report = (feature_study / "runs" / name / "report.html").read_text(encoding="utf-8")
+        assert all("Only 12 cases: with fewer than 40" in text for text in (run.out, report))
     assert _results(feature_study / "runs" / "two") == _results(feature_study / "runs" / "one")
 
 

@@ -35,6 +35,7 @@ def test_the_bundle_says_what_its_threshold_is_for_and_predict_uses_it(
     assert (point.target, point.threshold.value) == (target, card.threshold)
     assert (point.n_positive, point.n_negative) == (6, 6)
     assert f"for {target}: sensitivity" in trained.out
+    assert "Only 12 cases: with fewer than 40" in trained.out
     assert json.loads(trained.out.splitlines()[-1])["operating"]["target"] == target
     run = hardmil(
         *("predict", feature_study / "bundle", "--slides", feature_study / "slides.csv"),
@@ -53,6 +54,7 @@ def test_without_operating_folds_the_threshold_is_a_half(hardmil: Hardmil, featu
     run = hardmil("train", feature_study, "--set", "evaluation.operating_folds=0", *quick())
     assert run.code == 0, run.err
     assert "threshold 0.5, not set on scores" in run.out
+    assert "Only" not in run.out, "no interval is printed"
     card = read_card(feature_study / "bundle")
     assert (card.operating, card.calibration, card.threshold) == (None, None, 0.5)
 

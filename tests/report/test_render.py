@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.reports import WARNING, Page, cells_of, numbers_in, sample_arms, sample_intervals
+from tests.support.reports import P_NOTE, WARNING, Page, cells_of, numbers_in, sample_arms, sample_intervals
 
 from hardmil.jobs.failures import Failure
 from hardmil.pictures.patch_pictures import GalleryPicture
@@ -88,7 +88,8 @@ def test_the_page_says_which_rate_is_the_main_result_and_what_an_interval_covers
     assert headings.count("AUC (fold mean)") == 1
     assert headings.count("AUC (pooled)") == 2
     assert page.text.count(WARNING) == 1
-    resampled = r"38 cases\b.*\b2,000 times"
+    assert page.text.count(P_NOTE) == 2, "once below the findings, once below the differences"
+    resampled = r"38 cases\b.*\b20,000 times"
     assert re.search(resampled, page.text)
     assert "training again" in page.text
     assert "ours+fmb-oof minus ours" in page.text
@@ -217,7 +218,7 @@ HOSTILE = '<b>"x"</b>&<script>alert(1)</script>'
                 ReportTable(
                     "t",
                     sample_arms(),
-                    ReportIntervals(9, 2000, [EstimateRow(HOSTILE, {}, note=HOSTILE)], notes=[HOSTILE]),
+                    ReportIntervals(9, 20_000, [EstimateRow(HOSTILE, {}, note=HOSTILE)], notes=[HOSTILE]),
                 )
             ],
         ),

@@ -26,12 +26,13 @@ def train(
     if not trained.is_new:
         line = f"{folder} was already trained with these settings; nothing to do"
         return Outcome([line], {"bundle": str(folder)}, trained.failures)
+    note = few_cases_note(trained.n_cases) if card.operating else None
     lines = [
         *trained.notes,
         f"trained {card.arm} on {_slides(trained)}",
         mining_line(card),
         _threshold_line(card),
-        *filter(None, [few_cases_note(trained.n_cases)]),
+        *([note] if note else []),
         f"bundle: {folder}",
     ]
     values = {
