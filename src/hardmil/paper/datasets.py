@@ -15,8 +15,8 @@ COLON_PX, UCSB_PX = 27, 32
 # For an encoder: colon, 100 patches of 35 um in each image, enlarged to 112 px; UCSB, 48 patches, enlarged to
 # 224.
 ENCODED = {
-    "colon": ({"size_px": 64, "overlap_px": 16}, 112),
-    "ucsb": ({"size_px": 112}, 224),
+    "colon": (PatchConfig(um_per_px=None, size_px=64, overlap_px=16), 112),
+    "ucsb": (PatchConfig(um_per_px=None, size_px=112), 224),
 }
 
 
@@ -26,8 +26,7 @@ def published_config(name: str, *, encode: str = PIXELS) -> StudyConfig:
     With an encoder, which the paper does not use: larger patches, and the training defaults for features.
     """
     if encode != PIXELS:
-        settings, encode_px = ENCODED[name]
-        patches = PatchConfig(um_per_px=None, **settings)
+        patches, encode_px = ENCODED[name]
         return StudyConfig(encode=encode, encode_px=encode_px, patches=patches)
     patches = PatchConfig(um_per_px=None, size_px=COLON_PX if name == "colon" else UCSB_PX)
     if name == "colon":
