@@ -267,6 +267,10 @@ def draw_curves(path: Path) -> None:
     for line, name in enumerate(shown):
         for column, choice in enumerate(choices):
             above, below = axes[2 * line, column], axes[2 * line + 1, column]
+            if not any(row.choice == choice for row in tables[name]):
+                above.axis("off")
+                below.axis("off")
+                continue
             for number, value in enumerate(CHOICES[choice]):
                 mine = [row for row in tables[name] if (row.choice, row.value) == (choice, value)]
                 for fold in sorted({row.inner_fold for row in mine}):
@@ -279,7 +283,7 @@ def draw_curves(path: Path) -> None:
                     below.plot([row.epoch for row in measured], [row.auc for row in measured], f"C{number}")
             above.set_title(f"{name}: {choice}", fontsize=9)
             above.set_ylim(0, 1.2)
-            below.set_ylim(0.4, 1)
+            below.set_ylim(0.35, 1.03)
             above.legend(fontsize=7, frameon=False)
         axes[2 * line, 0].set_ylabel("training loss")
         axes[2 * line + 1, 0].set_ylabel("inner-fold AUC")
