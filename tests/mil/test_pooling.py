@@ -148,3 +148,13 @@ def test_attention_logits_against_a_loop(kind: str):
     np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
     assert (gate is not None) == (kind == "gated-attention")
     assert not any(name.endswith("bias") for name in layer.state_dict())
+
+
+def test_rounding_makes_no_instance_pseudo_negative():
+    """In float32, n * (1 / n) is below 1 for some n."""
+    below = 0
+    for n in range(1, 300):
+        attention, sizes = torch.full((n,), 1 / n), torch.tensor([n])
+        below += int((n * attention < 1).any())
+        assert not pseudo_negatives(attention, sizes=sizes).any()
+    assert below > 0
