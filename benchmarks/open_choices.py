@@ -10,7 +10,7 @@ kept in docs/open-choices/, one file for each set.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from reproduction_runs import FOLDERS
 from torch import nn
 
 from hardmil.bags.bag import Bag
@@ -38,7 +39,6 @@ KEPT = DOCS / "open-choices"
 COMMAND = "benchmarks/open_choices.py --table"
 EPOCHS, EVERY = 40, 4
 SETS = {"nuclei": ("colon", "nuclei"), "grid": ("colon", "grid"), "ucsb": ("ucsb", "grid")}
-FOLDERS = {"colon": "CRCHistoPhenotypes_2016_04_28", "ucsb": "ucsb_breast"}
 CHOICES = {
     "equalise": ("none", "image", "luminance", "channel"),
     "initialisation": ("he", "torch"),
@@ -169,9 +169,7 @@ def training_bags(name: str, *, data: Path, study: StudyConfig) -> list[Bag]:
     return [found.bags[int(i)] for i in folds[0][0].train]
 
 
-def run_missing(
-    name: str, *, data: Path, choices: Sequence[str], chosen: Mapping[str, str], n_inner: int
-) -> None:
+def run_missing(name: str, *, data: Path, choices: Sequence[str], equalise: str, n_inner: int) -> None:
     """Run the trainings of this set that have no rows yet; the rows of each are written when it ends."""
     path = KEPT / f"{name}.csv"
     for number in range(n_inner):
@@ -179,21 +177,22 @@ def run_missing(
             rows = read_table(path, EpochRow)
             if (choice, value, number) in {(row.choice, row.value, row.inner_fold) for row in rows}:
                 continue
-            known = [row for row in rows if (row.choice, row.value) == ("equalise", chosen[name])]
-            found = [replace(row, choice=choice, value=value) for row in known if row.inner_fold == number]
-            # The first value of the other choices is what the chosen equalisation was trained with.
-            if not found or value != CHOICES[choice][0]:
-                found = run_one(name, choice, value, number=number, data=data, chosen=chosen)
+            found: list[EpochRow] = []
+            if choice != "equalise" and value == CHOICES[choice][0]:
+                # That is what the chosen equalisation was trained with.
+                known = [row for row in rows if (row.choice, row.value) == ("equalise", equalise)]
+                found = [
+                    replace(row, choice=choice, value=value) for row in known if row.inner_fold == number
+                ]
+            found = found or run_one(name, choice, value, number=number, data=data, equalise=equalise)
             write_table(path, [*rows, *found], row=EpochRow)
             last = found[-1]
             print(f"{name}, {choice} {value}, inner fold {number}: {last.loss}, AUC {last.auc}", flush=True)
 
 
-def run_one(
-    name: str, choice: str, value: str, *, number: int, data: Path, chosen: Mapping[str, str]
-) -> list[EpochRow]:
+def run_one(name: str, choice: str, value: str, *, number: int, data: Path, equalise: str) -> list[EpochRow]:
     """Train with one value of one choice, scored on one inner fold; a row for each epoch."""
-    study = study_of(name, equalise=value if choice == "equalise" else chosen[name])
+    study = study_of(name, equalise=value if choice == "equalise" else equalise)
     bags = training_bags(name, data=data, study=study)
     labels, cases = np.array([bag.label for bag in bags]), [bag.case_id for bag in bags]
     fold = inner_folds(labels, cases, n_folds=4, seed=0)[number]
@@ -311,7 +310,7 @@ def main() -> None:
             options.run,
             data=options.data,
             choices=options.choices,
-            chosen=dict.fromkeys(SETS, options.equalise),
+            equalise=options.equalise,
             n_inner=options.inner_folds,
         )
     if options.table:

@@ -8,6 +8,12 @@ from hardmil.config.section import Section
 
 Equalise = Literal["none", "channel", "luminance", "image"]
 
+IMAGE_WITH_ENCODER = (
+    "patches.equalise is image, which counts the colours of all patches of a slide at once; an encoder sees "
+    "them block by block; set it to none"
+)
+"""Message of the error: one reading of equalisation cannot be used with an encoder."""
+
 
 class TissueConfig(Section):
     """What counts as tissue, in addition to Otsu's threshold. Sizes are micrometres on the slide."""

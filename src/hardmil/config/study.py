@@ -19,7 +19,7 @@ from hardmil.config.model import (
     TrainingConfig,
     VerdictLossConfig,
 )
-from hardmil.config.patches import PatchConfig
+from hardmil.config.patches import IMAGE_WITH_ENCODER, PatchConfig
 from hardmil.config.section import Section
 
 PIXELS = "pixels"
@@ -79,10 +79,7 @@ class StudyConfig(Section):
     @model_validator(mode="after")
     def _encoder_sees_blocks(self) -> "StudyConfig":
         if self.encode != PIXELS and self.patches.equalise == "image":
-            raise ValueError(
-                "patches.equalise is image, which counts the colours of all patches of a slide at once; an "
-                "encoder sees them block by block; set it to none"
-            )
+            raise ValueError(IMAGE_WITH_ENCODER)
         return self
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hardmil.config.model import PoolingConfig
+from hardmil.config.model import PoolingConfig, PoolingKind
 
 FLAT_TOLERANCE = 1e-6
 """With equal attention n * w is 1 for every instance; rounding must not make half of them pseudo-negative."""
@@ -24,19 +24,26 @@ class AttentionLayer(nn.Module):
     def __init__(self, config: PoolingConfig, *, embedding_dim: int) -> None:
         super().__init__()
         hidden = config.attention_dim or embedding_dim
-        self.kind = config.kind
+        self.kind: PoolingKind = config.kind
         self.hidden = nn.Linear(embedding_dim, hidden, bias=False)
         self.gate = nn.Linear(embedding_dim, hidden, bias=False) if self.kind == "gated-attention" else None
         self.score = nn.Linear(hidden, 1, bias=False)
 
     def forward(self, embeddings: Float[Tensor, "instance dim"]) -> Float[Tensor, " instance"]:
         """Attention logits."""
-        hidden = self.hidden(embeddings)
-        activate = functional.softsign if self.kind == "adaptive-attention" else torch.tanh
-        activated = activate(hidden)
-        if self.gate is not None:
-            activated = activated * torch.sigmoid(self.gate(embeddings))
-        return self.score(activated).squeeze(1)
+        gate = None if self.gate is None else self.gate(embeddings)
+        return self.score(activate(self.hidden(embeddings), kind=self.kind, gate=gate)).squeeze(1)
+
+
+def activate(
+    hidden: Float[Tensor, "*instance hidden"],
+    *,
+    kind: PoolingKind,
+    gate: Float[Tensor, "*instance hidden"] | None,
+) -> Float[Tensor, "*instance hidden"]:
+    """act(U g) from U g, times the sigmoid of W g where there is a gate; see `AttentionLayer`."""
+    activated = functional.softsign(hidden) if kind == "adaptive-attention" else torch.tanh(hidden)
+    return activated if gate is None else activated * torch.sigmoid(gate)
 
 
 def segment_softmax(
@@ -61,8 +68,7 @@ def pseudo_negatives(
 
     Source: Li et al. 2019, the set N of Eq. 2.
     """
-    n = torch.repeat_interleave(sizes, sizes)
-    return n * attention < 1 - FLAT_TOLERANCE
+    return _is_below_mean(attention, n=torch.repeat_interleave(sizes, sizes))
 
 
 def adaptive_weights(
@@ -75,7 +81,20 @@ def adaptive_weights(
 
     Source: Li et al. 2019, Eq. 2.
     """
-    return torch.where(pseudo_negatives(attention.detach(), sizes=sizes), lam * attention, attention)
+    return adapted(attention, n=torch.repeat_interleave(sizes, sizes), lam=lam)
+
+
+def adapted(
+    attention: Float[Tensor, "*instance"], *, n: Int[Tensor, "*size"], lam: float
+) -> Float[Tensor, "*instance"]:
+    """The same for instances in any layout: n, the size of the bag of each, need only broadcast."""
+    return torch.where(_is_below_mean(attention.detach(), n=n), lam * attention, attention)
+
+
+def _is_below_mean(
+    attention: Float[Tensor, "*instance"], *, n: Int[Tensor, "*size"]
+) -> Bool[Tensor, "*instance"]:
+    return n * attention < 1 - FLAT_TOLERANCE
 
 
 def segment_sum(

@@ -14,7 +14,7 @@ from torch.nn import functional
 from hardmil.device import Device
 from hardmil.mil.dropout import dropout_key, dropout_masks
 from hardmil.mil.network import BagClassifier, PatchNetwork
-from hardmil.mil.pooling import FLAT_TOLERANCE
+from hardmil.mil.pooling import activate, adapted
 
 TILE = 32
 """Patches of one network that its convolutions process together; bags are filled up to a multiple of it."""
@@ -114,23 +114,19 @@ class StackedNetworks:
     def _attention_logit(
         self, embeddings: Float[Tensor, "network instance dim"]
     ) -> Float[Tensor, "network instance"]:
-        kind = self.config.pooling.kind
         hidden = embeddings @ self.weights["attend.hidden.weight"].transpose(1, 2)
-        activated = functional.softsign(hidden) if kind == "adaptive-attention" else torch.tanh(hidden)
-        if kind == "gated-attention":
-            gate = embeddings @ self.weights["attend.gate.weight"].transpose(1, 2)
-            activated = activated * torch.sigmoid(gate)
+        gate = self.weights.get("attend.gate.weight")
+        gated = None if gate is None else embeddings @ gate.transpose(1, 2)
+        activated = activate(hidden, kind=self.config.pooling.kind, gate=gated)
         return (activated @ self.weights["attend.score.weight"].transpose(1, 2)).squeeze(2)
 
     def _weights(
         self, attention: Float[Tensor, "network instance"], *, sizes: Int[Tensor, " network"]
     ) -> Float[Tensor, "network instance"]:
-        """Eq. 2 for the poolings that have it; see `adaptive_weights`."""
+        """Eq. 2 for the poolings that have it."""
         pooling = self.config.pooling
-        if pooling.kind != "adaptive-attention":
-            return attention
-        is_pseudo_negative = sizes.unsqueeze(1) * attention.detach() < 1 - FLAT_TOLERANCE
-        return torch.where(is_pseudo_negative, pooling.lam * attention, attention)
+        is_adaptive = pooling.kind == "adaptive-attention"
+        return adapted(attention, n=sizes.unsqueeze(1), lam=pooling.lam) if is_adaptive else attention
 
 
 def _instance_losses(

@@ -32,7 +32,7 @@ MEASURE_S = 1.0
 FIRST_BAGS = 4
 """With fewer steps, the time to build the network, or of one slow step, would count too much."""
 
-Training = tuple[Hashable, int]
+TrainingVisits = tuple[Hashable, int]
 """What a training depends on, and its patch visits: equal trainings are run once."""
 
 
@@ -118,7 +118,7 @@ class _Known:
         return self.drawn[key]
 
 
-def _of_trial(trial: Trial, known: _Known) -> Iterator[Training]:
+def _of_trial(trial: Trial, known: _Known) -> Iterator[TrainingVisits]:
     """The trainings of a trial: of the whole arm, on its training fold and on each operating fold."""
     if trial.arm.fisher is not None:
         return
@@ -127,12 +127,12 @@ def _of_trial(trial: Trial, known: _Known) -> Iterator[Training]:
         yield from _of_arm(trial.arm, inside, seed=trial.seed + 1 + number, known=known)
 
 
-def _of_arm(arm: Arm, inside: np.ndarray, *, seed: int, known: _Known) -> Iterator[Training]:
+def _of_arm(arm: Arm, inside: np.ndarray, *, seed: int, known: _Known) -> Iterator[TrainingVisits]:
     """The trainings of `train_and_mine` on these bags, if every round mines."""
     mining, model = arm.mining, fingerprint(arm.model.model_dump(mode="json"))
     epochs, limit = arm.model.training.epochs, arm.model.training.max_instances
 
-    def training(bags: np.ndarray, seed: int, stage: Hashable, added: int = 0) -> Training:
+    def training(bags: np.ndarray, seed: int, stage: Hashable, added: int = 0) -> TrainingVisits:
         visits = epochs * (int(np.minimum(known.sizes[bags], limit).sum()) + added)
         return (model, seed, bags.tobytes(), stage), visits
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from hardmil.config.patches import Equalise
+from hardmil.config.patches import IMAGE_WITH_ENCODER, Equalise
 from hardmil.errors import ConfigError
 from hardmil.slides.tissue import segment_strips
 
@@ -46,10 +46,7 @@ def equalise_block(
         ConfigError: If the mode is `image`, which needs all patches at once.
     """
     if mode == "image":
-        raise ConfigError(
-            "patches.equalise is image, which counts the colours of all patches of a slide at once; an "
-            "encoder sees them block by block; set it to none"
-        )
+        raise ConfigError(IMAGE_WITH_ENCODER)
     return equalise(patches, mode=mode)
 
 
