@@ -1,5 +1,11 @@
 from hardmil.config.mining import MiningConfig
-from hardmil.config.model import NetworkConfig, PoolingConfig, TrainingConfig
+from hardmil.config.model import (
+    ModelConfig,
+    NetworkConfig,
+    PoolingConfig,
+    TrainingConfig,
+    resolve_config,
+)
 from hardmil.config.section import fingerprint
 from hardmil.config.study import StudyConfig
 
@@ -22,3 +28,13 @@ def test_fingerprint_changes_with_any_setting():
 def test_fingerprint_does_not_mind_the_order_of_keys():
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})
+
+
+def test_a_setting_added_later_keeps_old_hashes_at_its_default():
+    before = StudyConfig().model_dump(mode="json")
+    del before["pooling"]["score"], before["pooling"]["top_k"]
+    assert StudyConfig().hashed()["pooling"] == before["pooling"]
+    changed = StudyConfig(pooling=PoolingConfig(score="top", top_k=3))
+    assert changed.hashed()["pooling"] == before["pooling"] | {"score": "top", "top_k": 3}
+    # The hash of the model settings in rows recorded before these settings existed.
+    assert resolve_config(ModelConfig(), kind="features").fingerprint() == "291249042630"

@@ -11,6 +11,21 @@ def test_the_parts_of_a_name():
     assert name.control == "random"
 
 
+@pytest.mark.parametrize(
+    ("text", "base", "options"),
+    [
+        ("ours-top5", "ours", ("top5",)),
+        ("noisy-and-mean+instance", "noisy-and", ("mean",)),
+        ("ours-", "ours", ("",)),
+        ("noisy-andy", "noisy", ("andy",)),
+        ("ours+fmb-oof", "ours", ()),
+    ],
+)
+def test_the_options_of_a_base(text: str, base: str, options: tuple[str, ...]):
+    name = parse_arm_name(text)
+    assert (name.base, name.base_options) == (base, options)
+
+
 @pytest.mark.parametrize("text", ["ours", "noisy-and", "sdr-svm"])
 def test_a_base_keeps_its_hyphen(text: str):
     name = parse_arm_name(text)

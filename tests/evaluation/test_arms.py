@@ -136,6 +136,10 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("our", r"arm our: 'our' is not known, expected one of ours, abmil, gated, .*; did you mean ours\?"),
         ("", "arm : '' is not known, expected one of ours"),
         ("ours+fmbb", r"'fmbb' is not known, expected one of sb, mb, fmb, inject, .* did you mean fmb\?"),
+        ("ours-tpo5", r"'tpo5' is not known, expected one of top5 or another number, mean"),
+        ("ours-", r"'' is not known, expected one of top5"),
+        ("ours-top5-mean", "'mean' contradicts an earlier option"),
+        ("sdr-svm-top5", "expected its name alone"),
         ("ours+instances", r"'instances' is not known, .* did you mean instance\?"),
         (
             "ours+fmb-of",
@@ -173,3 +177,12 @@ def test_a_sensitivity_threshold_is_refused_before_anything_is_trained() -> None
     assert arm("ours+fmb-oof", study=study, kind="features").mining.threshold == "sensitivity=0.95"
     with pytest.raises(ConfigError, match=r"set mining\.source to out-of-fold"):
         arm("ours+fmb", study=study, kind="features")
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "top_k"),
+    [("ours-top5", "top", 5), ("abmil-top12+instance", "top", 12), ("noisy-and-mean", "mean", 5)],
+)
+def test_options_of_a_base_say_how_a_bag_is_scored(name: str, score: str, top_k: int):
+    pooling = arm(name, study=StudyConfig(), kind="features").model.pooling
+    assert (pooling.score, pooling.top_k) == (score, top_k)

@@ -71,6 +71,15 @@ def test_a_training_from_anything_else_is_another(tmp_path: Path, n_fits: list[l
     assert len(list(tmp_path.glob("*/model.safetensors"))) == 8
 
 
+def test_networks_that_score_differently_are_trained_once(tmp_path: Path, n_fits: list[list[str]]):
+    bags, trainer = small_bags(), _trainer(tmp_path)
+    pooling = CONFIG.pooling.model_copy(update={"score": "top", "top_k": 2})
+    other = CONFIG.model_copy(update={"pooling": pooling})
+    for config in (CONFIG, other, CONFIG):
+        assert trainer.train(bags, config=config, seed=1).config == config
+    assert len(n_fits) == 1
+
+
 def test_a_damaged_training_is_named(tmp_path: Path):
     trainer = _trainer(tmp_path)
     trainer.train(small_bags(), config=CONFIG, seed=1)

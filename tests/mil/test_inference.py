@@ -40,6 +40,23 @@ def test_scores_are_those_of_the_network(shape: tuple[int, ...]):
         assert score.attention.sum() == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize(("score", "used"), [("top", 3), ("mean", 12)])
+def test_the_score_can_be_a_mean_of_instance_logits(score: str, used: int):
+    network, bags = _network((4,)), _bags((4,))
+    before = score_bags(network, bags)
+    pooling = network.config.pooling.model_copy(update={"score": score, "top_k": 3})
+    network.config = network.config.model_copy(update={"pooling": pooling})
+    for old, new in zip(before, score_bags(network, bags), strict=True):
+        np.testing.assert_array_equal(new.attention, old.attention)
+        np.testing.assert_array_equal(new.instance_logit, old.instance_logit)
+        mean = np.sort(old.instance_logit)[-used:].mean()
+        logit = np.log(new.bag_score) - np.log1p(-new.bag_score)
+        assert logit == pytest.approx(mean, abs=1e-5)
+        assert new.contribution is not None
+        assert new.contribution.sum() + new.bias == pytest.approx(logit, abs=1e-5)
+        assert np.count_nonzero(new.contribution) <= used
+
+
 KINDS = ("adaptive-attention", "attention", "gated-attention", "mean", "max", "noisy-and", "quantile")
 
 

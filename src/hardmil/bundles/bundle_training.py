@@ -184,9 +184,9 @@ def _fingerprint(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
     return fingerprint(
         [
             CODE_VERSION,
-            chosen.model.model_dump(mode="json"),
-            chosen.mining.model_dump(mode="json"),
-            instance_config(study.config).model_dump(mode="json"),
+            chosen.model.hashed(),
+            chosen.mining.hashed(),
+            instance_config(study.config).hashed(),
             study.slide_table.classes,
             study.config.seed,
             cohort.digest,

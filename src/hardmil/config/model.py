@@ -7,13 +7,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from hardmil.config.section import Section
+from hardmil.config.section import ADDED_LATER, Section
 
 BagKind = Literal["pixels", "features"]
 
 PoolingKind = Literal[
     "adaptive-attention", "attention", "gated-attention", "mean", "max", "noisy-and", "quantile"
 ]
+
+BagScoring = Literal["bag", "top", "mean"]
 
 _BY_KIND: dict[BagKind, dict[str, dict[str, float]]] = {
     "pixels": {
@@ -41,6 +43,12 @@ class PoolingConfig(Section):
     adaptive_at_prediction: bool = True
     """Whether Eq. 2 is also used for prediction. The paper does not say. If false, training and
     prediction differ."""
+    score: BagScoring = Field(default="bag", json_schema_extra=ADDED_LATER)
+    """How a trained network scores a bag: by its bag logit (bag), the mean of its highest instance logits
+    (top), or of all of them (mean). Training does not depend on it. `-top5`, `-mean` after the base of an arm
+    set it. Ours."""
+    top_k: int = Field(default=5, ge=1, json_schema_extra=ADDED_LATER)
+    """How many instance logits `top` averages."""
     attention_dim: int | None = Field(default=None, ge=1)
     """Width of the attention layer (L). null: 128 for pixels (Ilse et al. 2018), 64 for features."""
 
@@ -144,3 +152,10 @@ def resolve_config(config: ModelConfig, *, kind: BagKind) -> ResolvedModelConfig
             name: value for name, value in defaults.items() if content[section][name] is None
         }
     return ResolvedModelConfig.model_validate(content)
+
+
+def training_config(config: ResolvedModelConfig) -> ResolvedModelConfig:
+    """The same settings, with the default for those that only the score of a trained network depends on."""
+    fields = PoolingConfig.model_fields
+    unused = {name: fields[name].default for name in ("score", "top_k")}
+    return config.model_copy(update={"pooling": config.pooling.model_copy(update=unused)})

@@ -4,6 +4,10 @@ import hashlib
 import json
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.config import JsonDict
+
+ADDED_LATER: JsonDict = {"added_later": True}
+"""`json_schema_extra` of a setting that is younger than recorded rows: its default does not change a hash."""
 
 
 class Section(BaseModel):
@@ -13,7 +17,18 @@ class Section(BaseModel):
 
     def fingerprint(self) -> str:
         """Twelve hex digits that change with any setting."""
-        return fingerprint(self.model_dump(mode="json"))
+        return fingerprint(self.hashed())
+
+    def hashed(self) -> dict[str, object]:
+        """Its settings as JSON values, for a hash: a setting added later is left out at its default."""
+        values = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Section):
+                values[name] = value.hashed()
+            elif field.json_schema_extra == ADDED_LATER and value == field.default:
+                del values[name]
+        return values
 
 
 def fingerprint(value: object) -> str:

@@ -1,10 +1,12 @@
-"""An arm's name: base[+use[-option]...][@random]."""
+"""An arm's name: base[-option]...[+use[-option]...][@random]."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 CONTROL = "@random"
+COMPOUND_BASES = ("noisy-and", "sdr-svm")
+"""Bases with a hyphen in their own name."""
 MINING_USES = ("sb", "mb", "fmb", "inject", "weigh")
 
 
@@ -22,6 +24,7 @@ class ArmName:
 
     text: str
     base: str
+    base_options: tuple[str, ...]
     uses: tuple[Use, ...]
     control: str | None
 
@@ -45,10 +48,16 @@ class ArmName:
 def parse_arm_name(text: str) -> ArmName:
     """The parts of a name; they need not be known."""
     arm, at, control = text.partition("@")
-    base, *parts = arm.split("+")
+    first, *parts = arm.split("+")
+    base = next((one for one in COMPOUND_BASES if f"{first}-".startswith(f"{one}-")), first.split("-")[0])
+    options = tuple(first[len(base) :].split("-")[1:])
     uses = (part.split("-") for part in parts)
     return ArmName(
-        text, base, tuple(Use(name, tuple(options)) for name, *options in uses), control if at else None
+        text,
+        base,
+        options,
+        tuple(Use(name, tuple(options)) for name, *options in uses),
+        control if at else None,
     )
 
 

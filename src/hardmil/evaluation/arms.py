@@ -1,6 +1,7 @@
 """From an arm's name to its settings."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -70,13 +71,15 @@ class Arm:
 def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     """The arm with this name; settings that the name does not mention are those of the study.
 
+    Options of the base say how a bag is scored: `top5`, by the mean of its five highest instance logits;
+    `mean`, by the mean of all.
     Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
     also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
     `instance` (option `hardest`) and `verdicts` (options: a budget such as `10`; `attention`, `random`,
     `uncertainty`, `spread`). `@random` is the control of an arm that mines.
 
     Args:
-        name: base[+use[-option]...][@random].
+        name: base[-option]...[+use[-option]...][@random].
         study: The settings of the study.
         kind: The kind of bag it is trained on.
 
@@ -89,7 +92,8 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
         return _fisher_arm(name, study=study, model=model)
     if parts.base not in BASES:
         raise _unknown(name, part=parts.base, known=[*BASES, FISHER])
-    model = _with(model, "pooling", kind=BASES[parts.base])
+    scoring = _base_settings(name, options=parts.base_options)
+    model = _with(model, "pooling", kind=BASES[parts.base], **scoring)
     mining, uses_verdicts = study.mining.model_copy(update={"use": "none", "draw": "hard"}), False
     for use in parts.uses:
         if use.name == "instance":
@@ -127,6 +131,19 @@ def _fisher_arm(name: str, *, study: StudyConfig, model: ResolvedModelConfig) ->
     return Arm(name, model, mining, fisher=study.fisher)
 
 
+def _base_settings(name: str, *, options: Sequence[str]) -> dict[str, object]:
+    """What the options of a base change in the settings of the pooling."""
+    settings: dict[str, object] = {}
+    for option in options:
+        top = re.fullmatch(r"top([1-9]\d*)", option)
+        if top is None and option != "mean":
+            raise _unknown(name, part=option, known=["top5 or another number", "mean"])
+        if settings:
+            raise _contradiction(name, option=option)
+        settings = {"score": "top", "top_k": int(top[1])} if top else {"score": "mean"}
+    return settings
+
+
 def _with(model: ResolvedModelConfig, section: str, **settings: object) -> ResolvedModelConfig:
     changed: Section = getattr(model, section).model_copy(update=settings)
     return model.model_copy(update={section: changed})
@@ -154,7 +171,7 @@ def _with_mining(name: str, *, mining: MiningConfig, use: Use) -> MiningConfig:
         if option not in meaning:
             raise _unknown(name, part=option, known=list(meaning))
         if meaning[option].keys() & settings.keys():
-            raise ConfigError(f"arm {name}: {option!r} contradicts an earlier option; keep one of the two")
+            raise _contradiction(name, option=option)
         settings |= meaning[option]
     if "rounds" in settings:
         settings["rounds"] = max(mining.rounds, ROUNDS)
@@ -168,7 +185,7 @@ def _with_verdicts(name: str, *, mining: MiningConfig, options: Sequence[str]) -
         if key == "verdict_choice" and option not in CHOICES:
             raise _unknown(name, part=option, known=["a number of patches such as 10", *CHOICES])
         if key in settings:
-            raise ConfigError(f"arm {name}: {option!r} contradicts an earlier option; keep one of the two")
+            raise _contradiction(name, option=option)
         settings[key] = int(option) if key == "verdict_budget" else option
     return mining.model_copy(update=settings)
 
@@ -182,6 +199,10 @@ def _as_control(name: str, *, mining: MiningConfig, control: str) -> MiningConfi
             f"add one of {', '.join(f'+{use}' for use in MINING_USES)}, or leave @random out"
         )
     return mining.model_copy(update={"draw": "random"})
+
+
+def _contradiction(name: str, *, option: str) -> ConfigError:
+    return ConfigError(f"arm {name}: {option!r} contradicts an earlier option; keep one of the two")
 
 
 def _unknown(name: str, *, part: str, known: list[str]) -> ConfigError:

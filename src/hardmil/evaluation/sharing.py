@@ -13,7 +13,7 @@ def groups_of(trials: Iterable[Trial]) -> list[list[Trial]]:
     """
     groups: dict[object, list[Trial]] = {}
     for trial in trials:
-        model = trial.arm.model.model_dump(mode="json")
+        model = trial.arm.model.hashed()
         groups.setdefault((trial.repeat, trial.fold_number, fingerprint(model)), []).append(trial)
     return [sorted(group, key=_turn) for group in groups.values()]
 

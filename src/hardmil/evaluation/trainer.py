@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from hardmil.bags.bag import Bag
 from hardmil.config.evaluation import FisherConfig
-from hardmil.config.model import ResolvedModelConfig
+from hardmil.config.model import ResolvedModelConfig, training_config
 from hardmil.config.section import fingerprint
 from hardmil.device import Device
 from hardmil.evaluation.together import Meeting
@@ -47,11 +47,15 @@ class Trainer:
         extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
-        """The network that `fit` gives; loaded from the folder if it is there."""
+        """The network that `fit` gives; loaded from the folder if it is there.
+
+        Networks that differ only in how they score a bag are trained once.
+        """
+        wanted, config = config, training_config(config)
         key = fingerprint(
             [
                 CODE_VERSION,
-                config.model_dump(mode="json"),
+                config.hashed(),
                 seed,
                 [(bag.slide_id, annotations_digest(bag)) for bag in bags],
                 self.cohort_digest,
@@ -69,7 +73,9 @@ class Trainer:
                 keep(alone())
             else:
                 self.meeting.train(key, training, config=config, alone=alone, keep=keep)
-        return load_network(path, device=self.device.name)
+        network = load_network(path, device=self.device.name)
+        network.config = wanted
+        return network
 
     def _fit(self, training: Training, *, config: ResolvedModelConfig) -> BagClassifier:
         return fit(

@@ -81,15 +81,15 @@ class Trial:
         Device, precision and threads, which also change digits, are not part of it: decision 0010.
         """
         mines = self.arm.mining.use != "none" or self.arm.uses_verdicts
-        mining = self.arm.mining.model_dump(mode="json") if mines else None
-        model = self.arm.model.model_dump(mode="json")
+        mining = self.arm.mining.hashed() if mines else None
+        model = self.arm.model.hashed()
         sides = [self.fold.train.tolist(), self.fold.test.tolist()]
         target = reviewer_digest(cohort.verdicts) if self.arm.uses_verdicts else None
         operating = self.operating.key() if self.operating else None
         whole: list[object] = [CODE_VERSION, model, mining, sides, self.seed, cohort.digest]
         whole += [target, operating]
         if self.arm.fisher is not None:
-            whole.append(self.arm.fisher.model_dump(mode="json"))
+            whole.append(self.arm.fisher.hashed())
         elif cohort.bags[0].kind == "pixels":
             whole.append(PIXEL_VERSION)
         return fingerprint(whole)

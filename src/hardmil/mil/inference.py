@@ -15,6 +15,7 @@ from hardmil.bags.bag import Bag
 from hardmil.errors import BagError
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.network import BagClassifier
+from hardmil.mil.scoring import score_weights
 
 # Instances embedded at once: limits memory, whatever the size of the bag.
 CHUNK = 4096
@@ -75,10 +76,14 @@ def _score(network: BagClassifier, bag: Bag) -> BagScore:
     offsets = torch.tensor([0, len(bag)], device=device)
     output = network.pool(PackedBatch(embeddings, offsets, labels=torch.zeros(1, device=device)))
     bias = network.classify.bias.detach()
-    contribution = None if output.weights is None else output.weights * (output.instance_logit - bias)
+    bag_logit, weights = output.bag_logit, output.weights
+    of_instances = score_weights(output.instance_logit, config=network.config.pooling)
+    if of_instances is not None:
+        bag_logit, weights = of_instances @ output.instance_logit, of_instances
+    contribution = None if weights is None else weights * (output.instance_logit - bias)
     score = BagScore(
         # In float64: in float32, all logits above 17 would tie at a score of 1.
-        bag_score=output.bag_logit.double().sigmoid().item(),
+        bag_score=bag_logit.double().sigmoid().item(),
         attention=output.attention.cpu().numpy(),
         instance_logit=output.instance_logit.cpu().numpy(),
         contribution=None if contribution is None else contribution.cpu().numpy(),

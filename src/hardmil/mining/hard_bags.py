@@ -214,7 +214,7 @@ class HardBags:
     def fingerprint(self) -> str:
         """Changes with anything that changes what is drawn."""
         drawn = [(one.slide_id, one.instance, one.cluster) for one in self.pool]
-        return fingerprint([drawn, self.n_bags, self.config.model_dump(mode="json"), self.seed])
+        return fingerprint([drawn, self.n_bags, self.config.hashed(), self.seed])
 
     def within(self, slide_ids: set[str]) -> "HardBags | None":
         """The same with only the instances of these slides; None if there are none."""

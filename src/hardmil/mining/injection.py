@@ -52,7 +52,7 @@ class Distractors:
     def fingerprint(self) -> str:
         """Changes with anything that changes what is drawn."""
         keys = [one.key for one in self.pool]
-        return fingerprint(["distractors", keys, self.config.model_dump(mode="json"), self.seed])
+        return fingerprint(["distractors", keys, self.config.hashed(), self.seed])
 
     def within(self, slide_ids: set[str]) -> "Distractors | None":
         """The same with only the instances of these slides; None if there are none."""

@@ -129,7 +129,7 @@ def _of_trial(trial: Trial, known: _Known) -> Iterator[TrainingVisits]:
 
 def _of_arm(arm: Arm, inside: np.ndarray, *, seed: int, known: _Known) -> Iterator[TrainingVisits]:
     """The trainings of `train_and_mine` on these bags, if every round mines."""
-    mining, model = arm.mining, fingerprint(arm.model.model_dump(mode="json"))
+    mining, model = arm.mining, fingerprint(arm.model.hashed())
     epochs, limit = arm.model.training.epochs, arm.model.training.max_instances
 
     def training(bags: np.ndarray, seed: int, stage: Hashable, added: int = 0) -> TrainingVisits:
@@ -145,7 +145,7 @@ def _of_arm(arm: Arm, inside: np.ndarray, *, seed: int, known: _Known) -> Iterat
         yield training(inside, seed, stage)
     if mining.use == "none":
         return
-    of_arm = fingerprint(mining.model_dump(mode="json"))
+    of_arm = fingerprint(mining.hashed())
     inner = known.inner_folds(inside, n_folds=mining.inner_folds, seed=seed)
     for number in range(1, mining.rounds + 1):
         added = partial(_added, mining, negatives=inside[known.labels[inside] == 0], limit=limit, known=known)
