@@ -120,6 +120,25 @@ def fpr_at_sensitivity(
     return math.nan if math.isnan(threshold) else _share(int(np.sum(negatives >= threshold)), len(negatives))
 
 
+def partial_auc(
+    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, sensitivity: float = 0.8
+) -> float:
+    """AUC of the part of the curve above a sensitivity, from 0 to 1; nan unless both classes are present.
+
+    It is the AUC of the lowest-scored positive bags, a share of 1 - sensitivity of them, at least one.
+
+    Raises:
+        BagError: If a score is not finite, or a label is neither 0 nor 1.
+        ValueError: If the sensitivity is not in [0, 1).
+    """
+    if not 0 <= sensitivity < 1:
+        raise ValueError(f"sensitivity is {sensitivity}; expected a number of at least 0 and below 1")
+    is_positive, checked = _checked(labels, scores=scores)
+    positives = np.sort(checked[is_positive])
+    n_lowest = math.ceil((1 - sensitivity) * len(positives) - 1e-9)
+    return _auc(positives[:n_lowest], checked[~is_positive])
+
+
 def balanced_accuracy(
     labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, threshold: float | int = 0.5
 ) -> float:

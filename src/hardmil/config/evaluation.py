@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from hardmil.config.section import Section
 
 CalibrationMethod = Literal["temperature", "isotonic", "none"]
+Criterion = Literal["auc", "partial-auc", "fpr"]
 
 
 class OperatingTarget(NamedTuple):
@@ -35,6 +36,26 @@ def parse_operating_target(text: str) -> OperatingTarget:
     if kind == "fpr" and 0 <= share < 1:
         return OperatingTarget("fpr", share)
     raise ValueError(f'an operating point is "sensitivity=0.95", "fpr=0.05" or "youden", not {text!r}')
+
+
+class AutoConfig(Section):
+    """The arm auto: the best of its candidates, by out-of-fold scores inside the training fold. Ours."""
+
+    candidates: tuple[str, ...] = Field(
+        default=(
+            *("ours", "ours-top5", "ours-mean"),
+            *("abmil", "abmil-top5", "abmil-mean"),
+            *("ours+instance", "ours-top5+instance", "ours-mean+instance"),
+        ),
+        min_length=2,
+    )
+    """Arms to choose from, preferred ones first. Those that only score bags differently share trainings."""
+    criterion: Criterion = "auc"
+    """What is compared: auc; partial-auc, its part above a sensitivity of 0.8; or fpr, the false-positive
+    rate at the sensitivity of the operating point (0.90 if that is set for something else)."""
+    standard_errors: float = Field(default=0.0, ge=0)
+    """The first candidate that is at most this many standard errors below the best is taken. 0: the best. The
+    standard error is that of the difference, by case."""
 
 
 class FisherConfig(Section):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from hardmil.config.evaluation import EvaluationConfig, FisherConfig
+from hardmil.config.evaluation import AutoConfig, EvaluationConfig, FisherConfig
 from hardmil.config.known_encoders import known_encoder
 from hardmil.config.mining import MiningConfig
 from hardmil.config.model import (
@@ -60,6 +60,7 @@ class StudyConfig(Section):
     instance_loss: InstanceLossConfig = InstanceLossConfig()
     verdict_loss: VerdictLossConfig = VerdictLossConfig()
     mining: MiningConfig = MiningConfig()
+    auto: AutoConfig = AutoConfig()
     fisher: FisherConfig = FisherConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 

@@ -3,9 +3,9 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hardmil.config.evaluation import FisherConfig
+from hardmil.config.evaluation import AutoConfig, FisherConfig
 from hardmil.config.mining import MiningConfig
 from hardmil.config.model import BagKind, ResolvedModelConfig, resolve_config
 from hardmil.config.section import Section
@@ -24,6 +24,7 @@ BASES = {
     "quantile": "quantile",
 }
 FISHER = "sdr-svm"
+AUTO = "auto"
 BETA = 0.5
 HARDEST = 0.1
 ROUNDS = 3
@@ -48,7 +49,8 @@ class Arm:
     """One of the configurations compared.
 
     `uses_verdicts` is whether verdicts on patches are part of its training. `fisher` is None except for
-    `sdr-svm`, which is not a network.
+    `sdr-svm`, which is not a network. `auto` and `candidates` are those of the arm `auto`, which takes one of
+    its candidates; its other settings are those of the first.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Arm:
     mining: MiningConfig
     uses_verdicts: bool = False
     fisher: FisherConfig | None = None
+    auto: AutoConfig | None = None
+    candidates: "tuple[Arm, ...]" = ()
 
     @property
     def base(self) -> str:
@@ -87,11 +91,13 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
         ConfigError: If a part of the name is not known.
     """
     parts = parse_arm_name(name)
+    if parts.base == AUTO:
+        return _auto_arm(name, study=study, kind=kind)
     model = resolve_config(model_config(study), kind=kind)
     if parts.base == FISHER:
         return _fisher_arm(name, study=study, model=model)
     if parts.base not in BASES:
-        raise _unknown(name, part=parts.base, known=[*BASES, FISHER])
+        raise _unknown(name, part=parts.base, known=[*BASES, FISHER, AUTO])
     scoring = _base_settings(name, options=parts.base_options)
     model = _with(model, "pooling", kind=BASES[parts.base], **scoring)
     mining, uses_verdicts = study.mining.model_copy(update={"use": "none", "draw": "hard"}), False
@@ -120,6 +126,18 @@ def check_arms(names: Iterable[str], *, study: StudyConfig) -> None:
     """
     for name in names:
         arm(name, study=study, kind="features")
+
+
+def _auto_arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
+    if name != AUTO:
+        raise ConfigError(
+            f"arm {name}: {AUTO} stands alone; put the arms that it chooses from into auto.candidates"
+        )
+    names = tuple(dict.fromkeys(study.auto.candidates))
+    if AUTO in names:
+        raise ConfigError(f"auto.candidates: contains {AUTO} itself; expected other arms")
+    candidates = tuple(arm(one, study=study, kind=kind) for one in names)
+    return replace(candidates[0], name=AUTO, auto=study.auto, candidates=candidates)
 
 
 def _fisher_arm(name: str, *, study: StudyConfig, model: ResolvedModelConfig) -> Arm:

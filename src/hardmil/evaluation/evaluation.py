@@ -15,13 +15,16 @@ from hardmil.evaluation.arms import Arm
 from hardmil.evaluation.attention_file import write_attention
 from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.results import (
+    CHOICES,
     HARD_NEGATIVES,
     PREDICTIONS,
     RESULTS,
+    ChoiceRow,
     HardNegativeRow,
     PredictionRow,
     ResultRow,
     TrialKey,
+    choice_rows,
     prediction_columns,
     prediction_row,
     replace_rows,
@@ -229,6 +232,9 @@ def store_result(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -
     write_attention(folder / "trials" / config_hash / "attention.h5", test, scores=result.test_scores)
     mined = [HardNegativeRow(key, one) for one in result.hard_negatives]
     replace_rows(folder / HARD_NEGATIVES, mined, trial=key, columns=columns_of(HardNegativeRow))
+    if trial.arm.auto is not None:
+        choices = choice_rows(result.choice, trial=key)
+        replace_rows(folder / CHOICES, choices, trial=key, columns=columns_of(ChoiceRow))
     probabilities = [None] * len(test) if result.probabilities is None else result.probabilities.tolist()
     predictions = [
         prediction_row(
@@ -262,6 +268,8 @@ def _sort_tables(evaluation: Evaluation) -> None:
     sort_rows(evaluation.folder / RESULTS, trials, columns=columns_of(ResultRow))
     sort_rows(evaluation.folder / PREDICTIONS, trials, columns=prediction_columns(evaluation.classes))
     sort_rows(evaluation.folder / HARD_NEGATIVES, trials, columns=columns_of(HardNegativeRow))
+    if any(arm.auto for arm in evaluation.arms):
+        sort_rows(evaluation.folder / CHOICES, trials, columns=columns_of(ChoiceRow))
 
 
 @dataclass(frozen=True)
@@ -271,6 +279,7 @@ class TrialRows:
     results: list[ResultRow]
     predictions: list[PredictionRow]
     hard_negatives: list[HardNegativeRow]
+    choices: Sequence[ChoiceRow] = ()
 
 
 def valid_rows(evaluation: Evaluation, *, also: Sequence[Arm] = ()) -> TrialRows:
@@ -296,4 +305,5 @@ def valid_rows(evaluation: Evaluation, *, also: Sequence[Arm] = ()) -> TrialRows
         results,
         [row for row in predictions if row.trial in valid],
         [row for row in mined if row.trial in valid],
+        [row for row in read_table(folder / CHOICES, ChoiceRow) if row.trial in valid],
     )

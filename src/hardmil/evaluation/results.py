@@ -1,4 +1,4 @@
-"""The tables of an evaluation: results.csv, predictions.csv and hard_negatives.csv.
+"""The tables of an evaluation: results.csv, predictions.csv, hard_negatives.csv and choices.csv.
 
 The rows of a trial are written together, its row of results last: if there is a row of results, the other
 rows are complete.
@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hardmil.bags.bag import Bag
+from hardmil.evaluation.choice import Choice
 from hardmil.files.csv_table import Cells, cells_of, columns_by_name, columns_of, read_cells, write_cells
 from hardmil.metrics import BinaryMetrics
 from hardmil.mining.hard_instances import HardInstance
 
 RESULTS, PREDICTIONS, HARD_NEGATIVES = "results.csv", "predictions.csv", "hard_negatives.csv"
+CHOICES = "choices.csv"
 METRICS = tuple(one.name for one in fields(BinaryMetrics))
 """The paper's six."""
 
@@ -87,6 +89,33 @@ class HardNegativeRow:
 
     trial: TrialKey | None
     mined: HardInstance
+
+
+@dataclass(frozen=True)
+class ChoiceRow:
+    """A candidate of the arm `auto` in one trial: a row of choices.csv.
+
+    `chosen` is the candidate that was taken, the same in all rows of a trial; `criterion` is what `value` is,
+    such as auc; `below_best` and `se` as in `Candidate`.
+    """
+
+    trial: TrialKey
+    chosen: str
+    criterion: str
+    candidate: str
+    value: float
+    below_best: float
+    se: float
+
+
+def choice_rows(choice: Choice | None, *, trial: TrialKey) -> list[ChoiceRow]:
+    """The rows of a choice, one for each candidate; none where nothing was chosen."""
+    if choice is None:
+        return []
+    return [
+        ChoiceRow(trial, choice.chosen, choice.criterion, one.name, one.value, one.below_best, one.se)
+        for one in choice.candidates
+    ]
 
 
 def key_of(row: PredictionRow | HardNegativeRow) -> TrialKey:

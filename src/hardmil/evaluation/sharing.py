@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
+from hardmil.config.model import training_config
 from hardmil.config.section import fingerprint
+from hardmil.evaluation.arms import AUTO
 from hardmil.evaluation.trial import Trial, longest_training
 
 
@@ -12,9 +14,10 @@ def groups_of(trials: Iterable[Trial]) -> list[list[Trial]]:
     When it is done, the base is in the folder of trained networks, with the inner models if it needed them.
     """
     groups: dict[object, list[Trial]] = {}
-    for trial in trials:
-        model = trial.arm.model.hashed()
-        groups.setdefault((trial.repeat, trial.fold_number, fingerprint(model)), []).append(trial)
+    # `auto` reuses what many arms trained: it comes last, alone.
+    for trial in sorted(trials, key=lambda trial: trial.arm.auto is not None):
+        model = AUTO if trial.arm.auto else fingerprint(training_config(trial.arm.model).hashed())
+        groups.setdefault((trial.repeat, trial.fold_number, model), []).append(trial)
     return [sorted(group, key=_turn) for group in groups.values()]
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,8 +17,10 @@ from hardmil.config.evaluation import (
     FisherConfig,
     parse_operating_target,
 )
+from hardmil.config.model import training_config
 from hardmil.config.section import fingerprint
 from hardmil.evaluation.arms import Arm
+from hardmil.evaluation.choice import Choice, choose
 from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.leakage import Guard
 from hardmil.evaluation.trainer import CODE_VERSION, PIXEL_VERSION, Trainer
@@ -31,6 +33,9 @@ from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.mining.verdicts import reviewer_digest
+
+DEFAULT_TARGET = "sensitivity=0.90"
+"""Of the choice of `auto` where no operating point is wanted."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,16 @@ class Trial:
 
         Device, precision and threads, which also change digits, are not part of it: decision 0010.
         """
-        mines = self.arm.mining.use != "none" or self.arm.uses_verdicts
-        mining = self.arm.mining.hashed() if mines else None
-        model = self.arm.model.hashed()
+        model, mining = _hashed_settings(self.arm)
         sides = [self.fold.train.tolist(), self.fold.test.tolist()]
-        target = reviewer_digest(cohort.verdicts) if self.arm.uses_verdicts else None
+        arms = self.arm.candidates or (self.arm,)
+        uses_verdicts = any(one.uses_verdicts for one in arms)
+        target = reviewer_digest(cohort.verdicts) if uses_verdicts else None
         operating = self.operating.key() if self.operating else None
         whole: list[object] = [CODE_VERSION, model, mining, sides, self.seed, cohort.digest]
         whole += [target, operating]
+        if self.arm.auto is not None:
+            whole.append([self.arm.auto.hashed(), [_hashed_settings(one) for one in arms]])
         if self.arm.fisher is not None:
             whole.append(self.arm.fisher.hashed())
         elif cohort.bags[0].kind == "pixels":
@@ -95,9 +102,15 @@ class Trial:
         return fingerprint(whole)
 
 
+def _hashed_settings(arm: Arm) -> list[object]:
+    """The settings of model and mining, for a hash; None for the mining of an arm that does not mine."""
+    mines = arm.mining.use != "none" or arm.uses_verdicts
+    return [arm.model.hashed(), arm.mining.hashed() if mines else None]
+
+
 @dataclass(frozen=True, eq=False)
 class TrialResult:
-    """The result of a trial."""
+    """The result of a trial. `choice` is what the arm `auto` took; None for other arms."""
 
     metrics: BinaryMetrics
     test_scores: list[BagScore]
@@ -108,10 +121,13 @@ class TrialResult:
     probabilities: np.ndarray | None = None
     instance_auc: float = math.nan
     mined_look_alikes: float = math.nan
+    choice: Choice | None = None
 
 
 def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
     """Train the arm on the training fold, set its operating point there, score the test fold once.
+
+    The arm `auto` first chooses one of its candidates, on the training fold.
 
     Raises:
         FoldError: If anything is fitted with a case outside the training fold.
@@ -119,6 +135,7 @@ def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
     started = time.monotonic()
     training = [cohort.bags[i] for i in trial.fold.train]
     test = [cohort.bags[i] for i in trial.fold.test]
+    trial, choice = chosen_trial(training, trial=trial, cohort=cohort, trainer=trainer)
     learned = _learn(training, trial=trial, seed=trial.seed, cohort=cohort, trainer=trainer)
     decide = _decision(training, trial=trial, cohort=cohort, trainer=trainer)
     scores = learned.score(test)
@@ -134,7 +151,43 @@ def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
         probabilities=decide.calibration.probabilities(bag_scores) if decide else None,
         instance_auc=math.nan if trial.arm.fisher else instance_auc(test, scores=scores, truth=cohort.truth),
         mined_look_alikes=share_of_look_alikes(learned.pool, bags=training, truth=cohort.truth),
+        choice=choice,
     )
+
+
+def chosen_trial(
+    training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer
+) -> tuple[Trial, Choice | None]:
+    """The trial of the candidate that `auto` takes, and the choice; other trials as they are.
+
+    A candidate is judged by the scores that its operating point would be set on. The first one is taken where
+    a class has too few cases for such scores.
+    """
+    auto = trial.arm.auto
+    if auto is None:
+        return trial, None
+    candidates = candidate_trials(trial)
+    scores = {
+        name: whole_arm_out_of_fold(training, trial=one, cohort=cohort, trainer=trainer)
+        for name, one in candidates.items()
+    }
+    found = {name: one for name, one in scores.items() if one is not None}
+    if not found:
+        return replace(trial, arm=trial.arm.candidates[0]), None
+    choice = choose(
+        found,
+        labels=np.array([bag.label for bag in training]),
+        cases=[bag.case_id for bag in training],
+        auto=auto,
+        operating_point=trial.operating.target if trial.operating else DEFAULT_TARGET,
+    )
+    return replace(trial, arm=candidates[choice.chosen].arm), choice
+
+
+def candidate_trials(trial: Trial) -> dict[str, Trial]:
+    """The trials that the candidates of `auto` would be, by arm, with an operating point in any case."""
+    operating = trial.operating or OperatingSettings(DEFAULT_TARGET, trial.arm.mining.inner_folds)
+    return {one.name: replace(trial, arm=one, operating=operating) for one in trial.arm.candidates}
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +294,17 @@ def operating_folds(trial: Trial, *, labels: Int[np.ndarray, " bag"], cases: Seq
 
 
 def longest_training(arm: Arm, *, n_operating_folds: int = 0) -> int:
-    """Epochs of an arm if nothing is shared and every round mines; for progress bars."""
+    """Epochs of an arm if nothing is shared and every round mines; for progress bars.
+
+    Candidates of `auto` that only score differently share everything.
+    """
+    if arm.auto is not None:
+        n_folds = n_operating_folds or arm.mining.inner_folds
+        trained = {
+            fingerprint([training_config(one.model).hashed(), one.mining.hashed(), one.uses_verdicts]): one
+            for one in arm.candidates
+        }
+        return sum(longest_training(one, n_operating_folds=n_folds) for one in trained.values())
     epochs = arm.model.training.epochs * (1 + n_operating_folds)
     epochs *= 2 if arm.uses_verdicts else 1
     if arm.mining.use == "none":

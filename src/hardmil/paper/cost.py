@@ -15,14 +15,14 @@ from jaxtyping import Int
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import fewest_cases, inner_folds, repeated_folds
 from hardmil.config.mining import MiningConfig
-from hardmil.config.model import ResolvedModelConfig
+from hardmil.config.model import ResolvedModelConfig, training_config
 from hardmil.config.section import fingerprint
 from hardmil.device import Device
 from hardmil.errors import TrainingError
 from hardmil.evaluation.arms import Arm
 from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.evaluation import Evaluation, missing_trials
-from hardmil.evaluation.trial import Trial, operating_folds
+from hardmil.evaluation.trial import Trial, candidate_trials, operating_folds
 from hardmil.jobs.pool import Engine
 from hardmil.mil.training import fit
 from hardmil.mining.injection import WANTED_LABEL
@@ -55,7 +55,7 @@ def cost_of(evaluation: Evaluation) -> Cost:
         n_trials=len(evaluation.trials()),
         visits=training_visits(missing, cohort=cohort),
         small_visits=training_visits(_small_run(evaluation).trials(), cohort=cohort),
-        is_bound=any(trial.arm.mining.use != "none" for trial in missing),
+        is_bound=any(trial.arm.mining.use != "none" or trial.arm.candidates for trial in missing),
     )
 
 
@@ -69,10 +69,13 @@ def _small_run(evaluation: Evaluation) -> Evaluation:
         n_repeats=SMALL_RUN["repeats"],
         seed=evaluation.seed,
     )
-    arms = [
-        replace(arm, model=_with_training(arm.model, epochs=SMALL_RUN["epochs"])) for arm in evaluation.arms
-    ]
+    arms = [_with_epochs(arm, SMALL_RUN["epochs"]) for arm in evaluation.arms]
     return replace(evaluation, folds=folds, arms=arms, only_folds=None)
+
+
+def _with_epochs(arm: Arm, epochs: int) -> Arm:
+    candidates = tuple(_with_epochs(one, epochs) for one in arm.candidates)
+    return replace(arm, model=_with_training(arm.model, epochs=epochs), candidates=candidates)
 
 
 def _with_training(model: ResolvedModelConfig, **settings: object) -> ResolvedModelConfig:
@@ -122,6 +125,10 @@ def _of_trial(trial: Trial, known: _Known) -> Iterator[TrainingVisits]:
     """The trainings of a trial: of the whole arm, on its training fold and on each operating fold."""
     if trial.arm.fisher is not None:
         return
+    if trial.arm.auto is not None:
+        for one in candidate_trials(trial).values():
+            yield from _of_trial(one, known)
+        return
     yield from _of_arm(trial.arm, trial.fold.train, seed=trial.seed, known=known)
     for number, inside in enumerate(known.operating_folds(trial)):
         yield from _of_arm(trial.arm, inside, seed=trial.seed + 1 + number, known=known)
@@ -129,7 +136,7 @@ def _of_trial(trial: Trial, known: _Known) -> Iterator[TrainingVisits]:
 
 def _of_arm(arm: Arm, inside: np.ndarray, *, seed: int, known: _Known) -> Iterator[TrainingVisits]:
     """The trainings of `train_and_mine` on these bags, if every round mines."""
-    mining, model = arm.mining, fingerprint(arm.model.hashed())
+    mining, model = arm.mining, fingerprint(training_config(arm.model).hashed())
     epochs, limit = arm.model.training.epochs, arm.model.training.max_instances
 
     def training(bags: np.ndarray, seed: int, stage: Hashable, added: int = 0) -> TrainingVisits:

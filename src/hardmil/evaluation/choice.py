@@ -1,0 +1,98 @@
+"""The choice of the arm `auto`: which candidate has the best out-of-fold scores."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hardmil.bootstrap import draw_cases
+from hardmil.config.evaluation import AutoConfig, parse_operating_target
+from hardmil.metrics import binary_metrics, fpr_at_sensitivity, partial_auc
+
+N_RESAMPLES = 400
+"""Enough for a standard error."""
+DEFAULT_SENSITIVITY = 0.90
+
+Value = Callable[[Int[np.ndarray, " bag"], Float[np.ndarray, " bag"]], float]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """How good the out-of-fold scores of a candidate are.
+
+    `value` is the criterion of the choice, `below_best` its distance to the best candidate, at least 0, and
+    `se` the standard error of that distance, by case.
+    """
+
+    name: str
+    value: float
+    below_best: float
+    se: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that `auto` takes, and all candidates in their order."""
+
+    chosen: str
+    criterion: str
+    candidates: tuple[Candidate, ...]
+
+
+def choose(
+    scores: Mapping[str, Float[np.ndarray, " bag"]],
+    *,
+    labels: Int[np.ndarray, " bag"],
+    cases: Sequence[str],
+    auto: AutoConfig,
+    operating_point: str,
+) -> Choice:
+    """The first candidate that is near enough to the best.
+
+    Args:
+        scores: The out-of-fold scores of each candidate, in the order of preference.
+        labels: 0 or 1; both occur.
+        cases: The case of each bag; standard errors are by case.
+        auto: Criterion, and what is near enough.
+        operating_point: Its sensitivity is that of the criterion fpr.
+    """
+    value = _value(auto, operating_point=operating_point)
+    sign = -1 if auto.criterion == "fpr" else 1
+    values = {name: value(labels, one) for name, one in scores.items()}
+    best = max(values, key=lambda name: sign * values[name])
+    resamples = _resamples(labels, cases)
+    drawn = {
+        name: np.array([value(labels[picked], one[picked]) for picked in resamples])
+        for name, one in scores.items()
+    }
+    candidates = tuple(
+        Candidate(
+            name, values[name], sign * (values[best] - values[name]), _spread(drawn[best] - drawn[name])
+        )
+        for name in scores
+    )
+    near = (one for one in candidates if one.below_best <= auto.standard_errors * one.se)
+    return Choice(next(near).name, auto.criterion, candidates)
+
+
+def _value(auto: AutoConfig, *, operating_point: str) -> Value:
+    if auto.criterion == "auc":
+        return lambda labels, scores: binary_metrics(labels, scores).auc
+    if auto.criterion == "partial-auc":
+        return partial_auc
+    target = parse_operating_target(operating_point)
+    sensitivity = target.share if target.kind == "sensitivity" else DEFAULT_SENSITIVITY
+    return lambda labels, scores: fpr_at_sensitivity(labels, scores, sensitivity=sensitivity)
+
+
+def _resamples(labels: Int[np.ndarray, " bag"], cases: Sequence[str]) -> list[Int[np.ndarray, " drawn"]]:
+    names, case_of = np.unique(np.asarray(cases), return_inverse=True)
+    has_label = np.zeros((len(names), 2), dtype=np.int64)
+    has_label[case_of, labels] = 1
+    draws = draw_cases(has_label, seed=0, n_resamples=N_RESAMPLES)
+    return [np.repeat(np.arange(len(labels)), draw[case_of]) for draw in draws]
+
+
+def _spread(differences: Float[np.ndarray, " resample"]) -> float:
+    return float(np.std(differences)) if len(differences) else 0.0
