@@ -177,7 +177,7 @@ def collect(folder: Path, *, to: Path) -> None:
     old = [row for row in read_table(to / "results.csv", ResultRow) if row.trial not in known]
     in_order = sorted([*old, *results], key=lambda row: _sort_key(row.trial))
     write_table(to / "results.csv", in_order, row=ResultRow)
-    predictions = [_shortened(row) for row in read_table(folder / "predictions.csv", PredictionRow)]
+    predictions = [shortened(row) for row in read_table(folder / "predictions.csv", PredictionRow)]
     known = {key_of(row) for row in predictions}
     kept = [row for row in read_table(to / "predictions.csv", PredictionRow) if row.trial not in known]
     merged = sorted([*kept, *predictions], key=lambda row: _sort_key(key_of(row)))
@@ -188,6 +188,6 @@ def _sort_key(trial: TrialKey) -> tuple[str, str, str, int, int]:
     return trial.patches, trial.split, trial.arm, trial.repeat, trial.fold
 
 
-def _shortened(row: PredictionRow) -> PredictionRow:
+def shortened(row: PredictionRow) -> PredictionRow:
     """The row with its score rounded to seven digits: enough to rank bags, at half the file size."""
     return replace(row, bag_score=float(f"{row.bag_score:.7g}"))

@@ -1,0 +1,102 @@
+"""The experiments behind docs/false-positives.md: which arms run on which sets, and how rows are kept.
+
+Used by benchmarks/false_positives.py. The protocol is docs/decisions/0013-false-positive-protocol.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reproduction_runs import FOLDERS, KEPT_PREDICTIONS, LITE0, collect, shortened
+
+from hardmil.bags.slide_table import read_slide_table
+from hardmil.commands.reproduce import reproduce
+from hardmil.config.study_file import FILE_NAME
+from hardmil.evaluation.results import CHOICES, ChoiceRow, PredictionRow, ResultRow, key_of
+from hardmil.files.csv_table import read_table, write_table
+from hardmil.jobs.pool import Engine
+from hardmil.paper.reproduction import Reproduction
+from hardmil.preprocessing.process_slides import RunOptions
+from hardmil.preprocessing.study_encoding import encode_study
+from hardmil.preprocessing.study_folder import open_study
+from hardmil.report.evaluation_run import evaluate
+
+KEPT = Path(__file__).parents[1] / "docs" / "false-positives"
+SETS = ("colon", "ucsb", "glas")
+REPEATS = 2
+CANDIDATES = (
+    *("ours", "ours-top5", "ours-mean"),
+    *("abmil", "abmil-top5", "abmil-mean"),
+    *("ours+instance", "ours-top5+instance", "ours-mean+instance"),
+)
+AUTO = "auto"
+# How `auto` may choose; the first is the default. Decided on the set that chooses.
+CRITERIA = {
+    "auc": (),
+    "auc-1se": ("auto.standard_errors=1",),
+    "partial-auc": ("auto.criterion=partial-auc",),
+    "partial-auc-1se": ("auto.criterion=partial-auc", "auto.standard_errors=1"),
+    "fpr": ("auto.criterion=fpr",),
+}
+GLAS_STUDY = f"""\
+positive: malignant
+encode: {LITE0}
+encode_px: 224
+patches: {{size_px: 112, overlap_px: 28, um_per_px: 0.62}}
+evaluation: {{folds: 5, repeats: {REPEATS}}}
+"""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where data and working folders are, and how trials run."""
+
+    data: Path
+    output: Path
+    engine: Engine
+
+
+def run_set(name: str, *, arms: Sequence[str], where: Where, overrides: Sequence[str] = ()) -> Path:
+    """Run the missing trials of these arms on a set; the folder of the tables."""
+    if name == "glas":
+        return _run_glas(arms, where=where, overrides=overrides)
+    outcome = reproduce(
+        name,
+        data=where.data / FOLDERS[name],
+        output=where.output / name,
+        protocol=Reproduction(repeats=REPEATS, arms=tuple(arms), split="group", encoder=LITE0),
+        overrides=overrides,
+        engine=where.engine,
+    )
+    print("\n".join(outcome.lines), flush=True)
+    return where.output / name
+
+
+def _run_glas(arms: Sequence[str], *, where: Where, overrides: Sequence[str]) -> Path:
+    """GlaS as a user's own study: a table and a study.yaml."""
+    folder, source = where.output / "glas", where.data / "glas"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE_NAME).write_text(GLAS_STUDY, encoding="utf-8")
+    rows = read_slide_table(source / "slides.csv", positive="malignant").rows
+    lines = [f"{row.slide_id},{row.case_id},{row.label},{row.path},{row.mpp}" for row in rows]
+    text = "\n".join(["slide_id,case_id,label,path,mpp", *lines, ""])
+    (folder / "slides.csv").write_text(text, encoding="utf-8")
+    study = open_study(folder, overrides=[f"evaluation.arms=[{', '.join(arms)}]", *overrides])
+    encode_study(study, options=RunOptions(quiet=True))
+    return evaluate(study, engine=where.engine).folder
+
+
+def keep(folder: Path, *, to: Path, only: str | None = None) -> None:
+    """Add the rows of a folder to kept rows; only those of one arm, if it is named."""
+    if only is None:
+        collect(folder, to=to)
+    else:
+        results = [row for row in read_table(folder / "results.csv", ResultRow) if row.trial.arm == only]
+        said = [
+            row for row in read_table(folder / "predictions.csv", PredictionRow) if key_of(row).arm == only
+        ]
+        write_table(to / "results.csv", results, row=ResultRow)
+        write_table(to / "predictions.csv", map(shortened, said), row=PredictionRow, columns=KEPT_PREDICTIONS)
+    choices = read_table(folder / CHOICES, ChoiceRow)
+    if choices:
+        write_table(to / CHOICES, choices, row=ChoiceRow)
