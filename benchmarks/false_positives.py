@@ -1,7 +1,7 @@
 """Run the comparison of arms by false positives, keep its rows, and write the tables of docs/false-positives.
 
     python benchmarks/false_positives.py --data DIR --output DIR --run colon     # resumable
-    python benchmarks/false_positives.py --data DIR --output DIR --criteria      # how `auto` may choose, colon
+    python benchmarks/false_positives.py --data DIR --output DIR --criteria      # how auto may choose
     python benchmarks/false_positives.py --table                                 # tables and figure
 
 The protocol is docs/decisions/0013-false-positive-protocol.md. Rows are kept in docs/false-positives/<set>/.

@@ -15,7 +15,7 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reproduction_runs import (
@@ -24,6 +24,7 @@ from reproduction_runs import (
     RUNS,
     VERDICTS,
     WITHOUT_VERDICTS,
+    Experiment,
     Where,
     collect,
     pack,
@@ -243,12 +244,28 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
 
 
+def _wanted(options: argparse.Namespace) -> list[Experiment]:
+    """The experiments of a run, or the part of them that the options name."""
+    experiments = [
+        one
+        for one in RUNS[options.run]
+        if options.split in (None, one.split) and options.data_set in (None, one.data)
+    ]
+    if options.arms is None:
+        return experiments
+    names = options.arms.split(",")
+    limited = (replace(one, arms=[arm for arm in one.arms if arm in names]) for one in experiments)
+    return [one for one in limited if one.arms]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="folder that holds both data sets")
     parser.add_argument("--output", type=Path, default=Path("reproduction"), help="working folder")
     parser.add_argument("--run", "--sitting", choices=RUNS, help="which experiments to run")
     parser.add_argument("--split", choices=("group", "image"), help="only experiments with this split")
+    parser.add_argument("--data-set", choices=TITLES, help="only experiments on this set")
+    parser.add_argument("--arms", help="only these arms, separated by commas")
     parser.add_argument("--collect", action="store_true", help="add the rows in --output to the kept rows")
     parser.add_argument("--table", action="store_true", help="write docs/reproduction/colon.md and ucsb.md")
     parser.add_argument(
@@ -265,9 +282,9 @@ def main() -> None:
     if options.pack:
         pack(options.data, to=options.pack)
     if options.run:
-        experiments = [one for one in RUNS[options.run] if options.split in (None, one.split)]
+        experiments = _wanted(options)
         if not experiments:
-            parser.error(f"--run {options.run} has no experiment with --split {options.split}")
+            parser.error(f"--run {options.run} has no such experiment")
         engine = find_engine(workers=options.workers, population=options.population)
         where = Where(
             options.data, options.output, options.device, engine, options.repeats_at_once, options.trial

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.support.studies import Hardmil, quick, read_csv
 
-from hardmil.bundles.bundle import read_card
+from hardmil.bundles.bundle import load_bundle, read_card
 
 
 def test_verdicts_of_a_table_are_trained_on(hardmil: Hardmil, study: Path) -> None:
@@ -63,3 +63,32 @@ def test_an_unknown_operating_point_is_refused(hardmil: Hardmil, feature_study: 
     run = hardmil("train", feature_study, "--operating-point", "specificity=0.9")
     assert run.code == 1
     assert "evaluation.operating_point: found 'specificity=0.9'" in run.err
+
+
+def test_auto_trains_the_candidate_it_takes_and_the_bundle_says_which(hardmil: Hardmil, feature_study: Path):
+    auto = ["--set", "arm=auto", "--set", "auto.candidates=[ours-mean, abmil, ours+fmb-oof]", *quick()]
+    trained = hardmil("train", feature_study, "--json", *auto)
+    assert trained.code == 0, trained.err
+    card = read_card(feature_study / "bundle")
+    assert card.choice is not None
+    assert card.arm == card.choice.chosen
+    assert [one.name for one in card.choice.candidates] == ["ours-mean", "abmil", "ours+fmb-oof"]
+    assert f"auto took {card.arm} by out-of-fold auc" in trained.out
+    assert json.loads(trained.out.splitlines()[-1])["choice"]["chosen"] == card.arm
+    again = hardmil("train", feature_study, *auto)
+    assert "nothing to do" in again.out
+    fewer = ["--set", "arm=auto", "--set", "auto.candidates=[ours-mean, abmil]", *quick()]
+    assert "nothing to do" not in hardmil("train", feature_study, *fewer).out
+    run = hardmil(
+        *("predict", feature_study / "bundle", "--slides", feature_study / "slides.csv"),
+        *("--features", feature_study / "feats", "--output", feature_study / "said"),
+    )
+    assert run.code == 0, run.err
+
+
+def test_a_bundle_scores_as_its_arm_says(hardmil: Hardmil, feature_study: Path):
+    """The score rule travels with the weights."""
+    assert hardmil("train", feature_study, "--set", "arm=ours-mean", *quick()).code == 0
+    bundle = load_bundle(feature_study / "bundle", device="cpu")
+    assert bundle.network.config.pooling.score == "mean"
+    assert bundle.card.choice is None

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from hardmil.config.evaluation import AutoConfig
 from hardmil.config.mining import MiningConfig
 from hardmil.config.model import BagKind, PoolingConfig, TrainingConfig, resolve_config
 from hardmil.config.study import StudyConfig, model_config
@@ -140,6 +141,7 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("ours-", r"'' is not known, expected one of top5"),
         ("ours-top5-mean", "'mean' contradicts an earlier option"),
         ("sdr-svm-top5", "expected its name alone"),
+        ("auto+instance", "auto stands alone; put the arms .* into auto.candidates"),
         ("ours+instances", r"'instances' is not known, .* did you mean instance\?"),
         (
             "ours+fmb-of",
@@ -186,3 +188,24 @@ def test_a_sensitivity_threshold_is_refused_before_anything_is_trained() -> None
 def test_options_of_a_base_say_how_a_bag_is_scored(name: str, score: str, top_k: int):
     pooling = arm(name, study=StudyConfig(), kind="features").model.pooling
     assert (pooling.score, pooling.top_k) == (score, top_k)
+
+
+def test_auto_has_its_candidates_in_their_order():
+    study = StudyConfig(auto=AutoConfig(candidates=("abmil-mean", "ours+verdicts", "abmil-mean")))
+    found = arm("auto", study=study, kind="features")
+    assert [one.name for one in found.candidates] == ["abmil-mean", "ours+verdicts"]
+    assert found.model == found.candidates[0].model
+    assert (found.uses_verdicts, found.may_use_verdicts) == (False, True)
+    assert (found.base, found.auto) == ("auto", study.auto)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        (("ours", "auto"), "auto.candidates: contains auto itself"),
+        (("ours", "ours+fbm"), "'fbm' is not known"),
+    ],
+)
+def test_candidates_that_cannot_be_are_refused(candidates: tuple[str, ...], message: str):
+    with pytest.raises(ConfigError, match=message):
+        check_arms(["auto"], study=StudyConfig(auto=AutoConfig(candidates=candidates)))

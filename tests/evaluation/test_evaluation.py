@@ -27,7 +27,15 @@ from hardmil.evaluation import trainer as trainer_module
 from hardmil.evaluation import trial as trial_module
 from hardmil.evaluation.attention_file import read_attention
 from hardmil.evaluation.evaluation import Evaluation, evaluate_arms, valid_rows
-from hardmil.evaluation.results import METRICS, HardNegativeRow, PredictionRow, ResultRow, TrialKey, key_of
+from hardmil.evaluation.results import (
+    METRICS,
+    ChoiceRow,
+    HardNegativeRow,
+    PredictionRow,
+    ResultRow,
+    TrialKey,
+    key_of,
+)
 from hardmil.evaluation.trial import Trial, TrialResult, run_trial
 from hardmil.files.csv_table import read_table
 from hardmil.metrics import binary_metrics
@@ -292,3 +300,26 @@ def test_half_replaced_rows_are_not_valid(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(evaluation_module, "replace_rows", plain)
     _run(old)
     assert (tmp_path / "predictions.csv").read_text() == expected
+
+
+def test_auto_leaves_its_choices_in_a_table(tmp_path: Path):
+    study = {"auto": {"candidates": ["ours", "ours-top2", "abmil"]}}
+    bags = bags_of_two_slides_a_case(24)
+    evaluation = make_evaluation(tmp_path, arms=("auto", "ours"), bags=bags, study=study, repeats=2)
+    _run(evaluation)
+    rows = read_table(tmp_path / "choices.csv", ChoiceRow)
+    assert [(row.trial.repeat, row.trial.fold) for row in rows[::3]] == [
+        (r, f) for r in (0, 1) for f in range(3)
+    ]
+    assert [row.candidate for row in rows[:3]] == ["ours", "ours-top2", "abmil"]
+    by_trial = [rows[i : i + 3] for i in range(0, len(rows), 3)]
+    assert all(len({row.chosen for row in trial}) == 1 for trial in by_trial)
+    assert list(valid_rows(evaluation).choices) == rows
+    before = (tmp_path / "choices.csv").read_bytes()
+    _run(evaluation)
+    assert (tmp_path / "choices.csv").read_bytes() == before
+    fewer = {"auto": {"candidates": ["ours", "mean"]}}
+    other = make_evaluation(tmp_path, arms=("auto",), bags=bags, study=fewer, repeats=2)
+    assert valid_rows(other).choices == []
+    _run(other)
+    assert {row.candidate for row in read_table(tmp_path / "choices.csv", ChoiceRow)} == {"ours", "mean"}

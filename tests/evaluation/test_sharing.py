@@ -27,3 +27,10 @@ def test_without_such_an_arm_the_shortest_goes_first():
     assert [[name for name, _ in group] for group in _groups("ours+fmb", "ours")] == [
         ["ours", "ours+fmb"]
     ] * 2
+
+
+def test_arms_that_only_score_differently_share_and_auto_comes_last():
+    found = _groups("auto", "ours-top5", "abmil", "ours")
+    fold = [["ours-top5", "ours"], ["abmil"]]
+    shared = [[(name, number) for name in names] for number in (0, 1) for names in fold]
+    assert found == [*shared, [("auto", 0)], [("auto", 1)]]

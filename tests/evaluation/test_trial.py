@@ -10,7 +10,7 @@ from tests.support.trainings import small_bags
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold, inner_folds
-from hardmil.config.evaluation import EvaluationConfig
+from hardmil.config.evaluation import AutoConfig, EvaluationConfig
 from hardmil.config.study import StudyConfig
 from hardmil.device import Device
 from hardmil.errors import ConfigError, FoldError
@@ -286,3 +286,70 @@ def test_a_progress_bar_is_as_long_as_the_longest_training():
     }  # fmt: skip
     assert longest_training(arm("ours+fmb", study=STUDY, kind="features"), n_operating_folds=2) == 12
     assert longest_training(arm("ours", study=StudyConfig(), kind="pixels")) == 120
+
+
+CANDIDATES = ("ours", "ours-top2", "abmil", "ours+fmb-oof")
+AUTO = STUDY.model_copy(update={"auto": AutoConfig(candidates=CANDIDATES)})
+
+
+def test_auto_gives_the_result_of_the_candidate_it_takes(tmp_path: Path, n_fits: list[list[str]]):
+    cohort = make_cohort(small_bags())
+    trainer = _trainer(tmp_path, cohort)
+    trial = replace(_trial("auto", study=AUTO), operating=OPERATING)
+    result = run_trial(trial, cohort=cohort, trainer=trainer)
+    assert all(set(slides) <= {f"s{i}" for i in range(8)} for slides in n_fits), "test bags choose nothing"
+    assert result.choice is not None
+    labels = cohort.labels[:8]
+    for one in result.choice.candidates:
+        alone = replace(trial, arm=arm(one.name, study=AUTO, kind="features"))
+        bags = cohort.bags[:8]
+        scores = whole_arm_out_of_fold(bags, trial=alone, cohort=cohort, trainer=trainer)
+        assert scores is not None
+        assert one.value == binary_metrics(labels, scores).auc
+    best = max(result.choice.candidates, key=lambda one: one.value)
+    assert result.choice.chosen == best.name
+    alone = replace(trial, arm=arm(best.name, study=AUTO, kind="features"))
+    same = run_trial(alone, cohort=cohort, trainer=trainer)
+    assert [one.bag_score for one in result.test_scores] == [one.bag_score for one in same.test_scores]
+    assert (result.op_threshold, result.hard_negatives) == (same.op_threshold, same.hard_negatives)
+    assert same.choice is None
+
+
+def test_auto_chooses_without_an_operating_point_too(tmp_path: Path):
+    cohort = make_cohort(small_bags())
+    result = run_trial(_trial("auto", study=AUTO), cohort=cohort, trainer=_trainer(tmp_path, cohort))
+    assert result.choice is not None
+    assert np.isnan(result.op_threshold)
+
+
+def test_auto_takes_its_first_candidate_where_cases_are_too_few(tmp_path: Path):
+    cohort = make_cohort(small_bags())
+    trainer = _trainer(tmp_path, cohort)
+    few = Fold(np.arange(4), np.arange(4, 12))
+    trial = replace(_trial("auto", study=AUTO), fold=few, operating=OPERATING)
+    result = run_trial(trial, cohort=cohort, trainer=trainer)
+    alone = run_trial(replace(_trial("ours"), fold=few), cohort=cohort, trainer=trainer)
+    assert result.choice is None
+    assert [one.bag_score for one in result.test_scores] == [one.bag_score for one in alone.test_scores]
+
+
+def test_the_hash_of_auto_changes_with_its_candidates_and_how_they_are_compared():
+    cohort = make_cohort(small_bags())
+    others = [
+        AutoConfig(candidates=("ours", "ours-top2", "abmil")),
+        AutoConfig(candidates=("ours-top2", "ours", "abmil", "ours+fmb-oof")),
+        AutoConfig(candidates=CANDIDATES, criterion="fpr"),
+        AutoConfig(candidates=CANDIDATES, standard_errors=1.0),
+    ]
+    studies = [AUTO, *(STUDY.model_copy(update={"auto": one}) for one in others)]
+    hashes = [_trial("auto", study=study).config_hash(cohort) for study in studies]
+    assert len({*hashes, _trial("ours").config_hash(cohort)}) == 6
+
+
+def test_the_length_of_auto_counts_candidates_that_train_the_same_once():
+    found = longest_training(arm("auto", study=AUTO, kind="features"), n_operating_folds=3)
+    alone = [
+        longest_training(arm(name, study=AUTO, kind="features"), n_operating_folds=3)
+        for name in ("ours", "abmil", "ours+fmb-oof")
+    ]
+    assert found == sum(alone)

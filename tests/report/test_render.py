@@ -175,7 +175,17 @@ def test_the_page_loads_nothing_and_is_marked_up(sample: Report):
     grouped = {name + group.narrow for group in INTERVAL_GROUPS for name in group.columns.values()}
     of_arms = next(row for row in page.rows if COLUMNS["accuracy"] in row)
     others = {"Cases", "Slides", "Patches", "Found", *RATES.values()}
+    others |= {"Taken", "AUC", "Below the best", "Next", "Ahead by (standard error)"}
     assert labels == set(of_arms) - {"Arm"} | grouped | others
+
+
+def test_what_auto_chose_is_on_the_page_or_the_section_is_not(sample: Report):
+    text = render_report(sample)
+    assert "more than one standard error ahead of all others in 1 of 3 trials" in text
+    assert "The trials of auto took 12 min 34 s of one process" in text
+    assert re.search(r"ours-top5</th>\s*<td[^>]*>3 of 3</td>", text)
+    assert re.search(r"repeat 1 fold 2</th>.*?abmil</td>\s*<td[^>]*>\+0.004 \(0.020\)", text, re.DOTALL)
+    assert "What auto chose" not in render_report(replace(sample, choices=None))
 
 
 def test_limits_config_and_run_are_on_the_page(sample: Report):
@@ -288,7 +298,7 @@ def test_each_cell_leads_to_its_slides_and_each_wrong_one_opens(sample: Report):
     )
     assert "False positives: 3" in page.text
     assert "True negatives: 1" in page.text
-    assert len(page.attributes("details")) == 4 + 1
+    assert len(page.attributes("details")) == 4 + 2  # with the choices of auto, and the config
     assert "2 of 3 have pictures; the rest are named with their scores." in page.text
     assert "No picture: left out to keep the page small" in page.text
     assert "12 of its patches were mined." in page.text

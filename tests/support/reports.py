@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hardmil.evaluation.results import TrialKey
 from hardmil.files.geojson import Region
 from hardmil.jobs.failures import Failure
 from hardmil.metrics import MeanSE
@@ -46,9 +47,23 @@ from hardmil.report.page_data import (
     SlideDiagnosis,
 )
 from hardmil.slides.reader import open_slide
+from hardmil.statistics.choices import CandidateSummary, ChoiceSummary, TrialChoice
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 NAN = MeanSE(math.nan, math.nan, 0, 3)
+
+
+def sample_choices() -> ChoiceSummary:
+    trials = [
+        TrialChoice(TrialKey("auto", "case", "grid", 0, fold), "ours-top5", 0.93, "abmil", ahead, 0.02)
+        for fold, ahead in enumerate((0.031, 0.004, 0.012))
+    ]
+    candidates = [
+        CandidateSummary("ours", 0, 0.902, 0.028),
+        CandidateSummary("ours-top5", 3, 0.93, 0.0),
+        CandidateSummary("abmil", 0, 0.914, 0.016),
+    ]
+    return ChoiceSummary("auc", trials, candidates)
 
 
 def sample_values(start: float, step: float = 0.011) -> dict[str, MeanSE]:
@@ -212,6 +227,8 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Report:
             "git": {"commit": "dd4eb68", "dirty": False},
             "seconds": 412.7,
         },
+        choices=sample_choices(),
+        choice_seconds=754.0,
         failures=[Failure("slide_017", "slide_017.svs: there is no such file; check the path", "...")],
         curves=curves,
         calibration=calibration,

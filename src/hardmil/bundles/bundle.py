@@ -17,6 +17,7 @@ from hardmil.config.patches import PatchConfig
 from hardmil.config.study import PIXELS, InstanceConfig
 from hardmil.device import find_device
 from hardmil.errors import BagError, BundleError, TableError
+from hardmil.evaluation.choice import Choice
 from hardmil.files.atomic import read_json, write_json
 from hardmil.mil.calibration import Calibration
 from hardmil.mil.network import BagClassifier
@@ -35,7 +36,8 @@ class Card(BaseModel):
     their encoder, with a hash of its weights, and about their patches; None if they said nothing. `operating`
     is what the threshold is set for, `calibration` turns a score into a probability; both are None if the
     study was too small to set them, and the threshold is then 0.5. `training_profile` describes the training
-    slides; None in bundles of early versions.
+    slides; None in bundles of early versions. `choice` is how the arm `auto` came to `arm`; None if the study
+    named the arm.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +46,7 @@ class Card(BaseModel):
     hardmil: str
     fingerprint: str
     arm: str
+    choice: Choice | None = None
     classes: tuple[str, str]
     threshold: float
     instances: BagKind

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +18,15 @@ from hardmil.config.study import instance_config
 from hardmil.device import find_device
 from hardmil.errors import BundleError
 from hardmil.evaluation.arms import Arm, arm, check_arms
+from hardmil.evaluation.choice import Choice
 from hardmil.evaluation.cohort import Cohort, study_cohort
 from hardmil.evaluation.results import HARD_NEGATIVES
 from hardmil.evaluation.trainer import CODE_VERSION, Trainer
 from hardmil.evaluation.trial import (
     OperatingSettings,
     Trial,
+    chosen_trial,
+    hashed_settings,
     longest_training,
     operating_settings,
     whole_arm_out_of_fold,
@@ -88,11 +91,11 @@ def train_bundle(
     card, log, is_new = _current_card(folder, wanted), None, False
     if card is None:
         learned = _train(chosen, study=study, cohort=cohort, device=device, track=track, quiet=quiet)
-        card, is_new = _card(study, chosen, cohort=cohort, learned=learned, training_hash=wanted), True
+        card, is_new = _card(study, cohort=cohort, learned=learned, training_hash=wanted), True
         write_table(folder / HARD_NEGATIVES, learned.mined.pool, row=HardInstance)
         save_bundle(folder, Bundle(learned.mined.model, card, folder))
         log = write_failures(folder, list(found.failures))
-        config = _recorded_config(study, chosen)
+        config = _recorded_config(study, learned.arm)
         write_run_record(folder, "hardmil train", config=config, seed=study.config.seed, started=started)
     return TrainedBundle(
         folder=folder,
@@ -108,8 +111,13 @@ def train_bundle(
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
-    """What training leaves: the networks, and how the score is to be used, if that could be set."""
+    """What training leaves: the networks, and how the score is to be used, if that could be set.
 
+    `arm` is what was trained, `choice` how `auto` came to it.
+    """
+
+    arm: Arm
+    choice: Choice | None
     mined: Mined
     operating: OperatingPoint | None = None
     calibration: Calibration | None = None
@@ -131,6 +139,10 @@ def _train(
         on_epoch = _both(step, LossByEpoch(tracker))
         # Kept for a while, so that out-of-fold mining and the operating point share them.
         trainer = Trainer(Path(inner_models), cohort.digest, where, on_epoch)
+        everything = Fold(np.arange(len(cohort.bags)), np.zeros(0, dtype=np.int64))
+        trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
+        trial, choice = chosen_trial(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
+        chosen = trial.arm
         mined = train_and_mine(
             cohort.bags,
             config=chosen.model,
@@ -139,7 +151,8 @@ def _train(
             train=trainer.train,
             reviewer=cohort.reviewer(chosen, cohort.bags) if chosen.uses_verdicts else None,
         )
-        return _decided(mined, chosen, operating=operating, study=study, cohort=cohort, trainer=trainer)
+        learned = _Learned(chosen, choice, mined)
+        return _decided(learned, trial=trial, operating=operating, cohort=cohort, trainer=trainer)
 
 
 def _both(step: Callable[[], None], log_loss: LossByEpoch) -> Callable[[int, float], None]:
@@ -151,27 +164,25 @@ def _both(step: Callable[[], None], log_loss: LossByEpoch) -> Callable[[int, flo
 
 
 def _decided(
-    mined: Mined,
-    chosen: Arm,
+    learned: _Learned,
     *,
+    trial: Trial,
     operating: OperatingSettings | None,
-    study: Study,
     cohort: Cohort,
     trainer: Trainer,
 ) -> _Learned:
-    """Threshold and calibration, from scores of each slide by models trained without its case.
+    """The same with threshold and calibration, from scores of each slide by models trained without its case.
 
     Neither is set where cases are too few.
     """
-    everything = Fold(np.arange(len(cohort.bags)), np.zeros(0, dtype=np.int64))
-    trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
     scores = whole_arm_out_of_fold(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
     if operating is None or scores is None:
-        return _Learned(mined)
+        return learned
     point = set_operating_point(
-        cohort.labels, scores, cases=cohort.cases, target=operating.target, seed=study.config.seed
+        cohort.labels, scores, cases=cohort.cases, target=operating.target, seed=trial.seed
     )
-    return _Learned(mined, point, fit_calibration(cohort.labels, scores, method=operating.calibration))
+    calibration = fit_calibration(cohort.labels, scores, method=operating.calibration)
+    return replace(learned, operating=point, calibration=calibration)
 
 
 def _recorded_config(study: Study, chosen: Arm) -> Mapping[str, object]:
@@ -190,8 +201,9 @@ def _fingerprint(chosen: Arm, *, study: Study, cohort: Cohort) -> str:
             study.slide_table.classes,
             study.config.seed,
             cohort.digest,
-            reviewer_digest(cohort.verdicts) if chosen.uses_verdicts else None,
+            reviewer_digest(cohort.verdicts) if chosen.may_use_verdicts else None,
             operating.key() if operating else None,
+            *([chosen.auto.hashed(), *map(hashed_settings, chosen.candidates)] if chosen.auto else []),
         ]
     )
 
@@ -205,14 +217,15 @@ def _current_card(folder: Path, wanted: str) -> Card | None:
     return card if card.fingerprint == wanted else None
 
 
-def _card(study: Study, chosen: Arm, *, cohort: Cohort, learned: _Learned, training_hash: str) -> Card:
+def _card(study: Study, *, cohort: Cohort, learned: _Learned, training_hash: str) -> Card:
     negative, positive = study.slide_table.classes
     operating, mined = learned.operating, learned.mined
     provenance = common_provenance(bag.provenance for bag in cohort.bags)
     return Card(
         hardmil=version("hardmil"),
         fingerprint=training_hash,
-        arm=chosen.name,
+        arm=learned.arm.name,
+        choice=learned.choice,
         classes=(negative, positive),
         threshold=operating.threshold.value if operating else DEFAULT_THRESHOLD,
         operating=operating,

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from hardmil.evaluation.arms import AUTO
 from hardmil.metrics import MeanSE
 from hardmil.paper.tables import Published
 from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_notes
+from hardmil.statistics.choices import choice_words
 from hardmil.statistics.comparisons import Comparison, by_pair
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.summary import ArmSummary
@@ -24,6 +26,8 @@ READING = (
     "@op: at the threshold set inside the training fold, the main result; @90, @95: at a threshold taken "
     "from the test scores, descriptive",
 )
+
+AUTO_COULD_NOT = "auto took its first candidate: a class has too few cases to compare candidates out of fold"
 
 NO_OPERATING_POINT = (
     "@op is -: no threshold was set, because evaluation.operating_folds is 0 or a class has too few cases"
@@ -118,6 +122,13 @@ def _published(value: Published | None) -> str:
     if value is None:
         return "-"
     return f"{short(value.mean)} ±{short(value.se)}" if value.se is not None else short(value.mean)
+
+
+def choice_lines(statistics: Statistics) -> list[str]:
+    """What `auto` chose, if it was among the arms."""
+    if statistics.choices:
+        return [choice_words(statistics.choices)]
+    return [AUTO_COULD_NOT] if any(one.arm == AUTO for one in statistics.summary) else []
 
 
 def comparison_lines(found: Statistics) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardmil.commands.arms_table import arms_table, arms_values, comparison_lines
+from hardmil.commands.arms_table import arms_table, arms_values, choice_lines, comparison_lines
 from hardmil.jobs.outcome import Outcome
 from hardmil.jobs.pool import LOCAL, Engine
 from hardmil.preprocessing.study_folder import open_study
@@ -36,6 +36,7 @@ def evaluate(
     lines = [
         *run.notes,
         *arms_table(summary, intervals=run.statistics.intervals),
+        *choice_lines(run.statistics),
         *comparison_lines(run.statistics),
         f"tables: {run.folder}",
         f"report: {run.report}",

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardmil.commands.arms_table import arms_table, arms_values, comparison_lines
+from hardmil.commands.arms_table import arms_table, arms_values, choice_lines, comparison_lines
 from hardmil.device import find_device
 from hardmil.jobs.outcome import Outcome
 from hardmil.jobs.pool import LOCAL, Engine
@@ -83,6 +83,7 @@ def reproduce(
     lines = [
         *published.notes,
         *arms_table(summary, intervals=run.statistics.intervals, paper=PAPER[name]),
+        *choice_lines(run.statistics),
         *comparison_lines(run.statistics),
         *page.interval_notes,
         what_was_run(protocol, name=name, config=config),

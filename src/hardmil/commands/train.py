@@ -1,11 +1,15 @@
 """`hardmil train STUDY`: one deployable bundle from all slides."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from hardmil.bundles.bundle import Card
 from hardmil.bundles.bundle_training import DEFAULT_THRESHOLD, TrainedBundle, train_bundle
+from hardmil.commands.arms_table import AUTO_COULD_NOT
 from hardmil.evaluation.arm_name import parse_arm_name
+from hardmil.evaluation.arms import AUTO
+from hardmil.evaluation.choice import Choice
 from hardmil.jobs.outcome import Outcome, count
 from hardmil.preprocessing.study_folder import open_study
 from hardmil.statistics.cautions import few_cases_note
@@ -21,7 +25,8 @@ def train(
     quiet: bool = False,
 ) -> Outcome:
     """Train the study's arm on all its slides, and say what came out."""
-    trained = train_bundle(open_study(path, overrides=overrides), device=device, track=track, quiet=quiet)
+    study = open_study(path, overrides=overrides)
+    trained = train_bundle(study, device=device, track=track, quiet=quiet)
     folder, card = trained.folder, trained.card
     if not trained.is_new:
         line = f"{folder} was already trained with these settings; nothing to do"
@@ -30,6 +35,7 @@ def train(
     lines = [
         *trained.notes,
         f"trained {card.arm} on {_slides(trained)}",
+        *([_choice_line(card.choice)] if study.config.arm == AUTO else []),
         mining_line(card),
         _threshold_line(card),
         *([note] if note else []),
@@ -38,6 +44,7 @@ def train(
     values = {
         "bundle": str(folder),
         "arm": card.arm,
+        "choice": asdict(card.choice) if card.choice else None,
         "slides": len(card.training_slides),
         "n_false_positive_bags": card.n_false_positive_bags,
         "n_hard": card.n_hard,
@@ -49,6 +56,15 @@ def train(
 def _slides(trained: TrainedBundle) -> str:
     slides = count(len(trained.card.training_slides), "slide")
     return f"{slides} ({trained.n_positive} positive) of {trained.n_cases} cases"
+
+
+def _choice_line(choice: Choice | None) -> str:
+    """What `auto` took, and how far behind the others are."""
+    if choice is None:
+        return AUTO_COULD_NOT
+    by_distance = sorted(choice.candidates, key=lambda one: one.below_best)
+    shown = ", ".join(f"{one.name} {one.value:.3f}" for one in by_distance[:3])
+    return f"auto took {choice.chosen} by out-of-fold {choice.criterion}; best of {len(by_distance)}: {shown}"
 
 
 def mining_line(card: Card) -> str:

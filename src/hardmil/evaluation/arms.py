@@ -67,6 +67,11 @@ class Arm:
         return parse_arm_name(self.name).base
 
     @property
+    def may_use_verdicts(self) -> bool:
+        """Whether verdicts are part of its training, or of that of one of its candidates."""
+        return self.uses_verdicts or any(one.uses_verdicts for one in self.candidates)
+
+    @property
     def is_control(self) -> bool:
         """Whether it is the random control of another arm."""
         return parse_arm_name(self.name).is_control

@@ -85,16 +85,14 @@ class Trial:
 
         Device, precision and threads, which also change digits, are not part of it: decision 0010.
         """
-        model, mining = _hashed_settings(self.arm)
+        model, mining = hashed_settings(self.arm)
         sides = [self.fold.train.tolist(), self.fold.test.tolist()]
-        arms = self.arm.candidates or (self.arm,)
-        uses_verdicts = any(one.uses_verdicts for one in arms)
-        target = reviewer_digest(cohort.verdicts) if uses_verdicts else None
+        target = reviewer_digest(cohort.verdicts) if self.arm.may_use_verdicts else None
         operating = self.operating.key() if self.operating else None
         whole: list[object] = [CODE_VERSION, model, mining, sides, self.seed, cohort.digest]
         whole += [target, operating]
         if self.arm.auto is not None:
-            whole.append([self.arm.auto.hashed(), [_hashed_settings(one) for one in arms]])
+            whole.append([self.arm.auto.hashed(), [hashed_settings(one) for one in self.arm.candidates]])
         if self.arm.fisher is not None:
             whole.append(self.arm.fisher.hashed())
         elif cohort.bags[0].kind == "pixels":
@@ -102,7 +100,7 @@ class Trial:
         return fingerprint(whole)
 
 
-def _hashed_settings(arm: Arm) -> list[object]:
+def hashed_settings(arm: Arm) -> list[object]:
     """The settings of model and mining, for a hash; None for the mining of an arm that does not mine."""
     mines = arm.mining.use != "none" or arm.uses_verdicts
     return [arm.model.hashed(), arm.mining.hashed() if mines else None]

@@ -1,7 +1,7 @@
 """Everything on report.html, from rows, bags and slides."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import yaml
 from hardmil.bags.bag import Bag
 from hardmil.config.model import BagKind, resolve_config
 from hardmil.config.study import StudyConfig, model_config
+from hardmil.evaluation.arms import AUTO
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import HardNegativeRow
+from hardmil.evaluation.results import HardNegativeRow, ResultRow
 from hardmil.files.atomic import read_json
 from hardmil.jobs.failures import Failure
 from hardmil.pictures.heatmap import SlideAttention
@@ -86,8 +87,10 @@ def write_evaluation_report(
         data=_data(bags, classes=evaluation.classes, exclusions=page.exclusions),
         tables=_tables(statistics, page=page),
         config=config_text(page.config, kind=bags[0].kind, evaluation=evaluation),
-        run=_record(evaluation.folder) | {"trial_seconds": _trial_seconds(rows)},
+        run=_record(evaluation.folder) | {"trial_seconds": _trial_seconds(rows.results)},
         failures=failures,
+        choices=statistics.choices,
+        choice_seconds=_trial_seconds(row for row in rows.results if row.trial.arm == AUTO),
         curves=curve_drawings(rows.predictions, arm=arm, statistics=statistics, evaluation=evaluation),
         calibration=calibration_drawing(rows.predictions, arm=arm, positive=evaluation.classes[1]),
         confusion=confusion,
@@ -261,9 +264,9 @@ def _difference(changed: Mapping[str, object], content: Mapping[str, object]) ->
     return found
 
 
-def _trial_seconds(rows: TrialRows) -> float:
-    """The time of all trials; a run that finds them finished takes a second."""
-    return sum(row.seconds for row in rows.results if not math.isnan(row.seconds))
+def _trial_seconds(results: Iterable[ResultRow]) -> float:
+    """The time of these trials; a run that finds them finished takes a second."""
+    return sum(row.seconds for row in results if not math.isnan(row.seconds))
 
 
 def _record(folder: Path) -> dict[str, object]:

@@ -8,6 +8,7 @@ from hardmil.jobs.failures import Failure
 from hardmil.metrics import MeanSE
 from hardmil.pictures.patch_pictures import GalleryPicture
 from hardmil.pictures.slide_pictures import SlidePictures
+from hardmil.statistics.choices import ChoiceSummary
 
 COLUMNS = {
     "accuracy": "Accuracy",
@@ -247,7 +248,8 @@ class Report:
     """The content of the page. `config` is YAML text; `run` is a run record.
 
     `failures` are of trials. `n_by_cluster` counts the candidates for `hard_negatives` in each cluster; -1 is
-    for those without a cluster. `clusters_of` is the training that the clusters are from.
+    for those without a cluster. `clusters_of` is the training that the clusters are from. `choice_seconds` is
+    the time of the trials of `auto`.
     """
 
     title: str
@@ -257,6 +259,8 @@ class Report:
     config: str
     run: Mapping[str, object]
     failures: Sequence[Failure] = ()
+    choices: ChoiceSummary | None = None
+    choice_seconds: float = 0.0
     curves: Sequence[Drawing] = ()
     calibration: Drawing | None = None
     confusion: Confusion | None = None

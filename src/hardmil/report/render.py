@@ -22,6 +22,12 @@ from hardmil.report.templating import render_page, write_page
 TIMES = {"seconds": "run time", "trial_seconds": "time in trials, summed"}
 """Keys of a run record with times in seconds, and their names."""
 
+CRITERIA = {
+    "auc": "AUC",
+    "partial-auc": "AUC above 0.8 sensitivity",
+    "fpr": "FPR at the wanted sensitivity",
+}
+"""What `auto` compares its candidates by, in words."""
 MAX_DIAGNOSES = 20
 """Slides of one finding that are listed with numbers; the others only by name."""
 RUN_WORDS = {"cpus": "CPU cores", "git dirty": "git, uncommitted changes"}
@@ -45,6 +51,8 @@ def render_report(report: Report) -> str:
         sections=_sections(report),
         columns=COLUMNS,
         rates=RATES,
+        criteria=CRITERIA,
+        choice_cost=duration_text(report.choice_seconds),
         charts=[_chart(table.rates) for table in report.tables if table.rates],
         interval_groups=INTERVAL_GROUPS,
         difference_groups=DIFFERENCE_GROUPS,
@@ -61,6 +69,7 @@ def _sections(report: Report) -> list[tuple[str, str]]:
         ("data", "Data", True),
         ("rates", "False positives", any(table.rates for table in report.tables)),
         ("arms", "Comparison", report.tables),
+        ("choices", "What auto chose", report.choices),
         ("curves", "Curves and calibration", report.curves or report.calibration),
         ("confusion", "Slides behind the numbers", report.confusion),
         ("hard", "Hard negatives", True),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hardmil.evaluation.evaluation import TrialRows
 from hardmil.files.csv_table import write_table
+from hardmil.statistics.choices import ChoiceSummary, summarise_choices
 from hardmil.statistics.comparisons import Comparison, compare_arms, not_comparable
 from hardmil.statistics.intervals import Interval, intervals, resample_arms
 from hardmil.statistics.pooled_predictions import pool_predictions
@@ -14,19 +15,24 @@ from hardmil.statistics.summary import SUMMARY_COLUMNS, ArmSummary, SummaryRow, 
 
 @dataclass(frozen=True)
 class Statistics:
-    """All numbers about arms; `not_compared` are pairs that were run on different slides or repeats."""
+    """All numbers about arms.
+
+    `not_compared` are pairs that were run on different slides or repeats; `choices` are those of `auto`.
+    """
 
     summary: Sequence[ArmSummary]
     intervals: Sequence[Interval]
     comparisons: Sequence[Comparison]
     not_compared: Sequence[tuple[str, str]]
+    choices: ChoiceSummary | None = None
 
 
 def write_statistics(folder: Path, *, rows: TrialRows, positive: str, seed: int) -> Statistics:
     """Write summary.csv, intervals.csv and comparisons.csv; what they contain."""
     summary = summarise(rows.results, predictions=rows.predictions, positive=positive)
     arms = resample_arms(pool_predictions(rows.predictions, positive=positive), seed=seed)
-    found = Statistics(summary, intervals(arms), compare_arms(arms), not_comparable(arms))
+    choices = summarise_choices(rows.choices)
+    found = Statistics(summary, intervals(arms), compare_arms(arms), not_comparable(arms), choices)
     lines = map(summary_row, summary)
     write_table(folder / "summary.csv", lines, row=SummaryRow, columns=SUMMARY_COLUMNS)
     write_table(folder / "intervals.csv", found.intervals, row=Interval)
