@@ -10,6 +10,7 @@ EXCEPTIONS = {
     "test_architecture.py": "the whole of src: parts, imports, lengths",
     "test_benchmarks.py": "the scripts of benchmarks/",
     "test_coverage.py": "benchmarks/coverage.py, and what the docs say about intervals",
+    "test_mil_assumption.py": "benchmarks/mil_assumption.py",
     "test_mirror.py": "the tests themselves",
     "test_python_page.py": "docs/python.md",
     "test_readme.py": "README.md",
