@@ -12,7 +12,16 @@ from hardmil.config.section import ADDED_LATER, Section
 BagKind = Literal["pixels", "features"]
 
 PoolingKind = Literal[
-    "adaptive-attention", "attention", "gated-attention", "mean", "max", "noisy-and", "quantile"
+    "adaptive-attention",
+    "attention",
+    "gated-attention",
+    "linear-attention",
+    "conjunctive",
+    "mean",
+    "max",
+    "topk",
+    "noisy-and",
+    "quantile",
 ]
 
 BagScoring = Literal["bag", "top", "mean"]
@@ -35,9 +44,9 @@ class PoolingConfig(Section):
     """Pooling: from the instances of a bag to one vector."""
 
     kind: PoolingKind = "adaptive-attention"
-    """adaptive-attention: paper, Eq. 1 and 2; attention, gated-attention: Ilse et al. 2018; mean, max: of the
-    instance logits; noisy-and: Kraus et al. 2016; quantile: Couture et al. 2018. The base of an arm sets
-    it."""
+    """adaptive-attention: paper, Eq. 1 and 2; attention, gated-attention: Ilse et al. 2018; linear-attention:
+    Pappas and Popescu-Belis 2014; conjunctive: Early et al. 2024; mean, max, topk: of the instance logits;
+    noisy-and: Kraus et al. 2016; quantile: Couture et al. 2018. The base of an arm sets it."""
     lam: float = Field(default=2.0, ge=0)
     """Weight of the pseudo-negative instances in Eq. 2 (lambda); 1 turns Eq. 2 off. Paper: 2."""
     adaptive_at_prediction: bool = True
@@ -48,7 +57,7 @@ class PoolingConfig(Section):
     (top), or of all of them (mean). Training does not depend on it. `-top5`, `-mean` after the base of an arm
     set it. Ours."""
     top_k: int = Field(default=5, ge=1, json_schema_extra=ADDED_LATER)
-    """How many instance logits `top` averages."""
+    """How many instance logits are averaged: by the score `top`, and in training by the kind topk."""
     attention_dim: int | None = Field(default=None, ge=1)
     """Width of the attention layer (L). null: 128 for pixels (Ilse et al. 2018), 64 for features."""
 
@@ -155,7 +164,10 @@ def resolve_config(config: ModelConfig, *, kind: BagKind) -> ResolvedModelConfig
 
 
 def training_config(config: ResolvedModelConfig) -> ResolvedModelConfig:
-    """The same settings, with the default for those that only the score of a trained network depends on."""
-    fields = PoolingConfig.model_fields
-    unused = {name: fields[name].default for name in ("score", "top_k")}
+    """The same settings, with the default for those that only the score of a trained network depends on.
+
+    `top_k` is kept where the kind of pooling is topk: there the training depends on it.
+    """
+    names = ("score",) if config.pooling.kind == "topk" else ("score", "top_k")
+    unused = {name: PoolingConfig.model_fields[name].default for name in names}
     return config.model_copy(update={"pooling": config.pooling.model_copy(update=unused)})

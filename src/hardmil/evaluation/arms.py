@@ -18,8 +18,11 @@ BASES = {
     "ours": "adaptive-attention",
     "abmil": "attention",
     "gated": "gated-attention",
+    "linear": "linear-attention",
+    "conjunctive": "conjunctive",
     "mean": "mean",
     "max": "max",
+    "topk": "topk",
     "noisy-and": "noisy-and",
     "quantile": "quantile",
 }
@@ -72,7 +75,7 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     """The arm with this name; settings that the name does not mention are those of the study.
 
     Options of the base say how a bag is scored: `top5`, by the mean of its five highest instance logits;
-    `mean`, by the mean of all.
+    `mean`, by the mean of all. The base `topk` is also trained with the number that `top5` sets.
     Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
     also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
     `instance` (option `hardest`) and `verdicts` (options: a budget such as `10`; `attention`, `random`,
