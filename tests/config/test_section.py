@@ -32,7 +32,8 @@ def test_fingerprint_does_not_mind_the_order_of_keys():
 
 def test_a_setting_added_later_keeps_old_hashes_at_its_default():
     before = StudyConfig().model_dump(mode="json")
-    del before["pooling"]["score"], before["pooling"]["top_k"]
+    for name in ("score", "top_k", "mask_top", "mask_share"):
+        del before["pooling"][name]
     assert StudyConfig().hashed()["pooling"] == before["pooling"]
     changed = StudyConfig(pooling=PoolingConfig(score="top", top_k=3))
     assert changed.hashed()["pooling"] == before["pooling"] | {"score": "top", "top_k": 3}

@@ -6,7 +6,8 @@ from hardmil.config.mining import MiningConfig
 from hardmil.config.model import BagKind, PoolingConfig, TrainingConfig, resolve_config
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.errors import ConfigError
-from hardmil.evaluation.arms import arm, check_arms
+from hardmil.evaluation.arms import ATTENTION_BASES, BASES, arm, check_arms
+from hardmil.mil.logit_pooling import logit_pooling
 
 PLAIN: dict[str, Any] = {"kind": "adaptive-attention", "beta": 0.0, "hardest": 1.0, "use": "none"}
 OOF = {"source": "out-of-fold"}
@@ -142,6 +143,11 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("ours-tpo5", r"'tpo5' is not known, expected one of top5 or another number, mean"),
         ("ours-", r"'' is not known, expected one of top5"),
         ("ours-top5-mean", "'mean' contradicts an earlier option"),
+        ("ours-masktop-top5-masktop", "'masktop' contradicts an earlier option"),
+        ("ours-maskto", r"'maskto' is not known, .*; did you mean masktop\?"),
+        ("mean-masktop", "'masktop' changes the attention of a base, and mean .* one of ours, abmil, gated"),
+        ("topk-masktop", "'masktop' changes the attention of a base, and topk .* linear, conjunctive as the"),
+        ("sdr-svm-masktop", "expected its name alone"),
         ("sdr-svm-top5", "expected its name alone"),
         ("ours+instances", r"'instances' is not known, .* did you mean instance\?"),
         (
@@ -189,3 +195,19 @@ def test_a_sensitivity_threshold_is_refused_before_anything_is_trained() -> None
 def test_options_of_a_base_say_how_a_bag_is_scored(name: str, score: str, top_k: int):
     pooling = arm(name, study=StudyConfig(), kind="features").model.pooling
     assert (pooling.score, pooling.top_k) == (score, top_k)
+
+
+@pytest.mark.parametrize("base", ATTENTION_BASES)
+def test_some_of_the_most_attended_instances_are_left_out_in_training(base: str):
+    plain = arm(base, study=StudyConfig(), kind="features").model.pooling
+    found = arm(f"{base}-masktop", study=StudyConfig(), kind="features").model.pooling
+    assert (plain.mask_top, plain.mask_share) == (0, 0.6)
+    assert found == plain.model_copy(update={"mask_top": 10})
+    study = StudyConfig(pooling=PoolingConfig(mask_top=4, mask_share=0.5))
+    pooling = arm(f"{base}-top3-masktop+instance", study=study, kind="features").model.pooling
+    assert (pooling.mask_top, pooling.mask_share, pooling.score, pooling.top_k) == (4, 0.5, "top", 3)
+
+
+def test_bases_with_attention_are_those_whose_pooling_needs_the_embeddings():
+    kinds = {base: PoolingConfig.model_validate({"kind": kind}) for base, kind in BASES.items()}
+    assert set(ATTENTION_BASES) == {base for base, kind in kinds.items() if logit_pooling(kind) is None}

@@ -252,3 +252,44 @@ def test_dropout_is_on_in_training_alone():
         assert torch.equal(network(batch).bag_logit, network(batch).bag_logit)
         network.train()
         assert not torch.equal(network(batch).bag_logit, network(batch).bag_logit)
+
+
+ATTENTION_KINDS = ("adaptive-attention", "attention", "gated-attention", "linear-attention", "conjunctive")
+
+
+@pytest.mark.parametrize("shape", [(4,), (24, 24, 3)], ids=["features", "pixels"])
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+def test_instances_left_out_in_training_are_as_if_not_in_the_bag(shape: tuple[int, ...], kind: str):
+    """Of 5, 12 and 20 instances, the most attended 1, 3 and 5; of these 0, 2 and 4 are left out."""
+    network, bags = _network(shape, kind=kind, mask_top=9, mask_share=0.8), _bags(shape, (5, 12, 20))
+    network.embed.dropout.p = 0.0
+    batch = pack(bags)
+    with torch.no_grad():
+        whole = network(batch)
+        torch.manual_seed(3)
+        output = network.train()(batch)
+        network.eval()
+        torch.manual_seed(3)
+        row = 0
+        for position, (bag, n_top, n_out) in enumerate(zip(bags, (1, 3, 5), (0, 2, 4), strict=True)):
+            rows = slice(row, row + len(bag))
+            ranked = np.argsort(-whole.attention[rows].numpy())
+            left_out = ranked[:n_top][torch.randperm(n_top)[:n_out].numpy()]
+            kept = np.setdiff1d(np.arange(len(bag)), left_out)
+            expected = network(pack([bag.take(kept)]))
+            assert (output.attention[rows][left_out] == 0).all()
+            for name in ("attention", "weights", "instance_logit"):
+                found = getattr(output, name)[rows][kept]
+                torch.testing.assert_close(found, getattr(expected, name), rtol=0, atol=1e-5)
+            assert output.bag_logit[position].item() == pytest.approx(expected.bag_logit.item(), abs=1e-5)
+            row += len(bag)
+
+
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+def test_gradients_are_finite_where_instances_are_left_out(kind: str):
+    network = _network((4,), kind=kind, mask_top=9, mask_share=0.8).train()
+    output = network(pack(_bags((4,), (12, 20))))
+    (output.bag_logit.sum() + output.instance_logit.sum()).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name

@@ -98,6 +98,14 @@ def test_adaptive_weights_multiply_those_below_the_mean(bags: list[list[float]],
         row += len(part)
 
 
+def test_instances_that_are_left_out_do_not_lower_the_mean():
+    """Of four instances two are left out: the mean of the others is 1/2, and 0.4 is below it."""
+    attention, sizes = torch.tensor([0.6, 0.4, 0.0, 0.0]), torch.tensor([4])
+    assert adaptive_weights(attention, sizes=sizes, lam=2.0).tolist() == pytest.approx([0.6, 0.4, 0, 0])
+    found = adaptive_weights(attention, sizes=sizes, lam=2.0, n_used=torch.tensor([2]))
+    assert found.tolist() == pytest.approx([0.6, 0.8, 0, 0])
+
+
 def test_lambda_of_one_is_plain_attention():
     attention, sizes = _attention([[0.0, 1.0, 3.0], [2.0, -2.0]])
     assert torch.equal(adaptive_weights(attention, sizes=sizes, lam=1.0), attention)

@@ -58,6 +58,12 @@ class PoolingConfig(Section):
     set it. Ours."""
     top_k: int = Field(default=5, ge=1, json_schema_extra=ADDED_LATER)
     """How many instance logits are averaged: by the score `top`, and in training by the kind topk."""
+    mask_top: int = Field(default=0, ge=0, json_schema_extra=ADDED_LATER)
+    """In each training step, a random part of this many most attended instances of a bag is left out; at most
+    a quarter of the bag counts as most attended. 0: nothing is left out. `-masktop` after the base of an arm
+    sets 10. ACMIL, Zhang et al. 2023. Poolings with attention only."""
+    mask_share: float = Field(default=0.6, gt=0, le=1, json_schema_extra=ADDED_LATER)
+    """Share of the most attended instances that is left out, where `mask_top` is above 0. ACMIL: 0.6."""
     attention_dim: int | None = Field(default=None, ge=1)
     """Width of the attention layer (L). null: 128 for pixels (Ilse et al. 2018), 64 for features."""
 

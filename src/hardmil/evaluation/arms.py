@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hardmil.config.evaluation import FisherConfig
 from hardmil.config.mining import MiningConfig
-from hardmil.config.model import BagKind, ResolvedModelConfig, resolve_config
+from hardmil.config.model import BagKind, PoolingConfig, ResolvedModelConfig, resolve_config
 from hardmil.config.section import Section
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.errors import ConfigError
@@ -26,9 +26,12 @@ BASES = {
     "noisy-and": "noisy-and",
     "quantile": "quantile",
 }
+ATTENTION_BASES = ("ours", "abmil", "gated", "linear", "conjunctive")
+"""Bases that compute attention from the embeddings; options that change attention fit these."""
 FISHER = "sdr-svm"
 BETA = 0.5
 HARDEST = 0.1
+MASK_TOP = 10
 ROUNDS = 3
 CHOICES = ("attention", "random", "uncertainty", "spread")
 # What the options of all mining uses set, and those of single uses.
@@ -75,7 +78,8 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     """The arm with this name; settings that the name does not mention are those of the study.
 
     Options of the base say how a bag is scored: `top5`, by the mean of its five highest instance logits;
-    `mean`, by the mean of all. The base `topk` is also trained with the number that `top5` sets.
+    `mean`, by the mean of all. The base `topk` is also trained with the number that `top5` sets. `masktop`
+    changes attention in training: some of the most attended instances are left out.
     Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
     also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
     `instance` (option `hardest`) and `verdicts` (options: a budget such as `10`; `attention`, `random`,
@@ -95,8 +99,8 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
         return _fisher_arm(name, study=study, model=model)
     if parts.base not in BASES:
         raise _unknown(name, part=parts.base, known=[*BASES, FISHER])
-    scoring = _base_settings(name, options=parts.base_options)
-    model = _with(model, "pooling", kind=BASES[parts.base], **scoring)
+    settings = _base_settings(name, base=parts.base, options=parts.base_options, pooling=model.pooling)
+    model = _with(model, "pooling", kind=BASES[parts.base], **settings)
     mining, uses_verdicts = study.mining.model_copy(update={"use": "none", "draw": "hard"}), False
     for use in parts.uses:
         if use.name == "instance":
@@ -134,16 +138,26 @@ def _fisher_arm(name: str, *, study: StudyConfig, model: ResolvedModelConfig) ->
     return Arm(name, model, mining, fisher=study.fisher)
 
 
-def _base_settings(name: str, *, options: Sequence[str]) -> dict[str, object]:
+def _base_settings(
+    name: str, *, base: str, options: Sequence[str], pooling: PoolingConfig
+) -> dict[str, object]:
     """What the options of a base change in the settings of the pooling."""
+    of_attention: dict[str, dict[str, object]] = {"masktop": {"mask_top": pooling.mask_top or MASK_TOP}}
     settings: dict[str, object] = {}
     for option in options:
         top = re.fullmatch(r"top([1-9]\d*)", option)
-        if top is None and option != "mean":
-            raise _unknown(name, part=option, known=["top5 or another number", "mean"])
-        if settings:
+        if option in of_attention and base not in ATTENTION_BASES:
+            raise ConfigError(
+                f"arm {name}: {option!r} changes the attention of a base, and {base} computes none from the "
+                f"embeddings; expected one of {', '.join(ATTENTION_BASES)} as the base"
+            )
+        if top is None and option != "mean" and option not in of_attention:
+            raise _unknown(name, part=option, known=["top5 or another number", "mean", *of_attention])
+        scoring = {"score": "top", "top_k": int(top[1])} if top else {"score": "mean"}
+        changed = of_attention.get(option, scoring)
+        if changed.keys() & settings.keys():
             raise _contradiction(name, option=option)
-        settings = {"score": "top", "top_k": int(top[1])} if top else {"score": "mean"}
+        settings |= changed
     return settings
 
 

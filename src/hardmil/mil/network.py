@@ -14,6 +14,7 @@ from hardmil.errors import BagError
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.dropout import CountedDropout
 from hardmil.mil.logit_pooling import LogitPooling, NoisyAndPooling, QuantilePooling, logit_pooling
+from hardmil.mil.masking import draw_masked
 from hardmil.mil.pooling import AttentionLayer, adaptive_weights, segment_softmax, segment_sum
 
 SMALLEST_PATCH_PX, LARGEST_PATCH_PX = 24, 48
@@ -154,11 +155,18 @@ class BagClassifier(nn.Module):
 
     def _pool_embeddings(self, attend: AttentionLayer, batch: PackedBatch) -> BagOutput:
         embeddings, bag_index, n_bags = batch.instances, batch.bag_index, batch.n_bags
-        attention_logit = attend(embeddings)
+        attention_logit, n_used = attend(embeddings), batch.sizes
+        if self.training and self.config.pooling.mask_top > 0:
+            is_masked = self._masked(attention_logit, batch)
+            attention_logit = attention_logit.masked_fill(is_masked, -torch.inf)
+            n_used = n_used - torch.bincount(bag_index[is_masked], minlength=n_bags)
         if attend.kind == "conjunctive":
             attention_logit = functional.logsigmoid(attention_logit)
         attention = segment_softmax(attention_logit, bag_index=bag_index, n_bags=n_bags)
-        weights = self._weights(attention_logit, attention, batch)
+        if attend.kind == "conjunctive":
+            weights = attention_logit.exp() / n_used[bag_index]
+        else:
+            weights = self._weights(attention, sizes=batch.sizes, n_used=n_used)
         z = segment_sum(weights.unsqueeze(1) * embeddings, bag_index=bag_index, n_bags=n_bags)
         return BagOutput(
             bag_logit=self.classify(z).squeeze(1),
@@ -176,12 +184,16 @@ class BagClassifier(nn.Module):
         # The softmax of log attention is the attention again, so the log serves as attention logit.
         return BagOutput(bag_logit, attention.log(), attention, instance_logit, weights)
 
-    def _weights(self, attention_logit: Tensor, attention: Tensor, batch: PackedBatch) -> Tensor:
+    def _masked(self, attention_logit: Tensor, batch: PackedBatch) -> Tensor:
+        top, share = self.config.pooling.mask_top, self.config.pooling.mask_share
+        return draw_masked(attention_logit, sizes=batch.sizes, top=top, share=share)
+
+    def _weights(self, attention: Tensor, *, sizes: Tensor, n_used: Tensor) -> Tensor:
         pooling = self.config.pooling
-        if pooling.kind == "conjunctive":
-            return attention_logit.exp() / batch.sizes[batch.bag_index]
         adaptive = pooling.kind == "adaptive-attention" and (self.training or pooling.adaptive_at_prediction)
-        return adaptive_weights(attention, sizes=batch.sizes, lam=pooling.lam) if adaptive else attention
+        if not adaptive:
+            return attention
+        return adaptive_weights(attention, sizes=sizes, lam=pooling.lam, n_used=n_used)
 
 
 def _check_square(instance_shape: tuple[int, ...]) -> None:

@@ -83,16 +83,27 @@ def pseudo_negatives(
 
 
 def adaptive_weights(
-    attention: Float[Tensor, " instance"], *, sizes: Int[Tensor, " bag"], lam: float
+    attention: Float[Tensor, " instance"],
+    *,
+    sizes: Int[Tensor, " bag"],
+    lam: float,
+    n_used: Int[Tensor, " bag"] | None = None,
 ) -> Float[Tensor, " instance"]:
     """The weight of each instance in its bag's vector: w, or lambda * w if it is pseudo-negative.
 
     Which instances are pseudo-negative is decided in every forward pass, without a gradient. The weights are
     not renormalised.
 
+    Args:
+        attention: w, one for each instance.
+        sizes: Number of instances of each bag.
+        lam: lambda.
+        n_used: How many of them the mean is over, where some are left out and have no attention; None: all.
+
     Source: Li et al. 2019, Eq. 2.
     """
-    return adapted(attention, n=torch.repeat_interleave(sizes, sizes), lam=lam)
+    n = torch.repeat_interleave(sizes if n_used is None else n_used, sizes)
+    return adapted(attention, n=n, lam=lam)
 
 
 def adapted(
