@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from hardmil.config.mining import MiningConfig
-from hardmil.config.model import BagKind, PoolingConfig, TrainingConfig, resolve_config
+from hardmil.config.model import BagKind, PoolingConfig, RankLossConfig, TrainingConfig, resolve_config
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import ATTENTION_BASES, BASES, arm, check_arms
@@ -161,6 +161,8 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("ours+verdicts-5-10", "'10' contradicts an "),
         ("ours+verdicts@random", "@random is the control of an arm that mines"),
         ("ours+instance-oof", "'oof' is not known, expected one of hardest"),
+        ("ours+rank-hardest", r"'hardest' is not known, \+rank has no options"),
+        ("ours+rnk", r"'rnk' is not known, .* did you mean rank\?"),
         ("ours+fmb-", "'' is not known, expected one of oof"),
         ("ours+", "'' is not known, expected one of sb"),
         ("ours+fmb+mb", r"mines twice \(fmb and mb\), expected one of sb, mb, fmb"),
@@ -211,3 +213,12 @@ def test_some_of_the_most_attended_instances_are_left_out_in_training(base: str)
 def test_bases_with_attention_are_those_whose_pooling_needs_the_embeddings():
     kinds = {base: PoolingConfig.model_validate({"kind": kind}) for base, kind in BASES.items()}
     assert set(ATTENTION_BASES) == {base for base, kind in kinds.items() if logit_pooling(kind) is None}
+
+
+@pytest.mark.parametrize(("name", "beta"), [("ours+rank", 0.0), ("topk+instance+rank+fmb-oof", 0.5)])
+def test_the_rank_loss_is_an_addition_to_any_arm(name: str, beta: float):
+    model = arm(name, study=StudyConfig(), kind="features").model
+    assert (model.rank_loss, model.instance_loss.beta) == (RankLossConfig(weight=0.5), beta)
+    study = StudyConfig(rank_loss=RankLossConfig(weight=2.0, margin=3.0))
+    assert arm(name, study=study, kind="features").model.rank_loss == study.rank_loss
+    assert arm("ours", study=StudyConfig(), kind="features").model.rank_loss.weight == 0

@@ -120,6 +120,17 @@ class VerdictLossConfig(Section):
     """Weight of the loss; it has no effect without verdicts."""
 
 
+class RankLossConfig(Section):
+    """Rank loss: highest instance logits of positive bags above those of negative bags. Cai et al. 2024."""
+
+    weight: float = Field(default=0.0, ge=0)
+    """Weight of the loss. 0 turns it off; `+rank` in the name of an arm sets 0.5."""
+    margin: float = Field(default=1.0, ge=0)
+    """By how much it should be above them, in units of the logit."""
+    queue: int = Field(default=16, ge=1)
+    """With how many of the last bags of the other label a bag is compared."""
+
+
 class ModelConfig(Section):
     """What a training run depends on, apart from its bags and its seed."""
 
@@ -128,6 +139,7 @@ class ModelConfig(Section):
     training: TrainingConfig = TrainingConfig()
     instance_loss: InstanceLossConfig = InstanceLossConfig()
     verdict_loss: VerdictLossConfig = VerdictLossConfig()
+    rank_loss: RankLossConfig = Field(default=RankLossConfig(), json_schema_extra=ADDED_LATER)
 
 
 class ResolvedPoolingConfig(PoolingConfig):

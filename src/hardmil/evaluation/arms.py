@@ -30,6 +30,7 @@ ATTENTION_BASES = ("ours", "abmil", "gated", "linear", "conjunctive")
 """Bases that compute attention from the embeddings; options that change attention fit these."""
 FISHER = "sdr-svm"
 BETA = 0.5
+RANK_WEIGHT = 0.5
 HARDEST = 0.1
 MASK_TOP = 10
 ROUNDS = 3
@@ -82,8 +83,8 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     changes attention in training: some of the most attended instances are left out.
     Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
     also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
-    `instance` (option `hardest`) and `verdicts` (options: a budget such as `10`; `attention`, `random`,
-    `uncertainty`, `spread`). `@random` is the control of an arm that mines.
+    `instance` (option `hardest`), `rank` and `verdicts` (options: a budget such as `10`; `attention`,
+    `random`, `uncertainty`, `spread`). `@random` is the control of an arm that mines.
 
     Args:
         name: base[-option]...[+use[-option]...][@random].
@@ -105,12 +106,14 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     for use in parts.uses:
         if use.name == "instance":
             model = _with_instance_loss(name, model=model, options=use.options)
+        elif use.name == "rank":
+            model = _with_rank_loss(name, model=model, options=use.options)
         elif use.name == "verdicts":
             mining, uses_verdicts = _with_verdicts(name, mining=mining, options=use.options), True
         elif use.name in MINING_USES:
             mining = _with_mining(name, mining=mining, use=use)
         else:
-            raise _unknown(name, part=use.name, known=[*MINING_USES, "instance", "verdicts"])
+            raise _unknown(name, part=use.name, known=[*MINING_USES, "instance", "rank", "verdicts"])
     if mining.use == "weigh":
         model = _with(model, "instance_loss", beta=model.instance_loss.beta or BETA)
     check_mining(mining)
@@ -175,6 +178,12 @@ def _with_instance_loss(
             raise _unknown(name, part=option, known=["hardest"])
         settings["hardest"] = HARDEST
     return _with(model, "instance_loss", **settings)
+
+
+def _with_rank_loss(name: str, *, model: ResolvedModelConfig, options: Sequence[str]) -> ResolvedModelConfig:
+    if options:
+        raise ConfigError(f"arm {name}: {options[0]!r} is not known, +rank has no options; leave it out")
+    return _with(model, "rank_loss", weight=model.rank_loss.weight or RANK_WEIGHT)
 
 
 def _with_mining(name: str, *, mining: MiningConfig, use: Use) -> MiningConfig:
