@@ -1,5 +1,7 @@
 """MILClassifier: the README's use, scikit-learn's habits, and its errors."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -45,6 +47,17 @@ def test_learns_feature_bags_and_attends_to_the_planted_instances() -> None:
     assert attention.shape == (len(positive),)
     assert attention.sum() == pytest.approx(1, abs=1e-5)
     assert set(np.argsort(-attention)[:2]) == {0, 1}
+
+
+@pytest.mark.parametrize("pooling", ["linear-attention", "conjunctive", "topk"])
+@pytest.mark.parametrize("bags_of", [feature_bags, pixel_bags])
+def test_other_poolings_are_trained_on_features_and_pixels(
+    pooling: str, bags_of: Callable[[], tuple[list[np.ndarray], np.ndarray]]
+) -> None:
+    bags, labels = bags_of()
+    epochs, lr = (25, 3e-3) if bags[0].ndim == 2 else (60, 3e-4)
+    model = MILClassifier(pooling=pooling, epochs=epochs, lr=lr, device="cpu").fit(bags, labels)
+    assert model.score(bags, labels) >= 0.95
 
 
 def test_probabilities_sum_to_one_and_agree_with_predict() -> None:

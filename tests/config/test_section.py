@@ -3,6 +3,7 @@ from hardmil.config.model import (
     ModelConfig,
     NetworkConfig,
     PoolingConfig,
+    RankLossConfig,
     TrainingConfig,
     resolve_config,
 )
@@ -32,8 +33,12 @@ def test_fingerprint_does_not_mind_the_order_of_keys():
 
 def test_a_setting_added_later_keeps_old_hashes_at_its_default():
     before = StudyConfig().model_dump(mode="json")
-    del before["pooling"]["score"], before["pooling"]["top_k"]
+    for name in ("score", "top_k", "mask_top", "mask_share"):
+        del before["pooling"][name]
     assert StudyConfig().hashed()["pooling"] == before["pooling"]
+    assert "rank_loss" not in StudyConfig().hashed()
+    ranked = StudyConfig(rank_loss=RankLossConfig(margin=2.0)).hashed()
+    assert ranked == StudyConfig().hashed() | {"rank_loss": {"weight": 0.0, "margin": 2.0, "queue": 16}}
     changed = StudyConfig(pooling=PoolingConfig(score="top", top_k=3))
     assert changed.hashed()["pooling"] == before["pooling"] | {"score": "top", "top_k": 3}
     # The hash of the model settings in rows recorded before these settings existed.

@@ -4,10 +4,11 @@ import pytest
 
 from hardmil.config.evaluation import AutoConfig
 from hardmil.config.mining import MiningConfig
-from hardmil.config.model import BagKind, PoolingConfig, TrainingConfig, resolve_config
+from hardmil.config.model import BagKind, PoolingConfig, RankLossConfig, TrainingConfig, resolve_config
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.errors import ConfigError
-from hardmil.evaluation.arms import arm, check_arms
+from hardmil.evaluation.arms import ATTENTION_BASES, BASES, arm, check_arms
+from hardmil.mil.logit_pooling import logit_pooling
 
 PLAIN: dict[str, Any] = {"kind": "adaptive-attention", "beta": 0.0, "hardest": 1.0, "use": "none"}
 OOF = {"source": "out-of-fold"}
@@ -25,6 +26,9 @@ TABLE: dict[str, dict[str, Any]] = {
     "ours+fmb-oof-stratified": {"use": "fmb", "cluster_weights": "stratified"} | OOF,
     "ours+mb-rounds": {"use": "mb", "rounds": 3},
     "ours+fmb-oof-continue": {"use": "fmb", "retrain": "continue"} | OOF,
+    "linear": {"kind": "linear-attention"},
+    "conjunctive+fmb": {"kind": "conjunctive", "use": "fmb"},
+    "topk+instance": {"kind": "topk", "beta": 0.5},
     "mean": {"kind": "mean"},
     "max": {"kind": "max"},
     "noisy-and": {"kind": "noisy-and"},
@@ -140,6 +144,11 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("ours-tpo5", r"'tpo5' is not known, expected one of top5 or another number, mean"),
         ("ours-", r"'' is not known, expected one of top5"),
         ("ours-top5-mean", "'mean' contradicts an earlier option"),
+        ("ours-masktop-top5-masktop", "'masktop' contradicts an earlier option"),
+        ("ours-maskto", r"'maskto' is not known, .*; did you mean masktop\?"),
+        ("mean-masktop", "'masktop' changes the attention of a base, and mean .* one of ours, abmil, gated"),
+        ("topk-masktop", "'masktop' changes the attention of a base, and topk .* linear, conjunctive as the"),
+        ("sdr-svm-masktop", "expected its name alone"),
         ("sdr-svm-top5", "expected its name alone"),
         ("auto+instance", "auto stands alone; put the arms .* into auto.candidates"),
         ("ours+instances", r"'instances' is not known, .* did you mean instance\?"),
@@ -154,6 +163,8 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("ours+verdicts-5-10", "'10' contradicts an "),
         ("ours+verdicts@random", "@random is the control of an arm that mines"),
         ("ours+instance-oof", "'oof' is not known, expected one of hardest"),
+        ("ours+rank-hardest", r"'hardest' is not known, \+rank has no options"),
+        ("ours+rnk", r"'rnk' is not known, .* did you mean rank\?"),
         ("ours+fmb-", "'' is not known, expected one of oof"),
         ("ours+", "'' is not known, expected one of sb"),
         ("ours+fmb+mb", r"mines twice \(fmb and mb\), expected one of sb, mb, fmb"),
@@ -209,3 +220,28 @@ def test_auto_has_its_candidates_in_their_order():
 def test_candidates_that_cannot_be_are_refused(candidates: tuple[str, ...], message: str):
     with pytest.raises(ConfigError, match=message):
         check_arms(["auto"], study=StudyConfig(auto=AutoConfig(candidates=candidates)))
+
+
+@pytest.mark.parametrize("base", ATTENTION_BASES)
+def test_some_of_the_most_attended_instances_are_left_out_in_training(base: str):
+    plain = arm(base, study=StudyConfig(), kind="features").model.pooling
+    found = arm(f"{base}-masktop", study=StudyConfig(), kind="features").model.pooling
+    assert (plain.mask_top, plain.mask_share) == (0, 0.6)
+    assert found == plain.model_copy(update={"mask_top": 10})
+    study = StudyConfig(pooling=PoolingConfig(mask_top=4, mask_share=0.5))
+    pooling = arm(f"{base}-top3-masktop+instance", study=study, kind="features").model.pooling
+    assert (pooling.mask_top, pooling.mask_share, pooling.score, pooling.top_k) == (4, 0.5, "top", 3)
+
+
+def test_bases_with_attention_are_those_whose_pooling_needs_the_embeddings():
+    kinds = {base: PoolingConfig.model_validate({"kind": kind}) for base, kind in BASES.items()}
+    assert set(ATTENTION_BASES) == {base for base, kind in kinds.items() if logit_pooling(kind) is None}
+
+
+@pytest.mark.parametrize(("name", "beta"), [("ours+rank", 0.0), ("topk+instance+rank+fmb-oof", 0.5)])
+def test_the_rank_loss_is_an_addition_to_any_arm(name: str, beta: float):
+    model = arm(name, study=StudyConfig(), kind="features").model
+    assert (model.rank_loss, model.instance_loss.beta) == (RankLossConfig(weight=0.5), beta)
+    study = StudyConfig(rank_loss=RankLossConfig(weight=2.0, margin=3.0))
+    assert arm(name, study=study, kind="features").model.rank_loss == study.rank_loss
+    assert arm("ours", study=StudyConfig(), kind="features").model.rank_loss.weight == 0

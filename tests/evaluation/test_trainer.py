@@ -9,7 +9,7 @@ from tests.support.trainings import small_bags
 
 from hardmil.bags.bag import Bag
 from hardmil.config.evaluation import FisherConfig
-from hardmil.config.model import ModelConfig, resolve_config
+from hardmil.config.model import ModelConfig, ResolvedModelConfig, resolve_config
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.device import Device
 from hardmil.errors import BundleError
@@ -17,6 +17,7 @@ from hardmil.evaluation.cohort import make_cohort
 from hardmil.evaluation.trainer import Trainer, weights_digest
 from hardmil.mil import fisher
 from hardmil.mil.inference import score_bags
+from hardmil.mil.logit_pooling import TopKPooling
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
 from hardmil.mining.hard_bags import HardBags
@@ -78,6 +79,22 @@ def test_networks_that_score_differently_are_trained_once(tmp_path: Path, n_fits
     for config in (CONFIG, other, CONFIG):
         assert trainer.train(bags, config=config, seed=1).config == config
     assert len(n_fits) == 1
+
+
+def test_networks_trained_by_other_numbers_of_instances_are_others(tmp_path: Path, n_fits: list[list[str]]):
+    bags, trainer = small_bags(), _trainer(tmp_path)
+
+    def config(**pooling: object) -> ResolvedModelConfig:
+        changed = CONFIG.pooling.model_copy(update={"kind": "topk", **pooling})
+        return CONFIG.model_copy(update={"pooling": changed})
+
+    for top_k in (1, 4):
+        network = trainer.train(bags, config=config(top_k=top_k), seed=1)
+        assert isinstance(network.pool_logits, TopKPooling)
+        assert network.pool_logits.k == top_k
+    assert len(n_fits) == 2
+    trainer.train(bags, config=config(top_k=4, score="mean"), seed=1)
+    assert len(n_fits) == 2
 
 
 def test_a_damaged_training_is_named(tmp_path: Path):

@@ -1,9 +1,11 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 from hardmil.bags.bag import Bag
-from hardmil.config.model import ModelConfig, resolve_config
+from hardmil.config.model import ModelConfig, PoolingKind, resolve_config
 from hardmil.errors import BagError
 from hardmil.mil import inference
 from hardmil.mil.batches import pack
@@ -57,10 +59,7 @@ def test_the_score_can_be_a_mean_of_instance_logits(score: str, used: int):
         assert np.count_nonzero(new.contribution) <= used
 
 
-KINDS = ("adaptive-attention", "attention", "gated-attention", "mean", "max", "noisy-and", "quantile")
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", get_args(PoolingKind))
 def test_contributions_and_bias_add_up_to_the_logit(kind: str):
     torch.manual_seed(0)
     config = {"network": {"embedding_dim": 8, "dropout": 0.5}, "pooling": {"kind": kind, "lam": 0.3}}

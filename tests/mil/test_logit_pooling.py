@@ -11,16 +11,18 @@ from hardmil.mil.logit_pooling import (
     MeanPooling,
     NoisyAndPooling,
     QuantilePooling,
+    TopKPooling,
     logit_pooling,
 )
 
-KINDS = ("mean", "max", "noisy-and", "quantile")
+KINDS = ("mean", "max", "topk", "noisy-and", "quantile")
+TOP_K = 3
 # Bags of one to six instances, each with its logits.
 LOGITS = st.lists(st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=6), min_size=1, max_size=5)
 
 
 def _pooling(kind: str) -> LogitPooling:
-    pooling = logit_pooling(PoolingConfig.model_validate({"kind": kind}))
+    pooling = logit_pooling(PoolingConfig.model_validate({"kind": kind, "top_k": TOP_K}))
     assert pooling is not None
     return pooling
 
@@ -31,13 +33,15 @@ def _sigmoid(t: float) -> float:
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    list(zip(KINDS, (MeanPooling, MaxPooling, NoisyAndPooling, QuantilePooling), strict=True)),
+    list(zip(KINDS, (MeanPooling, MaxPooling, TopKPooling, NoisyAndPooling, QuantilePooling), strict=True)),
 )
 def test_config_names_the_pooling(kind: str, expected: type):
     assert type(_pooling(kind)) is expected
 
 
-@pytest.mark.parametrize("kind", ["adaptive-attention", "attention", "gated-attention"])
+@pytest.mark.parametrize(
+    "kind", ["adaptive-attention", "attention", "gated-attention", "linear-attention", "conjunctive"]
+)
 def test_attention_is_not_a_pooling_of_logits(kind: str):
     assert logit_pooling(PoolingConfig.model_validate({"kind": kind})) is None
 
@@ -69,8 +73,10 @@ def test_bag_logits_against_loops(bags: list[list[float]]):
         chances = [_sigmoid(t) for t in bag]
         assert _pool("mean", bags)[0][i] == pytest.approx(np.mean(bag), abs=1e-5)
         assert _pool("max", bags)[0][i] == pytest.approx(max(bag), abs=1e-6)
-        lowest, highest = _sigmoid(-5), _sigmoid(5)
-        noisy = (_sigmoid(10 * (np.mean(chances) - 0.5)) - lowest) / (highest - lowest)
+        highest = sorted(bag, reverse=True)[:TOP_K]
+        assert _pool("topk", bags)[0][i] == pytest.approx(sum(highest) / len(highest), abs=1e-5)
+        floor, ceiling = _sigmoid(-5), _sigmoid(5)
+        noisy = (_sigmoid(10 * (np.mean(chances) - 0.5)) - floor) / (ceiling - floor)
         assert _sigmoid(_pool("noisy-and", bags)[0][i]) == pytest.approx(noisy, abs=1e-4)
         quantiles = np.quantile(chances, np.linspace(0, 1, 16))
         assert _pool("quantile", bags)[0][i] == pytest.approx(8 * quantiles.mean() - 4, abs=1e-4)
@@ -80,6 +86,8 @@ def test_attention_of_each_kind():
     bags = [[-2.0, 3.0, 0.0, 3.0]]
     assert _pool("mean", bags)[1][0].tolist() == [0.25] * 4
     assert _pool("max", bags)[1][0].tolist() == [0, 0.5, 0, 0.5]
+    np.testing.assert_allclose(_pool("topk", bags)[1][0], [0, 1 / 3, 1 / 3, 1 / 3], rtol=1e-6)
+    assert _pool("topk", [[2.0, 1.0]])[1][0].tolist() == [0.5, 0.5], "no more than the bag has"
     chances = np.array([_sigmoid(t) for t in bags[0]])
     np.testing.assert_allclose(_pool("noisy-and", bags)[1][0], chances / chances.sum(), rtol=1e-5)
     # Sorted: -2, 0, 3, 3. Of 16 quantiles a fifth of a gap apart, an end gets 1 + .8 + .6 + .4 + .2 = 3.

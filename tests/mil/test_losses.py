@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hardmil.config.model import (
     InstanceLossConfig,
     ModelConfig,
+    RankLossConfig,
     ResolvedModelConfig,
     VerdictLossConfig,
     resolve_config,
@@ -17,6 +18,7 @@ from hardmil.config.model import (
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.losses import instance_loss, training_loss, verdict_loss
 from hardmil.mil.network import BagOutput
+from hardmil.mil.ranking import RankQueue
 
 # Bags as (label, instance logits).
 BAGS = st.lists(
@@ -27,7 +29,7 @@ BAGS = st.lists(
 Bags = list[tuple[int, list[float]]]
 
 
-def _config(**losses: InstanceLossConfig | VerdictLossConfig) -> ResolvedModelConfig:
+def _config(**losses: InstanceLossConfig | VerdictLossConfig | RankLossConfig) -> ResolvedModelConfig:
     return resolve_config(ModelConfig.model_validate(losses), kind="features")
 
 
@@ -157,3 +159,15 @@ def test_verdicts_join_the_loss_with_their_weight_and_without_any_they_are_nothi
     found = training_loss(output, batch=judged, config=config, class_weight=ones).item()
     assert without == pytest.approx(_softplus(-0.3), rel=1e-6)
     assert found == pytest.approx(without + 3 * _softplus(2.0), rel=1e-6)
+
+
+def test_the_rank_loss_joins_with_its_weight_where_there_are_bags_before():
+    queue, config = RankQueue(4), _config(rank_loss=RankLossConfig(weight=3.0, margin=2.0))
+    batch, logits = _batch([(0, [1.0, -1.0])])
+    queue.add(logits, batch=batch)
+    batch, logits = _batch([(1, [2.0, -1.0])])
+    output, ones = _output([0.3], logits), torch.ones(2)
+    without = training_loss(output, batch=batch, config=config, class_weight=ones).item()
+    found = training_loss(output, batch=batch, config=config, class_weight=ones, queue=queue).item()
+    assert without == pytest.approx(_softplus(-0.3), rel=1e-6)
+    assert found == pytest.approx(without + 3 * (2.0 - (2.0 - 1.0)), rel=1e-6)

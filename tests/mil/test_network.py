@@ -24,7 +24,8 @@ def _network(shape: tuple[int, ...], *, seed: int = 0, **pooling: Any) -> BagCla
     network = BagClassifier(_config(**pooling), instance_shape=shape)
     with torch.no_grad():  # attention far from flat
         if network.attend is not None:
-            network.attend.score.weight.mul_(4 if len(shape) == 1 else 100)
+            is_bounded = network.attend.hidden is not None
+            network.attend.score.weight.mul_(100 if is_bounded and len(shape) == 3 else 4)
     return network.eval()
 
 
@@ -106,8 +107,11 @@ def test_patches_that_are_not_square_are_refused():
         ("adaptive-attention", ["attend.hidden.weight", "attend.score.weight"]),
         ("attention", ["attend.hidden.weight", "attend.score.weight"]),
         ("gated-attention", ["attend.hidden.weight", "attend.gate.weight", "attend.score.weight"]),
+        ("linear-attention", ["attend.score.weight"]),
+        ("conjunctive", ["attend.hidden.weight", "attend.score.weight"]),
         ("mean", []),
         ("max", []),
+        ("topk", []),
         ("noisy-and", ["pool_logits.share"]),
         ("quantile", ["pool_logits.layer.weight", "pool_logits.layer.bias"]),
     ],
@@ -148,6 +152,46 @@ def test_bag_and_instance_logits_share_one_classifier(kind: str):
                 assert output.instance_logit[row + j].item() == pytest.approx((o @ g[j] + b).item(), abs=1e-5)
             assert output.bag_logit[position].item() == pytest.approx((o @ z + b).item(), abs=1e-5)
             row += len(bag)
+
+
+@pytest.mark.parametrize("shape", [(4,), (24, 24, 3)], ids=["features", "pixels"])
+@pytest.mark.parametrize("kind", ["linear-attention", "conjunctive", "topk"])
+def test_other_poolings_against_a_loop(shape: tuple[int, ...], kind: str):
+    network, bags = _network(shape, kind=kind, top_k=3), _bags(shape)
+    with torch.no_grad():
+        output = network(pack(bags))
+        o, b = network.classify.weight[0].double(), network.classify.bias[0].double()
+        row = 0
+        for position, bag in enumerate(bags):
+            n = len(bag)
+            g = network.embed(torch.from_numpy(bag.instances)).double()
+            s = torch.stack([o @ g[j] + b for j in range(n)])
+            if kind == "topk":
+                best = s.argsort(descending=True)[:3]
+                weights = torch.tensor([float(j in best) / len(best) for j in range(n)]).double()
+            else:
+                a = network.attend(g.float()).double()
+                raised = a.exp() if kind == "linear-attention" else 1 / (1 + (-a).exp())
+                weights = raised / (raised.sum() if kind == "linear-attention" else n)
+            z = sum((weights[j] * g[j] for j in range(n)), torch.zeros(network.classify.in_features))
+            expected = (o @ z + b).item()
+            assert output.bag_logit[position].item() == pytest.approx(expected, abs=1e-5)
+            np.testing.assert_allclose(output.instance_logit[row : row + n], s, atol=1e-5)
+            np.testing.assert_allclose(output.weights[row : row + n], weights, atol=1e-5)
+            np.testing.assert_allclose(output.attention[row : row + n], weights / weights.sum(), atol=1e-5)
+            row += n
+
+
+@pytest.mark.parametrize("kind", get_args(PoolingKind))
+def test_the_softmax_of_the_attention_logits_is_the_attention(kind: str):
+    bags = _bags((4,))
+    with torch.no_grad():
+        output = _network((4,), kind=kind)(pack(bags))
+    sizes = [len(bag) for bag in bags]
+    for logits, attention in zip(
+        output.attention_logit.split(sizes), output.attention.split(sizes), strict=True
+    ):
+        torch.testing.assert_close(logits.softmax(0), attention, rtol=0, atol=1e-5)
 
 
 def test_adaptive_weights_at_prediction_can_be_turned_off():
@@ -208,3 +252,44 @@ def test_dropout_is_on_in_training_alone():
         assert torch.equal(network(batch).bag_logit, network(batch).bag_logit)
         network.train()
         assert not torch.equal(network(batch).bag_logit, network(batch).bag_logit)
+
+
+ATTENTION_KINDS = ("adaptive-attention", "attention", "gated-attention", "linear-attention", "conjunctive")
+
+
+@pytest.mark.parametrize("shape", [(4,), (24, 24, 3)], ids=["features", "pixels"])
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+def test_instances_left_out_in_training_are_as_if_not_in_the_bag(shape: tuple[int, ...], kind: str):
+    """Of 5, 12 and 20 instances, the most attended 1, 3 and 5; of these 0, 2 and 4 are left out."""
+    network, bags = _network(shape, kind=kind, mask_top=9, mask_share=0.8), _bags(shape, (5, 12, 20))
+    network.embed.dropout.p = 0.0
+    batch = pack(bags)
+    with torch.no_grad():
+        whole = network(batch)
+        torch.manual_seed(3)
+        output = network.train()(batch)
+        network.eval()
+        torch.manual_seed(3)
+        row = 0
+        for position, (bag, n_top, n_out) in enumerate(zip(bags, (1, 3, 5), (0, 2, 4), strict=True)):
+            rows = slice(row, row + len(bag))
+            ranked = np.argsort(-whole.attention[rows].numpy())
+            left_out = ranked[:n_top][torch.randperm(n_top)[:n_out].numpy()]
+            kept = np.setdiff1d(np.arange(len(bag)), left_out)
+            expected = network(pack([bag.take(kept)]))
+            assert (output.attention[rows][left_out] == 0).all()
+            for name in ("attention", "weights", "instance_logit"):
+                found = getattr(output, name)[rows][kept]
+                torch.testing.assert_close(found, getattr(expected, name), rtol=0, atol=1e-5)
+            assert output.bag_logit[position].item() == pytest.approx(expected.bag_logit.item(), abs=1e-5)
+            row += len(bag)
+
+
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+def test_gradients_are_finite_where_instances_are_left_out(kind: str):
+    network = _network((4,), kind=kind, mask_top=9, mask_share=0.8).train()
+    output = network(pack(_bags((4,), (12, 20))))
+    (output.bag_logit.sum() + output.instance_logit.sum()).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name

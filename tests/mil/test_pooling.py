@@ -9,6 +9,7 @@ from hardmil.mil.pooling import (
     AttentionLayer,
     adaptive_weights,
     pseudo_negatives,
+    segment_max,
     segment_softmax,
     segment_sum,
 )
@@ -97,6 +98,14 @@ def test_adaptive_weights_multiply_those_below_the_mean(bags: list[list[float]],
         row += len(part)
 
 
+def test_instances_that_are_left_out_do_not_lower_the_mean():
+    """Of four instances two are left out: the mean of the others is 1/2, and 0.4 is below it."""
+    attention, sizes = torch.tensor([0.6, 0.4, 0.0, 0.0]), torch.tensor([4])
+    assert adaptive_weights(attention, sizes=sizes, lam=2.0).tolist() == pytest.approx([0.6, 0.4, 0, 0])
+    found = adaptive_weights(attention, sizes=sizes, lam=2.0, n_used=torch.tensor([2]))
+    assert found.tolist() == pytest.approx([0.6, 0.8, 0, 0])
+
+
 def test_lambda_of_one_is_plain_attention():
     attention, sizes = _attention([[0.0, 1.0, 3.0], [2.0, -2.0]])
     assert torch.equal(adaptive_weights(attention, sizes=sizes, lam=1.0), attention)
@@ -119,6 +128,13 @@ def test_segment_sum_against_a_loop():
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+@given(LOGITS)
+def test_segment_max_is_the_maximum_of_each_bag(bags: list[list[float]]):
+    values, bag_index, _ = _packed(bags)
+    found = segment_max(values, bag_index=bag_index, n_bags=len(bags))
+    assert found.tolist() == [max(bag) for bag in bags]
+
+
 def _softsign(t: float) -> float:
     return t / (1 + abs(t))
 
@@ -127,7 +143,7 @@ def _sigmoid(t: float) -> float:
     return 1 / (1 + np.exp(-t))
 
 
-@pytest.mark.parametrize("kind", ["adaptive-attention", "attention", "gated-attention"])
+@pytest.mark.parametrize("kind", ["adaptive-attention", "attention", "gated-attention", "conjunctive"])
 def test_attention_logits_against_a_loop(kind: str):
     torch.manual_seed(0)
     layer = AttentionLayer(PoolingConfig.model_validate({"kind": kind, "attention_dim": 4}), embedding_dim=3)
@@ -148,6 +164,17 @@ def test_attention_logits_against_a_loop(kind: str):
     np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
     assert (gate is not None) == (kind == "gated-attention")
     assert not any(name.endswith("bias") for name in layer.state_dict())
+
+
+def test_linear_attention_logits_against_a_loop():
+    torch.manual_seed(0)
+    config = PoolingConfig.model_validate({"kind": "linear-attention", "attention_dim": 4})
+    layer = AttentionLayer(config, embedding_dim=3)
+    embeddings = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32) * 2
+    score = layer.score.weight.detach().numpy()[0]
+    expected = [sum(score[k] * g[k] for k in range(3)) for g in embeddings]
+    np.testing.assert_allclose(layer(torch.from_numpy(embeddings)).detach(), expected, rtol=1e-5, atol=1e-6)
+    assert list(layer.state_dict()) == ["score.weight"], "no hidden layer, whatever the width"
 
 
 def test_rounding_makes_no_instance_pseudo_negative():

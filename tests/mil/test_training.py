@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from hardmil.bags.bag import Bag
-from hardmil.config.model import ModelConfig, ResolvedModelConfig, resolve_config
+from hardmil.config.model import ModelConfig, RankLossConfig, ResolvedModelConfig, resolve_config
 from hardmil.device import Device
 from hardmil.errors import FoldError, TrainingError
 from hardmil.mil import steps, training
 from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.inference import score_bags
-from hardmil.mil.network import BagClassifier, FeatureNetwork
+from hardmil.mil.network import BagClassifier, BagOutput, FeatureNetwork
 from hardmil.mil.training import fit
 
 CPU = Device("cpu", bfloat16=False)
@@ -80,6 +80,55 @@ def test_same_seed_same_weights_and_other_seed_others():
     torch.manual_seed(2)
     assert _trained(seed=3) == first
     assert _trained(seed=4) != first
+
+
+@pytest.mark.parametrize("kind", ["adaptive-attention", "conjunctive"])
+def test_what_is_left_out_in_training_follows_from_the_seed(kind: str):
+    bags, plain = _bags(size=20), _config(dropout=0.0)
+
+    def trained(*, seed: int, mask_top: int = 4) -> dict[str, list[Any]]:
+        pooling = plain.pooling.model_copy(update={"kind": kind, "mask_top": mask_top})
+        config = plain.model_copy(update={"pooling": pooling})
+        return _weights(fit(bags, config=config, seed=seed, device=CPU))
+
+    torch.manual_seed(1)
+    first = trained(seed=3)
+    torch.manual_seed(2)
+    assert trained(seed=3) == first
+    assert trained(seed=4) != first
+    assert trained(seed=3, mask_top=0) != first
+
+
+def _ranked(**rank_loss: float) -> ResolvedModelConfig:
+    return _config().model_copy(update={"rank_loss": RankLossConfig.model_validate(rank_loss)})
+
+
+def test_the_queue_of_the_rank_loss_begins_empty_in_each_training(monkeypatch: pytest.MonkeyPatch):
+    """Losses of two epochs of single bags are those of a loop that keeps the highest logits itself."""
+    plain, seen, ranks = training.training_loss, list[tuple[int, float]](), list[tuple[float, float]]()
+
+    def loss(output: BagOutput, **rest: Any) -> torch.Tensor:
+        value, label = plain(output, **rest), int(rest["batch"].labels.item())
+        highest = output.instance_logit.max().item()
+        others = [logit for other, logit in seen if other != label][-3:]
+        gaps = [(2 * label - 1) * (highest - other) for other in others]
+        expected = sum(max(0.0, 1.5 - gap) for gap in gaps) / max(1, len(gaps))
+        ranks.append((value.item() - plain(output, **{**rest, "queue": None}).item(), 0.7 * expected))
+        seen.append((label, highest))
+        return value
+
+    monkeypatch.setattr(training, "training_loss", loss)
+    first = _weights(fit(_bags(), config=_ranked(weight=0.7, margin=1.5, queue=3), device=CPU))
+    found, expected = zip(*ranks, strict=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert max(found) > 0
+    seen.clear()
+    assert _weights(fit(_bags(), config=_ranked(weight=0.7, margin=1.5, queue=3), device=CPU)) == first
+    assert first != _trained()
+
+
+def test_a_rank_loss_of_weight_0_changes_nothing():
+    assert _weights(fit(_bags(), config=_ranked(weight=0, margin=1.5), device=CPU)) == _trained()
 
 
 def test_it_learns_separable_classes():

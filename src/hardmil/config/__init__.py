@@ -12,6 +12,7 @@ from hardmil.config.model import InstanceLossConfig as InstanceLossConfig
 from hardmil.config.model import ModelConfig as ModelConfig
 from hardmil.config.model import NetworkConfig as NetworkConfig
 from hardmil.config.model import PoolingConfig as PoolingConfig
+from hardmil.config.model import RankLossConfig as RankLossConfig
 from hardmil.config.model import ResolvedModelConfig as ResolvedModelConfig
 from hardmil.config.model import TrainingConfig as TrainingConfig
 from hardmil.config.model import VerdictLossConfig as VerdictLossConfig

@@ -12,7 +12,16 @@ from hardmil.config.section import ADDED_LATER, Section
 BagKind = Literal["pixels", "features"]
 
 PoolingKind = Literal[
-    "adaptive-attention", "attention", "gated-attention", "mean", "max", "noisy-and", "quantile"
+    "adaptive-attention",
+    "attention",
+    "gated-attention",
+    "linear-attention",
+    "conjunctive",
+    "mean",
+    "max",
+    "topk",
+    "noisy-and",
+    "quantile",
 ]
 
 BagScoring = Literal["bag", "top", "mean"]
@@ -35,9 +44,9 @@ class PoolingConfig(Section):
     """Pooling: from the instances of a bag to one vector."""
 
     kind: PoolingKind = "adaptive-attention"
-    """adaptive-attention: paper, Eq. 1 and 2; attention, gated-attention: Ilse et al. 2018; mean, max: of the
-    instance logits; noisy-and: Kraus et al. 2016; quantile: Couture et al. 2018. The base of an arm sets
-    it."""
+    """adaptive-attention: paper, Eq. 1 and 2; attention, gated-attention: Ilse et al. 2018; linear-attention:
+    Pappas and Popescu-Belis 2014; conjunctive: Early et al. 2024; mean, max, topk: of the instance logits;
+    noisy-and: Kraus et al. 2016; quantile: Couture et al. 2018. The base of an arm sets it."""
     lam: float = Field(default=2.0, ge=0)
     """Weight of the pseudo-negative instances in Eq. 2 (lambda); 1 turns Eq. 2 off. Paper: 2."""
     adaptive_at_prediction: bool = True
@@ -48,7 +57,13 @@ class PoolingConfig(Section):
     (top), or of all of them (mean). Training does not depend on it. `-top5`, `-mean` after the base of an arm
     set it. Ours."""
     top_k: int = Field(default=5, ge=1, json_schema_extra=ADDED_LATER)
-    """How many instance logits `top` averages."""
+    """How many instance logits are averaged: by the score `top`, and in training by the kind topk."""
+    mask_top: int = Field(default=0, ge=0, json_schema_extra=ADDED_LATER)
+    """In each training step, a random part of this many most attended instances of a bag is left out; at most
+    a quarter of the bag counts as most attended. 0: nothing is left out. `-masktop` after the base of an arm
+    sets 10. ACMIL, Zhang et al. 2023. Poolings with attention only."""
+    mask_share: float = Field(default=0.6, gt=0, le=1, json_schema_extra=ADDED_LATER)
+    """Share of the most attended instances that is left out, where `mask_top` is above 0. ACMIL: 0.6."""
     attention_dim: int | None = Field(default=None, ge=1)
     """Width of the attention layer (L). null: 128 for pixels (Ilse et al. 2018), 64 for features."""
 
@@ -105,6 +120,17 @@ class VerdictLossConfig(Section):
     """Weight of the loss; it has no effect without verdicts."""
 
 
+class RankLossConfig(Section):
+    """Rank loss: highest instance logits of positive bags above those of negative bags. Cai et al. 2024."""
+
+    weight: float = Field(default=0.0, ge=0)
+    """Weight of the loss. 0 turns it off; `+rank` in the name of an arm sets 0.5."""
+    margin: float = Field(default=1.0, ge=0)
+    """By how much it should be above them, in units of the logit."""
+    queue: int = Field(default=16, ge=1)
+    """With how many of the last bags of the other label a bag is compared."""
+
+
 class ModelConfig(Section):
     """What a training run depends on, apart from its bags and its seed."""
 
@@ -113,6 +139,7 @@ class ModelConfig(Section):
     training: TrainingConfig = TrainingConfig()
     instance_loss: InstanceLossConfig = InstanceLossConfig()
     verdict_loss: VerdictLossConfig = VerdictLossConfig()
+    rank_loss: RankLossConfig = Field(default=RankLossConfig(), json_schema_extra=ADDED_LATER)
 
 
 class ResolvedPoolingConfig(PoolingConfig):
@@ -155,7 +182,10 @@ def resolve_config(config: ModelConfig, *, kind: BagKind) -> ResolvedModelConfig
 
 
 def training_config(config: ResolvedModelConfig) -> ResolvedModelConfig:
-    """The same settings, with the default for those that only the score of a trained network depends on."""
-    fields = PoolingConfig.model_fields
-    unused = {name: fields[name].default for name in ("score", "top_k")}
+    """The same settings, with the default for those that only the score of a trained network depends on.
+
+    `top_k` is kept where the kind of pooling is topk: there the training depends on it.
+    """
+    names = ("score",) if config.pooling.kind == "topk" else ("score", "top_k")
+    unused = {name: PoolingConfig.model_fields[name].default for name in names}
     return config.model_copy(update={"pooling": config.pooling.model_copy(update=unused)})

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 
 ADDED_LATER: JsonDict = {"added_later": True}
-"""`json_schema_extra` of a setting that is younger than recorded rows: its default does not change a hash."""
+"""`json_schema_extra` of a setting, or a section, that is younger than recorded rows: its default does not
+change a hash."""
 
 
 class Section(BaseModel):
@@ -24,10 +25,10 @@ class Section(BaseModel):
         values = self.model_dump(mode="json")
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            if isinstance(value, Section):
-                values[name] = value.hashed()
-            elif field.json_schema_extra == ADDED_LATER and value == field.default:
+            if field.json_schema_extra == ADDED_LATER and value == field.default:
                 del values[name]
+            elif isinstance(value, Section):
+                values[name] = value.hashed()
         return values
 
 

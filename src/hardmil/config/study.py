@@ -16,11 +16,12 @@ from hardmil.config.model import (
     ModelConfig,
     NetworkConfig,
     PoolingConfig,
+    RankLossConfig,
     TrainingConfig,
     VerdictLossConfig,
 )
 from hardmil.config.patches import IMAGE_WITH_ENCODER, PatchConfig
-from hardmil.config.section import Section
+from hardmil.config.section import ADDED_LATER, Section
 
 PIXELS = "pixels"
 """Value of `encode` for no encoder."""
@@ -59,6 +60,7 @@ class StudyConfig(Section):
     training: TrainingConfig = TrainingConfig()
     instance_loss: InstanceLossConfig = InstanceLossConfig()
     verdict_loss: VerdictLossConfig = VerdictLossConfig()
+    rank_loss: RankLossConfig = Field(default=RankLossConfig(), json_schema_extra=ADDED_LATER)
     mining: MiningConfig = MiningConfig()
     auto: AutoConfig = AutoConfig()
     fisher: FisherConfig = FisherConfig()

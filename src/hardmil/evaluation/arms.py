@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hardmil.config.evaluation import AutoConfig, FisherConfig
 from hardmil.config.mining import MiningConfig
-from hardmil.config.model import BagKind, ResolvedModelConfig, resolve_config
+from hardmil.config.model import BagKind, PoolingConfig, ResolvedModelConfig, resolve_config
 from hardmil.config.section import Section
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.errors import ConfigError
@@ -18,15 +18,22 @@ BASES = {
     "ours": "adaptive-attention",
     "abmil": "attention",
     "gated": "gated-attention",
+    "linear": "linear-attention",
+    "conjunctive": "conjunctive",
     "mean": "mean",
     "max": "max",
+    "topk": "topk",
     "noisy-and": "noisy-and",
     "quantile": "quantile",
 }
+ATTENTION_BASES = ("ours", "abmil", "gated", "linear", "conjunctive")
+"""Bases that compute attention from the embeddings; options that change attention fit these."""
 FISHER = "sdr-svm"
 AUTO = "auto"
 BETA = 0.5
+RANK_WEIGHT = 0.5
 HARDEST = 0.1
+MASK_TOP = 10
 ROUNDS = 3
 CHOICES = ("attention", "random", "uncertainty", "spread")
 # What the options of all mining uses set, and those of single uses.
@@ -81,11 +88,12 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     """The arm with this name; settings that the name does not mention are those of the study.
 
     Options of the base say how a bag is scored: `top5`, by the mean of its five highest instance logits;
-    `mean`, by the mean of all.
+    `mean`, by the mean of all. The base `topk` is also trained with the number that `top5` sets. `masktop`
+    changes attention in training: some of the most attended instances are left out.
     Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
     also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
-    `instance` (option `hardest`) and `verdicts` (options: a budget such as `10`; `attention`, `random`,
-    `uncertainty`, `spread`). `@random` is the control of an arm that mines.
+    `instance` (option `hardest`), `rank` and `verdicts` (options: a budget such as `10`; `attention`,
+    `random`, `uncertainty`, `spread`). `@random` is the control of an arm that mines.
 
     Args:
         name: base[-option]...[+use[-option]...][@random].
@@ -103,18 +111,20 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
         return _fisher_arm(name, study=study, model=model)
     if parts.base not in BASES:
         raise _unknown(name, part=parts.base, known=[*BASES, FISHER, AUTO])
-    scoring = _base_settings(name, options=parts.base_options)
-    model = _with(model, "pooling", kind=BASES[parts.base], **scoring)
+    settings = _base_settings(name, base=parts.base, options=parts.base_options, pooling=model.pooling)
+    model = _with(model, "pooling", kind=BASES[parts.base], **settings)
     mining, uses_verdicts = study.mining.model_copy(update={"use": "none", "draw": "hard"}), False
     for use in parts.uses:
         if use.name == "instance":
             model = _with_instance_loss(name, model=model, options=use.options)
+        elif use.name == "rank":
+            model = _with_rank_loss(name, model=model, options=use.options)
         elif use.name == "verdicts":
             mining, uses_verdicts = _with_verdicts(name, mining=mining, options=use.options), True
         elif use.name in MINING_USES:
             mining = _with_mining(name, mining=mining, use=use)
         else:
-            raise _unknown(name, part=use.name, known=[*MINING_USES, "instance", "verdicts"])
+            raise _unknown(name, part=use.name, known=[*MINING_USES, "instance", "rank", "verdicts"])
     if mining.use == "weigh":
         model = _with(model, "instance_loss", beta=model.instance_loss.beta or BETA)
     check_mining(mining)
@@ -154,16 +164,26 @@ def _fisher_arm(name: str, *, study: StudyConfig, model: ResolvedModelConfig) ->
     return Arm(name, model, mining, fisher=study.fisher)
 
 
-def _base_settings(name: str, *, options: Sequence[str]) -> dict[str, object]:
+def _base_settings(
+    name: str, *, base: str, options: Sequence[str], pooling: PoolingConfig
+) -> dict[str, object]:
     """What the options of a base change in the settings of the pooling."""
+    of_attention: dict[str, dict[str, object]] = {"masktop": {"mask_top": pooling.mask_top or MASK_TOP}}
     settings: dict[str, object] = {}
     for option in options:
         top = re.fullmatch(r"top([1-9]\d*)", option)
-        if top is None and option != "mean":
-            raise _unknown(name, part=option, known=["top5 or another number", "mean"])
-        if settings:
+        if option in of_attention and base not in ATTENTION_BASES:
+            raise ConfigError(
+                f"arm {name}: {option!r} changes the attention of a base, and {base} computes none from the "
+                f"embeddings; expected one of {', '.join(ATTENTION_BASES)} as the base"
+            )
+        if top is None and option != "mean" and option not in of_attention:
+            raise _unknown(name, part=option, known=["top5 or another number", "mean", *of_attention])
+        scoring = {"score": "top", "top_k": int(top[1])} if top else {"score": "mean"}
+        changed = of_attention.get(option, scoring)
+        if changed.keys() & settings.keys():
             raise _contradiction(name, option=option)
-        settings = {"score": "top", "top_k": int(top[1])} if top else {"score": "mean"}
+        settings |= changed
     return settings
 
 
@@ -181,6 +201,12 @@ def _with_instance_loss(
             raise _unknown(name, part=option, known=["hardest"])
         settings["hardest"] = HARDEST
     return _with(model, "instance_loss", **settings)
+
+
+def _with_rank_loss(name: str, *, model: ResolvedModelConfig, options: Sequence[str]) -> ResolvedModelConfig:
+    if options:
+        raise ConfigError(f"arm {name}: {options[0]!r} is not known, +rank has no options; leave it out")
+    return _with(model, "rank_loss", weight=model.rank_loss.weight or RANK_WEIGHT)
 
 
 def _with_mining(name: str, *, mining: MiningConfig, use: Use) -> MiningConfig:

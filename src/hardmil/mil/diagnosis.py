@@ -27,7 +27,8 @@ REMEDY: dict[Finding, str] = {
     ),
     "over-concentrated": (
         "look at that patch: a fold, pen or dust would be a wrong reason. If this holds for many slides, "
-        "raise network.dropout or lower training.max_instances, so that steps see different patches"
+        "raise network.dropout or lower training.max_instances, so that steps see different patches, or "
+        "train an arm such as ours-masktop, which leaves out some of the most attended patches in training"
     ),
     "inverted": (
         "check the label of the slide, then its key patches; if the label is right, train the arm "

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hardmil.config.model import PoolingConfig
-from hardmil.mil.pooling import segment_shares, segment_softmax, segment_sum
+from hardmil.mil.pooling import segment_max, segment_shares, segment_softmax, segment_sum
+from hardmil.mil.scoring import top_weights
 
 STEEPNESS = 10.0
 """a in Kraus et al. 2016."""
@@ -48,10 +49,33 @@ class MaxPooling(nn.Module):
         sizes: Int[Tensor, " bag"],
     ) -> tuple[Float[Tensor, " bag"], Float[Tensor, " instance"]]:
         """Bag logits and attention."""
-        lowest = instance_logit.new_full((len(sizes),), -torch.inf)
-        highest = lowest.scatter_reduce(0, bag_index, instance_logit, "amax")
+        highest = segment_max(instance_logit, bag_index=bag_index, n_bags=len(sizes))
         is_highest = (instance_logit == highest[bag_index]).float()
         return highest, segment_shares(is_highest, bag_index=bag_index, n_bags=len(sizes))
+
+
+class TopKPooling(nn.Module):
+    """The mean of the k highest instance logits, which have all the attention in equal shares.
+
+    In a bag of at most k instances it is the mean of all. Common practice; k = 1 is the maximum.
+    """
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.k = k
+
+    def forward(
+        self,
+        instance_logit: Float[Tensor, " instance"],
+        *,
+        bag_index: Int[Tensor, " instance"],
+        sizes: Int[Tensor, " bag"],
+    ) -> tuple[Float[Tensor, " bag"], Float[Tensor, " instance"]]:
+        """Bag logits and attention."""
+        bags = instance_logit.detach().split(sizes.tolist())
+        attention = torch.cat([top_weights(logits, k=self.k) for logits in bags])
+        bag_logit = segment_sum(attention * instance_logit, bag_index=bag_index, n_bags=len(sizes))
+        return bag_logit, attention
 
 
 class NoisyAndPooling(nn.Module):
@@ -132,19 +156,21 @@ class QuantilePooling(nn.Module):
         return self.layer(quantiles), attention.index_add(0, order[above], fraction * weight)
 
 
-LogitPooling = MeanPooling | MaxPooling | NoisyAndPooling | QuantilePooling
+LogitPooling = MeanPooling | MaxPooling | TopKPooling | NoisyAndPooling | QuantilePooling
 
 
 def logit_pooling(config: PoolingConfig) -> LogitPooling | None:
-    """The pooling of this kind; None for the attention poolings, which need the embeddings."""
+    """The pooling of this kind; None for those that compute attention from the embeddings."""
     match config.kind:
         case "mean":
             return MeanPooling()
         case "max":
             return MaxPooling()
+        case "topk":
+            return TopKPooling(config.top_k)
         case "noisy-and":
             return NoisyAndPooling()
         case "quantile":
             return QuantilePooling()
-        case "adaptive-attention" | "attention" | "gated-attention":
+        case "adaptive-attention" | "attention" | "gated-attention" | "linear-attention" | "conjunctive":
             return None

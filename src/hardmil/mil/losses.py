@@ -1,4 +1,4 @@
-"""The training loss: cross-entropy of bags, instance loss of negative bags, verdict loss."""
+"""The training loss: cross-entropy of bags, instance loss of negative bags, verdict loss, rank loss."""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -13,12 +13,26 @@ from torch.nn import functional
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.network import BagOutput
+from hardmil.mil.ranking import RankQueue, rank_loss
 
 
 def training_loss(
-    output: BagOutput, *, batch: PackedBatch, config: ResolvedModelConfig, class_weight: Float[Tensor, "2"]
+    output: BagOutput,
+    *,
+    batch: PackedBatch,
+    config: ResolvedModelConfig,
+    class_weight: Float[Tensor, "2"],
+    queue: RankQueue | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over the bags of cross-entropy, plus the instance loss and the verdict loss where they are on."""
+    """Mean over the bags of cross-entropy, plus the instance, verdict and rank losses where they are on.
+
+    Args:
+        output: What the network computed for the batch.
+        batch: Bags with labels.
+        config: Weights and settings of the losses.
+        class_weight: Weight of a negative and of a positive bag in the cross-entropy.
+        queue: The bags before these, for the rank loss. None, as for held-out bags: there is no rank loss.
+    """
     per_bag = functional.binary_cross_entropy_with_logits(output.bag_logit, batch.labels, reduction="none")
     loss = (class_weight[batch.labels.long()] * per_bag).mean()
     beta, hardest, rho = config.instance_loss.beta, config.instance_loss.hardest, config.verdict_loss.rho
@@ -26,6 +40,9 @@ def training_loss(
         loss = loss + beta * instance_loss(output.instance_logit, batch=batch, hardest=hardest)
     if rho > 0 and batch.instance_labels is not None:
         loss = loss + rho * verdict_loss(output.instance_logit, batch=batch)
+    if queue is not None:
+        ranked = rank_loss(output.instance_logit, batch=batch, queue=queue, margin=config.rank_loss.margin)
+        loss = loss + config.rank_loss.weight * ranked
     return loss
 
 

@@ -13,7 +13,8 @@ from hardmil.config.model import ResolvedModelConfig
 from hardmil.errors import BagError
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.dropout import CountedDropout
-from hardmil.mil.logit_pooling import LogitPooling, MaxPooling, MeanPooling, logit_pooling
+from hardmil.mil.logit_pooling import LogitPooling, NoisyAndPooling, QuantilePooling, logit_pooling
+from hardmil.mil.masking import draw_masked
 from hardmil.mil.pooling import AttentionLayer, adaptive_weights, segment_softmax, segment_sum
 
 SMALLEST_PATCH_PX, LARGEST_PATCH_PX = 24, 48
@@ -23,8 +24,9 @@ SMALLEST_PATCH_PX, LARGEST_PATCH_PX = 24, 48
 class BagOutput:
     """What a bag classifier computes for a packed batch, all in float32.
 
-    The bag logit is the sum of the instance logits times `weights`, which are the attention with the factors
-    of Eq. 2, or None for a pooling whose bag logit is not a weighted sum.
+    The bag logit is the bias plus the sum of `weights` times (instance logit - bias). The weights are the
+    attention with the factors of Eq. 2, sigmoid(a) / n for conjunctive pooling, or None for a pooling whose
+    bag logit is not such a sum. The softmax of the attention logits is the attention.
     """
 
     bag_logit: Float[Tensor, " bag"]
@@ -112,7 +114,13 @@ class BagClassifier(nn.Module):
     s_j = o . g_j + b with the same o and b: there is no second head. Poolings without attention compute the
     bag logit from the instance logits.
 
-    Source: Li et al. 2019, Eq. 1 and 2.
+    With conjunctive pooling, z is the mean of the embeddings times sigmoid(a), the sigmoid of their attention
+    logits: one instance counts in full or not at all, whatever the others do. Its attention is the share of
+    each sigmoid in the sum over the bag.
+
+    Source: Li et al. 2019, Eq. 1 and 2. Conjunctive: Early et al. 2024 (MILLET). Departures: the bias is
+    added once to the bag logit, not in each term, so that contributions add up as in the other poolings; the
+    attention layer is that of `attention`, without biases; no positional encoding.
     """
 
     def __init__(self, config: ResolvedModelConfig, *, instance_shape: tuple[int, ...]) -> None:
@@ -147,9 +155,18 @@ class BagClassifier(nn.Module):
 
     def _pool_embeddings(self, attend: AttentionLayer, batch: PackedBatch) -> BagOutput:
         embeddings, bag_index, n_bags = batch.instances, batch.bag_index, batch.n_bags
-        attention_logit = attend(embeddings)
+        attention_logit, n_used = attend(embeddings), batch.sizes
+        if self.training and self.config.pooling.mask_top > 0:
+            is_masked = self._masked(attention_logit, batch)
+            attention_logit = attention_logit.masked_fill(is_masked, -torch.inf)
+            n_used = n_used - torch.bincount(bag_index[is_masked], minlength=n_bags)
+        if attend.kind == "conjunctive":
+            attention_logit = functional.logsigmoid(attention_logit)
         attention = segment_softmax(attention_logit, bag_index=bag_index, n_bags=n_bags)
-        weights = self._weights(attention, batch)
+        if attend.kind == "conjunctive":
+            weights = attention_logit.exp() / n_used[bag_index]
+        else:
+            weights = self._weights(attention, sizes=batch.sizes, n_used=n_used)
         z = segment_sum(weights.unsqueeze(1) * embeddings, bag_index=bag_index, n_bags=n_bags)
         return BagOutput(
             bag_logit=self.classify(z).squeeze(1),
@@ -162,15 +179,21 @@ class BagClassifier(nn.Module):
     def _pool_logits(self, pooling: LogitPooling, batch: PackedBatch) -> BagOutput:
         instance_logit = self.classify(batch.instances).squeeze(1)
         bag_logit, attention = pooling(instance_logit, bag_index=batch.bag_index, sizes=batch.sizes)
-        # Of mean and max, the bag logit is the sum of the instance logits weighted by attention.
-        weights = attention if isinstance(pooling, MeanPooling | MaxPooling) else None
+        # Of mean, max and topk, the bag logit is the sum of the instance logits weighted by attention.
+        weights = None if isinstance(pooling, NoisyAndPooling | QuantilePooling) else attention
         # The softmax of log attention is the attention again, so the log serves as attention logit.
         return BagOutput(bag_logit, attention.log(), attention, instance_logit, weights)
 
-    def _weights(self, attention: Tensor, batch: PackedBatch) -> Tensor:
+    def _masked(self, attention_logit: Tensor, batch: PackedBatch) -> Tensor:
+        top, share = self.config.pooling.mask_top, self.config.pooling.mask_share
+        return draw_masked(attention_logit, sizes=batch.sizes, top=top, share=share)
+
+    def _weights(self, attention: Tensor, *, sizes: Tensor, n_used: Tensor) -> Tensor:
         pooling = self.config.pooling
         adaptive = pooling.kind == "adaptive-attention" and (self.training or pooling.adaptive_at_prediction)
-        return adaptive_weights(attention, sizes=batch.sizes, lam=pooling.lam) if adaptive else attention
+        if not adaptive:
+            return attention
+        return adaptive_weights(attention, sizes=sizes, lam=pooling.lam, n_used=n_used)
 
 
 def _check_square(instance_shape: tuple[int, ...]) -> None:

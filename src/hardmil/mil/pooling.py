@@ -1,4 +1,7 @@
-"""Attention pooling of packed bags: attention logits, softmax over a bag (Eq. 1), adaptation (Eq. 2)."""
+"""Attention pooling of packed bags: attention logits, softmax over a bag (Eq. 1), adaptation (Eq. 2).
+
+Also sums, shares and maxima over the instances of each bag.
+"""
 
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -17,20 +20,28 @@ FLAT_TOLERANCE = 1e-6
 class AttentionLayer(nn.Module):
     """One attention logit for each instance: a = v . act(U g), without biases.
 
-    `adaptive-attention` uses softsign as act (Li et al. 2019, Eq. 1), `attention` uses tanh, and
-    `gated-attention` multiplies tanh(U g) by sigmoid(W g) (Ilse et al. 2018, Eq. 8 and 9).
+    `adaptive-attention` uses softsign as act (Li et al. 2019, Eq. 1), `attention` and `conjunctive` use tanh,
+    and `gated-attention` multiplies tanh(U g) by sigmoid(W g) (Ilse et al. 2018, Eq. 8 and 9).
+    `linear-attention` has no hidden layer: a = v . g.
+
+    Source: for `linear-attention`, Pappas and Popescu-Belis 2014. Departures: weights are a softmax, and v is
+    learned with the network by its loss; there, weights are fitted for each bag and v is a regression on
+    them.
     """
 
     def __init__(self, config: PoolingConfig, *, embedding_dim: int) -> None:
         super().__init__()
-        hidden = config.attention_dim or embedding_dim
         self.kind: PoolingKind = config.kind
-        self.hidden = nn.Linear(embedding_dim, hidden, bias=False)
-        self.gate = nn.Linear(embedding_dim, hidden, bias=False) if self.kind == "gated-attention" else None
+        is_linear, is_gated = self.kind == "linear-attention", self.kind == "gated-attention"
+        hidden = embedding_dim if is_linear else config.attention_dim or embedding_dim
+        self.hidden = None if is_linear else nn.Linear(embedding_dim, hidden, bias=False)
+        self.gate = nn.Linear(embedding_dim, hidden, bias=False) if is_gated else None
         self.score = nn.Linear(hidden, 1, bias=False)
 
     def forward(self, embeddings: Float[Tensor, "instance dim"]) -> Float[Tensor, " instance"]:
         """Attention logits."""
+        if self.hidden is None:
+            return self.score(embeddings).squeeze(1)
         gate = None if self.gate is None else self.gate(embeddings)
         return self.score(activate(self.hidden(embeddings), kind=self.kind, gate=gate)).squeeze(1)
 
@@ -53,7 +64,7 @@ def segment_softmax(
 
     Source: Li et al. 2019, Eq. 1.
     """
-    largest = logits.new_full((n_bags,), -torch.inf).scatter_reduce(0, bag_index, logits.detach(), "amax")
+    largest = segment_max(logits.detach(), bag_index=bag_index, n_bags=n_bags)
     exponentials = (logits - largest[bag_index]).exp()
     return segment_shares(exponentials, bag_index=bag_index, n_bags=n_bags)
 
@@ -72,16 +83,27 @@ def pseudo_negatives(
 
 
 def adaptive_weights(
-    attention: Float[Tensor, " instance"], *, sizes: Int[Tensor, " bag"], lam: float
+    attention: Float[Tensor, " instance"],
+    *,
+    sizes: Int[Tensor, " bag"],
+    lam: float,
+    n_used: Int[Tensor, " bag"] | None = None,
 ) -> Float[Tensor, " instance"]:
     """The weight of each instance in its bag's vector: w, or lambda * w if it is pseudo-negative.
 
     Which instances are pseudo-negative is decided in every forward pass, without a gradient. The weights are
     not renormalised.
 
+    Args:
+        attention: w, one for each instance.
+        sizes: Number of instances of each bag.
+        lam: lambda.
+        n_used: How many of them the mean is over, where some are left out and have no attention; None: all.
+
     Source: Li et al. 2019, Eq. 2.
     """
-    return adapted(attention, n=torch.repeat_interleave(sizes, sizes), lam=lam)
+    n = torch.repeat_interleave(sizes if n_used is None else n_used, sizes)
+    return adapted(attention, n=n, lam=lam)
 
 
 def adapted(
@@ -109,3 +131,10 @@ def segment_shares(
 ) -> Float[Tensor, " instance"]:
     """Each value divided by the sum over its bag."""
     return values / segment_sum(values, bag_index=bag_index, n_bags=n_bags)[bag_index]
+
+
+def segment_max(
+    values: Float[Tensor, " instance"], *, bag_index: Int[Tensor, " instance"], n_bags: int
+) -> Float[Tensor, " bag"]:
+    """The largest value of each bag; equal ones share its gradient."""
+    return values.new_full((n_bags,), -torch.inf).scatter_reduce(0, bag_index, values, "amax")

@@ -23,7 +23,12 @@ def score_weights(
         case "mean":
             return torch.full_like(instance_logit, 1 / len(instance_logit))
         case "top":
-            highest = instance_logit.topk(min(config.top_k, len(instance_logit))).indices
-            weights = torch.zeros_like(instance_logit)
-            weights[highest] = 1 / len(highest)
-            return weights
+            return top_weights(instance_logit, k=config.top_k)
+
+
+def top_weights(instance_logit: Float[Tensor, " instance"], *, k: int) -> Float[Tensor, " instance"]:
+    """1 / k for the k highest instance logits of one bag and 0 for the others; k is at most its size."""
+    highest = instance_logit.topk(min(k, len(instance_logit))).indices
+    weights = torch.zeros_like(instance_logit)
+    weights[highest] = 1 / len(highest)
+    return weights

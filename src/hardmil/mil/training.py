@@ -22,6 +22,7 @@ from hardmil.errors import TrainingError
 from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.losses import training_loss
 from hardmil.mil.network import BagClassifier, BagOutput, FeatureNetwork
+from hardmil.mil.ranking import RankQueue
 from hardmil.mil.steps import steps_of_epoch
 
 
@@ -104,6 +105,7 @@ def fit(
         network = _network(training, config=config, start=start).to(device.name)
         optimiser = _adam(network, config=config)
         weight = class_weights(training, config=config).to(device.name)
+        queue = RankQueue(config.rank_loss.queue) if config.rank_loss.weight > 0 else None
         best = BestEpoch()
         for epoch in range(config.training.epochs):
             network.train()
@@ -113,7 +115,9 @@ def fit(
             for step in steps_of_epoch(joined, mix=mix, config=config, generator=generator):
                 batch = step.packed(device=device.name)
                 output = _forward(network, batch, device=device)
-                loss = training_loss(output, batch=batch, config=config, class_weight=weight)
+                loss = training_loss(output, batch=batch, config=config, class_weight=weight, queue=queue)
+                if queue is not None:
+                    queue.add(output.instance_logit, batch=batch)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
