@@ -77,3 +77,8 @@ def test_arms_that_do_not_mine_get_no_control():
 
 def test_each_arm_is_named_once():
     assert with_controls(("ours", "ours+sb", "ours")) == ("ours", "ours+sb", "ours+sb@random")
+
+
+def test_an_arm_that_judges_its_own_instances_brings_its_control():
+    assert with_controls(("ours+pseudo", "em")) == ("ours+pseudo", "ours+pseudo@random", "em")
+    assert not parse_arm_name("ours+pseudo").mines

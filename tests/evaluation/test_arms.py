@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from hardmil.config.evaluation import AutoConfig
-from hardmil.config.mining import MiningConfig
+from hardmil.config.mining import MiningConfig, SelfJudgedConfig
 from hardmil.config.model import BagKind, PoolingConfig, RankLossConfig, TrainingConfig, resolve_config
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.errors import ConfigError
@@ -150,6 +150,9 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("topk-masktop", "'masktop' changes the attention of a base, and topk .* linear, conjunctive as the"),
         ("sdr-svm-masktop", "expected its name alone"),
         ("sdr-svm-top5", "expected its name alone"),
+        ("em+pseudo", "judges its instances twice"),
+        ("ours+pseudo-round", "'round' is not known, expected one of rounds; did you mean rounds"),
+        ("em@random", "@random is the control of an arm that mines, and this one does not; .* \\+pseudo"),
         ("auto+instance", "auto stands alone; put the arms .* into auto.candidates"),
         ("ours+instances", r"'instances' is not known, .* did you mean instance\?"),
         (
@@ -245,3 +248,33 @@ def test_the_rank_loss_is_an_addition_to_any_arm(name: str, beta: float):
     study = StudyConfig(rank_loss=RankLossConfig(weight=2.0, margin=3.0))
     assert arm(name, study=study, kind="features").model.rank_loss == study.rank_loss
     assert arm("ours", study=StudyConfig(), kind="features").model.rank_loss.weight == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "judged", "draw"),
+    [
+        ("ours+pseudo", SelfJudgedConfig(how="pseudo"), "hard"),
+        ("abmil-top5+instance+pseudo-rounds", SelfJudgedConfig(how="pseudo", rounds=3), "hard"),
+        ("ours+pseudo@random", SelfJudgedConfig(how="pseudo"), "random"),
+        ("em", SelfJudgedConfig(how="em", rounds=3), "hard"),
+    ],
+)
+def test_arms_that_judge_their_own_instances(name: str, judged: SelfJudgedConfig, draw: str):
+    study = StudyConfig.model_validate(
+        {"verdict_loss": {"rho": 0}, "mining": {"self_judged": {"how": "em", "lesion_quantile": 0.9}}}
+    )
+    found = arm(name, study=study, kind="features")
+    assert found.mining.self_judged == judged.model_copy(update={"lesion_quantile": 0.9})
+    assert (found.mining.use, found.mining.draw) == ("none", draw)
+    assert found.model.verdict_loss.rho == 1, "without it, the labels would have no effect"
+    assert arm("ours", study=study, kind="features").mining.self_judged.how == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "top_k"), [("em", "top", 5), ("em-mean", "mean", 5), ("em-top3", "top", 3)]
+)
+def test_em_learns_from_instances_alone(name: str, score: str, top_k: int):
+    model = arm(name, study=StudyConfig(), kind="features").model
+    assert (model.training.bag_loss, model.pooling.kind) == (0, "mean")
+    assert (model.pooling.score, model.pooling.top_k) == (score, top_k)
+    assert arm("mean", study=StudyConfig(), kind="features").model.training.bag_loss == 1

@@ -34,3 +34,8 @@ def test_arms_that_only_score_differently_share_and_auto_comes_last():
     fold = [["ours-top5", "ours"], ["abmil"]]
     shared = [[(name, number) for name in names] for number in (0, 1) for names in fold]
     assert found == [*shared, [("auto", 0)], [("auto", 1)]]
+
+
+def test_an_arm_that_judges_its_own_instances_leaves_inner_models():
+    (group,) = _groups("ours", "ours+fmb", "ours+pseudo")[:1]
+    assert [name for name, _ in group] == ["ours+pseudo", "ours", "ours+fmb"]

@@ -90,6 +90,7 @@ def test_a_step_uses_no_more_of_a_bag_than_the_setting_allows(tmp_path: Path):
         ("ours", "abmil", "ours+instance"),
         ("ours", "ours+weigh", "ours+weigh@random"),
         ("ours+weigh-oof", "ours+weigh-oof@random", "ours+instance"),
+        ("ours+pseudo", "ours+pseudo@random", "ours-top2"),
     ],
     ids="-".join,
 )
@@ -115,6 +116,9 @@ def test_the_count_is_what_trainings_visit_if_mining_adds_nothing(
         ("ours+inject-oof", {}),
         ("ours+inject-positive", {}),
         ("ours+inject-replace", {}),
+        ("em", {}),
+        ("ours+pseudo-rounds", {}),
+        ("ours+pseudo+weigh", {}),
     ],
 )
 def test_the_count_is_a_bound_of_what_mining_adds(
@@ -203,3 +207,14 @@ def test_the_lines_of_a_real_measurement(tmp_path: Path, monkeypatch: pytest.Mon
         (line,) = cost_lines(evaluation, device=CPU, engine=engine)
         assert line.startswith("2 arms x 1 repeats x 1 folds, 2 of 2 trials to run: at most ")
         assert line.endswith(end)
+
+
+def test_auto_costs_the_trainings_of_its_candidates_or_less(tmp_path: Path, spent: list[int]):
+    study = {"auto": {"candidates": ["ours", "ours-top2", "abmil"]}, "training": {"epochs": EPOCHS}}
+    evaluation = make_evaluation(
+        tmp_path, arms=("auto",), bags=_bags(), study=study, only_folds=(0,), operating=OPERATING
+    )
+    bound = _visits(evaluation)
+    assert evaluate_arms(evaluation, device=CPU, quiet=True) == []
+    # All inner models of both networks, and one of the two networks on the whole training fold.
+    assert bound / 2 < sum(spent) < bound

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from hardmil.config.section import Section
+from hardmil.config.section import ADDED_LATER, Section
 
 MiningUse = Literal["none", "sb", "mb", "fmb", "inject", "weigh"]
 
@@ -25,6 +25,28 @@ def parse_sensitivity(threshold: Threshold) -> float | None:
     if isinstance(threshold, float | int) and 0 <= threshold <= 1:
         return None
     raise ValueError(f'a threshold is a score from 0 to 1 or "sensitivity=0.95", not {threshold!r}')
+
+
+class SelfJudgedConfig(Section):
+    """Labels of instances that a training makes itself, and then uses like verdicts."""
+
+    how: Literal["none", "pseudo", "em"] = "none"
+    """pseudo: instances of positive bags, judged by models that never saw the bag. em: all instances begin
+    with the label of their bag, and the model of each round says which of a positive bag keep it (Hou et al.
+    2016). `+pseudo` in the name of an arm, and the base em, set it."""
+    rounds: int = Field(default=1, ge=1)
+    """How often instances are judged. `+pseudo-rounds` sets 3, and so does the base em."""
+    lesion_quantile: float = Field(default=0.95, gt=0, lt=1)
+    """pseudo: an instance is a lesion above this quantile of the instance logits of negative bags."""
+    lesion_share: float = Field(default=0.02, gt=0, le=1)
+    """pseudo: at least this share of a positive bag is a lesion, its highest logits, and at least one."""
+    normal_quantile: float = Field(default=0.5, gt=0, lt=1)
+    """pseudo: an instance is normal below this quantile of the instance logits of negative bags."""
+    bag_quantile: float = Field(default=0.5, ge=0, lt=1)
+    """em: an instance keeps the label of its positive bag from this quantile of the bag on, or from
+    class_quantile of all positive bags, whichever is lower."""
+    class_quantile: float = Field(default=0.3, ge=0, lt=1)
+    """em: see bag_quantile. Both are ours; the paper sets them on held-out data."""
 
 
 class MiningConfig(Section):
@@ -75,6 +97,7 @@ class MiningConfig(Section):
     bag."""
     named_weight: float = Field(default=5.0, ge=1)
     """Weight of a mined instance in the instance loss where use is weigh; all others have weight 1."""
+    self_judged: SelfJudgedConfig = Field(default=SelfJudgedConfig(), json_schema_extra=ADDED_LATER)
     verdicts: str | None = None
     """Table of a person's verdicts on patches: slide_id, x, y, verdict (lesion, normal, artefact, unsure)."""
     verdict_budget: int | None = Field(default=None, ge=1)

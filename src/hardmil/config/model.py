@@ -95,6 +95,9 @@ class TrainingConfig(Section):
     """Share of the training cases held out where select is validation."""
     balance: Literal["none", "loss", "sampler"] = "none"
     """For unequal classes: weight the loss, draw the rarer class more often, or do nothing."""
+    bag_loss: float = Field(default=1.0, ge=0, json_schema_extra=ADDED_LATER)
+    """Weight of the cross-entropy of bags. 0: the network learns from instance labels alone; the base em sets
+    it."""
     max_instances: int = Field(default=10_000, ge=1)
     """Largest bag in a training step; of a larger one, a random subset is used. Prediction uses all
     instances."""

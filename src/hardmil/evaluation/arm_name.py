@@ -10,6 +10,9 @@ COMPOUND_BASES = ("noisy-and", "sdr-svm")
 MINING_USES = ("sb", "mb", "fmb", "inject", "weigh")
 
 
+PSEUDO = "pseudo"
+
+
 @dataclass(frozen=True)
 class Use:
     """One part of an arm's name after its base, such as `fmb-equal-oof`."""
@@ -39,6 +42,11 @@ class ArmName:
         return any(use.name in MINING_USES for use in self.uses)
 
     @property
+    def has_control(self) -> bool:
+        """Whether the arm chooses instances, which its random control draws instead."""
+        return self.mines or any(use.name == PSEUDO for use in self.uses)
+
+    @property
     def its_control(self) -> str:
         """The name of its random control."""
         return self.text + CONTROL
@@ -62,14 +70,14 @@ def parse_arm_name(text: str) -> ArmName:
 
 
 def with_controls(names: Iterable[str]) -> tuple[str, ...]:
-    """The names, with its random control after each arm that mines, unless it is already among them.
+    """The names, with its random control after each arm that chooses instances, unless it is among them.
 
-    Only the control shows whether the hardness of what was mined made a difference.
+    Only the control shows whether the choice made a difference.
     """
     given = tuple(dict.fromkeys(names))
     found: list[str] = []
     for name in map(parse_arm_name, given):
         found.append(name.text)
-        if name.mines and not name.is_control and name.its_control not in given:
+        if name.has_control and not name.is_control and name.its_control not in given:
             found.append(name.its_control)
     return tuple(found)

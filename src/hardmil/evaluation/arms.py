@@ -11,7 +11,7 @@ from hardmil.config.model import BagKind, PoolingConfig, ResolvedModelConfig, re
 from hardmil.config.section import Section
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.errors import ConfigError
-from hardmil.evaluation.arm_name import MINING_USES, Use, parse_arm_name
+from hardmil.evaluation.arm_name import MINING_USES, PSEUDO, Use, parse_arm_name
 from hardmil.mining.procedure import check_mining
 
 BASES = {
@@ -25,9 +25,11 @@ BASES = {
     "topk": "topk",
     "noisy-and": "noisy-and",
     "quantile": "quantile",
+    "em": "mean",
 }
 ATTENTION_BASES = ("ours", "abmil", "gated", "linear", "conjunctive")
 """Bases that compute attention from the embeddings; options that change attention fit these."""
+EM, EM_TOP = "em", 5
 FISHER = "sdr-svm"
 AUTO = "auto"
 BETA = 0.5
@@ -92,8 +94,9 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     changes attention in training: some of the most attended instances are left out.
     Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
     also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
-    `instance` (option `hardest`), `rank` and `verdicts` (options: a budget such as `10`; `attention`,
-    `random`, `uncertainty`, `spread`). `@random` is the control of an arm that mines.
+    `instance` (option `hardest`), `rank`, `pseudo` (option `rounds`) and `verdicts` (options: a budget such
+    as `10`; `attention`, `random`, `uncertainty`, `spread`). `@random` is the control of an arm that mines,
+    or of `pseudo`.
 
     Args:
         name: base[-option]...[+use[-option]...][@random].
@@ -113,7 +116,9 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
         raise _unknown(name, part=parts.base, known=[*BASES, FISHER, AUTO])
     settings = _base_settings(name, base=parts.base, options=parts.base_options, pooling=model.pooling)
     model = _with(model, "pooling", kind=BASES[parts.base], **settings)
-    mining, uses_verdicts = study.mining.model_copy(update={"use": "none", "draw": "hard"}), False
+    mining, uses_verdicts = _plain_mining(study), False
+    if parts.base == EM:
+        model, mining = _as_em(name, model=model, mining=mining)
     for use in parts.uses:
         if use.name == "instance":
             model = _with_instance_loss(name, model=model, options=use.options)
@@ -121,10 +126,13 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
             model = _with_rank_loss(name, model=model, options=use.options)
         elif use.name == "verdicts":
             mining, uses_verdicts = _with_verdicts(name, mining=mining, options=use.options), True
+        elif use.name == PSEUDO:
+            model = _with_verdict_loss(model)
+            mining = _with_pseudo(name, mining=mining, options=use.options)
         elif use.name in MINING_USES:
             mining = _with_mining(name, mining=mining, use=use)
         else:
-            raise _unknown(name, part=use.name, known=[*MINING_USES, "instance", "rank", "verdicts"])
+            raise _unknown(name, part=use.name, known=[*MINING_USES, "instance", "rank", PSEUDO, "verdicts"])
     if mining.use == "weigh":
         model = _with(model, "instance_loss", beta=model.instance_loss.beta or BETA)
     check_mining(mining)
@@ -203,6 +211,43 @@ def _with_instance_loss(
     return _with(model, "instance_loss", **settings)
 
 
+def _plain_mining(study: StudyConfig) -> MiningConfig:
+    """The settings of mining with nothing turned on; the name of an arm does that."""
+    off = study.mining.self_judged.model_copy(update={"how": "none"})
+    return study.mining.model_copy(update={"use": "none", "draw": "hard", "self_judged": off})
+
+
+def _as_em(
+    name: str, *, model: ResolvedModelConfig, mining: MiningConfig
+) -> tuple[ResolvedModelConfig, MiningConfig]:
+    """Instances learn from their own labels, and a bag is scored by the highest of them."""
+    model = _with(_with_verdict_loss(model), "training", bag_loss=0.0)
+    if model.pooling.score == "bag":
+        model = _with(model, "pooling", score="top", top_k=EM_TOP)
+    return model, _judging(mining, how="em", rounds=ROUNDS)
+
+
+def _with_verdict_loss(model: ResolvedModelConfig) -> ResolvedModelConfig:
+    """Instance labels need the loss that uses them, even if the study has turned it off."""
+    return _with(model, "verdict_loss", rho=model.verdict_loss.rho or 1.0)
+
+
+def _judging(mining: MiningConfig, *, how: str, rounds: int) -> MiningConfig:
+    settings = mining.self_judged.model_copy(
+        update={"how": how, "rounds": max(mining.self_judged.rounds, rounds)}
+    )
+    return mining.model_copy(update={"self_judged": settings})
+
+
+def _with_pseudo(name: str, *, mining: MiningConfig, options: Sequence[str]) -> MiningConfig:
+    if mining.self_judged.how != "none":
+        raise ConfigError(f"arm {name}: judges its instances twice; expected either {EM} or +{PSEUDO}")
+    for option in options:
+        if option != "rounds":
+            raise _unknown(name, part=option, known=["rounds"])
+    return _judging(mining, how="pseudo", rounds=ROUNDS if options else 1)
+
+
 def _with_rank_loss(name: str, *, model: ResolvedModelConfig, options: Sequence[str]) -> ResolvedModelConfig:
     if options:
         raise ConfigError(f"arm {name}: {options[0]!r} is not known, +rank has no options; leave it out")
@@ -242,10 +287,10 @@ def _with_verdicts(name: str, *, mining: MiningConfig, options: Sequence[str]) -
 def _as_control(name: str, *, mining: MiningConfig, control: str) -> MiningConfig:
     if control != "random":
         raise _unknown(name, part=control, known=["random"])
-    if mining.use == "none":
+    if mining.use == "none" and mining.self_judged.how != "pseudo":
         raise ConfigError(
             f"arm {name}: @random is the control of an arm that mines, and this one does not; "
-            f"add one of {', '.join(f'+{use}' for use in MINING_USES)}, or leave @random out"
+            f"add one of {', '.join(f'+{use}' for use in (*MINING_USES, PSEUDO))}, or leave @random out"
         )
     return mining.model_copy(update={"draw": "random"})
 

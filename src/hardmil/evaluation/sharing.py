@@ -30,5 +30,6 @@ def trial_length(trial: Trial) -> int:
 def _turn(trial: Trial) -> tuple[bool, int]:
     """Out-of-fold mining first, for its inner models; then the shortest, so that the others wait least."""
     arm = trial.arm
-    leaves_inner = arm.mining.use != "none" and arm.mining.source == "out-of-fold" and not arm.uses_verdicts
+    mines = arm.mining.use != "none" and arm.mining.source == "out-of-fold"
+    leaves_inner = (mines or arm.mining.self_judged.how == "pseudo") and not arm.uses_verdicts
     return not leaves_inner, trial_length(trial)

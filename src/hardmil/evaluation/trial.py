@@ -102,7 +102,7 @@ class Trial:
 
 def hashed_settings(arm: Arm) -> list[object]:
     """The settings of model and mining, for a hash; None for the mining of an arm that does not mine."""
-    mines = arm.mining.use != "none" or arm.uses_verdicts
+    mines = arm.mining.use != "none" or arm.uses_verdicts or arm.mining.self_judged.how != "none"
     return [arm.model.hashed(), arm.mining.hashed() if mines else None]
 
 
@@ -305,6 +305,9 @@ def longest_training(arm: Arm, *, n_operating_folds: int = 0) -> int:
         return sum(longest_training(one, n_operating_folds=n_folds) for one in trained.values())
     epochs = arm.model.training.epochs * (1 + n_operating_folds)
     epochs *= 2 if arm.uses_verdicts else 1
+    judged = arm.mining.self_judged
+    if judged.how != "none":
+        epochs *= 1 + judged.rounds * (1 if judged.how == "em" else arm.mining.inner_folds)
     if arm.mining.use == "none":
         return epochs
     inner = arm.mining.inner_folds if arm.mining.source == "out-of-fold" else 0

@@ -34,7 +34,7 @@ def training_loss(
         queue: The bags before these, for the rank loss. None, as for held-out bags: there is no rank loss.
     """
     per_bag = functional.binary_cross_entropy_with_logits(output.bag_logit, batch.labels, reduction="none")
-    loss = (class_weight[batch.labels.long()] * per_bag).mean()
+    loss = config.training.bag_loss * (class_weight[batch.labels.long()] * per_bag).mean()
     beta, hardest, rho = config.instance_loss.beta, config.instance_loss.hardest, config.verdict_loss.rho
     if beta > 0:
         loss = loss + beta * instance_loss(output.instance_logit, batch=batch, hardest=hardest)

@@ -26,6 +26,7 @@ from hardmil.mining.hard_instances import (
     with_clusters,
 )
 from hardmil.mining.injection import Distractors, weighed
+from hardmil.mining.self_judged import self_judged_bags
 from hardmil.mining.verdicts import Reviewer, chosen_verdicts, judged_bags
 
 
@@ -68,7 +69,8 @@ def train_and_mine(
     """A model trained on the bags, and trained again with its hard negatives.
 
     If no negative bag is scored positive, nothing is mined, and the model is the base; the caller reports it.
-    With a reviewer, the base is trained again on verdicts that it selects, before anything is mined.
+    With a reviewer, the base is trained again on verdicts that it selects, before anything is mined. So is a
+    self-judging base on its own labels.
 
     Raises:
         ConfigError: If the threshold needs out-of-fold scores and the source is train.
@@ -80,10 +82,12 @@ def train_and_mine(
     control, rounds with early stop, other uses of mined instances, verdicts.
     """
     check_mining(mining)
-    base = train(bags, config=config, seed=seed)
     if reviewer is not None:
-        bags = _reviewed(bags, base=base, reviewer=reviewer, mining=mining, seed=seed)
         base = train(bags, config=config, seed=seed)
+        bags = _reviewed(bags, base=base, reviewer=reviewer, mining=mining, seed=seed)
+    if mining.self_judged.how != "none":
+        bags = _self_judged(bags, config=config, mining=mining, seed=seed, train=train)
+    base = train(bags, config=config, seed=seed)
     model, pool, n_bags, best_auc = base, [], 0, -np.inf
     if mining.use == "none":
         return Mined(base, base)
@@ -141,6 +145,24 @@ def _reviewed(
             seed=seed,
         )
     return judged_bags(bags, verdicts=reviewer)
+
+
+def _self_judged(
+    bags: Sequence[Bag], *, config: ResolvedModelConfig, mining: MiningConfig, seed: int, train: Train
+) -> list[Bag]:
+    """The bags with labels of instances that the trainings themselves make."""
+
+    def learn(inside: Sequence[Bag], seed: int) -> Score:
+        return partial(score_bags, train(inside, config=config, seed=seed))
+
+    return self_judged_bags(
+        bags,
+        config=mining.self_judged,
+        is_random=mining.draw == "random",
+        n_folds=mining.inner_folds,
+        seed=seed,
+        learn=learn,
+    )
 
 
 def check_mining(mining: MiningConfig) -> None:

@@ -55,8 +55,14 @@ def cost_of(evaluation: Evaluation) -> Cost:
         n_trials=len(evaluation.trials()),
         visits=training_visits(missing, cohort=cohort),
         small_visits=training_visits(_small_run(evaluation).trials(), cohort=cohort),
-        is_bound=any(trial.arm.mining.use != "none" or trial.arm.candidates for trial in missing),
+        is_bound=any(_depends_on_scores(trial.arm) for trial in missing),
     )
+
+
+def _depends_on_scores(arm: Arm) -> bool:
+    """Whether later trainings of an arm depend on what earlier ones score."""
+    mining = arm.mining
+    return mining.use != "none" or mining.self_judged.how != "none" or bool(arm.candidates)
 
 
 def _small_run(evaluation: Evaluation) -> Evaluation:
@@ -144,16 +150,24 @@ def _of_arm(arm: Arm, inside: np.ndarray, *, seed: int, known: _Known) -> Iterat
         return (model, seed, bags.tobytes(), stage), visits
 
     stage: Hashable = None
-    yield training(inside, seed, stage)
     if arm.uses_verdicts:
+        yield training(inside, seed, stage)
         # Which verdicts a budget buys depends on the base, and so on the bags it was trained on.
         choice = None if mining.verdict_budget is None else (mining.verdict_choice, seed, inside.tobytes())
         stage = ("verdicts", mining.verdict_budget, choice)
-        yield training(inside, seed, stage)
+    inner = known.inner_folds(inside, n_folds=mining.inner_folds, seed=seed)
+    judged = mining.self_judged
+    for number in range(judged.rounds if judged.how != "none" else 0):
+        if judged.how == "em":
+            yield training(inside, seed, (fingerprint(judged.hashed()), stage, number))
+        else:
+            for k, bags in enumerate(inner):
+                yield training(bags, seed + 1 + k, stage)
+        stage = (fingerprint(judged.hashed()), mining.draw, stage, number + 1, seed, inside.tobytes())
+    yield training(inside, seed, stage)
     if mining.use == "none":
         return
     of_arm = fingerprint(mining.hashed())
-    inner = known.inner_folds(inside, n_folds=mining.inner_folds, seed=seed)
     for number in range(1, mining.rounds + 1):
         added = partial(_added, mining, negatives=inside[known.labels[inside] == 0], limit=limit, known=known)
         for k, bags in enumerate(inner if mining.source == "out-of-fold" else []):
