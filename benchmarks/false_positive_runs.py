@@ -30,6 +30,10 @@ CANDIDATES = (
     *("ours+instance", "ours-top5+instance", "ours-mean+instance"),
 )
 AUTO = "auto"
+NEW = (
+    *("topk", "conjunctive", "linear", "ours-smooth", "ours-masktop", "em"),
+    *("ours+rank", "ours+instance+rank", "ours+pseudo", "ours+pseudo@random"),
+)
 # How `auto` may choose; the first is the default. Decided on the set that chooses.
 CRITERIA = {
     "auc": (),
@@ -43,7 +47,7 @@ positive: malignant
 encode: {LITE0}
 encode_px: 224
 patches: {{size_px: 112, overlap_px: 28, um_per_px: 0.62}}
-evaluation: {{folds: 5, repeats: {REPEATS}}}
+evaluation: {{folds: 5}}
 """
 
 
@@ -54,6 +58,7 @@ class Where:
     data: Path
     output: Path
     engine: Engine
+    repeats: int = REPEATS
 
 
 def run_set(name: str, *, arms: Sequence[str], where: Where, overrides: Sequence[str] = ()) -> Path:
@@ -64,7 +69,7 @@ def run_set(name: str, *, arms: Sequence[str], where: Where, overrides: Sequence
         name,
         data=where.data / FOLDERS[name],
         output=where.output / name,
-        protocol=Reproduction(repeats=REPEATS, arms=tuple(arms), split="group", encoder=LITE0),
+        protocol=Reproduction(repeats=where.repeats, arms=tuple(arms), split="group", encoder=LITE0),
         overrides=overrides,
         engine=where.engine,
     )
@@ -81,7 +86,8 @@ def _run_glas(arms: Sequence[str], *, where: Where, overrides: Sequence[str]) ->
     lines = [f"{row.slide_id},{row.case_id},{row.label},{row.path},{row.mpp}" for row in rows]
     text = "\n".join(["slide_id,case_id,label,path,mpp", *lines, ""])
     (folder / "slides.csv").write_text(text, encoding="utf-8")
-    study = open_study(folder, overrides=[f"evaluation.arms=[{', '.join(arms)}]", *overrides])
+    asked = [f"evaluation.arms=[{', '.join(arms)}]", f"evaluation.repeats={where.repeats}"]
+    study = open_study(folder, overrides=[*asked, *overrides])
     encode_study(study, options=RunOptions(quiet=True))
     return evaluate(study, engine=where.engine).folder
 

@@ -1,0 +1,180 @@
+"""Tables and figure of docs/false-positives, from kept rows. Used by benchmarks/false_positives.py."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from hardmil.bootstrap import percentile_limits
+from hardmil.commands.arms_table import short
+from hardmil.evaluation.results import ChoiceRow, PredictionRow, ResultRow
+from hardmil.files.csv_table import read_table
+from hardmil.metrics import mean_and_se
+from hardmil.statistics.choices import summarise_choices
+from hardmil.statistics.intervals import Interval, ResampledArm, intervals, mean_of_defined, resample_arms
+from hardmil.statistics.pooled_predictions import pool_predictions
+from hardmil.statistics.weighted_metrics import RESAMPLED
+
+BASE = "ours"
+POSITIVE = {"colon": "epithelial", "ucsb": "malignant", "glas": "malignant"}
+TITLES = {"colon": "colon by group", "ucsb": "UCSB by stem", "glas": "GlaS by patient"}
+MARGIN = 0.05
+"""An arm with a lower sensitivity than this below `ours` has not won, whatever its FPR."""
+
+
+@dataclass(frozen=True, eq=False)
+class SetRows:
+    """The kept rows of one set, and its arms resampled by case."""
+
+    name: str
+    results: Sequence[ResultRow]
+    arms: Mapping[str, ResampledArm]
+    limits: Mapping[tuple[str, str], Interval]
+
+    @property
+    def repeats(self) -> Mapping[str, int]:
+        """Repeats of each arm."""
+        return {arm: one.observed.shape[1] for arm, one in self.arms.items()}
+
+
+def read_set(folder: Path, *, name: str) -> SetRows | None:
+    """The rows of a set; None if it has none. Arms with fewer repeats than others are compared on those."""
+    results = read_table(folder / "results.csv", ResultRow)
+    if not results:
+        return None
+    pooled = pool_predictions(read_table(folder / "predictions.csv", PredictionRow), positive=POSITIVE[name])
+    drawn = resample_arms(pooled, seed=0)
+    limits = {(one.arm, one.metric): one for one in intervals(drawn)}
+    return SetRows(name, results, {one.key.arm: one for one in drawn}, limits)
+
+
+def set_table(rows: SetRows, *, order: Sequence[str]) -> list[str]:
+    """Markdown: the numbers of each arm on one set."""
+    heads = ["arm", "FPR@op", "sensitivity@op", "FPR@90", "FPR@95", "AUC", "instance AUC", "repeats", "min"]
+    lines = [_line(heads), _line(["---"] * len(heads))]
+    for arm in _present(rows.arms, order):
+        own = [row for row in rows.results if row.trial.arm == arm]
+        minutes = sum(row.seconds for row in own) / 60 / rows.repeats[arm]
+        cells = cells_of(rows, arm)
+        instance = short(mean_and_se(row.instance_auc for row in own).mean)
+        lines.append(_line([f"`{arm}`", *cells, instance, str(rows.repeats[arm]), f"{minutes:.0f}"]))
+    return lines
+
+
+def cells_of(rows: SetRows, arm: str) -> list[str]:
+    """The numbers of an arm with their intervals."""
+    names = ("fpr_op", "sens_op", "fpr_at_sens_90", "fpr_at_sens_95", "pooled_auc")
+    return [_with_limits(rows.limits[arm, name]) for name in names]
+
+
+@dataclass(frozen=True)
+class Combined:
+    """An arm minus `ours`, mean over sets: FPR at the operating point and sensitivity there."""
+
+    arm: str
+    n_sets: int
+    fpr: tuple[float, float, float]
+    sensitivity: tuple[float, float, float]
+
+    @property
+    def has_fewer(self) -> bool:
+        """Whether false positives are fewer and sensitivity is not lower by more than the margin."""
+        return self.fpr[2] < 0 and self.sensitivity[1] > -MARGIN
+
+
+def combined(sets: Sequence[SetRows], *, order: Sequence[str]) -> list[Combined]:
+    """Each arm minus `ours`, over all sets that have it; cases are resampled within each set."""
+    found: list[Combined] = []
+    for arm in (arm for arm in order if arm != BASE):
+        here = [rows for rows in sets if arm in rows.arms and BASE in rows.arms]
+        if here:
+            values = [_combined_difference(here, arm, metric) for metric in ("fpr_op", "sens_op")]
+            found.append(Combined(arm, len(here), *values))
+    return found
+
+
+def _combined_difference(sets: Sequence[SetRows], arm: str, metric: str) -> tuple[float, float, float]:
+    i = RESAMPLED.index(metric)
+    observed, drawn = [], []
+    for rows in sets:
+        one, base = rows.arms[arm], rows.arms[BASE]
+        n = min(one.observed.shape[1], base.observed.shape[1])
+        observed.append(mean_of_defined(one.observed[i, :n] - base.observed[i, :n]))
+        drawn.append(mean_of_defined(one.resampled[i, :n] - base.resampled[i, :n], axis=0))
+    n_cases = sum(rows.arms[arm].n_cases for rows in sets)
+    low, high = percentile_limits(np.mean(drawn, axis=0), n_cases=n_cases)
+    return float(np.mean(observed)), low, high
+
+
+def combined_table(rows: Sequence[Combined]) -> list[str]:
+    """Markdown: the combined differences, lowest FPR first."""
+    heads = ["arm minus `ours`", "sets", "FPR@op", "sensitivity@op", "fewer false positives"]
+    lines = [_line(heads), _line(["---"] * len(heads))]
+    for one in sorted(rows, key=lambda one: one.fpr[0]):
+        cells = [_signed(one.fpr), _signed(one.sensitivity)]
+        lines.append(_line([f"`{one.arm}`", str(one.n_sets), *cells, "yes" if one.has_fewer else ""]))
+    return lines
+
+
+def choices_table(folder: Path) -> list[str]:
+    """Markdown: how often `auto` took each candidate on a set."""
+    summary = summarise_choices(read_table(folder / "choices.csv", ChoiceRow))
+    if summary is None:
+        return []
+    heads = ["candidate", "taken", "AUC out of fold", "below the best"]
+    lines = [_line(heads), _line(["---"] * len(heads))]
+    n = len(summary.trials)
+    for one in summary.candidates:
+        cells = [f"{one.n_chosen} of {n}", short(one.value), short(one.below_best)]
+        lines.append(_line([f"`{one.candidate}`", *cells]))
+    return [*lines, "", f"More than one standard error ahead of all others: {summary.n_clear} of {n} trials."]
+
+
+def figure(sets: Sequence[SetRows], *, order: Sequence[str], path: Path) -> None:
+    """SVG: FPR at the operating point of each arm with its interval, one panel a set."""
+    matplotlib.rcParams["svg.hashsalt"] = "hardmil"
+    drawing = Figure(figsize=(3.1 * len(sets) + 1.6, 0.27 * len(order) + 1.1), layout="constrained")
+    panels = drawing.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+    for axes, rows in zip(panels, sets, strict=True):
+        for position, arm in enumerate(order):
+            if arm not in rows.arms:
+                continue
+            one, found = rows.limits[arm, "fpr_op"], rows.limits[arm, "sens_op"]
+            colour = "#0b6aa8" if arm == "auto" else "#1f2428"
+            axes.plot([one.low, one.high], [position] * 2, color=colour, linewidth=1.4)
+            axes.plot([one.value], [position], "o", color=colour, markersize=5)
+            axes.text(1.03, position, short(found.value), va="center", fontsize=8, color="#566069")
+        axes.set_title(TITLES[rows.name], fontsize=10, color="#1f2428", loc="left")
+        axes.text(1.03, -1, "sens.", va="center", fontsize=8, color="#566069")
+        axes.set_xlim(-0.02, 1)
+        axes.set_xlabel("FPR at the operating point", fontsize=9)
+        axes.grid(axis="x", color="#d5dadf", linewidth=0.5)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+        axes.tick_params(labelsize=8, length=0)
+    panels[0].set_yticks(range(len(order)), order)
+    panels[0].set_ylim(len(order) - 0.5, -1.5)
+    drawing.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _present(arms: Mapping[str, ResampledArm], order: Sequence[str]) -> list[str]:
+    return [arm for arm in order if arm in arms] + [arm for arm in arms if arm not in order]
+
+
+def _with_limits(one: Interval) -> str:
+    if math.isnan(one.low):
+        return short(one.value)
+    return f"{short(one.value)} [{short(one.low)}, {short(one.high)}]"
+
+
+def _signed(values: tuple[float, float, float]) -> str:
+    value, low, high = (f"{value:+.3f}" for value in values)
+    return f"{value} [{low}, {high}]"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
