@@ -147,6 +147,9 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("ours-maskto", r"'maskto' is not known, .*; did you mean masktop\?"),
         ("mean-masktop", "'masktop' changes the attention of a base, and mean .* one of ours, abmil, gated"),
         ("topk-masktop", "'masktop' changes the attention of a base, and topk .* linear, conjunctive as the"),
+        ("mean-smooth", "'smooth' changes the attention of a base, and mean .* one of ours, abmil, gated"),
+        ("noisy-and-smooth", "'smooth' changes the attention of a base, and noisy-and computes none"),
+        ("ours-smooth-smooth", "'smooth' contradicts an earlier option"),
         ("sdr-svm-masktop", "expected its name alone"),
         ("sdr-svm-top5", "expected its name alone"),
         ("ours+instances", r"'instances' is not known, .* did you mean instance\?"),
@@ -222,3 +225,13 @@ def test_the_rank_loss_is_an_addition_to_any_arm(name: str, beta: float):
     study = StudyConfig(rank_loss=RankLossConfig(weight=2.0, margin=3.0))
     assert arm(name, study=study, kind="features").model.rank_loss == study.rank_loss
     assert arm("ours", study=StudyConfig(), kind="features").model.rank_loss.weight == 0
+
+
+@pytest.mark.parametrize("base", ATTENTION_BASES)
+def test_attention_can_be_smoothed(base: str):
+    plain = arm(base, study=StudyConfig(), kind="features").model.pooling
+    found = arm(f"{base}-smooth", study=StudyConfig(), kind="features").model.pooling
+    assert found == plain.model_copy(update={"smooth_steps": 4})
+    study = StudyConfig(pooling=PoolingConfig(smooth_steps=2, smooth_alpha=0.3))
+    pooling = arm(f"{base}-masktop-smooth", study=study, kind="features").model.pooling
+    assert (pooling.smooth_steps, pooling.smooth_alpha, pooling.mask_top) == (2, 0.3, 10)
