@@ -93,6 +93,7 @@ def test_coords_of_a_slide_without_tissue(tmp_path: Path):
             r"slide s1: 3 instances, but coords int64 \(2, 2\); expected int64 \(3, 2\)",
         ),
         ({"coords": COORDS.astype(np.int32)}, r"but coords int32"),
+        ({"instance_slides": np.zeros(4, np.int64)}, r"3 instances, but instance_slides \(4,\)"),
         ({"label": 2}, r"slide s1: label 2; expected 0, 1, or -1"),
         ({"instances": np.zeros((3, 4), dtype=np.int64)}, r"instances are int64 \(3, 4\); expected uint8"),
         ({"instances": np.zeros((3, 4), dtype=np.uint8)}, r"instances are uint8 \(3, 4\)"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -27,9 +29,10 @@ def _bag(slide_id: str) -> Bag:
     return Bag(slide_id, case_id, label, instances, np.zeros((n, 2), np.int64), 256)
 
 
-def _bundle() -> Bundle:
+def _bundle(*, smooth_steps: int = 0) -> Bundle:
     torch.manual_seed(3)
-    config = ModelConfig.model_validate({"network": {"embedding_dim": 8}})
+    content = {"network": {"embedding_dim": 8}, "pooling": {"smooth_steps": smooth_steps}}
+    config = ModelConfig.model_validate(content)
     network = BagClassifier(resolve_config(config, kind="features"), instance_shape=(4,)).eval()
     card = Card(
         hardmil="0.1.0",
@@ -63,6 +66,28 @@ def _score(*names: str) -> float:
     whole = np.concatenate([bag.instances for bag in bags])
     bag = Bag("x", "x", -1, whole, np.zeros((len(whole), 2), np.int64), 0)
     return score_bags(_bundle().network, [bag])[0].bag_score
+
+
+def test_patches_of_a_case_are_smoothed_within_their_slides():
+    """The slides of a case have patches at the same places."""
+    bundle, names = _bundle(smooth_steps=3), ("a1", "a2")
+    bags = [replace(_bag(name), coords=_column(name)) for name in names]
+    cases = Cases(bundle, how="pooled")
+    for bag in bags:
+        cases.add(bag, slide_prediction(bag, score_bags(bundle.network, [bag])[0], card=bundle.card))
+    (row,) = cases.rows(failed=[])
+    # Far apart on one slide they are not adjacent either.
+    apart = np.concatenate([bags[0].coords, bags[1].coords + 10_000_000])
+    whole = np.concatenate([bag.instances for bag in bags])
+    expected = score_bags(bundle.network, [Bag("x", "x", -1, whole, apart, 256)])[0].bag_score
+    assert row.bag_score == pytest.approx(expected, abs=1e-6)
+    assert row.bag_score != pytest.approx(_score(*names), abs=1e-5)
+
+
+def _column(name: str) -> np.ndarray:
+    """Coordinates of patches below each other."""
+    n = SIZES[name][1]
+    return np.stack([np.zeros(n, np.int64), 256 * np.arange(n)], axis=1)
 
 
 def test_a_case_by_all_its_patches_by_its_worst_slide_and_by_the_mean():

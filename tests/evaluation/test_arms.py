@@ -148,6 +148,9 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("ours-maskto", r"'maskto' is not known, .*; did you mean masktop\?"),
         ("mean-masktop", "'masktop' changes the attention of a base, and mean .* one of ours, abmil, gated"),
         ("topk-masktop", "'masktop' changes the attention of a base, and topk .* linear, conjunctive as the"),
+        ("mean-smooth", "'smooth' changes the attention of a base, and mean .* one of ours, abmil, gated"),
+        ("noisy-and-smooth", "'smooth' changes the attention of a base, and noisy-and computes none"),
+        ("ours-smooth-smooth", "'smooth' contradicts an earlier option"),
         ("sdr-svm-masktop", "expected its name alone"),
         ("sdr-svm-top5", "expected its name alone"),
         ("em+pseudo", "judges its instances twice"),
@@ -250,6 +253,7 @@ def test_the_rank_loss_is_an_addition_to_any_arm(name: str, beta: float):
     assert arm("ours", study=StudyConfig(), kind="features").model.rank_loss.weight == 0
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("name", "judged", "draw"),
     [
@@ -278,3 +282,13 @@ def test_em_learns_from_instances_alone(name: str, score: str, top_k: int):
     assert (model.training.bag_loss, model.pooling.kind) == (0, "mean")
     assert (model.pooling.score, model.pooling.top_k) == (score, top_k)
     assert arm("mean", study=StudyConfig(), kind="features").model.training.bag_loss == 1
+=======
+@pytest.mark.parametrize("base", ATTENTION_BASES)
+def test_attention_can_be_smoothed(base: str):
+    plain = arm(base, study=StudyConfig(), kind="features").model.pooling
+    found = arm(f"{base}-smooth", study=StudyConfig(), kind="features").model.pooling
+    assert found == plain.model_copy(update={"smooth_steps": 4})
+    study = StudyConfig(pooling=PoolingConfig(smooth_steps=2, smooth_alpha=0.3))
+    pooling = arm(f"{base}-masktop-smooth", study=study, kind="features").model.pooling
+    assert (pooling.smooth_steps, pooling.smooth_alpha, pooling.mask_top) == (2, 0.3, 10)
+>>>>>>> 17ed2606da594b2714b131e2d3b002ccd0f84758

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +33,16 @@ def test_packing_keeps_order_and_the_offset_of_each_bag(shapes: list[tuple[int, 
             assert batch.bag_index[row] == position
             row += 1
     assert batch.offsets[-1] == row == len(batch.instances)
+
+
+def test_neighbours_are_those_of_each_bag():
+    coords = [np.array(one, np.int64) for one in ([(0, 0), (8, 0), (90, 0)], [(0, 0)], [(8, 0), (0, 0)])]
+    bags = [Bag(f"s{i}", "c", 0, np.zeros((len(c), 2), np.float32), c, 8) for i, c in enumerate(coords)]
+    expected = [(0, 1), (1, 0), (4, 5), (5, 4)]
+    assert sorted(map(tuple, pack(bags).neighbours().T.tolist())) == expected
+    assert pack([bags[1]]).neighbours().shape == (2, 0)
+    with pytest.raises(TypeError, match="this batch has no bags"):
+        replace(pack(bags), bags=()).neighbours()
 
 
 def test_pixels_stay_whole_numbers_channels_last():

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -141,3 +142,23 @@ def test_features_that_are_far_too_large_are_named_by_their_slide():
     bags[1].instances[:] = 3e38
     with pytest.raises(BagError, match=r"slide s1: .* NaN or infinite; .*check how the features of this one"):
         score_bags(network, bags)
+
+
+@SHAPES
+def test_scores_use_the_places_of_patches_where_attention_is_smoothed(shape: tuple[int, ...]):
+    network, bags = _network(shape), _bags(shape)
+    pooling = network.config.pooling.model_copy(update={"smooth_steps": 3})
+    network.config = network.config.model_copy(update={"pooling": pooling})
+    placed = [
+        replace(bag, coords=bag.coords + 8 * np.arange(len(bag))[:, None], size_level0_px=8) for bag in bags
+    ]
+    for bag, score, without in zip(
+        placed, score_bags(network, placed), score_bags(network, bags), strict=True
+    ):
+        with torch.no_grad():
+            output = network(pack([bag]))
+        np.testing.assert_allclose(score.attention, output.attention, rtol=1e-4, atol=1e-7)
+        assert score.contribution is not None
+        logit = np.log(score.bag_score) - np.log1p(-score.bag_score)
+        assert score.contribution.sum() + score.bias == pytest.approx(logit, abs=1e-5)
+        assert len(bag) == 1 or np.abs(score.attention - without.attention).max() > 1e-5

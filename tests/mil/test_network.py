@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -293,3 +294,42 @@ def test_gradients_are_finite_where_instances_are_left_out(kind: str):
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("shape", [(4,), (24, 24, 3)], ids=["features", "pixels"])
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+def test_smoothed_attention_against_a_loop(shape: tuple[int, ...], kind: str):
+    """Bags on a grid of 5 columns, the second without coordinates."""
+    network, bags = _network(shape, kind=kind, smooth_steps=2, smooth_alpha=0.3), _bags(shape, (12, 4, 9))
+    places = [np.array([(j % 5, j // 5) for j in range(len(bag))], np.int64) for bag in bags]
+    bags = [replace(bag, coords=24 * at, size_level0_px=24) for bag, at in zip(bags, places, strict=True)]
+    bags[1] = replace(bags[1], coords=0 * bags[1].coords, size_level0_px=0)
+    with torch.no_grad():
+        output, row = network(pack(bags)), 0
+        for bag in bags:
+            a0 = network.attend(network.embed(torch.from_numpy(bag.instances))).double().tolist()
+            a, at, n = a0, bag.coords.tolist(), len(bag)
+            for _ in range(2):
+                near = [
+                    [a[k] for k in range(n) if k != j and max(abs(np.subtract(at[j], at[k]))) <= 24]
+                    for j in range(n)
+                ]
+                if bag.size_level0_px:
+                    a = [0.7 * a0[j] + 0.3 * sum(near[j]) / len(near[j]) for j in range(n)]
+            logits = torch.tensor(a)
+            if kind == "conjunctive":
+                logits = torch.log(torch.sigmoid(logits))
+            found = output.attention[row : row + n]
+            np.testing.assert_allclose(found, logits.softmax(0), atol=1e-5)
+            row += n
+
+
+def test_smoothing_needs_the_bags_of_a_batch_and_only_where_it_is_on():
+    bags = _bags((4,))
+    plain, smooth = _network((4,)), _network((4,), smooth_steps=2)
+    batch = replace(pack(bags), bags=())
+    assert plain(batch).attention.isfinite().all()
+    with pytest.raises(TypeError, match="this batch has no bags"):
+        smooth(batch)
+    # These bags have no coordinates.
+    torch.testing.assert_close(smooth(pack(bags)).attention, plain(batch).attention)

@@ -158,6 +158,7 @@ def _features() -> Sequence[Bag]:
         (BAGS, {"pooling": {"kind": "conjunctive"}}),
         (BAGS, {"pooling": {"kind": "topk"}}),
         (BAGS, {"pooling": {"mask_top": 5}}),
+        (BAGS, {"pooling": {"smooth_steps": 1}}),
         (BAGS, {"rank_loss": {"weight": 0.5}}),
         (BAGS, {"training": {"bags_per_step": 2}}),
         (BAGS, {"training": {"select": "validation"}}),

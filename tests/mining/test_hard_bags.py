@@ -268,6 +268,12 @@ def test_a_hard_bag_gathers_its_instances():
     assert bag.coords.tolist() == [[205, 5], [1, 1], [205, 5]]
 
 
+def test_patches_of_a_hard_bag_are_adjacent_within_their_slide_only():
+    at_origin = {name: replace(bag, coords=bag.coords - bag.coords[0]) for name, bag in _bags().items()}
+    bag = HardBag("hard-bag-0", (("s2", 5), ("s0", 5), ("s2", 6), ("s1", 6), ("s0", 9))).gather(at_origin)
+    assert sorted(map(tuple, bag.neighbours.T.tolist())) == [(0, 2), (1, 4), (2, 0), (4, 1)]
+
+
 def _hard_bags(**settings: Any) -> HardBags:
     config = MiningConfig.model_validate({"use": "fmb"} | settings)
     return HardBags(_pool(12), _bags(), 3, config, seed=5)

@@ -96,6 +96,23 @@ def test_annotations_stay_with_their_instances():
     np.testing.assert_array_equal(mixed.instance_weights, [*weights, 1, 1])
 
 
+@pytest.mark.parametrize("name", ["s0", "s1"])
+def test_what_is_put_into_a_bag_is_adjacent_to_patches_of_its_own_slide_only(name: str):
+    """All slides have their patches at the same places, 16 px apart."""
+    row = np.stack([16 * np.arange(8), np.zeros(8, np.int64)], axis=1)
+    bags = {one: replace(bag, coords=row) for one, bag in BAGS.items()}
+    pool = [replace(one, x=16 * one.instance, y=0) for one in POOL]
+    config = MiningConfig(use="inject", inject_chance=1.0, inject_share=1.0)
+    bag = Distractors(pool, bags, config, 0).mix(bags[name], epoch=0)
+    origin, place = bag.instances[:, 0].tolist(), bag.instances[:, 1].tolist()
+    assert set(origin[8:]) == {0, 2}
+    assert sorted(j for i, j in bag.neighbours.T.tolist() if i == 2 and j < 8) == [1, 3]
+    for i, j in bag.neighbours.T.tolist():
+        assert origin[i] == origin[j]
+        assert abs(place[i] - place[j]) == 1
+    assert (len(bag.neighbours.T) > 14) == (name == "s0"), "those of s0 are adjacent to its other patches"
+
+
 def test_named_instances_weigh_more_in_negative_bags_alone():
     pool = [*POOL, replace(POOL[0], slide_id="s1", case_id="c1")]
     first, second, third, fourth = weighed(list(BAGS.values()), pool=pool, weight=7.0)

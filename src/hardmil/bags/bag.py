@@ -1,10 +1,12 @@
 """A bag: the instances of one slide, in memory."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from hardmil.bags.neighbours import neighbour_pairs
 from hardmil.bags.provenance import UNKNOWN_PROVENANCE, Provenance
 from hardmil.errors import BagError, EmptyBagError
 
@@ -19,7 +21,9 @@ class Bag:
 
     `instance_labels` are the known labels of single instances: 1 lesion, 0 normal, nan unknown;
     `instance_weights` are their weights in the instance loss. Both are float32 (n,), or None: no labels,
-    equal weights. `provenance` is the encoder and the patches they were made from, as far as known.
+    equal weights. `instance_slides`, int64 (n,), tells apart the slides of a bag that has instances of
+    several; None: all are of one. `provenance` is the encoder and the patches they were made from, as far as
+    known.
 
     Raises:
         EmptyBagError: If there are no instances.
@@ -37,6 +41,7 @@ class Bag:
     instance_labels: np.ndarray | None = None
     instance_weights: np.ndarray | None = None
     provenance: Provenance = UNKNOWN_PROVENANCE
+    instance_slides: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.instances) == 0:
@@ -51,7 +56,7 @@ class Bag:
                 f"slide {self.slide_id}: {len(self.instances)} instances, but coords {self.coords.dtype} "
                 f"{self.coords.shape}; expected int64 ({len(self.instances)}, 2); encode it again"
             )
-        for name in ("instance_labels", "instance_weights"):
+        for name in ("instance_labels", "instance_weights", "instance_slides"):
             values = getattr(self, name)
             if values is not None and values.shape != (len(self.instances),):
                 raise BagError(
@@ -61,14 +66,20 @@ class Bag:
 
     def take(self, index: np.ndarray) -> "Bag":
         """The bag with only these instances."""
-        labels, weights = self.instance_labels, self.instance_weights
+        labels, weights, slides = self.instance_labels, self.instance_weights, self.instance_slides
         return replace(
             self,
             instances=self.instances[index],
             coords=self.coords[index],
             instance_labels=None if labels is None else labels[index],
             instance_weights=None if weights is None else weights[index],
+            instance_slides=None if slides is None else slides[index],
         )
+
+    @cached_property
+    def neighbours(self) -> np.ndarray:
+        """Pairs of adjacent patches, int64 (2, pair), found once for each bag; see `neighbour_pairs`."""
+        return neighbour_pairs(self.coords, size_level0_px=self.size_level0_px, slides=self.instance_slides)
 
     def index_by_corner(self) -> dict[tuple[int, int], int]:
         """The index of the instance with its top-left corner at (x, y)."""

@@ -95,7 +95,9 @@ def _with_failed(row: CaseRow, n_failed: int) -> CaseRow:
 
 
 def _pooled(bags: Sequence[Bag]) -> Bag:
-    """One bag of all patches; as they come from several slides, their coordinates are unknown."""
+    """One bag of all patches, each with its place on its own slide."""
+    case_id, size = bags[0].case_id, max(bag.size_level0_px for bag in bags)
     instances = np.concatenate([bag.instances for bag in bags])
-    coords = np.zeros((len(instances), 2), dtype=np.int64)
-    return Bag(bags[0].case_id, bags[0].case_id, -1, instances, coords, 0)
+    coords = np.concatenate([bag.coords for bag in bags])
+    slides = np.repeat(np.arange(len(bags)), [len(bag) for bag in bags])
+    return Bag(case_id, case_id, -1, instances, coords, size, instance_slides=slides)

@@ -64,6 +64,12 @@ class PoolingConfig(Section):
     sets 10. ACMIL, Zhang et al. 2023. Poolings with attention only."""
     mask_share: float = Field(default=0.6, gt=0, le=1, json_schema_extra=ADDED_LATER)
     """Share of the most attended instances that is left out, where `mask_top` is above 0. ACMIL: 0.6."""
+    smooth_steps: int = Field(default=0, ge=0, json_schema_extra=ADDED_LATER)
+    """How often attention logits are averaged with those of adjacent patches, before the softmax. 0: never.
+    `-smooth` after the base of an arm sets 4. Castro-Macias et al. 2024. Poolings with attention only; bags
+    without coordinates have no adjacent patches."""
+    smooth_alpha: float = Field(default=0.5, gt=0, lt=1, json_schema_extra=ADDED_LATER)
+    """Weight of the adjacent patches in each step, where `smooth_steps` is above 0."""
     attention_dim: int | None = Field(default=None, ge=1)
     """Width of the attention layer (L). null: 128 for pixels (Ilse et al. 2018), 64 for features."""
 

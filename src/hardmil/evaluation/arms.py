@@ -36,6 +36,7 @@ BETA = 0.5
 RANK_WEIGHT = 0.5
 HARDEST = 0.1
 MASK_TOP = 10
+SMOOTH_STEPS = 4
 ROUNDS = 3
 CHOICES = ("attention", "random", "uncertainty", "spread")
 # What the options of all mining uses set, and those of single uses.
@@ -90,8 +91,9 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     """The arm with this name; settings that the name does not mention are those of the study.
 
     Options of the base say how a bag is scored: `top5`, by the mean of its five highest instance logits;
-    `mean`, by the mean of all. The base `topk` is also trained with the number that `top5` sets. `masktop`
-    changes attention in training: some of the most attended instances are left out.
+    `mean`, by the mean of all. The base `topk` is also trained with the number that `top5` sets. Two
+    change attention: `masktop` leaves out some of the most attended instances in training, and `smooth`
+    averages attention logits with those of adjacent patches.
     Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
     also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
     `instance` (option `hardest`), `rank`, `pseudo` (option `rounds`) and `verdicts` (options: a budget such
@@ -176,7 +178,10 @@ def _base_settings(
     name: str, *, base: str, options: Sequence[str], pooling: PoolingConfig
 ) -> dict[str, object]:
     """What the options of a base change in the settings of the pooling."""
-    of_attention: dict[str, dict[str, object]] = {"masktop": {"mask_top": pooling.mask_top or MASK_TOP}}
+    of_attention: dict[str, dict[str, object]] = {
+        "masktop": {"mask_top": pooling.mask_top or MASK_TOP},
+        "smooth": {"smooth_steps": pooling.smooth_steps or SMOOTH_STEPS},
+    }
     settings: dict[str, object] = {}
     for option in options:
         top = re.fullmatch(r"top([1-9]\d*)", option)

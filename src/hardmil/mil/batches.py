@@ -20,6 +20,7 @@ class PackedBatch:
 
     Bag b has the instances `offsets[b]` to `offsets[b + 1]`. Pixels stay uint8, channels last. Instance
     labels (NaN: unknown) are None where nothing is known, instance weights are None where all are equal.
+    `bags` are what was packed, for what only some networks need.
     """
 
     instances: Num[Tensor, "instance ..."]
@@ -27,6 +28,7 @@ class PackedBatch:
     labels: Float[Tensor, " bag"]
     instance_labels: Float[Tensor, " instance"] | None = None
     instance_weights: Float[Tensor, " instance"] | None = None
+    bags: Sequence[Bag] = ()
 
     @property
     def n_bags(self) -> int:
@@ -44,6 +46,20 @@ class PackedBatch:
         bags = torch.arange(self.n_bags, device=self.offsets.device)
         return torch.repeat_interleave(bags, self.sizes)
 
+    def neighbours(self) -> Int[Tensor, "2 pair"]:
+        """Pairs of instances that are adjacent on one slide; see `neighbour_pairs`.
+
+        Raises:
+            TypeError: If the batch was made without its bags.
+        """
+        if len(self.bags) != self.n_bags:
+            raise TypeError("the neighbours of instances are those of their bags; this batch has no bags")
+        first, pairs = 0, list[np.ndarray]()
+        for bag in self.bags:
+            pairs.append(bag.neighbours + first if first else bag.neighbours)
+            first += len(bag)
+        return torch.from_numpy(np.concatenate(pairs, axis=1)).to(self.offsets.device)
+
 
 def pack(bags: Sequence[Bag], *, device: torch.device | str = "cpu") -> PackedBatch:
     """The bags as one batch on a device, one bag after the other."""
@@ -55,6 +71,7 @@ def pack(bags: Sequence[Bag], *, device: torch.device | str = "cpu") -> PackedBa
         labels=torch.tensor([float(bag.label) for bag in bags], device=device),
         instance_labels=_packed(bags, [bag.instance_labels for bag in bags], missing=np.nan, device=device),
         instance_weights=_packed(bags, [bag.instance_weights for bag in bags], missing=1.0, device=device),
+        bags=bags,
     )
 
 

@@ -74,7 +74,7 @@ def _score(network: BagClassifier, bag: Bag) -> BagScore:
     embeddings = _embed(network, bag)
     device = embeddings.device
     offsets = torch.tensor([0, len(bag)], device=device)
-    output = network.pool(PackedBatch(embeddings, offsets, labels=torch.zeros(1, device=device)))
+    output = network.pool(PackedBatch(embeddings, offsets, labels=torch.zeros(1, device=device), bags=[bag]))
     bias = network.classify.bias.detach()
     bag_logit, weights = output.bag_logit, output.weights
     of_instances = score_weights(output.instance_logit, config=network.config.pooling)

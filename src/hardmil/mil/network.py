@@ -16,6 +16,7 @@ from hardmil.mil.dropout import CountedDropout
 from hardmil.mil.logit_pooling import LogitPooling, NoisyAndPooling, QuantilePooling, logit_pooling
 from hardmil.mil.masking import draw_masked
 from hardmil.mil.pooling import AttentionLayer, adaptive_weights, segment_softmax, segment_sum
+from hardmil.mil.smoothing import smoothed
 
 SMALLEST_PATCH_PX, LARGEST_PATCH_PX = 24, 48
 
@@ -156,6 +157,8 @@ class BagClassifier(nn.Module):
     def _pool_embeddings(self, attend: AttentionLayer, batch: PackedBatch) -> BagOutput:
         embeddings, bag_index, n_bags = batch.instances, batch.bag_index, batch.n_bags
         attention_logit, n_used = attend(embeddings), batch.sizes
+        if self.config.pooling.smooth_steps > 0:
+            attention_logit = self._smoothed(attention_logit, batch)
         if self.training and self.config.pooling.mask_top > 0:
             is_masked = self._masked(attention_logit, batch)
             attention_logit = attention_logit.masked_fill(is_masked, -torch.inf)
@@ -183,6 +186,10 @@ class BagClassifier(nn.Module):
         weights = None if isinstance(pooling, NoisyAndPooling | QuantilePooling) else attention
         # The softmax of log attention is the attention again, so the log serves as attention logit.
         return BagOutput(bag_logit, attention.log(), attention, instance_logit, weights)
+
+    def _smoothed(self, attention_logit: Tensor, batch: PackedBatch) -> Tensor:
+        steps, alpha = self.config.pooling.smooth_steps, self.config.pooling.smooth_alpha
+        return smoothed(attention_logit, neighbours=batch.neighbours(), steps=steps, alpha=alpha)
 
     def _masked(self, attention_logit: Tensor, batch: PackedBatch) -> Tensor:
         top, share = self.config.pooling.mask_top, self.config.pooling.mask_share

@@ -30,6 +30,7 @@ class HardBag:
     def gather(self, bags: Mapping[str, Bag]) -> Bag:
         """The bag itself, with label 0; its instances are taken from the bags of the slides, by slide_id."""
         parts = [(bags[slide_id], instance) for slide_id, instance in self.instances]
+        numbers = {slide_id: number for number, slide_id in enumerate(bags)}
         return Bag(
             slide_id=self.name,
             case_id=self.name,
@@ -37,6 +38,7 @@ class HardBag:
             instances=np.stack([bag.instances[j] for bag, j in parts]),
             coords=np.stack([bag.coords[j] for bag, j in parts]),
             size_level0_px=parts[0][0].size_level0_px,
+            instance_slides=np.array([numbers[slide_id] for slide_id, _ in self.instances], dtype=np.int64),
         )
 
 

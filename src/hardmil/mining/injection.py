@@ -47,7 +47,10 @@ class Distractors:
         if self.config.inject_how == "replace":
             removed = rng.choice(len(bag), size=min(n, len(bag) - 1), replace=False)
             kept = bag.take(np.delete(np.arange(len(bag)), removed))
-        return _appended(kept, instances=self._instances[drawn], coords=self._coords[drawn])
+        own = np.full(len(kept), self._numbers.get(bag.slide_id, -1), dtype=np.int64)
+        kept = replace(kept, instance_slides=own)
+        slides = self._slides[drawn]
+        return _appended(kept, instances=self._instances[drawn], coords=self._coords[drawn], slides=slides)
 
     def fingerprint(self) -> str:
         """Changes with anything that changes what is drawn."""
@@ -71,6 +74,18 @@ class Distractors:
     def _coords(self) -> np.ndarray:
         return np.array([(one.x, one.y) for one in self.pool], dtype=np.int64)
 
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """A number for each slide of the pool."""
+        return {slide_id: number for number, slide_id in enumerate(dict.fromkeys(self._slide_ids()))}
+
+    @cached_property
+    def _slides(self) -> np.ndarray:
+        return np.array([self._numbers[slide_id] for slide_id in self._slide_ids()], dtype=np.int64)
+
+    def _slide_ids(self) -> list[str]:
+        return [one.slide_id for one in self.pool]
+
 
 def weighed(bags: Sequence[Bag], *, pool: Sequence[HardInstance], weight: float | int) -> list[Bag]:
     """The bags; mined instances of negative bags have `weight` in the instance loss, all others 1. Ours."""
@@ -91,14 +106,15 @@ def _with_weights(bag: Bag, *, mined: list[int], weight: float | int) -> Bag:
     return replace(bag, instance_weights=weights)
 
 
-def _appended(bag: Bag, *, instances: np.ndarray, coords: np.ndarray) -> Bag:
+def _appended(bag: Bag, *, instances: np.ndarray, coords: np.ndarray, slides: np.ndarray) -> Bag:
     """The bag with further instances, without instance labels."""
     n = len(instances)
-    labels, weights = bag.instance_labels, bag.instance_weights
+    labels, weights, own = bag.instance_labels, bag.instance_weights, bag.instance_slides
     return replace(
         bag,
         instances=np.concatenate([bag.instances, instances.astype(bag.instances.dtype)]),
         coords=np.concatenate([bag.coords, coords]),
         instance_labels=None if labels is None else np.append(labels, np.full(n, np.nan, np.float32)),
         instance_weights=None if weights is None else np.append(weights, np.ones(n, np.float32)),
+        instance_slides=None if own is None else np.append(own, slides),
     )
