@@ -253,7 +253,6 @@ def test_the_rank_loss_is_an_addition_to_any_arm(name: str, beta: float):
     assert arm("ours", study=StudyConfig(), kind="features").model.rank_loss.weight == 0
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("name", "judged", "draw"),
     [
@@ -282,7 +281,8 @@ def test_em_learns_from_instances_alone(name: str, score: str, top_k: int):
     assert (model.training.bag_loss, model.pooling.kind) == (0, "mean")
     assert (model.pooling.score, model.pooling.top_k) == (score, top_k)
     assert arm("mean", study=StudyConfig(), kind="features").model.training.bag_loss == 1
-=======
+
+
 @pytest.mark.parametrize("base", ATTENTION_BASES)
 def test_attention_can_be_smoothed(base: str):
     plain = arm(base, study=StudyConfig(), kind="features").model.pooling
@@ -291,4 +291,3 @@ def test_attention_can_be_smoothed(base: str):
     study = StudyConfig(pooling=PoolingConfig(smooth_steps=2, smooth_alpha=0.3))
     pooling = arm(f"{base}-masktop-smooth", study=study, kind="features").model.pooling
     assert (pooling.smooth_steps, pooling.smooth_alpha, pooling.mask_top) == (2, 0.3, 10)
->>>>>>> 17ed2606da594b2714b131e2d3b002ccd0f84758
