@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from tests.support.studies import Hardmil, quick, read_csv
 
+from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import load_bundle, read_card
+from hardmil.errors import BundleError
+from hardmil.mil.inference import score_bags, score_together
 
 
 def test_verdicts_of_a_table_are_trained_on(hardmil: Hardmil, study: Path) -> None:
@@ -92,3 +95,21 @@ def test_a_bundle_scores_as_its_arm_says(hardmil: Hardmil, feature_study: Path):
     bundle = load_bundle(feature_study / "bundle", device="cpu")
     assert bundle.network.config.pooling.score == "mean"
     assert bundle.card.choice is None
+
+
+def test_a_bundle_of_several_networks_scores_with_all_of_them(hardmil: Hardmil, feature_study: Path):
+    folder = feature_study / "bundle"
+    assert hardmil("train", feature_study, "--set", "arm=ours-seeds3", *quick()).code == 0
+    names = ["model-2.safetensors", "model-3.safetensors", "model.safetensors"]
+    assert sorted(path.name for path in folder.glob("*.safetensors")) == names
+    bundle = load_bundle(folder, device="cpu")
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(6, *bundle.network.instance_shape)).astype(np.float32)
+    bag = Bag("s", "c", -1, features, np.zeros((6, 2), np.int64), 0)
+    (found,) = bundle.score([bag])
+    (expected,) = score_together([bundle.network, *bundle.others], [bag])
+    assert len(bundle.others) == 2
+    assert found.bag_score == expected.bag_score != score_bags(bundle.network, [bag])[0].bag_score
+    (folder / "model-3.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"model-3\.safetensors: not the weights of a hardmil network"):
+        load_bundle(folder)

@@ -142,6 +142,8 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("", "arm : '' is not known, expected one of ours"),
         ("ours+fmbb", r"'fmbb' is not known, expected one of sb, mb, fmb, inject, .* did you mean fmb\?"),
         ("ours-tpo5", r"'tpo5' is not known, expected one of top5 or another number, mean"),
+        ("ours-seeds1", "'seeds1' is not known, .* seeds5"),
+        ("ours-seeds5-seeds3", "'seeds3' contradicts an earlier option"),
         ("ours-", r"'' is not known, expected one of top5"),
         ("ours-top5-mean", "'mean' contradicts an earlier option"),
         ("ours-masktop-top5-masktop", "'masktop' contradicts an earlier option"),
@@ -291,3 +293,10 @@ def test_attention_can_be_smoothed(base: str):
     study = StudyConfig(pooling=PoolingConfig(smooth_steps=2, smooth_alpha=0.3))
     pooling = arm(f"{base}-masktop-smooth", study=study, kind="features").model.pooling
     assert (pooling.smooth_steps, pooling.smooth_alpha, pooling.mask_top) == (2, 0.3, 10)
+
+
+def test_several_networks_can_be_averaged():
+    model = arm("ours-top5-seeds5+instance", study=StudyConfig(), kind="features").model
+    assert (model.training.n_networks, model.pooling.score) == (5, "top")
+    study = StudyConfig(training=TrainingConfig(n_networks=3))
+    assert arm("abmil", study=study, kind="features").model.training.n_networks == 3

@@ -34,7 +34,8 @@ from hardmil.mil.fisher import fit_fisher
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
-from hardmil.mining.procedure import Mined, train_and_mine
+from hardmil.mining import procedure as procedure_module
+from hardmil.mining.procedure import MEMBER_STEP, Mined, train_and_mine
 
 CPU = Device("cpu", bfloat16=False)
 STUDY = StudyConfig.model_validate(
@@ -94,7 +95,7 @@ def test_a_training_on_another_case_is_refused(tmp_path: Path, monkeypatch: pyte
     def leaking(bags: Sequence[Bag], **rest: Any) -> Mined:
         return train_and_mine([*bags, cohort.bags[9]], **rest)
 
-    monkeypatch.setattr(trial_module, "train_and_mine", leaking)
+    monkeypatch.setattr(procedure_module, "train_and_mine", leaking)
     with pytest.raises(FoldError, match=r"arm ours\+fmb, fold 1: a training bag comes from case c9"):
         run_trial(_trial(), cohort=cohort, trainer=_trainer(tmp_path, cohort))
 
@@ -353,3 +354,31 @@ def test_the_length_of_auto_counts_candidates_that_train_the_same_once():
         for name in ("ours", "abmil", "ours+fmb-oof")
     ]
     assert found == sum(alone)
+
+
+def test_several_networks_are_averaged_in_scores_and_operating_point(tmp_path: Path, n_fits: list[list[str]]):
+    cohort = make_cohort(small_bags())
+    trainer = _trainer(tmp_path, cohort)
+    one = replace(_trial("ours"), operating=OPERATING)
+    run_trial(one, cohort=cohort, trainer=trainer)
+    assert len(n_fits) == 3
+    several = replace(_trial("ours-seeds3"), operating=OPERATING)
+    result = run_trial(several, cohort=cohort, trainer=trainer)
+    assert len(n_fits) == 3 + 2 * 3, "the first network of each is that of ours"
+    logits: list[np.ndarray] = []
+    for number in range(3):
+        seed = one.seed + number * MEMBER_STEP
+        said = _scores_of(one, cohort, inside=list(range(8)), seed=seed, of=[8, 9, 10, 11])
+        logits.append(np.log(said) - np.log1p(-np.array(said)))
+    found = np.array([score.bag_score for score in result.test_scores])
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-np.mean(logits, axis=0))), rtol=1e-6)
+    assert several.config_hash(cohort) != one.config_hash(cohort)
+    assert longest_training(several.arm) == 3 * longest_training(one.arm)
+
+
+def test_each_of_several_networks_mines_for_itself(tmp_path: Path, n_fits: list[list[str]]):
+    cohort = make_cohort(small_bags())
+    result = run_trial(_trial("ours-seeds2+fmb"), cohort=cohort, trainer=_trainer(tmp_path, cohort))
+    assert [len(slides) for slides in n_fits] == [8, 8, 8, 8]
+    alone = run_trial(_trial("ours+fmb"), cohort=cohort, trainer=_trainer(tmp_path, cohort))
+    assert result.hard_negatives == alone.hard_negatives

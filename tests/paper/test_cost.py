@@ -91,6 +91,7 @@ def test_a_step_uses_no_more_of_a_bag_than_the_setting_allows(tmp_path: Path):
         ("ours", "ours+weigh", "ours+weigh@random"),
         ("ours+weigh-oof", "ours+weigh-oof@random", "ours+instance"),
         ("ours+pseudo", "ours+pseudo@random", "ours-top2"),
+        ("ours-seeds3", "ours"),
     ],
     ids="-".join,
 )

@@ -3,6 +3,7 @@
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from hardmil.errors import BagError, BundleError, TableError
 from hardmil.evaluation.choice import Choice
 from hardmil.files.atomic import read_json, write_json
 from hardmil.mil.calibration import Calibration
+from hardmil.mil.inference import BagScore, score_together
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.operating import OperatingPoint
 from hardmil.mil.weights import load_network, save_network
@@ -37,7 +39,7 @@ class Card(BaseModel):
     is what the threshold is set for, `calibration` turns a score into a probability; both are None if the
     study was too small to set them, and the threshold is then 0.5. `training_profile` describes the training
     slides; None in bundles of early versions. `choice` is how the arm `auto` came to `arm`; None if the study
-    named the arm.
+    named the arm. `n_networks` is how many networks are averaged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +49,7 @@ class Card(BaseModel):
     fingerprint: str
     arm: str
     choice: Choice | None = None
+    n_networks: int = Field(default=1, ge=1)
     classes: tuple[str, str]
     threshold: float
     instances: BagKind
@@ -67,11 +70,23 @@ class Card(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A trained model and how to use it; `folder` is where it is on disk."""
+    """A trained model and how to use it; `folder` is where it is on disk.
+
+    `others` are further networks, whose outputs are averaged with those of the first.
+    """
 
     network: BagClassifier
     card: Card
     folder: Path | None = None
+    others: tuple[BagClassifier, ...] = ()
+
+    def score(self, bags: Sequence[Bag]) -> list[BagScore]:
+        """Score, attention and instance logits of each bag.
+
+        Raises:
+            BagError: If one is NaN or infinite.
+        """
+        return score_together([self.network, *self.others], bags)
 
     @property
     def device(self) -> str:
@@ -111,7 +126,8 @@ class Bundle:
 def save_bundle(folder: Path, bundle: Bundle) -> None:
     """Write `model.safetensors`, then `bundle.json`: a folder with the latter is complete."""
     (folder / "bundle.json").unlink(missing_ok=True)
-    save_network(folder / "model.safetensors", bundle.network)
+    for name, network in zip(_weights(bundle.card), [bundle.network, *bundle.others], strict=True):
+        save_network(folder / name, network)
     write_json(folder / "bundle.json", bundle.card.model_dump(mode="json"))
 
 
@@ -152,5 +168,11 @@ def load_bundle(folder: Path, *, device: str = "auto") -> Bundle:
         BundleError: If it is not complete, or of another version.
         TrainingError: If this machine has no such device.
     """
-    card, name = read_card(folder), find_device(device).name
-    return Bundle(load_network(folder / "model.safetensors", device=name), card, folder)
+    card, where = read_card(folder), find_device(device).name
+    network, *others = (load_network(folder / name, device=where) for name in _weights(card))
+    return Bundle(network, card, folder, tuple(others))
+
+
+def _weights(card: Card) -> list[str]:
+    """The file of each network of a bundle."""
+    return ["model.safetensors", *(f"model-{number}.safetensors" for number in range(2, card.n_networks + 1))]

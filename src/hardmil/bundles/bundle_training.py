@@ -38,7 +38,7 @@ from hardmil.jobs.progress import progress
 from hardmil.mil.calibration import Calibration, fit_calibration
 from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mining.hard_instances import HardInstance
-from hardmil.mining.procedure import Mined, train_and_mine
+from hardmil.mining.procedure import Mined, train_members
 from hardmil.mining.verdicts import reviewer_digest
 from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.tracking import LossByEpoch, TrackWith, tracked
@@ -92,8 +92,9 @@ def train_bundle(
     if card is None:
         learned = _train(chosen, study=study, cohort=cohort, device=device, track=track, quiet=quiet)
         card, is_new = _card(study, cohort=cohort, learned=learned, training_hash=wanted), True
-        write_table(folder / HARD_NEGATIVES, learned.mined.pool, row=HardInstance)
-        save_bundle(folder, Bundle(learned.mined.model, card, folder))
+        write_table(folder / HARD_NEGATIVES, learned.members[0].pool, row=HardInstance)
+        network, *others = (one.model for one in learned.members)
+        save_bundle(folder, Bundle(network, card, folder, tuple(others)))
         log = write_failures(folder, list(found.failures))
         config = _recorded_config(study, learned.arm)
         write_run_record(folder, "hardmil train", config=config, seed=study.config.seed, started=started)
@@ -111,14 +112,14 @@ def train_bundle(
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
-    """What training leaves: the networks, and how the score is to be used, if that could be set.
+    """What training leaves: the networks with what they mined, and threshold and calibration, if set.
 
     `arm` is what was trained, `choice` how `auto` came to it.
     """
 
     arm: Arm
     choice: Choice | None
-    mined: Mined
+    members: Sequence[Mined]
     operating: OperatingPoint | None = None
     calibration: Calibration | None = None
 
@@ -143,7 +144,7 @@ def _train(
         trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
         trial, choice = chosen_trial(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
         chosen = trial.arm
-        mined = train_and_mine(
+        members = train_members(
             cohort.bags,
             config=chosen.model,
             mining=chosen.mining,
@@ -151,7 +152,7 @@ def _train(
             train=trainer.train,
             reviewer=cohort.reviewer(chosen, cohort.bags) if chosen.uses_verdicts else None,
         )
-        learned = _Learned(chosen, choice, mined)
+        learned = _Learned(chosen, choice, members)
         return _decided(learned, trial=trial, operating=operating, cohort=cohort, trainer=trainer)
 
 
@@ -219,13 +220,14 @@ def _current_card(folder: Path, wanted: str) -> Card | None:
 
 def _card(study: Study, *, cohort: Cohort, learned: _Learned, training_hash: str) -> Card:
     negative, positive = study.slide_table.classes
-    operating, mined = learned.operating, learned.mined
+    operating, mined = learned.operating, learned.members[0]
     provenance = common_provenance(bag.provenance for bag in cohort.bags)
     return Card(
         hardmil=version("hardmil"),
         fingerprint=training_hash,
         arm=learned.arm.name,
         choice=learned.choice,
+        n_networks=len(learned.members),
         classes=(negative, positive),
         threshold=operating.threshold.value if operating else DEFAULT_THRESHOLD,
         operating=operating,

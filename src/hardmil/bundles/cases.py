@@ -9,7 +9,6 @@ import numpy as np
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle
 from hardmil.bundles.tables import CaseRow, SlidePrediction, called
-from hardmil.mil.inference import score_bags
 
 CaseScore = Literal["pooled", "max", "mean"]
 
@@ -60,7 +59,7 @@ class Cases:
             return scores[0]
         match self._how:
             case "pooled":
-                return score_bags(self._bundle.network, [_pooled(self._bags)])[0].bag_score
+                return self._bundle.score([_pooled(self._bags)])[0].bag_score
             case "max":
                 return max(scores)
             case "mean":

@@ -13,7 +13,6 @@ from hardmil.files.csv_table import read_table, write_table
 from hardmil.files.geojson import Region, square, write_regions
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
-from hardmil.mil.inference import score_bags
 from hardmil.mining.hard_instances import HardInstance, false_positive_bags, mine_instances
 from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.report.assemble import write_gallery
@@ -70,7 +69,7 @@ def current_hard_negatives(
     bundle: Bundle, negatives: Sequence[Bag], *, n_sigma: float = 1.0
 ) -> list[HardInstance]:
     """The hard instances of the negative bags that the bundle calls positive."""
-    scores = score_bags(bundle.network, negatives)
+    scores = bundle.score(negatives)
     wrong = false_positive_bags(negatives, scores=scores, threshold=bundle.card.threshold)
     return mine_instances(
         [negatives[i] for i in wrong],

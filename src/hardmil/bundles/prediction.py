@@ -30,7 +30,6 @@ from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.run import run_jobs
 from hardmil.metrics import BinaryMetrics, binary_metrics
-from hardmil.mil.inference import score_bags
 from hardmil.preprocessing.instances import encode_slide
 from hardmil.preprocessing.study_folder import slide_name
 from hardmil.report.key_patches import MAX_BYTES, KeySlide, write_key_patches
@@ -104,7 +103,7 @@ def predict(
 
     def score(row: SlideRow) -> SlidePrediction:
         bag = bundle.check(_bag(row, bundle=bundle, request=request, encoder=encoder))
-        found = score_bags(bundle.network, [bag])[0]
+        found = bundle.score([bag])[0]
         small = write_slide_files(
             output,
             row,

@@ -104,6 +104,9 @@ class TrainingConfig(Section):
     bag_loss: float = Field(default=1.0, ge=0, json_schema_extra=ADDED_LATER)
     """Weight of the cross-entropy of bags. 0: the network learns from instance labels alone; the base em sets
     it."""
+    n_networks: int = Field(default=1, ge=1, le=20, json_schema_extra=ADDED_LATER)
+    """Networks trained with different seeds, whose outputs are averaged. `-seeds5` after the base of an arm
+    sets 5."""
     max_instances: int = Field(default=10_000, ge=1)
     """Largest bag in a training step; of a larger one, a random subset is used. Prediction uses all
     instances."""
@@ -191,10 +194,14 @@ def resolve_config(config: ModelConfig, *, kind: BagKind) -> ResolvedModelConfig
 
 
 def training_config(config: ResolvedModelConfig) -> ResolvedModelConfig:
-    """The same settings, with the default for those that only the score of a trained network depends on.
+    """The settings of one network, with the default for those that its training does not depend on.
 
     `top_k` is kept where the kind of pooling is topk: there the training depends on it.
     """
     names = ("score",) if config.pooling.kind == "topk" else ("score", "top_k")
     unused = {name: PoolingConfig.model_fields[name].default for name in names}
-    return config.model_copy(update={"pooling": config.pooling.model_copy(update=unused)})
+    changed = {
+        "pooling": config.pooling.model_copy(update=unused),
+        "training": config.training.model_copy(update={"n_networks": 1}),
+    }
+    return config.model_copy(update=changed)

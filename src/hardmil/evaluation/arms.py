@@ -91,9 +91,9 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     """The arm with this name; settings that the name does not mention are those of the study.
 
     Options of the base say how a bag is scored: `top5`, by the mean of its five highest instance logits;
-    `mean`, by the mean of all. The base `topk` is also trained with the number that `top5` sets. Two
-    change attention: `masktop` leaves out some of the most attended instances in training, and `smooth`
-    averages attention logits with those of adjacent patches.
+    `mean`, by the mean of all. The base `topk` is also trained with the number that `top5` sets. `masktop`
+    and `smooth` change attention: some of the most attended instances are left out in training, or attention
+    logits are averaged with those of adjacent patches. `seeds5` averages five networks.
     Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
     also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
     `instance` (option `hardest`), `rank`, `pseudo` (option `rounds`) and `verdicts` (options: a budget such
@@ -116,7 +116,9 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
         return _fisher_arm(name, study=study, model=model)
     if parts.base not in BASES:
         raise _unknown(name, part=parts.base, known=[*BASES, FISHER, AUTO])
-    settings = _base_settings(name, base=parts.base, options=parts.base_options, pooling=model.pooling)
+    n_networks, options = _n_networks(name, options=parts.base_options)
+    model = _with(model, "training", n_networks=n_networks or model.training.n_networks)
+    settings = _base_settings(name, base=parts.base, options=options, pooling=model.pooling)
     model = _with(model, "pooling", kind=BASES[parts.base], **settings)
     mining, uses_verdicts = _plain_mining(study), False
     if parts.base == EM:
@@ -174,6 +176,15 @@ def _fisher_arm(name: str, *, study: StudyConfig, model: ResolvedModelConfig) ->
     return Arm(name, model, mining, fisher=study.fisher)
 
 
+def _n_networks(name: str, *, options: Sequence[str]) -> tuple[int | None, list[str]]:
+    """How many networks the options of a base ask for, if they do, and the other options."""
+    found = [option for option in options if re.fullmatch(r"seeds([2-9]|1\d|20)", option)]
+    if len(found) > 1:
+        raise _contradiction(name, option=found[1])
+    others = [option for option in options if option not in found]
+    return (int(found[0].removeprefix("seeds")) if found else None), others
+
+
 def _base_settings(
     name: str, *, base: str, options: Sequence[str], pooling: PoolingConfig
 ) -> dict[str, object]:
@@ -191,7 +202,9 @@ def _base_settings(
                 f"embeddings; expected one of {', '.join(ATTENTION_BASES)} as the base"
             )
         if top is None and option != "mean" and option not in of_attention:
-            raise _unknown(name, part=option, known=["top5 or another number", "mean", *of_attention])
+            raise _unknown(
+                name, part=option, known=["top5 or another number", "mean", "seeds5", *of_attention]
+            )
         scoring = {"score": "top", "top_k": int(top[1])} if top else {"score": "mean"}
         changed = of_attention.get(option, scoring)
         if changed.keys() & settings.keys():

@@ -27,11 +27,11 @@ from hardmil.evaluation.trainer import CODE_VERSION, PIXEL_VERSION, Trainer
 from hardmil.evaluation.truth import instance_auc, share_of_look_alikes
 from hardmil.metrics import BinaryMetrics, binary_metrics
 from hardmil.mil.calibration import Calibration, fit_calibration
-from hardmil.mil.inference import BagScore, score_bags
+from hardmil.mil.inference import BagScore, score_together
 from hardmil.mil.operating import choose_threshold
 from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mining.hard_instances import HardInstance
-from hardmil.mining.procedure import train_and_mine
+from hardmil.mining.procedure import train_members
 from hardmil.mining.verdicts import reviewer_digest
 
 DEFAULT_TARGET = "sensitivity=0.90"
@@ -190,7 +190,7 @@ def candidate_trials(trial: Trial) -> dict[str, Trial]:
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
-    """A trained arm: a function that scores bags, and what was mined."""
+    """A trained arm: a function that scores bags, and what was mined, by the first of several networks."""
 
     score: Score
     pool: tuple[HardInstance, ...] = ()
@@ -205,7 +205,7 @@ def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trai
     if trial.arm.fisher is not None:
         guard.check_bags(bags, what="the Fisher mixture")
         return _learn_fisher(bags, config=trial.arm.fisher, seed=seed, trainer=trainer)
-    mined = train_and_mine(
+    members = train_members(
         bags,
         config=trial.arm.model,
         mining=trial.arm.mining,
@@ -213,8 +213,10 @@ def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trai
         train=guard.watched(trainer.train),
         reviewer=cohort.reviewer(trial.arm, bags) if trial.arm.uses_verdicts else None,
     )
-    guard.check_mined(mined.pool)
-    return _Learned(partial(score_bags, mined.model), mined.pool, mined.n_false_positive_bags)
+    for one in members:
+        guard.check_mined(one.pool)
+    score = partial(score_together, [one.model for one in members])
+    return _Learned(score, members[0].pool, members[0].n_false_positive_bags)
 
 
 def _learn_fisher(bags: Sequence[Bag], *, config: FisherConfig, seed: int, trainer: Trainer) -> _Learned:
@@ -303,7 +305,8 @@ def longest_training(arm: Arm, *, n_operating_folds: int = 0) -> int:
             for one in arm.candidates
         }
         return sum(longest_training(one, n_operating_folds=n_folds) for one in trained.values())
-    epochs = arm.model.training.epochs * (1 + n_operating_folds)
+    training = arm.model.training
+    epochs = training.n_networks * training.epochs * (1 + n_operating_folds)
     epochs *= 2 if arm.uses_verdicts else 1
     judged = arm.mining.self_judged
     if judged.how != "none":

@@ -63,6 +63,28 @@ def score_bags(network: BagClassifier, bags: Sequence[Bag]) -> list[BagScore]:
     return [_score(network, bag) for bag in bags]
 
 
+def score_together(networks: Sequence[BagClassifier], bags: Sequence[Bag]) -> list[BagScore]:
+    """The outputs of several networks, averaged: bag logits, attention, instance logits and contributions.
+
+    Raises:
+        BagError: If a score, attention or an instance logit is NaN or infinite.
+    """
+    of_each = [score_bags(network, bags) for network in networks]
+    return of_each[0] if len(of_each) == 1 else [_mean(scores) for scores in zip(*of_each, strict=True)]
+
+
+def _mean(scores: Sequence[BagScore]) -> BagScore:
+    logits = [np.log(one.bag_score) - np.log1p(-one.bag_score) for one in scores]
+    contributions = [one.contribution for one in scores if one.contribution is not None]
+    return BagScore(
+        bag_score=float(1 / (1 + np.exp(-np.mean(logits)))),
+        attention=np.mean([one.attention for one in scores], axis=0),
+        instance_logit=np.mean([one.instance_logit for one in scores], axis=0),
+        contribution=np.mean(contributions, axis=0) if contributions else None,
+        bias=float(np.mean([one.bias for one in scores])),
+    )
+
+
 @torch.inference_mode()
 def embed_instances(network: BagClassifier, bag: Bag) -> Float[np.ndarray, "instance dim"]:
     """One vector for each instance: the model without its last layer."""

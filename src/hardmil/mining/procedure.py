@@ -57,6 +57,37 @@ class Mined:
     n_false_positive_bags: int = 0
 
 
+MEMBER_STEP = 10**8
+"""Between the seeds of networks that are averaged: no fold or repeat of a study reaches the next."""
+
+
+def train_members(
+    bags: Sequence[Bag],
+    *,
+    config: ResolvedModelConfig,
+    mining: MiningConfig,
+    seed: int = 0,
+    train: Train = fit,
+    reviewer: Reviewer | None = None,
+) -> list[Mined]:
+    """`train_and_mine` with `training.n_networks` seeds; the networks are for `score_together`.
+
+    Raises:
+        As `train_and_mine`.
+    """
+    return [
+        train_and_mine(
+            bags,
+            config=config,
+            mining=mining,
+            seed=seed + number * MEMBER_STEP,
+            train=train,
+            reviewer=reviewer,
+        )
+        for number in range(config.training.n_networks)
+    ]
+
+
 def train_and_mine(
     bags: Sequence[Bag],
     *,
