@@ -40,6 +40,7 @@ from hardmil.mining.procedure import train_and_mine
 ARMS = (
     "ours", "abmil", "gated", "mean", "max", "noisy-and", "quantile",
     "ours+instance", "ours+instance-hardest", "abmil+instance", "abmil+instance-hardest",
+    "linear", "conjunctive", "topk", "em", "ours-top5", "ours-masktop", "ours+rank", "ours+pseudo",
 )  # fmt: skip
 SEEDS = range(5)
 DIM, N_TRAIN, N_TEST = 16, 1000, 400
