@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 from tests.support.predictions import trial_rows
 
-from hardmil.commands.arms_table import arms_table, comparison_lines, difference_cell
+from hardmil.commands.arms_table import (
+    AUTO_COULD_NOT,
+    NOT_CENTRED,
+    arms_table,
+    choice_lines,
+    comparison_lines,
+    difference_cell,
+)
 from hardmil.evaluation.evaluation import TrialRows
-from hardmil.evaluation.results import key_of
+from hardmil.evaluation.results import ChoiceRow, key_of
 from hardmil.metrics import fpr_at_sensitivity
 from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_note
+from hardmil.statistics.choices import summarise_choices
 from hardmil.statistics.comparisons import Comparison
 from hardmil.statistics.tables import Statistics, write_statistics
 
@@ -80,3 +88,26 @@ def test_cells_of_differences():
     assert difference_cell(flat) == "+.000 [-1.000, +.000] p 1.000"
     alone = Comparison("a", "b", "case", "grid", "pooled_auc", 0.25, math.nan, math.nan, math.nan, math.nan)
     assert difference_cell(alone) == "+.250"
+
+
+def test_arms_whose_scores_are_not_centred_come_with_a_word(tmp_path: Path):
+    def says_so(*arms: str) -> bool:
+        return NOT_CENTRED in comparison_lines(_statistics(tmp_path, trial_rows(arms)))
+
+    assert says_so("ours", "ours-top5+instance")
+    assert says_so("auto")
+    assert not says_so("ours", "abmil+instance")
+
+
+def test_what_auto_chose_is_said_or_that_it_could_not(tmp_path: Path):
+    found = _statistics(tmp_path, trial_rows(("ours", "auto")))
+    assert choice_lines(found) == [AUTO_COULD_NOT]
+    key = key_of(trial_rows(("auto",)).predictions[0])
+    rows = [
+        ChoiceRow(key, "ours", "auc", name, value, 0.9 - value, 0.1)
+        for name, value in (("ours", 0.9), ("mean", 0.5))
+    ]
+    assert choice_lines(replace(found, choices=summarise_choices(rows))) == [
+        "auto took, in 1 trial: ours 1 (clearly in 1)"
+    ]
+    assert choice_lines(_statistics(tmp_path)) == []

@@ -79,6 +79,22 @@ def test_each_arm_is_named_once():
     assert with_controls(("ours", "ours+sb", "ours")) == ("ours", "ours+sb", "ours+sb@random")
 
 
+@pytest.mark.parametrize(
+    ("text", "is_centred"),
+    [
+        ("ours", True),
+        ("mean+instance", True),
+        ("ours-masktop-seeds5", True),
+        ("ours-top5", False),
+        ("abmil-masktop-mean+instance", False),
+        ("em", False),
+        ("auto", False),
+    ],
+)
+def test_for_which_arms_a_score_of_a_half_means_even_odds(text: str, is_centred: bool):
+    assert parse_arm_name(text).is_centred == is_centred
+
+
 def test_an_arm_that_judges_its_own_instances_brings_its_control():
     assert with_controls(("ours+pseudo", "em")) == ("ours+pseudo", "ours+pseudo@random", "em")
     assert not parse_arm_name("ours+pseudo").mines

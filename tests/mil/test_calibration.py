@@ -75,3 +75,22 @@ def test_one_label_alone_cannot_be_calibrated():
 def test_scores_that_are_not_numbers_are_refused(method: str, value: float):
     with pytest.raises(BagError, match=r"bag scores: 1 of 3 are not finite; .*lower training\.lr"):
         fit_calibration(np.array([0, 1, 1]), np.array([0.2, value, 0.7]), method=method)
+
+
+def test_scores_that_are_not_centred_get_a_shift():
+    labels, scores = overconfident(6000, times=2.0)
+    moved = np.log(scores) - np.log1p(-scores) + 3.0
+    fitted = fit_calibration(labels, 1 / (1 + np.exp(-moved)), method="temperature", is_centred=False)
+    assert fitted.shift == pytest.approx(3.0, abs=0.2)
+    assert fitted.temperature == pytest.approx(2.0, rel=0.08)
+    assert fit_calibration(labels, scores, method="temperature").shift == 0
+    assert Calibration.model_validate_json('{"method": "temperature", "temperature": 2.0}').shift == 0
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 1, 0, 1, 0, 1]])
+def test_a_shift_stays_within_the_scores(labels: list[int]):
+    scores = np.array([0.90, 0.91, 0.92, 0.95, 0.96, 0.97])
+    fitted = fit_calibration(np.array(labels), scores, method="temperature", is_centred=False)
+    logits = np.log(scores) - np.log1p(-scores)
+    assert logits.min() <= fitted.shift <= logits.max()
+    assert np.isfinite(fitted.probabilities(scores)).all()

@@ -25,6 +25,7 @@ from hardmil.evaluation.trainer import CODE_VERSION, Trainer
 from hardmil.evaluation.trial import (
     OperatingSettings,
     Trial,
+    calibration_of,
     chosen_trial,
     hashed_settings,
     longest_training,
@@ -35,7 +36,7 @@ from hardmil.files.csv_table import write_table
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.progress import progress
-from hardmil.mil.calibration import Calibration, fit_calibration
+from hardmil.mil.calibration import Calibration
 from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import Mined, train_members
@@ -182,7 +183,7 @@ def _decided(
     point = set_operating_point(
         cohort.labels, scores, cases=cohort.cases, target=operating.target, seed=trial.seed
     )
-    calibration = fit_calibration(cohort.labels, scores, method=operating.calibration)
+    calibration = calibration_of(trial.arm, cohort.labels, scores, method=operating.calibration)
     return replace(learned, operating=point, calibration=calibration)
 
 

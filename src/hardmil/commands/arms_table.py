@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from hardmil.evaluation.arm_name import parse_arm_name
 from hardmil.evaluation.arms import AUTO
 from hardmil.metrics import MeanSE
 from hardmil.paper.tables import Published
@@ -28,6 +29,11 @@ READING = (
 )
 
 AUTO_COULD_NOT = "auto took its first candidate: a class has too few cases to compare candidates out of fold"
+
+NOT_CENTRED = (
+    "accuracy, precision, recall, F-score and FPR call a slide positive above 0.5, which means little for "
+    "auto, em and arms with -top5 or -mean: read @op instead"
+)
 
 NO_OPERATING_POINT = (
     "@op is -: no threshold was set, because evaluation.operating_folds is 0 or a class has too few cases"
@@ -135,6 +141,8 @@ def comparison_lines(found: Statistics) -> list[str]:
     """How to read the table of arms, warnings, then one line for each pair: difference, interval and p."""
     pairs = by_pair(found.comparisons)
     lines: list[str] = list(READING)
+    if any(not parse_arm_name(one.arm).is_centred for one in found.summary):
+        lines.append(NOT_CENTRED)
     if found.summary and all(math.isnan(one.values["fpr_op"].mean) for one in found.summary):
         lines.append(NO_OPERATING_POINT)
     lines += few_cases_notes(found.intervals)

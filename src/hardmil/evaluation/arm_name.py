@@ -1,5 +1,6 @@
 """An arm's name: base[-option]...[+use[-option]...][@random]."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -40,6 +41,12 @@ class ArmName:
     def mines(self) -> bool:
         """Whether the arm, or the arm whose control it is, mines at all."""
         return any(use.name in MINING_USES for use in self.uses)
+
+    @property
+    def is_centred(self) -> bool:
+        """Whether a score of 0.5 means even odds: not where instance logits are averaged, as in `auto`."""
+        scores_instances = any(re.fullmatch(r"top\d+|mean", option) for option in self.base_options)
+        return not scores_instances and self.base not in ("auto", "em")
 
     @property
     def has_control(self) -> bool:

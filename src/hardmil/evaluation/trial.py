@@ -252,8 +252,23 @@ def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer:
     wanted = parse_operating_target(trial.operating.target)
     return _Decision(
         choose_threshold(labels, scores, wanted=wanted),
-        fit_calibration(labels, scores, method=trial.operating.calibration),
+        calibration_of(trial.arm, labels, scores, method=trial.operating.calibration),
     )
+
+
+def calibration_of(
+    arm: Arm,
+    labels: Int[np.ndarray, " bag"],
+    scores: Float[np.ndarray, " bag"],
+    *,
+    method: CalibrationMethod,
+) -> Calibration:
+    """The calibration of an arm, fitted on its out-of-fold scores.
+
+    A bag logit is trained so that 0.5 means even odds; a mean of instance logits is not.
+    """
+    is_centred = arm.model.pooling.score == "bag"
+    return fit_calibration(labels, scores, method=method, is_centred=is_centred)
 
 
 def whole_arm_out_of_fold(

@@ -7,7 +7,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 
 from hardmil.config.evaluation import CalibrationMethod
 from hardmil.errors import BagError
@@ -21,13 +21,15 @@ TEMPERATURES = (0.05, 50.0)
 class Calibration(BaseModel):
     """Turns a score into a probability.
 
-    temperature: sigmoid(logit(score) / temperature). isotonic: linear between the knots, constant outside.
+    temperature: sigmoid((logit(score) - shift) / temperature); shift is 0 for scores whose 0.5 means even
+    odds. isotonic: linear between the knots, constant outside.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: CalibrationMethod
     temperature: float = 1.0
+    shift: float = 0.0
     knots: tuple[tuple[float, float], ...] = ()
 
     def probabilities(self, scores: Float[np.ndarray, " bag"]) -> Float[np.ndarray, " bag"]:
@@ -36,16 +38,27 @@ class Calibration(BaseModel):
             case "none":
                 return scores.astype(np.float64)
             case "temperature":
-                return _sigmoid(_logit(scores) / self.temperature)
+                return _sigmoid((_logit(scores) - self.shift) / self.temperature)
             case "isotonic":
                 x, y = np.array(self.knots).T
                 return np.interp(scores, x, y)
 
 
 def fit_calibration(
-    labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, " bag"], *, method: CalibrationMethod
+    labels: Int[np.ndarray, " bag"],
+    scores: Float[np.ndarray, " bag"],
+    *,
+    method: CalibrationMethod,
+    is_centred: bool = True,
 ) -> Calibration:
     """A calibration fitted on out-of-fold scores.
+
+    Args:
+        labels: 0 or 1; both occur.
+        scores: Scores from 0 to 1, of models that did not see the bag.
+        method: How scores become probabilities.
+        is_centred: Whether the scores were trained so that 0.5 means even odds, as a bag logit is. If not, a
+            shift is fitted with the temperature (Platt 1999).
 
     Raises:
         BagError: If one of the two labels does not occur, or a score is not finite.
@@ -64,7 +77,10 @@ def fit_calibration(
         case "none":
             return Calibration(method="none")
         case "temperature":
-            return Calibration(method="temperature", temperature=_best_temperature(labels, _logit(scores)))
+            logits = _logit(scores)
+            shift = 0.0 if is_centred else _best_shift(labels, logits)
+            found = _best_temperature(labels, logits - shift)
+            return Calibration(method="temperature", temperature=found, shift=shift)
         case "isotonic":
             from sklearn.isotonic import IsotonicRegression
 
@@ -73,10 +89,31 @@ def fit_calibration(
             return Calibration(method="isotonic", knots=tuple(knots))
 
 
-def _best_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+def _targets(labels: np.ndarray) -> np.ndarray:
     n_positive = int(labels.sum())
     n_negative = len(labels) - n_positive
-    targets = np.where(labels == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
+    return np.where(labels == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
+
+
+def _best_shift(labels: np.ndarray, logits: np.ndarray) -> float:
+    """The logit of even odds: where the line fitted with any slope is 0, kept within the logits.
+
+    A slope that is not positive has no such logit; the median stands in for it.
+    """
+    targets = _targets(labels)
+
+    def loss(line: np.ndarray) -> float:
+        scaled = line[0] * logits + line[1]
+        return float(np.mean(np.logaddexp(0, scaled) - targets * scaled))
+
+    slope, level = minimize(loss, x0=np.array([1.0, -np.median(logits)]), method="Nelder-Mead").x
+    if slope <= 0:
+        return float(np.median(logits))
+    return float(np.clip(-level / slope, logits.min(), logits.max()))
+
+
+def _best_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+    targets = _targets(labels)
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)

@@ -10,6 +10,7 @@ import yaml
 from hardmil.bags.bag import Bag
 from hardmil.config.model import BagKind, resolve_config
 from hardmil.config.study import StudyConfig, model_config
+from hardmil.evaluation.arm_name import parse_arm_name
 from hardmil.evaluation.arms import AUTO
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
 from hardmil.evaluation.results import HardNegativeRow, ResultRow
@@ -44,6 +45,7 @@ from hardmil.report.slide_drawings import DrawnPictures, PictureRequest, draw_sl
 from hardmil.statistics.summary import ArmSummary, hard_minus_random
 from hardmil.statistics.tables import Statistics
 
+NOT_CENTRED = "0.5 means little for its scores: read the operating point"
 NO_PATCH = "no patch: no tissue was found on the slide, or no piece is large enough for a patch"
 
 
@@ -233,6 +235,7 @@ def _tables(statistics: Statistics, *, page: Page) -> list[ReportTable]:
 def _arm(one: ArmSummary, summary: Sequence[ArmSummary]) -> ReportArm:
     return ReportArm(
         name=one.arm,
+        note="" if parse_arm_name(one.arm).is_centred else NOT_CENTRED,
         values=one.values,
         n_trials=one.n_trials,
         mines=one.mines,
@@ -266,7 +269,7 @@ def _difference(changed: Mapping[str, object], content: Mapping[str, object]) ->
 
 def _trial_seconds(results: Iterable[ResultRow]) -> float:
     """The time of these trials; a run that finds them finished takes a second."""
-    return sum(row.seconds for row in results if not math.isnan(row.seconds))
+    return sum((row.seconds for row in results if not math.isnan(row.seconds)), 0.0)
 
 
 def _record(folder: Path) -> dict[str, object]:
