@@ -1,7 +1,7 @@
 """Run the comparison of arms by false positives, keep its rows, and write the tables of docs/false-positives.
 
     python benchmarks/false_positives.py --data DIR --output DIR --run colon     # resumable
-    python benchmarks/false_positives.py --data DIR --output DIR --criteria      # how auto may choose
+    python benchmarks/false_positives.py --data DIR --output DIR --criteria colon  # how auto may choose
     python benchmarks/false_positives.py --table                                 # tables and figure
 
 The protocol is docs/decisions/0013-false-positive-protocol.md. Rows are kept in docs/false-positives/<set>/.
@@ -35,11 +35,12 @@ def run(names: Sequence[str], *, arms: Sequence[str], where: Where) -> None:
         keep(run_set(name, arms=arms, where=where), to=KEPT / name)
 
 
-def run_criteria(where: Where) -> None:
-    """Let `auto` choose by each criterion on the set that chooses; networks are trained once."""
-    for criterion, overrides in CRITERIA.items():
-        folder = run_set("colon", arms=(AUTO,), where=where, overrides=overrides)
-        keep(folder, to=KEPT / "criteria" / criterion, only=AUTO)
+def run_criteria(names: Sequence[str], *, where: Where) -> None:
+    """Let `auto` choose by each criterion on some sets; networks are trained once."""
+    for name in names:
+        for criterion, overrides in reversed(CRITERIA.items()):
+            folder = run_set(name, arms=(AUTO,), where=where, overrides=overrides)
+            keep(folder, to=KEPT / "criteria" / criterion / name, only=AUTO)
 
 
 def write_page() -> None:
@@ -66,7 +67,7 @@ def write_page() -> None:
         lines += [f"## {TITLES[rows.name]}", "", *set_table(rows, order=order), ""]
         choices = choices_table(KEPT / rows.name)
         lines += ["### What auto took", "", *choices, ""] if choices else []
-    lines += _criteria_table()
+    lines += _criteria_tables()
     (KEPT / "tables.md").write_text("\n".join(lines), encoding="utf-8")
     figure(sets, order=order, path=KEPT / "fpr.svg")
 
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--run", choices=SETS, nargs="+", help="sets to run")
     parser.add_argument("--arms", nargs="+", default=[*CANDIDATES, AUTO], help="arms to run")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="repeats of the folds")
-    parser.add_argument("--criteria", action="store_true", help="compare the criteria of auto")
+    parser.add_argument("--criteria", choices=SETS, nargs="+", help="compare the criteria of auto on sets")
     parser.add_argument("--table", action="store_true", help="write tables and figure of the kept rows")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     options = parser.parse_args()
@@ -103,7 +104,7 @@ def main() -> None:
     if options.run:
         run(options.run, arms=options.arms, where=where)
     if options.criteria:
-        run_criteria(where)
+        run_criteria(options.criteria, where=where)
     if options.table:
         write_page()
 
