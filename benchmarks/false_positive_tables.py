@@ -147,10 +147,10 @@ def figure(sets: Sequence[SetRows], *, order: Sequence[str], path: Path) -> None
             colour = "#0b6aa8" if arm == "auto" else "#1f2428"
             axes.plot([one.low, one.high], [position] * 2, color=colour, linewidth=1.4)
             axes.plot([one.value], [position], "o", color=colour, markersize=5)
-            axes.text(1.03, position, short(found.value), va="center", fontsize=8, color="#566069")
+            axes.text(0.65, position, short(found.value), va="center", fontsize=8, color="#566069")
         axes.set_title(TITLES[rows.name], fontsize=10, color="#1f2428", loc="left")
-        axes.text(1.03, -1, "sens.", va="center", fontsize=8, color="#566069")
-        axes.set_xlim(-0.02, 1)
+        axes.text(0.65, -1, "sens.", va="center", fontsize=8, color="#566069")
+        axes.set_xlim(-0.02, 0.62)
         axes.set_xlabel("FPR at the operating point", fontsize=9)
         axes.grid(axis="x", color="#d5dadf", linewidth=0.5)
         for side in ("top", "right", "left"):

@@ -38,7 +38,7 @@ def run(names: Sequence[str], *, arms: Sequence[str], where: Where) -> None:
 def run_criteria(names: Sequence[str], *, where: Where) -> None:
     """Let `auto` choose by each criterion on some sets; networks are trained once."""
     for name in names:
-        for criterion, overrides in reversed(CRITERIA.items()):
+        for criterion, overrides in CRITERIA.items():
             folder = run_set(name, arms=(AUTO,), where=where, overrides=overrides)
             keep(folder, to=KEPT / "criteria" / criterion / name, only=AUTO)
 

@@ -48,6 +48,7 @@ def demo_config(seed: int) -> StudyConfig:
     return StudyConfig(
         seed=seed,
         positive="positive",
+        arm="ours",
         patches=PatchConfig(size_px=32, um_per_px=1.0, tissue=NO_CLEANING),
         network=NetworkConfig(embedding_dim=128),
         training=TrainingConfig(epochs=12, lr=5e-4, max_instances=64),

@@ -53,7 +53,7 @@ class AutoConfig(Section):
     criterion: Criterion = "auc"
     """What is compared: auc; partial-auc, its part above a sensitivity of 0.8; or fpr, the false-positive
     rate at the sensitivity of the operating point (0.90 if that is set for something else)."""
-    standard_errors: float = Field(default=0.0, ge=0)
+    standard_errors: float = Field(default=1.0, ge=0)
     """The first candidate that is at most this many standard errors below the best is taken. 0: the best. The
     standard error is that of the difference, by case."""
 
@@ -85,7 +85,7 @@ class EvaluationConfig(Section):
     """Which arms are compared, on which folds."""
 
     arms: tuple[str, ...] = Field(
-        default=("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance"), min_length=1
+        default=("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+instance", "auto"), min_length=1
     )
     """Arms, base[+use[-option]...][@random]; all run on the same folds with the same seeds. The random
     control of an arm that mines, @random, always runs, even if it is not listed."""
