@@ -110,6 +110,9 @@ def test_a_bundle_of_several_networks_scores_with_all_of_them(hardmil: Hardmil, 
     (expected,) = score_together([bundle.network, *bundle.others], [bag])
     assert len(bundle.others) == 2
     assert found.bag_score == expected.bag_score != score_bags(bundle.network, [bag])[0].bag_score
+    assert hardmil("train", feature_study, "--set", "arm=ours", *quick()).code == 0
+    assert [path.name for path in folder.glob("*.safetensors")] == ["model.safetensors"]
+    assert hardmil("train", feature_study, "--set", "arm=ours-seeds3", *quick()).code == 0
     (folder / "model-3.safetensors").unlink()
     with pytest.raises(BundleError, match=r"model-3\.safetensors: not the weights of a hardmil network"):
         load_bundle(folder)

@@ -126,8 +126,12 @@ class Bundle:
 def save_bundle(folder: Path, bundle: Bundle) -> None:
     """Write `model.safetensors`, then `bundle.json`: a folder with the latter is complete."""
     (folder / "bundle.json").unlink(missing_ok=True)
-    for name, network in zip(_weights(bundle.card), [bundle.network, *bundle.others], strict=True):
+    names = _weights(bundle.card)
+    for name, network in zip(names, [bundle.network, *bundle.others], strict=True):
         save_network(folder / name, network)
+    for path in folder.glob("model-*.safetensors"):
+        if path.name not in names:  # of an earlier bundle of more networks
+            path.unlink()
     write_json(folder / "bundle.json", bundle.card.model_dump(mode="json"))
 
 
