@@ -149,3 +149,35 @@ def test_wrong_bags_are_named() -> None:
         model.fit([*bags[:3], bags[3][:, :4], *bags[4:]], labels)
     with pytest.raises(BagError, match=r"bag 0: instances of shape \(3,\); expected \(6,\)"):
         fitted().predict([bags[0][:, :3]])
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "positive"),
+    [
+        (("NORMAL", "LUAD"), {}, "LUAD"),
+        (("LUSC", "LUAD"), {"positive": "LUAD"}, "LUAD"),
+        (("LUAD", "LUSC"), {}, "LUSC"),
+        ((0, 1), {}, 1),
+        ((1, 0), {"positive": 0}, 0),
+        ((False, True), {}, True),
+    ],
+)
+def test_which_label_is_positive(
+    names: tuple[object, object], settings: dict[str, object], positive: object
+) -> None:
+    """Names are those of bags without and with planted instances."""
+    bags, index = feature_bags()
+    labels = np.array([names[i] for i in index])
+    model = MILClassifier(epochs=12, lr=3e-3, device="cpu", instance_loss=0.5, **settings).fit(bags, labels)
+    assert model.positive_ == positive
+    assert model.classes_.tolist() == sorted(set(labels.tolist()))
+    assert model.score(bags, labels) >= 0.95
+    column = model.classes_.tolist().index(positive)
+    said = model.predict_proba(bags)[:, column]
+    assert said[index == names.index(positive)].min() > 0.5 > said[index != names.index(positive)].max()
+
+
+def test_a_positive_label_that_does_not_occur_is_refused() -> None:
+    bags, labels = feature_bags()
+    with pytest.raises(BagError, match=r"positive: 'tumour'; expected one of the labels, \[0, 1\]"):
+        MILClassifier(positive="tumour", epochs=1).fit(bags, labels)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.collection import check_same_instances
+from hardmil.bags.slide_table import the_negative
 from hardmil.config.model import resolve_config
 from hardmil.config.patches import PatchConfig
 from hardmil.config.study import StudyConfig, model_config
@@ -56,12 +57,15 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         bags_per_step: Bags in one gradient step.
         balance: none, loss or sampler, for unequal classes.
         max_instances: Largest bag in a training step.
+        positive: The positive label. None: the other one, where a label is a usual word for negative, such as
+            normal or 0; otherwise the second in sorted order.
         equalise: none, channel, luminance or image: histogram equalisation of pixels.
         device: auto, cpu, cuda or mps.
         random_state: Seed of weights, draws and folds; None for a random one.
 
     Attributes:
-        classes_: The two labels, sorted; the second is positive.
+        classes_: The two labels, sorted.
+        positive_: The positive one.
         hard_negatives_: The mined instances; `slide_id` is the position of the bag, as text.
         n_false_positive_bags_: Number of bags they are from.
     """
@@ -86,6 +90,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         bags_per_step: int = 1,
         balance: str = "none",
         max_instances: int = 10_000,
+        positive: Hashable | None = None,
         equalise: str = "none",
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 0,
@@ -107,6 +112,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         self.bags_per_step = bags_per_step
         self.balance = balance
         self.max_instances = max_instances
+        self.positive = positive
         self.equalise = equalise
         self.device = device
         self.random_state = random_state
@@ -132,7 +138,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         study = self._study()
         self.classes_ = _two_classes(labels, n_bags=len(bags))
         self._patches: PatchConfig = study.patches
-        index = [int(label == self.classes_[1]) for label in labels]
+        self.positive_ = _positive(self.classes_, wanted=self.positive)
+        index = [int(label == self.positive_) for label in labels]
         cases = range(len(bags)) if groups is None else groups
         if len(cases) != len(bags):
             raise BagError(f"{len(cases)} groups for {len(bags)} bags; expected one for each bag")
@@ -159,12 +166,14 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             BagError: If a bag does not have the shape that was trained on.
         """
         scores = np.array([score.bag_score for score in self._scores(bags)])
-        return np.stack([1 - scores, scores], axis=1)
+        columns = [1 - scores, scores] if self.positive_ == self.classes_[1] else [scores, 1 - scores]
+        return np.stack(columns, axis=1)
 
     def predict(self, bags: Bags) -> Shaped[np.ndarray, " bag"]:
-        """The label of each bag: the second class where its probability is above 0.5."""
-        probabilities = self.predict_proba(bags)
-        return self.classes_[(probabilities[:, 1] > 0.5).astype(int)]
+        """The label of each bag: the positive one where its probability is above 0.5."""
+        is_positive = np.array([score.bag_score for score in self._scores(bags)]) > 0.5
+        is_second = is_positive == (self.positive_ == self.classes_[1])
+        return self.classes_[is_second.astype(int)]
 
     def attention(self, bags: Bags) -> list[Float[np.ndarray, " _"]]:
         """Attention of the instances of each bag; sums to 1 over a bag."""
@@ -203,6 +212,15 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             },
         }
         return parse_study(content, source="MILClassifier")
+
+
+def _positive(classes: Shaped[np.ndarray, "2"], *, wanted: Hashable | None) -> Hashable:
+    if wanted is None:
+        negative = the_negative([str(one) for one in classes])
+        return next(one for one in classes[::-1] if str(one) != negative)
+    if wanted not in classes.tolist():
+        raise BagError(f"positive: {wanted!r}; expected one of the labels, {classes.tolist()}")
+    return wanted
 
 
 def _two_classes(labels: Labels, *, n_bags: int) -> Shaped[np.ndarray, "2"]:

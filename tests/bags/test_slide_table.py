@@ -68,7 +68,7 @@ def test_quoted_line_break_keeps_line_numbers(tmp_path: Path):
         read_slide_table(path, paths_required=False)
 
 
-def test_positive_is_the_last_label_or_the_named_one(tmp_path: Path):
+def test_positive_is_the_label_that_is_not_negative_or_the_named_one(tmp_path: Path):
     path = _write(tmp_path, "slide_id,label\na,benign\nb,malignant\n")
     found = read_slide_table(path, paths_required=False)
     assert [found.class_index(row) for row in found.rows] == [0, 1]
@@ -158,3 +158,36 @@ def test_files_that_are_not_a_table_are_refused(tmp_path: Path):
         read_slide_table(_write(tmp_path, "slide_id,label\nä,0\n", "latin-1"))
     with pytest.raises(TableError, match=r"line 2: not CSV"):
         read_slide_table(_write(tmp_path, "slide_id,label\n" + "a" * 200_000 + ",0\n"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "classes"),
+    [
+        ("LUAD", "NORMAL", ("NORMAL", "LUAD")),
+        ("Adenocarcinoma", "Benign", ("Benign", "Adenocarcinoma")),
+        ("MSI", "wild-type", ("wild-type", "MSI")),
+        ("tumor", "non_tumor", ("non_tumor", "tumor")),
+        ("mutated", "not mutated", ("not mutated", "mutated")),
+        ("1", "0", ("0", "1")),
+        ("TRUE", "FALSE", ("FALSE", "TRUE")),
+        ("yes", "No", ("No", "yes")),
+        ("dysplasia", "healthy", ("healthy", "dysplasia")),
+    ],
+)
+def test_the_label_next_to_a_word_for_negative_is_positive(
+    one: str, other: str, classes: tuple[str, ...], tmp_path: Path
+):
+    path = _write(tmp_path, f"slide_id,label\na,{one}\nb,{other}\n")
+    assert read_slide_table(path, paths_required=False).classes == classes
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("LUAD", "LUSC"), ("benign", "normal"), ("1", "2"), ("nodal", "nodular")]
+)
+def test_where_nothing_says_which_label_is_positive_the_study_must(one: str, other: str, tmp_path: Path):
+    path = _write(tmp_path, f"slide_id,label\na,{one}\nb,{other}\n")
+    message = f"the labels are {one} and {other}, and nothing says .*: positive: {other}, or positive: {one}"
+    with pytest.raises(TableError, match=message):
+        read_slide_table(path, paths_required=False)
+    assert read_slide_table(path, labels_required=False, paths_required=False).classes == (one, other)
+    assert read_slide_table(path, positive=one, paths_required=False).classes == (other, one)

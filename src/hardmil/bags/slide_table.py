@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -17,6 +17,13 @@ _ALIASES = {
     "mpp": ("mpp",),
     "annotations": ("annotations",),
 }
+_NEGATIVE = frozenset(
+    (
+        *("normal", "benign", "negative", "neg", "control", "healthy", "absent", "none"),
+        *("no", "false", "0", "0.0", "-", "wt", "wild-type", "wildtype", "wild type"),
+    )
+)
+"""Labels that mean negative, where the other label means something else."""
 _SLIDE_SUFFIXES = (
     ".svs",
     ".tif",
@@ -81,7 +88,7 @@ def read_slide_table(
         path: Columns slide_id, case_id, label, path, mpp, annotations, in any order; others are ignored.
             Aliases are slide, FILENAME, wsi (file names, whose known suffix is dropped), and case, patient,
             PATIENT.
-        positive: The positive label; None: the last in sorted order.
+        positive: The positive label; None: the one next to a usual word for negative, such as normal.
         labels_required: Whether every slide must have a label, and both labels must occur.
         paths_required: Whether every slide must have a path.
 
@@ -214,8 +221,10 @@ def _classes(rows: tuple[SlideRow, ...], positive: str | None, *, path: Path, bo
             f'{path}: all {len(rows)} slides are labelled "{found[0]}"; expected two labels; add slides of '
             "the other"
         )
-    if positive is None or not found:
-        return tuple(found)
+    if positive is None:
+        return _with_positive_last(found, path=path, both=both)
+    if not found:
+        return ()
     if positive not in found and (both or len(found) == 2):
         raise TableError(
             f'{path}: the labels are {", ".join(found)}, but `positive` in study.yaml is "{positive}"; '
@@ -223,3 +232,27 @@ def _classes(rows: tuple[SlideRow, ...], positive: str | None, *, path: Path, bo
         )
     others = [label for label in found if label != positive]
     return (others[0] if others else f"not {positive}", positive)
+
+
+def _with_positive_last(labels: list[str], *, path: Path, both: bool) -> tuple[str, ...]:
+    """The labels, the positive one last; sorted where no label has to be positive."""
+    negative = the_negative(labels)
+    if negative is not None:
+        return (negative, *(label for label in labels if label != negative))
+    if both:
+        raise TableError(
+            f"{path}: the labels are {labels[0]} and {labels[1]}, and nothing says which is positive; add a "
+            f"line to study.yaml: positive: {labels[1]}, or positive: {labels[0]}"
+        )
+    return tuple(labels)
+
+
+def the_negative(labels: Sequence[str]) -> str | None:
+    """The one of two labels that is a usual word for negative, such as normal; None if not exactly one is."""
+    found = [label for label in labels if _is_negative(label)]
+    return found[0] if len(labels) == 2 and len(found) == 1 else None
+
+
+def _is_negative(label: str) -> bool:
+    word = label.casefold().replace("_", "-").strip()
+    return word in _NEGATIVE or word.startswith(("non-", "non ", "not-", "not ", "no-", "no "))

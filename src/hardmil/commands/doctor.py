@@ -69,7 +69,8 @@ def _table_lines(study: Study) -> list[str]:
     n_mixed = len({(row.case_id, row.label) for row in rows}) - len(cases)
     mixed = f"; {count(n_mixed, 'case')} with both labels, which is allowed" if n_mixed else ""
     slides = f"{count(len(rows), 'slide')} ({labels}) of {count(len(cases), 'case')}"
-    return [f"study              {slides}{mixed}"]
+    positive = study.slide_table.classes[-1]
+    return [f"study              {slides}{mixed}", f"positive           {positive}"]
 
 
 def _slide_lines(n_rows: int, n_with_path: int, n_read: int) -> list[str]:

@@ -23,8 +23,9 @@ def evaluate(
     quiet: bool = False,
 ) -> Outcome:
     """Run the study's arms, and say how they compare."""
+    study = open_study(path, overrides=overrides)
     run = evaluation_run.evaluate(
-        open_study(path, overrides=overrides),
+        study,
         name=name,
         only_folds=only_folds,
         device=device,
@@ -35,6 +36,7 @@ def evaluate(
     summary = run.statistics.summary
     lines = [
         *run.notes,
+        f"positive label: {study.slide_table.classes[-1]}",
         *arms_table(summary, intervals=run.statistics.intervals),
         *choice_lines(run.statistics),
         *comparison_lines(run.statistics),

@@ -55,7 +55,8 @@ def train(
 
 def _slides(trained: TrainedBundle) -> str:
     slides = count(len(trained.card.training_slides), "slide")
-    return f"{slides} ({trained.n_positive} positive) of {trained.n_cases} cases"
+    positive = f"{trained.n_positive} {trained.card.classes[1]}, the positive label"
+    return f"{slides} ({positive}) of {trained.n_cases} cases"
 
 
 def _choice_line(choice: Choice | None) -> str:

@@ -39,7 +39,8 @@ class StudyConfig(Section):
     """Folder with feature files of TRIDENT, CLAM or STAMP, .h5 or .pt, one for each slide. null: patches are
     extracted from the slides."""
     positive: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
-    """The positive label. null: the last label in sorted order."""
+    """The positive label. null: the other one, where a label is a usual word for negative, such as normal,
+    benign, control, no or 0; otherwise it must be set."""
     encode: str = PIXELS
     """What an instance is: the pixels of a patch (the paper's network learns from them end to end), or its
     embedding by an encoder: efficientnet-lite0 (hardmil[efficientnet]); uni, virchow2 and others, or
