@@ -31,7 +31,7 @@ CANDIDATES = (
 )
 AUTO = "auto"
 NEW = (
-    *("topk", "conjunctive", "linear", "ours-smooth", "ours-masktop", "em"),
+    *("topk", "conjunctive", "linear", "ours-smooth", "ours-masktop", "ours-seeds5", "em"),
     *("ours+rank", "ours+instance+rank", "ours+pseudo", "ours+pseudo@random"),
 )
 # How `auto` may choose, last the default.

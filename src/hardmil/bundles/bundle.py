@@ -19,7 +19,7 @@ from hardmil.config.study import PIXELS, InstanceConfig
 from hardmil.device import find_device
 from hardmil.errors import BagError, BundleError, TableError
 from hardmil.evaluation.choice import Choice
-from hardmil.files.atomic import read_json, write_json
+from hardmil.files.atomic import read_json, visible, write_json
 from hardmil.mil.calibration import Calibration
 from hardmil.mil.inference import BagScore, score_together
 from hardmil.mil.network import BagClassifier
@@ -129,7 +129,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
     names = _weights(bundle.card)
     for name, network in zip(names, [bundle.network, *bundle.others], strict=True):
         save_network(folder / name, network)
-    for path in folder.glob("model-*.safetensors"):
+    for path in visible(folder.glob("model-*.safetensors")):
         if path.name not in names:  # of an earlier bundle of more networks
             path.unlink()
     write_json(folder / "bundle.json", bundle.card.model_dump(mode="json"))
