@@ -111,10 +111,10 @@ def _combined_difference(sets: Sequence[SetRows], arm: str, metric: str) -> tupl
 
 
 def combined_table(rows: Sequence[Combined]) -> list[str]:
-    """Markdown: the combined differences, lowest FPR first."""
+    """Markdown: the combined differences, arms on most sets first, then lowest FPR first."""
     heads = ["arm minus `ours`", "sets", "FPR@op", "sensitivity@op", "fewer false positives"]
     lines = [_line(heads), _line(["---"] * len(heads))]
-    for one in sorted(rows, key=lambda one: one.fpr[0]):
+    for one in sorted(rows, key=lambda one: (-one.n_sets, one.fpr[0])):
         cells = [_signed(one.fpr), _signed(one.sensitivity)]
         lines.append(_line([f"`{one.arm}`", str(one.n_sets), *cells, "yes" if one.has_fewer else ""]))
     return lines
