@@ -9,11 +9,14 @@ The protocol is docs/decisions/0013-false-positive-protocol.md. Rows are kept in
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from false_positive_runs import AUTO, CANDIDATES, CRITERIA, KEPT, NEW, REPEATS, SETS, Where, keep, run_set
 from false_positive_tables import (
+    BASE,
     TITLES,
+    SetRows,
     cells_of,
     choices_table,
     combined,
@@ -68,21 +71,26 @@ def write_page() -> None:
         lines += [f"## {TITLES[rows.name]}", "", *set_table(rows, order=order), ""]
         choices = choices_table(KEPT / rows.name)
         lines += ["### What auto took", "", *choices, ""] if choices else []
-    lines += _criteria_tables()
+    lines += _criteria_tables(sets)
     (KEPT / "tables.md").write_text("\n".join(lines), encoding="utf-8")
     figure(sets, order=order, path=KEPT / "fpr.svg")
 
 
-def _criteria_tables() -> list[str]:
-    """What `auto` reaches on each set, by the criterion it chooses by."""
+def _criteria_tables(sets: Sequence[SetRows]) -> list[str]:
+    """What `auto` reaches by each criterion it can choose by: on each set, and minus `ours` over all sets."""
     heads = ["| auto chooses by | FPR@op | sensitivity@op | FPR@90 | FPR@95 | AUC |", "|---" * 6 + "|"]
     lines: list[str] = []
-    for name in SETS:
-        found = {one: read_set(KEPT / "criteria" / one / name, name=name) for one in CRITERIA}
-        rows = [f"| `{one}` | {' | '.join(cells_of(kept, AUTO))} |" for one, kept in found.items() if kept]
-        if rows:
-            lines += [f"## Criteria of auto, {TITLES[name]}", "", *heads, *rows, ""]
-    return lines
+    against_base: list[SetRows] = []
+    for rows in sets:
+        found = {one: read_set(KEPT / "criteria" / one / rows.name, name=rows.name) for one in CRITERIA}
+        kept = {one: other for one, other in found.items() if other}
+        table = [f"| `{one}` | {' | '.join(cells_of(other, AUTO))} |" for one, other in kept.items()]
+        if table:
+            lines += [f"## Criteria of auto, {TITLES[rows.name]}", "", *heads, *table, ""]
+        arms = {one: other.arms[AUTO] for one, other in kept.items()}
+        against_base.append(replace(rows, arms={BASE: rows.arms[BASE], **arms}))
+    differences = combined_table(combined(against_base, order=(BASE, *CRITERIA)))
+    return [*lines, "## Criteria of auto, all sets: each minus `ours`", "", *differences, ""]
 
 
 def main() -> None:
