@@ -8,6 +8,7 @@ docs/decisions/0011-intervals-for-few-cases.md.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,17 @@ def draw_cases(
             draws[rows] = rng.multinomial(n_cases, np.full(n_cases, 1 / n_cases), size=len(rows))
         left = left[(draws[left] @ holds == 0).any(axis=1)]
     return draws
+
+
+def draw_bags(
+    labels: Int[np.ndarray, " bag"], cases: Sequence[str], *, seed: int, n_resamples: int
+) -> Iterator[Int[np.ndarray, " drawn"]]:
+    """The positions of the bags in each resample of `draw_cases`, as often as their case was drawn."""
+    names, case_of = np.unique(np.asarray(cases), return_inverse=True)
+    has_label = np.zeros((len(names), 2), dtype=np.int64)
+    has_label[case_of, labels] = 1
+    draws = draw_cases(has_label, seed=seed, n_resamples=n_resamples)
+    return (np.repeat(np.arange(len(labels)), draw[case_of]) for draw in draws)
 
 
 def widened_tail(n_cases: int) -> float:

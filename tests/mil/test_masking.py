@@ -1,10 +1,16 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardmil.bags.bag import Bag
+from hardmil.config.model import ModelConfig, resolve_config
+from hardmil.device import Device
 from hardmil.mil.masking import draw_masked
+from hardmil.mil.training import fit
 
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=4)
 
@@ -56,3 +62,32 @@ def test_each_of_the_most_attended_is_left_out_equally_often():
     order = np.argsort(-logits.numpy())
     assert (counts[order[10:]] == 0).all()
     np.testing.assert_allclose(counts[order[:10]] / 500, 0.6, atol=0.08)
+
+
+@pytest.mark.parametrize("kind", ["adaptive-attention", "conjunctive"])
+def test_what_is_left_out_in_training_follows_from_the_seed(kind: str):
+    rng = np.random.default_rng(0)
+    bags: list[Bag] = []
+    for i in range(16):
+        features = rng.normal(2, 3, size=(20 + i % 3, 4)).astype(np.float32)
+        features[:2, 0] += 9 * (i % 2)
+        bags.append(Bag(f"s{i}", f"c{i}", i % 2, features, np.zeros((len(features), 2), np.int64), 0))
+    content: dict[str, Any] = {
+        "network": {"embedding_dim": 8, "dropout": 0.0},
+        "pooling": {"attention_dim": 4},
+        "training": {"epochs": 3, "lr": 0.02},
+    }
+    plain = resolve_config(ModelConfig.model_validate(content), kind="features")
+
+    def trained(*, seed: int, mask_top: int = 4) -> dict[str, list[Any]]:
+        pooling = plain.pooling.model_copy(update={"kind": kind, "mask_top": mask_top})
+        config = plain.model_copy(update={"pooling": pooling})
+        network = fit(bags, config=config, seed=seed, device=Device("cpu", bfloat16=False))
+        return {name: value.tolist() for name, value in network.state_dict().items()}
+
+    torch.manual_seed(1)
+    first = trained(seed=3)
+    torch.manual_seed(2)
+    assert trained(seed=3) == first
+    assert trained(seed=4) != first
+    assert trained(seed=3, mask_top=0) != first

@@ -23,7 +23,6 @@ from hardmil.evaluation.cohort import Cohort, study_cohort
 from hardmil.evaluation.results import HARD_NEGATIVES
 from hardmil.evaluation.trainer import CODE_VERSION, Trainer
 from hardmil.evaluation.trial import (
-    OperatingSettings,
     Trial,
     calibration_of,
     chosen_trial,
@@ -39,7 +38,7 @@ from hardmil.jobs.progress import progress
 from hardmil.mil.calibration import Calibration
 from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mining.hard_instances import HardInstance
-from hardmil.mining.procedure import Mined, train_members
+from hardmil.mining.procedure import Mined, member_seeds, train_and_mine
 from hardmil.mining.verdicts import reviewer_digest
 from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.tracking import LossByEpoch, TrackWith, tracked
@@ -145,16 +144,20 @@ def _train(
         trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
         trial, choice = chosen_trial(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
         chosen = trial.arm
-        members = train_members(
-            cohort.bags,
-            config=chosen.model,
-            mining=chosen.mining,
-            seed=study.config.seed,
-            train=trainer.train,
-            reviewer=cohort.reviewer(chosen, cohort.bags) if chosen.uses_verdicts else None,
-        )
+        reviewer = cohort.reviewer(chosen, cohort.bags) if chosen.uses_verdicts else None
+        members = [
+            train_and_mine(
+                cohort.bags,
+                config=chosen.model,
+                mining=chosen.mining,
+                seed=seed,
+                train=trainer.train,
+                reviewer=reviewer,
+            )
+            for seed in member_seeds(trial.seed, config=chosen.model)
+        ]
         learned = _Learned(chosen, choice, members)
-        return _decided(learned, trial=trial, operating=operating, cohort=cohort, trainer=trainer)
+        return _decided(learned, trial=trial, cohort=cohort, trainer=trainer)
 
 
 def _both(step: Callable[[], None], log_loss: LossByEpoch) -> Callable[[int, float], None]:
@@ -165,18 +168,12 @@ def _both(step: Callable[[], None], log_loss: LossByEpoch) -> Callable[[int, flo
     return on_epoch
 
 
-def _decided(
-    learned: _Learned,
-    *,
-    trial: Trial,
-    operating: OperatingSettings | None,
-    cohort: Cohort,
-    trainer: Trainer,
-) -> _Learned:
+def _decided(learned: _Learned, *, trial: Trial, cohort: Cohort, trainer: Trainer) -> _Learned:
     """The same with threshold and calibration, from scores of each slide by models trained without its case.
 
     Neither is set where cases are too few.
     """
+    operating = trial.operating
     scores = whole_arm_out_of_fold(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
     if operating is None or scores is None:
         return learned

@@ -9,8 +9,6 @@ CONTROL = "@random"
 COMPOUND_BASES = ("noisy-and", "sdr-svm")
 """Bases with a hyphen in their own name."""
 MINING_USES = ("sb", "mb", "fmb", "inject", "weigh")
-
-
 PSEUDO = "pseudo"
 
 

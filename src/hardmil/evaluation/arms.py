@@ -122,7 +122,7 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     model = _with(model, "pooling", kind=BASES[parts.base], **settings)
     mining, uses_verdicts = _plain_mining(study), False
     if parts.base == EM:
-        model, mining = _as_em(name, model=model, mining=mining)
+        model, mining = _as_em(model, mining=mining)
     for use in parts.uses:
         if use.name == "instance":
             model = _with_instance_loss(name, model=model, options=use.options)
@@ -235,9 +235,7 @@ def _plain_mining(study: StudyConfig) -> MiningConfig:
     return study.mining.model_copy(update={"use": "none", "draw": "hard", "self_judged": off})
 
 
-def _as_em(
-    name: str, *, model: ResolvedModelConfig, mining: MiningConfig
-) -> tuple[ResolvedModelConfig, MiningConfig]:
+def _as_em(model: ResolvedModelConfig, *, mining: MiningConfig) -> tuple[ResolvedModelConfig, MiningConfig]:
     """Instances learn from their own labels, and a bag is scored by the highest of them."""
     model = _with(_with_verdict_loss(model), "training", bag_loss=0.0)
     if model.pooling.score == "bag":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from hardmil.bootstrap import draw_cases
+from hardmil.bootstrap import draw_bags
 from hardmil.config.evaluation import AutoConfig, parse_operating_target
 from hardmil.metrics import binary_metrics, fpr_at_sensitivity, partial_auc
 
@@ -61,7 +61,7 @@ def choose(
     sign = -1 if auto.criterion == "fpr" else 1
     values = {name: value(labels, one) for name, one in scores.items()}
     best = max(values, key=lambda name: sign * values[name])
-    resamples = _resamples(labels, cases)
+    resamples = list(draw_bags(labels, cases, seed=0, n_resamples=N_RESAMPLES))
     drawn = {
         name: np.array([value(labels[picked], one[picked]) for picked in resamples])
         for name, one in scores.items()
@@ -84,14 +84,6 @@ def _value(auto: AutoConfig, *, operating_point: str) -> Value:
     target = parse_operating_target(operating_point)
     sensitivity = target.share if target.kind == "sensitivity" else DEFAULT_SENSITIVITY
     return lambda labels, scores: fpr_at_sensitivity(labels, scores, sensitivity=sensitivity)
-
-
-def _resamples(labels: Int[np.ndarray, " bag"], cases: Sequence[str]) -> list[Int[np.ndarray, " drawn"]]:
-    names, case_of = np.unique(np.asarray(cases), return_inverse=True)
-    has_label = np.zeros((len(names), 2), dtype=np.int64)
-    has_label[case_of, labels] = 1
-    draws = draw_cases(has_label, seed=0, n_resamples=N_RESAMPLES)
-    return [np.repeat(np.arange(len(labels)), draw[case_of]) for draw in draws]
 
 
 def _spread(differences: Float[np.ndarray, " resample"]) -> float:

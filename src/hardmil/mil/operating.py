@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from hardmil.bootstrap import draw_cases, percentile_limits
+from hardmil.bootstrap import draw_bags, percentile_limits
 from hardmil.config.evaluation import OperatingTarget, parse_operating_target
 from hardmil.errors import BagError
 from hardmil.metrics import binary_metrics, check_scores, predict_threshold_at_sensitivity
@@ -80,13 +80,11 @@ def set_operating_point(
         return threshold, metrics.recall, metrics.fpr
 
     observed = measured(np.arange(len(labels)))
-    names, case_of = np.unique(np.asarray(cases), return_inverse=True)
-    has_label = np.zeros((len(names), 2), dtype=np.int64)
-    has_label[case_of, labels] = 1
-    draws = draw_cases(has_label, seed=seed, n_resamples=N_RESAMPLES)
-    drawn = np.array([measured(np.repeat(np.arange(len(labels)), draw[case_of])) for draw in draws])
+    resamples = draw_bags(labels, cases, seed=seed, n_resamples=N_RESAMPLES)
+    drawn = np.array([measured(picked) for picked in resamples])
+    n_cases = len(set(cases))
     threshold, sensitivity, fpr = (
-        _estimate(value, drawn=column, n_cases=len(names))
+        _estimate(value, drawn=column, n_cases=n_cases)
         for value, column in zip(observed, drawn.T, strict=True)
     )
     n_positive = int(labels.sum())

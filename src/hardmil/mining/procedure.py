@@ -61,31 +61,9 @@ MEMBER_STEP = 10**8
 """Between the seeds of networks that are averaged: no fold or repeat of a study reaches the next."""
 
 
-def train_members(
-    bags: Sequence[Bag],
-    *,
-    config: ResolvedModelConfig,
-    mining: MiningConfig,
-    seed: int = 0,
-    train: Train = fit,
-    reviewer: Reviewer | None = None,
-) -> list[Mined]:
-    """`train_and_mine` with `training.n_networks` seeds; the networks are for `score_together`.
-
-    Raises:
-        As `train_and_mine`.
-    """
-    return [
-        train_and_mine(
-            bags,
-            config=config,
-            mining=mining,
-            seed=seed + number * MEMBER_STEP,
-            train=train,
-            reviewer=reviewer,
-        )
-        for number in range(config.training.n_networks)
-    ]
+def member_seeds(seed: int, *, config: ResolvedModelConfig) -> list[int]:
+    """The seeds of the `training.n_networks` networks whose outputs are averaged; the given one is first."""
+    return [seed + number * MEMBER_STEP for number in range(config.training.n_networks)]
 
 
 def train_and_mine(

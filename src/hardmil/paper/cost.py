@@ -26,7 +26,7 @@ from hardmil.evaluation.trial import Trial, candidate_trials, operating_folds
 from hardmil.jobs.pool import Engine
 from hardmil.mil.training import fit
 from hardmil.mining.injection import WANTED_LABEL
-from hardmil.mining.procedure import MEMBER_STEP
+from hardmil.mining.procedure import member_seeds
 
 SMALL_RUN = {"repeats": 1, "folds": 2, "epochs": 3}
 MEASURE_S = 1.0
@@ -136,8 +136,7 @@ def _of_trial(trial: Trial, known: _Known) -> Iterator[TrainingVisits]:
         for one in candidate_trials(trial).values():
             yield from _of_trial(one, known)
         return
-    for member in range(trial.arm.model.training.n_networks):
-        seed = trial.seed + member * MEMBER_STEP
+    for seed in member_seeds(trial.seed, config=trial.arm.model):
         yield from _of_arm(trial.arm, trial.fold.train, seed=seed, known=known)
         for number, inside in enumerate(known.operating_folds(trial)):
             yield from _of_arm(trial.arm, inside, seed=seed + 1 + number, known=known)
