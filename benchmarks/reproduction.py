@@ -68,7 +68,6 @@ class Setting:
     arms: Sequence[ArmSummary]
     intervals: Sequence[Interval]
     comparisons: Sequence[Comparison]
-    hours: float
 
 
 def settings() -> list[Setting]:
@@ -172,7 +171,6 @@ def _setting(data: str, part: str, *, results: list[ResultRow], predictions: lis
         summarise(results, predictions=predictions, positive=POSITIVE[data]),
         intervals(resampled),
         compare_arms(resampled),
-        hours=sum(row.seconds for row in results) / 3600,
     )
 
 
@@ -183,7 +181,7 @@ def markdown(setting: Setting) -> list[str]:
     lines = [
         f"### {', '.join(title)}",
         "",
-        f"At most {n_trials} trials an arm; {setting.hours:.1f} hours of one process in all.",
+        f"At most {n_trials} trials an arm.",
         "",
         *(line for note in few_cases_notes(setting.intervals) for line in (f"**{note}**", "")),
         *_table(["arm", *HEADINGS.values(), "instance AUC", "trials", "mined"], _arm_rows(setting)),

@@ -2,8 +2,11 @@ import numpy as np
 import torch
 
 from hardmil.bags.bag import Bag
+from hardmil.device import Device
 from hardmil.mil.augment import apply_symmetries
 from hardmil.mil.patch_store import PatchStore
+
+CPU = Device("cpu", bfloat16=False)
 
 
 def _bag(name: str, n: int) -> Bag:
@@ -17,7 +20,7 @@ def _taken(store: PatchStore, first: int, n: int) -> np.ndarray:
 
 def test_patches_of_each_bag_are_found_and_a_shared_bag_is_stored_once():
     one, two = _bag("a", 3), _bag("b", 4)
-    store = PatchStore([one, two, one], device="cpu")
+    store = PatchStore([one, two, one], device=CPU)
     firsts = store.place([two, one, two])
     assert sorted(firsts) == [0, 3, 3]
     for bag, first in zip((two, one, two), firsts, strict=True):
@@ -26,7 +29,7 @@ def test_patches_of_each_bag_are_found_and_a_shared_bag_is_stored_once():
 
 def test_drawn_bags_are_found_too_and_do_not_disturb_the_stored_ones():
     stored = [_bag("a", 3), _bag("b", 4)]
-    store = PatchStore(stored, device="cpu")
+    store = PatchStore(stored, device=CPU)
     for n in (2, 30, 5):
         drawn = [_bag("hard-bag-0", n), _bag("hard-bag-1", n + 1)]
         firsts = store.place([drawn[0], stored[1], drawn[1], stored[0], None])
@@ -37,5 +40,5 @@ def test_drawn_bags_are_found_too_and_do_not_disturb_the_stored_ones():
 def test_patches_are_turned_as_apply_symmetries_turns_them():
     bag = _bag("a", 16)
     symmetry = torch.arange(16) % 8
-    taken = PatchStore([bag], device="cpu").take(torch.arange(16), symmetry=symmetry)
+    taken = PatchStore([bag], device=CPU).take(torch.arange(16), symmetry=symmetry)
     assert torch.equal(taken, apply_symmetries(torch.from_numpy(bag.instances), symmetry=symmetry))

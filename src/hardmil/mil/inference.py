@@ -102,17 +102,24 @@ def _score(network: BagClassifier, bag: Bag) -> BagScore:
     of_instances = score_weights(output.instance_logit, config=network.config.pooling)
     if of_instances is not None:
         bag_logit, weights = of_instances @ output.instance_logit, of_instances
-    contribution = None if weights is None else weights * (output.instance_logit - bias)
+    contributions = [] if weights is None else [weights * (output.instance_logit - bias)]
+    found = _on_cpu([bag_logit, bias, output.attention, output.instance_logit, *contributions])
     score = BagScore(
         # In float64: in float32, all logits above 17 would tie at a score of 1.
-        bag_score=bag_logit.double().sigmoid().item(),
-        attention=output.attention.cpu().numpy(),
-        instance_logit=output.instance_logit.cpu().numpy(),
-        contribution=None if contribution is None else contribution.cpu().numpy(),
-        bias=bias.item(),
+        bag_score=found[0].double().sigmoid().item(),
+        attention=found[2].numpy(),
+        instance_logit=found[3].numpy(),
+        contribution=found[4].numpy() if contributions else None,
+        bias=found[1].item(),
     )
     score.check(bag.slide_id)
     return score
+
+
+def _on_cpu(vectors: Sequence[Tensor]) -> Sequence[Float[Tensor, " value"]]:
+    """Vectors from a device in one transfer: on a GPU, each transfer waits for the device."""
+    flat = [vector.reshape(-1) for vector in vectors]
+    return torch.cat(flat).cpu().split([len(vector) for vector in flat])
 
 
 def _embed(network: BagClassifier, bag: Bag) -> Float[Tensor, "instance dim"]:

@@ -11,6 +11,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from hardmil.bags.bag import Bag
+from hardmil.device import Device
 from hardmil.mil.augment import N_SYMMETRIES, apply_symmetries
 
 
@@ -21,18 +22,19 @@ class PatchStore:
     next step overwrites.
     """
 
-    def __init__(self, bags: Iterable[Bag], *, device: str) -> None:
+    def __init__(self, bags: Iterable[Bag], *, device: Device) -> None:
         kept = {id(bag.instances): bag.instances for bag in bags}
         firsts = np.cumsum([0, *(len(patches) for patches in kept.values())])
         # The arrays are kept, so that no other array gets the same id.
         self._kept = list(kept.values())
         self._first = dict(zip(kept, firsts.tolist(), strict=False))
         self._n_kept = int(firsts[-1])
-        self._patches = torch.from_numpy(np.concatenate(self._kept)).to(device)
+        self._device = device
+        self._patches = torch.from_numpy(np.concatenate(self._kept)).to(device.name)
         size = self._patches.shape[1]
         places = torch.arange(size * size).view(1, size, size, 1).expand(N_SYMMETRIES, -1, -1, -1)
         turned = apply_symmetries(places, symmetry=torch.arange(N_SYMMETRIES))
-        self._pixel_order = turned.reshape(N_SYMMETRIES, size * size).to(device)
+        self._pixel_order = turned.reshape(N_SYMMETRIES, size * size).to(device.name)
 
     def place(self, bags: Sequence[Bag | None]) -> list[int]:
         """The row of the first patch of each bag; bags that are not stored go into the spare area."""
@@ -44,7 +46,7 @@ class PatchStore:
                 first, n_used = n_used, n_used + len(bag)
                 self._make_room(n_used)
                 patches = torch.from_numpy(np.ascontiguousarray(bag.instances))
-                self._patches[first:n_used] = patches.to(self._patches.device)
+                self._patches[first:n_used] = self._device.receive(patches)
             firsts.append(first)
         return firsts
 

@@ -86,7 +86,7 @@ def fit_population(
     networks = [new_network(one.bags, config=config, seed=one.seed, start=one.start) for one in trainings]
     stacked = StackedNetworks(networks, device=device)
     best = _BestEpochs(stacked, config=config)
-    store = PatchStore((bag for one in trainings for bag in one.bags), device=device.name)
+    store = PatchStore((bag for one in trainings for bag in one.bags), device=device)
     settings = config.training
     optimiser = torch.optim.Adam(
         stacked.weights.values(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
@@ -94,7 +94,7 @@ def fit_population(
     walks = [_walk(one, config=config) for one in trainings]
     number = 0
     while any(moves := [next(walk, None) for walk in walks]):
-        bags = _stacked_bags(moves, store=store, device=device.name)
+        bags = _stacked_bags(moves, store=store, device=device)
         losses = stacked.losses(bags, step=number)
         optimiser.zero_grad()
         losses.sum().backward()
@@ -136,28 +136,30 @@ def _walk(training: Training, *, config: ResolvedModelConfig) -> Iterator[_Move]
             yield _Move(bag, step.symmetry, weights[bag.label], epoch, ends)
 
 
-def _stacked_bags(moves: Sequence[_Move | None], *, store: PatchStore, device: str) -> StackedBags:
+def _stacked_bags(moves: Sequence[_Move | None], *, store: PatchStore, device: Device) -> StackedBags:
     """One bag for each network; one that has finished gets a single patch and class weight 0."""
     sizes = np.array([len(move.bag) if move else 1 for move in moves])
     firsts = store.place([move.bag if move else None for move in moves])
     n_tiles = -(-sizes // TILE)
-    begins = np.concatenate([[0], np.cumsum(n_tiles * TILE)])
-    stored, symmetry = np.zeros(begins[-1], np.int64), np.zeros(begins[-1], np.int64)
-    rows = np.repeat(begins[:-1, None], sizes.max(), axis=1)
-    for position, (move, n) in enumerate(zip(moves, sizes.tolist(), strict=True)):
-        begin = begins[position]
-        stored[begin : begin + n] = firsts[position] + np.arange(n)
-        rows[position, :n] = begin + np.arange(n)
+    widths = n_tiles * TILE
+    begins = np.cumsum(widths) - widths
+    network_of_row = np.repeat(np.arange(len(moves)), widths)
+    within = np.arange(widths.sum()) - begins[network_of_row]
+    is_patch = within < sizes[network_of_row]
+    stored = np.where(is_patch, np.array(firsts)[network_of_row] + within, 0)
+    symmetry = np.zeros(len(within), np.int64)
+    for move, begin in zip(moves, begins.tolist(), strict=True):
         if move and move.symmetry is not None:
-            symmetry[begin : begin + n] = move.symmetry.numpy()
+            symmetry[begin : begin + len(move.bag)] = move.symmetry.numpy()
 
     def moved(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(device, non_blocking=True)
+        return device.receive(torch.from_numpy(values))
 
     return StackedBags(
         patches=store.take(moved(stored), symmetry=moved(symmetry)),
         network_of_tile=moved(np.repeat(np.arange(len(moves)), n_tiles)),
-        rows=moved(rows),
+        places=moved(network_of_row * widths.max() + within),
+        width=int(widths.max()),
         sizes=moved(sizes),
         labels=moved(np.array([move.bag.label if move else 0 for move in moves], np.float32)),
         class_weight=moved(np.array([move.class_weight if move else 0 for move in moves], np.float32)),
@@ -168,7 +170,7 @@ class _BestEpochs:
     """The loss of each epoch of each network, and the weights of its best epoch so far, on the device."""
 
     def __init__(self, stacked: StackedNetworks, *, config: ResolvedModelConfig) -> None:
-        self._weights = stacked.weights
+        self._weights, self._device = stacked.weights, stacked.device
         self._best = {name: value.detach().clone() for name, value in stacked.weights.items()}
         self._keep_last = config.training.select == "last"
         n_networks = len(stacked.dropout_seeds)
@@ -183,7 +185,7 @@ class _BestEpochs:
         ended = [(i, move.epoch, move.ends_epoch) for i, move in enumerate(moves) if move and move.ends_epoch]
         if not ended:
             return
-        which, epochs, n_bags = torch.tensor(ended, device=losses.device).unbind(dim=1)
+        which, epochs, n_bags = self._device.receive(torch.tensor(ended)).unbind(dim=1)
         means = self._sum[which] / n_bags
         self.losses[which, epochs] = means
         self._sum[which] = 0

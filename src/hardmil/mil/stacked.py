@@ -15,6 +15,7 @@ from hardmil.device import Device
 from hardmil.mil.dropout import dropout_key, dropout_masks
 from hardmil.mil.network import BagClassifier, PatchNetwork
 from hardmil.mil.pooling import activate, adapted
+from hardmil.mil.stacked_conv import conv_pool_relu, in_eights
 
 TILE = 32
 """Patches of one network that its convolutions process together; bags are filled up to a multiple of it."""
@@ -25,13 +26,15 @@ class StackedBags:
     """One bag for each network.
 
     `patches` are tiles of patches, one bag after the other, each filled up to whole tiles; `network_of_tile`
-    says whose they are. `rows[b]` are the rows of `patches` that belong to bag b, filled up to the largest
-    bag. Class weight 0 is a network without a bag, which learns nothing.
+    says whose they are. `places` are the positions of the rows of `patches` in a table of [network * width],
+    where `width` is that of the largest bag in whole tiles. Class weight 0 is a network without a bag, which
+    learns nothing.
     """
 
     patches: UInt8[Tensor, "row size size 3"]
     network_of_tile: Int[Tensor, " tile"]
-    rows: Int[Tensor, "network instance"]
+    places: Int[Tensor, " row"]
+    width: int
     sizes: Int[Tensor, " network"]
     labels: Float[Tensor, " network"]
     class_weight: Float[Tensor, " network"]
@@ -56,7 +59,7 @@ class StackedNetworks:
         """The training loss of each network on its bag; 0 for a network without a bag."""
         embeddings = self._embed(bags, step=step).float()
         attention_logit = self._attention_logit(embeddings)
-        is_instance = torch.arange(bags.rows.shape[1], device=bags.rows.device) < bags.sizes.unsqueeze(1)
+        is_instance = torch.arange(bags.width, device=bags.sizes.device) < bags.sizes.unsqueeze(1)
         attention = attention_logit.masked_fill(~is_instance, -torch.inf).softmax(dim=1)
         weights = self._weights(attention, sizes=bags.sizes)
         z = (weights.unsqueeze(2) * embeddings).sum(dim=1)
@@ -75,29 +78,19 @@ class StackedNetworks:
         dtype = torch.bfloat16 if self.device.bfloat16 else torch.float32
         x = bags.patches.to(dtype).sub(127.5).div(127.5)
         for name in ("conv1", "conv2"):
-            x = self._conv_pool_relu(x, name=name, network_of_tile=bags.network_of_tile)
-        x = x.flatten(1)[bags.rows]
+            weight, bias = self._parameters(name, dtype=dtype)
+            if self.device.name.startswith("cuda"):
+                weight, bias = in_eights(weight, bias, n_channels=x.shape[-1])
+            x = conv_pool_relu(x, weight=weight[bags.network_of_tile], bias=bias[bags.network_of_tile])
+        x = x.flatten(1)
+        table = x.new_zeros((len(bags.sizes) * bags.width, x.shape[1]))
+        x = table.index_copy(0, bags.places, x).view(len(bags.sizes), bags.width, -1)
         for number, name in enumerate(("fc1", "fc2")):
             weight, bias = self._parameters(name, dtype=dtype)
             x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2)).relu_()
             # The network calls its dropout twice in each step.
             x = self._dropout(x, call=2 * step + number)
         return x
-
-    def _conv_pool_relu(
-        self, x: Num[Tensor, "row height width channel"], *, name: str, network_of_tile: Int[Tensor, " tile"]
-    ) -> Num[Tensor, "row pooled_height pooled_width out"]:
-        weight, bias = self._parameters(name, dtype=x.dtype)
-        kernel, n_tiles = weight.shape[-1], len(network_of_tile)
-        windows = x.unfold(1, kernel, 1).unfold(2, kernel, 1)
-        n_rows, height, width = windows.shape[:3]
-        convolved = torch.baddbmm(
-            bias[network_of_tile].unsqueeze(1),
-            windows.reshape(n_tiles, -1, weight[0, 0].numel()),
-            weight.flatten(2).transpose(1, 2)[network_of_tile],
-        )
-        channels_last = convolved.view(n_rows, height, width, -1).permute(0, 3, 1, 2)
-        return functional.max_pool2d(channels_last, 2).relu_().permute(0, 2, 3, 1)
 
     def _parameters(self, name: str, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         weight, bias = (self.weights[f"embed.{name}.{kind}"].to(dtype) for kind in ("weight", "bias"))
@@ -108,7 +101,8 @@ class StackedNetworks:
         if p == 0:
             return x
         keys = [dropout_key(seed, step=call) for seed in self.dropout_seeds]
-        masks = dropout_masks(torch.tensor(keys, dtype=torch.int32), n=x[0].numel(), p=p, like=x)
+        on_device = self.device.receive(torch.tensor(keys, dtype=torch.int32))
+        masks = dropout_masks(on_device, n=x[0].numel(), p=p, like=x)
         return x * masks.view(x.shape)
 
     def _attention_logit(
