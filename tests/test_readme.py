@@ -20,6 +20,7 @@ def fill_in(study: Path) -> None:
     """What the README asks the user to do after `init`; settings small enough for a test."""
     write_csv(study / "slides.csv", slide_rows(study))
     content = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
+    content["encode"] = "pixels"
     content["patches"] |= {"um_per_px": None, "size_px": 24}
     content["mining"]["inner_folds"] = 2
     content["evaluation"] |= {"folds": 2}

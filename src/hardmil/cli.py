@@ -98,12 +98,17 @@ def demo(
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")], as_json: Json = False
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")],
+    encode: Annotated[
+        str | None,
+        typer.Option("--encode", help="pixels, or an encoder; by default efficientnet-lite0 if installed."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a commented study.yaml and a slides.csv to fill in."""
     from hardmil.commands.init import init as run
 
-    _finish(run(folder), as_json=as_json)
+    _finish(run(folder, encode=encode), as_json=as_json)
 
 
 @app.command()

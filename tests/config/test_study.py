@@ -36,3 +36,16 @@ def test_config_needs_no_torch():
     code = "import sys, hardmil.config, hardmil.config.study_file; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("encode", ["efficientnet-lite0", "uni", "virchow2@weights"])
+def test_a_patch_far_from_what_an_encoder_was_trained_on_is_refused_unless_it_is_meant(encode: str):
+    for size_px in (32, 64, 512):
+        content: dict[str, Any] = {"encode": encode, "patches": {"size_px": size_px}}
+        with pytest.raises(
+            ValidationError, match=f"size_px is {size_px}, but {encode} was trained on 224 px"
+        ):
+            StudyConfig.model_validate(content)
+        assert StudyConfig.model_validate({**content, "encode_px": 112}).patches.size_px == size_px
+    for size_px in (112, 256, 448):
+        StudyConfig.model_validate({"encode": encode, "patches": {"size_px": size_px}})

@@ -28,6 +28,10 @@ PIXELS = "pixels"
 
 
 _FOR_AN_ENCODER = {"size_px": 224}
+LITE0 = "efficientnet-lite0"
+FARTHEST = 2
+"""How many times smaller or larger than its training patches an encoder may see patches, if nothing else is
+set."""
 
 
 class StudyConfig(Section):
@@ -80,6 +84,20 @@ class StudyConfig(Section):
         known = known_encoder(str(content["encode"]))
         trained = {"size_px": known.input_px, "um_per_px": known.um_per_px} if known else {}
         return {**content, "patches": {**_FOR_AN_ENCODER, **trained, **patches}}
+
+    @model_validator(mode="after")
+    def _patches_suit_the_encoder(self) -> "StudyConfig":
+        known = known_encoder(self.encode)
+        trained = known.input_px if known else 224 if self.encode == LITE0 else None
+        if trained is None or self.encode_px is not None:
+            return self
+        if not trained <= self.patches.size_px * FARTHEST <= trained * FARTHEST**2:
+            raise ValueError(
+                f"patches.size_px is {self.patches.size_px}, but {self.encode} was trained on {trained} px; "
+                "remove size_px, which then suits the encoder; or, if it is meant, set encode_px to the edge "
+                "that patches are resized to"
+            )
+        return self
 
     @model_validator(mode="after")
     def _encoder_sees_blocks(self) -> "StudyConfig":

@@ -1,16 +1,19 @@
 """study.yaml: reading it with overrides, and writing it with comments."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from hardmil.config.patches import PatchConfig
 from hardmil.config.study import StudyConfig
 from hardmil.errors import ConfigError
 
 FILE_NAME = "study.yaml"
+BY_ENCODER = ("size_px", "um_per_px")
+"""Settings of patches that take their default from the encoder."""
 
 
 def read_study(path: Path, *, overrides: Sequence[str] = ()) -> tuple[StudyConfig, Path]:
@@ -99,13 +102,22 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def commented_yaml(config: StudyConfig) -> str:
-    """A study.yaml with every setting, each with its explanation above it."""
+    """A study.yaml with every setting, each with its explanation above it.
+
+    Settings that take their value from the encoder stand in a comment, so that they follow another encoder.
+    """
+    by_encoder = StudyConfig(encode=config.encode).patches
+    follows = {name for name in BY_ENCODER if getattr(config.patches, name) == getattr(by_encoder, name)}
     return "\n".join(
-        ["# A hardmil study. Paths are relative to this folder.", *_section(config, indent=""), ""]
+        [
+            "# A hardmil study. Paths are relative to this folder.",
+            *_section(config, indent="", follows=follows),
+            "",
+        ]
     )
 
 
-def _section(section: BaseModel, *, indent: str) -> list[str]:
+def _section(section: BaseModel, *, indent: str, follows: Collection[str]) -> list[str]:
     """The settings of a section, then its subsections."""
     plain: list[str] = []
     inner: list[str] = []
@@ -113,15 +125,19 @@ def _section(section: BaseModel, *, indent: str) -> list[str]:
         value = getattr(section, name)
         if isinstance(value, BaseModel):
             about = (type(value).__doc__ or "").strip()
-            inner += ["", f"{indent}# {about}", f"{indent}{name}:", *_section(value, indent=indent + "  ")]
+            inner += ["", f"{indent}# {about}", f"{indent}{name}:"]
+            inner += _section(value, indent=indent + "  ", follows=follows)
         else:
-            plain += _entry(name, field.description, value, indent=indent)
+            is_comment = isinstance(section, PatchConfig) and name in follows
+            plain += _entry(name, field.description, value, indent=indent, is_comment=is_comment)
     return ["", *plain, *inner] if not indent else [*plain, *inner]
 
 
-def _entry(name: str, description: str | None, value: object, *, indent: str) -> list[str]:
+def _entry(name: str, description: str | None, value: object, *, indent: str, is_comment: bool) -> list[str]:
     plain = list(value) if isinstance(value, tuple) else value
     # YAML ends a single scalar with an end-of-document mark.
     dumped = yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("...\n").strip()
     comments = [f"{indent}# {line}" for line in (description or "").split("\n")]
+    if is_comment:
+        return [*comments, f"{indent}# By encoder. To set it, remove the #:", f"{indent}# {name}: {dumped}"]
     return [*comments, f"{indent}{name}: {dumped}"]
