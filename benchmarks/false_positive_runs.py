@@ -46,7 +46,7 @@ GLAS_STUDY = f"""\
 positive: malignant
 encode: {LITE0}
 encode_px: 224
-patches: {{size_px: 112, overlap_px: 28, um_per_px: 0.62}}
+patches: {{size_px: 112, overlap_px: 28, um_per_px: 0.62, tissue_rule: s-or-v, tissue: {{drop_pen: false}}}}
 evaluation: {{folds: 5}}
 """
 

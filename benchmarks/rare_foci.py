@@ -126,7 +126,15 @@ def rare_config(seed: int) -> StudyConfig:
         seed=seed,
         positive=POSITIVE,
         encode="efficientnet-lite0",
-        patches=PatchConfig(size_px=40, overlap_px=10, um_per_px=0.8, equalise="none", tissue=NO_CLEANING),
+        encode_px=40,
+        patches=PatchConfig(
+            size_px=40,
+            overlap_px=10,
+            um_per_px=0.8,
+            equalise="none",
+            tissue_rule="s-or-v",
+            tissue=NO_CLEANING,
+        ),
         training=TrainingConfig(epochs=30, lr=3e-3, max_instances=128),
         evaluation=EvaluationConfig(arms=ARMS, folds=3, operating_folds=0),
     )

@@ -12,7 +12,7 @@ from hardmil.slides.artefacts import is_out_of_focus, is_pen
 from hardmil.slides.reader import open_slide
 from hardmil.slides.tissue import segment_tissue
 
-INKS = {"green": (20, 130, 70), "blue": (35, 60, 165), "black": (40, 40, 45)}
+INKS = {"green": (20, 130, 70), "blue": (35, 60, 165), "red": (200, 25, 40), "black": (40, 40, 45)}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,6 @@ def test_all_of_the_pen_is_found_and_nothing_else(tissue_rgb: np.ndarray, colour
     assert found[is_stroke].mean() > 0.99
     rim = cv2.dilate(is_stroke.astype(np.uint8), np.ones((121, 121), np.uint8)) > 0
     assert not found[~rim].any()
-    assert is_pen(rgb, um_per_px=None)[is_stroke].mean() > 0.99
 
 
 def test_no_pen_is_found_in_tissue_without_pen(tissue_rgb: np.ndarray):
@@ -51,15 +50,16 @@ def test_no_pen_is_found_in_real_tissue(data_dir: Path):
         assert is_pen(rgb, um_per_px=um_per_px).mean() < 0.001
 
 
-def test_pen_is_removed_when_asked(tissue_rgb: np.ndarray):
-    rgb, is_stroke = with_stroke(tissue_rgb, INKS["blue"])
+@pytest.mark.parametrize("colour", [colour for colour in INKS if colour != "black"])
+def test_pen_is_not_tissue_where_the_resolution_is_known(tissue_rgb: np.ndarray, colour: str):
+    rgb, is_stroke = with_stroke(tissue_rgb, INKS[colour])
+    kept = PatchConfig(tissue=TissueConfig(drop_pen=False))
+    with_pen = segment_tissue(picture_slide(rgb, mpp=1.0), kept).is_tissue
     usual = segment_tissue(picture_slide(rgb, mpp=1.0)).is_tissue
-    asked = segment_tissue(
-        picture_slide(rgb, mpp=1.0), PatchConfig(tissue=TissueConfig(drop_pen=True))
-    ).is_tissue
-    assert usual[is_stroke].mean() > 0.9
-    assert asked[is_stroke].mean() < 0.01
-    assert asked[~is_stroke].sum() > 0.7 * usual[~is_stroke].sum()
+    assert with_pen[is_stroke].mean() > 0.9
+    assert usual[is_stroke].mean() < 0.01
+    assert usual[~is_stroke].sum() > 0.7 * with_pen[~is_stroke].sum()
+    assert segment_tissue(picture_slide(rgb, mpp=None)).is_tissue[is_stroke].mean() > 0.9
 
 
 def half_blurred(rgb: np.ndarray) -> np.ndarray:

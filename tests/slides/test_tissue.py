@@ -18,7 +18,7 @@ from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import TissueMask, TissueRule, otsu, segment_strips, segment_tissue
 
 WHITE, PINK, PURPLE, GREY = (244, 243, 245), (225, 150, 190), (110, 70, 150), (120, 120, 120)
-UNFILTERED = PatchConfig(tissue=TissueConfig(min_area_um2=0, max_hole_um2=0))
+UNFILTERED = PatchConfig(tissue_rule="s-or-v", tissue=TissueConfig(min_area_um2=0, max_hole_um2=0))
 masks = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
@@ -71,6 +71,28 @@ def test_stained_tissue_is_found(colour: tuple[int, int, int]):
     assert (segment(rgb).is_tissue == is_island).mean() > 0.99
 
 
+@pytest.mark.parametrize("colour", [PINK, PURPLE, (236, 216, 226), GREY])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.97, 1.0])
+def test_what_absorbs_light_is_tissue_however_much_of_it_there_is(colour: tuple[int, int, int], share: float):
+    is_tissue = np.zeros((100, 100), bool)
+    is_tissue[: round(share * 100)] = True
+    rgb = np.where(is_tissue[..., None], colour, WHITE) + np.random.default_rng(0).normal(0, 2, (100, 100, 3))
+    rgb = rgb.round().clip(0, 255).astype(np.uint8)
+    # An image that is all pale tissue has no glass to compare with; a stain remains a stain.
+    if share < 1 or min(colour) < 200:
+        assert (segment(rgb, rule="absorption").is_tissue == is_tissue).mean() > 0.99
+
+
+def test_black_fill_is_neither_tissue_nor_glass():
+    """As MRXS and NDPI have it where nothing was scanned; the glass is a small part of the image."""
+    rgb, is_island = island(PINK)
+    filled = np.zeros((400, 400, 3), np.uint8)
+    filled[50:140, 50:180] = rgb
+    expected = np.zeros((400, 400), bool)
+    expected[50:140, 50:180] = is_island
+    np.testing.assert_array_equal(segment(filled, rule="absorption").is_tissue, expected)
+
+
 def test_rules_combine_saturation_and_value():
     rgb, is_island = island(PINK, noise=0)
     rgb[70:80, 30:100] = GREY
@@ -90,12 +112,17 @@ def test_slide_without_contrast_has_no_tissue(colour: tuple[int, int, int], nois
     rgb = np.full((90, 130, 3), colour) + np.random.default_rng(1).normal(0, noise, (90, 130, 3))
     mask = segment(rgb.round().clip(0, 255).astype(np.uint8))
     assert not mask.is_tissue.any()
+    if colour != PINK:
+        absorbing = segment(rgb.round().clip(0, 255).astype(np.uint8), rule="absorption")
+        # Single pixels of noise are no tissue: a patch needs a quarter of its pixels.
+        assert absorbing.is_tissue.mean() < 0.01
 
 
 def test_uneven_light_on_glass_is_not_tissue():
     shade = 5 * smooth_noise(np.random.default_rng(2), shape=(300, 400), scale_px=150)
     rgb = np.repeat((240 + shade).round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
     assert not segment(rgb).is_tissue.any()
+    assert not segment(rgb, rule="absorption").is_tissue.any()
 
 
 def test_thresholds_are_reported_in_opencvs_units():

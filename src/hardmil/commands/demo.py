@@ -19,7 +19,7 @@ from hardmil.preprocessing.process_slides import RunOptions
 
 N_TRAIN, N_TEST = 24, 16
 # Synthetic slides have no dust and no cracks; their small holes are fat and vessels.
-NO_CLEANING = TissueConfig(min_area_um2=0, max_hole_um2=0)
+NO_CLEANING = TissueConfig(min_area_um2=0, max_hole_um2=0, drop_pen=False)
 
 
 def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
@@ -49,7 +49,7 @@ def demo_config(seed: int) -> StudyConfig:
         seed=seed,
         positive="positive",
         arm="ours",
-        patches=PatchConfig(size_px=32, um_per_px=1.0, tissue=NO_CLEANING),
+        patches=PatchConfig(size_px=32, um_per_px=1.0, tissue_rule="s-or-v", tissue=NO_CLEANING),
         network=NetworkConfig(embedding_dim=128),
         training=TrainingConfig(epochs=12, lr=5e-4, max_instances=64),
         mining=MiningConfig(inner_folds=3),

@@ -25,8 +25,9 @@ class TissueConfig(Section):
     """Smallest piece of tissue; smaller ones are dust. 2,500 is a square of 50 um. For single cells: 0."""
     max_hole_um2: float = Field(default=2500.0, ge=0)
     """Largest hole that is filled: a pale lumen or a crack. A larger hole is glass."""
-    drop_pen: bool = False
-    """Whether green, blue and black pen marks are excluded."""
+    drop_pen: bool = True
+    """Whether green, blue, red and black pen marks of at least 200 x 200 um are excluded. Without effect on a
+    slide of unknown mpp."""
     drop_blurred: bool = False
     """Whether areas out of focus, by about 2 um or more, are excluded. Reads the tissue at 1 um/px."""
     keep: tuple[str, ...] = ()
@@ -54,8 +55,10 @@ class PatchConfig(Section):
     """Whether the objective power may give it as a last resort: 10 / power, correct within 10 to 20%."""
     icc: bool = False
     """Whether a colour profile in the file is applied to the patches (to sRGB). `--icc` sets it."""
-    tissue_rule: Literal["s-or-v", "s-and-v", "s", "v"] = "s-or-v"
-    """A pixel is tissue if its saturation is above Otsu's threshold, or (and) its value is not above it."""
+    tissue_rule: Literal["absorption", "s-or-v", "s-and-v", "s", "v"] = "absorption"
+    """What makes a pixel tissue. absorption: its darkest channel is below 0.90 of the light of the glass, and
+    it is not black, as empty areas of some scanners are (docs/tissue.md). s-or-v (the paper): its saturation
+    is above Otsu's threshold of the image, or its value not above it; s-and-v, s, v: both, or one of them."""
     min_tissue: float = Field(default=0.25, ge=0, le=1)
     """Smallest share of tissue in a patch. The paper does not say; 0.5 leaves some colon images without a
     patch."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hardmil.config.model import TrainingConfig
-from hardmil.config.patches import PatchConfig
+from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.config.study import PIXELS, StudyConfig
 from hardmil.errors import ConfigError
 from hardmil.paper.colon import read_colon
@@ -12,11 +12,12 @@ from hardmil.paper.packed import SUFFIX, read_packed
 from hardmil.paper.ucsb import read_ucsb
 
 COLON_PX, UCSB_PX = 27, 32
+PAPER_TISSUE = {"tissue_rule": "s-or-v", "tissue": TissueConfig(drop_pen=False)}
 # For an encoder: colon, 100 patches of 35 um in each image, enlarged to 112 px; UCSB, 48 patches, enlarged to
 # 224.
 ENCODED = {
-    "colon": (PatchConfig(um_per_px=None, size_px=64, overlap_px=16), 112),
-    "ucsb": (PatchConfig(um_per_px=None, size_px=112), 224),
+    "colon": (PatchConfig(um_per_px=None, size_px=64, overlap_px=16, **PAPER_TISSUE), 112),
+    "ucsb": (PatchConfig(um_per_px=None, size_px=112, **PAPER_TISSUE), 224),
 }
 
 
@@ -28,7 +29,8 @@ def published_config(name: str, *, encode: str = PIXELS) -> StudyConfig:
     if encode != PIXELS:
         patches, encode_px = ENCODED[name]
         return StudyConfig(encode=encode, encode_px=encode_px, patches=patches)
-    patches = PatchConfig(um_per_px=None, size_px=COLON_PX if name == "colon" else UCSB_PX)
+    size_px = COLON_PX if name == "colon" else UCSB_PX
+    patches = PatchConfig(um_per_px=None, size_px=size_px, **PAPER_TISSUE)
     if name == "colon":
         training = TrainingConfig(epochs=120, lr=5e-5, weight_decay=5e-4)
     else:

@@ -16,6 +16,9 @@ from hardmil.slides.slide import Slide
 # its range, in specks far smaller than a stroke.
 GREEN = (35, 95, 50)
 BLUE = (95, 125, 150)
+RED = (172, 8, 180)
+"""Red ink is more saturated than eosin and blood, which reach 173 in the CMU-1 region; its hue passes through
+0."""
 BLACK_VALUE, BLACK_SATURATION = 100, 80
 """Black ink is darker and less saturated than this; at 8 um/px dense lymphocytic infiltrates are neither."""
 PEN_UM = 8.0
@@ -37,26 +40,21 @@ BLOCK_CELLS = 24
 """Cells along each side of a block that is read at once: 1,536 um."""
 
 
-def is_pen(
-    rgb: UInt8[np.ndarray, "row column 3"], *, um_per_px: float | None
-) -> Bool[np.ndarray, "row column"]:
-    """Which pixels of a thumbnail are green, blue or black ink, including the rim of each stroke.
-
-    Without a resolution the thumbnail is not resized, and single pixels count.
-    """
+def is_pen(rgb: UInt8[np.ndarray, "row column 3"], *, um_per_px: float) -> Bool[np.ndarray, "row column"]:
+    """Which pixels of a thumbnail are green, blue, red or black ink, including the rim of each stroke."""
     import cv2
 
-    reduction = 1.0 if um_per_px is None else max(1.0, PEN_UM / um_per_px)
+    reduction = max(1.0, PEN_UM / um_per_px)
     height, width = rgb.shape[:2]
     coarse = (max(1, round(width / reduction)), max(1, round(height / reduction)))
     hue, saturation, value = cv2.split(
         cv2.cvtColor(cv2.resize(rgb, coarse, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2HSV)
     )
     is_ink = (value < BLACK_VALUE) & (saturation < BLACK_SATURATION)
+    is_ink |= ((hue >= RED[0]) | (hue < RED[1])) & (saturation > RED[2])
     for low, high, min_saturation in (GREEN, BLUE):
         is_ink |= (hue >= low) & (hue < high) & (saturation > min_saturation)
-    if um_per_px is not None:
-        is_ink = _strokes(is_ink, um_per_px=um_per_px * reduction)
+    is_ink = _strokes(is_ink, um_per_px=um_per_px * reduction)
     return cv2.resize(is_ink.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).view(bool)
 
 

@@ -1,4 +1,4 @@
-"""Tissue segmentation: Otsu's threshold on HSV channels, without dust, holes, pen and blurred areas."""
+"""Tissue segmentation: what absorbs light, or Otsu on HSV channels, without dust, pen and blurred areas."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -17,10 +17,22 @@ from hardmil.slides.pieces import large_pieces
 from hardmil.slides.resolution import study_resolution
 from hardmil.slides.slide import Slide, read_strips
 
-TissueRule = Literal["s-or-v", "s-and-v", "s", "v"]
+TissueRule = Literal["absorption", "s-or-v", "s-and-v", "s", "v"]
 
 MAX_EDGE_PX = 2048
 """Slides up to this edge are segmented at level 0; larger ones of unknown mpp on a thumbnail of this edge."""
+
+MAX_LIGHT = 0.90
+"""Tissue lets less of the light of the glass through in its most absorbed colour, which is green for most
+stains. The palest eosin lets 0.88 through, glass with dust or uneven light 0.92 (benchmarks/tissue.py)."""
+BLACK = 30
+"""Pixels of a lower value (of 255) are not part of the scan: what scanners and converters write where nothing
+was scanned."""
+GLASS_SHARE = 0.01
+"""The light of the glass is the value that this share of the pixels reach; more than this is glass, or a
+lumen, on nearly every slide."""
+MIN_GLASS = 200
+"""Smallest value that is taken for the light of the glass."""
 
 MIN_CONTRAST = 10.0
 """Minimum difference (of 255) between the means of Otsu's two classes. Otsu always finds two classes: on an
@@ -59,7 +71,7 @@ def segment_tissue(
     mpp: float | None = None,
     regions: Sequence[Region] | None = None,
 ) -> TissueMask:
-    """The tissue of a slide by Otsu's threshold, without what `config.tissue` excludes.
+    """The tissue of a slide, without what `config.tissue` excludes.
 
     Slides with both edges up to 2048 px are segmented at level 0, larger ones on a thumbnail.
 
@@ -76,10 +88,10 @@ def segment_tissue(
     edge_px = _thumbnail_edge_px(slide, um_per_px=settings.um_per_px, mpp=mpp)
     downsample = max(1.0, max(slide.width_px, slide.height_px) / edge_px)
     strips, pen = read_strips(slide, max_edge_px=edge_px), None
-    if settings.drop_pen:
+    if settings.drop_pen and mpp is not None:
         # Whether ink is a stroke depends on its whole area, so the thumbnail is read at once.
         rgb = slide.thumbnail(edge_px)
-        strips, pen = [rgb], is_pen(rgb, um_per_px=None if mpp is None else mpp * downsample)
+        strips, pen = [rgb], is_pen(rgb, um_per_px=mpp * downsample)
     mask = segment_strips(strips, rule=config.tissue_rule, downsample=downsample, pen=pen)
     is_tissue = mask.is_tissue
     if mpp is not None:
@@ -97,28 +109,34 @@ def segment_strips(
     downsample: float,
     pen: Bool[np.ndarray, "height width"] | None = None,
 ) -> TissueMask:
-    """The tissue of an image: pixels with saturation above, or value not above, their Otsu threshold.
+    """The tissue of an image: pixels that absorb light, or are separated from the rest by Otsu's threshold.
 
-    A channel without contrast marks no pixels, so a blank slide has no tissue. Pixels with pen do not enter
-    the thresholds: ink is so strongly coloured that Otsu would separate it from tissue and glass together.
+    With Otsu, a channel without contrast marks no pixels, so a blank slide has no tissue. Pixels with pen do
+    not enter the thresholds: ink is so strongly coloured that Otsu would separate it from all else.
 
     Args:
         strips: RGB of the image from top to bottom. Two channels of each are kept until all have been seen.
-        rule: Which of the channels must agree.
+        rule: Absorption, or which of the channels must agree.
         downsample: Level-0 px per px of the image.
         pen: Which pixels of the image are pen.
 
-    Source: Li et al. 2019 ("transfer RGB to HSV, Otsu on each channel"). The paper does not say which of the
-    channels must agree; "s-or-v" is our choice (docs: METHOD).
+    Source of the rules with Otsu: Li et al. 2019 ("transfer RGB to HSV, Otsu on each channel"). The paper does
+    not say which of the channels must agree; "s-or-v" is our choice. Otsu splits an image that is nearly all
+    tissue inside the tissue; absorption does not (docs/tissue.md).
     """
     counts, kept = _colours(strips, pen=pen)
     otsu_hue, otsu_saturation, otsu_value = map(_otsu_of, counts)
     # Without contrast, a threshold that no pixel passes.
     min_saturation = otsu_saturation if _has_contrast(counts[1], otsu_saturation) else 255.0
     max_value = otsu_value if _has_contrast(counts[2], otsu_value) else -1.0
-    is_tissue = np.concatenate(
-        [_is_stained(part, rule=rule, min_saturation=min_saturation, max_value=max_value) for part in kept]
-    )
+    if rule == "absorption":
+        glass = _light_of_glass(counts[2])
+        found = [_absorbs(part, glass=glass) for part in kept]
+    else:
+        found = [
+            _is_stained(part, rule=rule, min_saturation=min_saturation, max_value=max_value) for part in kept
+        ]
+    is_tissue = np.concatenate(found)
     if pen is not None:
         is_tissue &= ~pen
     return TissueMask(is_tissue, downsample, otsu_hue, otsu_saturation, otsu_value)
@@ -146,8 +164,26 @@ def _colours(
     return counts, kept
 
 
+def _light_of_glass(counts: Int64[np.ndarray, " value"]) -> int:
+    """The value of glass, from the histogram of values outside what is not part of the scan."""
+    from_brightest = np.cumsum(counts[BLACK:][::-1])
+    n_brighter = np.searchsorted(from_brightest, GLASS_SHARE * from_brightest[-1])
+    return max(MIN_GLASS, 255 - int(n_brighter))
+
+
+def _absorbs(part: UInt8[np.ndarray, "row column 2"], *, glass: int) -> Bool[np.ndarray, "row column"]:
+    """Which pixels absorb light: their darkest channel, from saturation and value, is below that of glass."""
+    saturation, value = part[..., 0].astype(np.uint16), part[..., 1]
+    darkest = value * (255 - saturation)
+    return (darkest < round(MAX_LIGHT * glass * 255)) & (value >= BLACK)
+
+
 def _is_stained(
-    part: UInt8[np.ndarray, "row column 2"], *, rule: TissueRule, min_saturation: float, max_value: float
+    part: UInt8[np.ndarray, "row column 2"],
+    *,
+    rule: Literal["s-or-v", "s-and-v", "s", "v"],
+    min_saturation: float,
+    max_value: float,
 ) -> Bool[np.ndarray, "row column"]:
     """Which pixels have a saturation above `min_saturation`, a value not above `max_value`, or both."""
     is_coloured, is_dark = part[..., 0] > min_saturation, part[..., 1] <= max_value
