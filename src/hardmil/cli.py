@@ -248,6 +248,14 @@ def predict(
     ome_tiff: Annotated[
         bool, typer.Option(help="Write heat maps as OME-TIFF too, to overlay on the slide.")
     ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Another setting of what counts as tissue, e.g. patches.min_tissue=0.",
+        ),
+    ] = None,
     device: DeviceName = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -268,6 +276,7 @@ def predict(
         mpp=mpp,
         case_score=case_score,
         heatmaps=HeatmapOptions(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff),
+        overrides=overrides or (),
         device=device,
         quiet=quiet,
     )

@@ -216,6 +216,24 @@ def test_ids_with_dots_and_training_slides_in_predict(
     assert "1 of them were trained on" in run.out
 
 
+def test_predict_takes_another_rule_of_what_is_tissue_and_nothing_else(
+    hardmil: Hardmil, study: Path, tmp_path: Path
+) -> None:
+    hardmil("encode", study)
+    assert hardmil("train", study, "--set", "training.epochs=1", "--set", "arm=ours").code == 0
+    path = tmp_path / "pale.png"
+    Image.new("RGB", (210, 150), (244, 243, 245)).save(path)
+    call = ("predict", study / "bundle", path, "--output", tmp_path / "out")
+    found_nothing = hardmil(*call)
+    assert found_nothing.code == 1
+    assert "min_tissue=0 takes all patches" in " ".join(found_nothing.err.replace("\u2502", " ").split())
+    assert hardmil(*call, "--set", "patches.min_tissue=0").code == 0
+    refused = hardmil(*call, "--set", "patches.size_px=64")
+    assert refused.code == 1
+    assert "was trained with patches.size_px as it is" in refused.err
+    assert "patches.min_tissue: found 2" in hardmil(*call, "--set", "patches.min_tissue=2").err
+
+
 def test_mpp_of_predict_is_for_slides_without_mpp(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
     rows = read_csv(study / "slides.csv")
     write_csv(study / "slides.csv", [{**row, "mpp": 0.5} for row in rows])

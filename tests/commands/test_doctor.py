@@ -47,7 +47,9 @@ def test_notes_about_slides(hardmil: Hardmil, study: Path) -> None:
     Image.open(study / "slides" / "000 a.png").save(study / "slides" / "big.png", dpi=(50_800, 50_800))
     run = hardmil("doctor", study, "--json")
     assert run.code == 0, run.err
-    ((slide_id, (note,)),) = checked(run.out)["notes"].items()
+    ((slide_id, (note, tissue)),) = checked(run.out)["notes"].items()
+    # At 0.25 um/px, all of it is smaller than the smallest piece of tissue.
+    assert tissue == "no patch has 25% tissue"
     assert slide_id == "000 a"
     assert re.search(r"table says 0\.25 um/px, the file 0\.5", note)
     assert re.search(f"^note +000 a: {re.escape(note)}$", run.out, flags=re.M)

@@ -42,6 +42,17 @@ def test_slide_without_tissue_is_named_and_has_an_empty_bag(hardmil: Hardmil, st
     assert page.index("002 a") < page.index("000 a")
 
 
+def test_slide_with_few_patches_is_named(hardmil: Hardmil, study: Path):
+    rgb = np.full((150, 210, 3), 245, np.uint8)
+    rgb[24:48, 48:72] = (225, 150, 190)
+    Image.fromarray(rgb).save(slide_path(study, "002 a"))
+    for command in ("patch", "doctor"):
+        run = hardmil(command, study)
+        assert run.code == 0, run.err
+        assert re.search(r"^note:? +002 a: patches with 25% tissue: only 1; ", run.out, flags=re.M)
+        assert run.out.count("tissue: only") == 1
+
+
 def test_notes_about_slides_are_printed_by_every_run(
     hardmil: Hardmil, study: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from hardmil.bundles.tables import (
     slide_columns,
     slide_prediction,
 )
+from hardmil.bundles.tissue_settings import with_tissue_settings
+from hardmil.config.patches import PatchConfig
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.encoders.open_encoder import encoder_of
 from hardmil.errors import ConfigError, TableError
@@ -57,12 +59,16 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class PredictionRequest:
-    """What is to be predicted, and from what: slides, or feature files in the folder `features`."""
+    """What is to be predicted, and from what: slides, or feature files in the folder `features`.
+
+    `patches` are the settings of the patches of slides, None where a bundle does not have them.
+    """
 
     rows: tuple[SlideRow, ...]
     labels: dict[str, int]
     features: Path | None
     mpp: float | None
+    patches: PatchConfig | None = None
 
 
 def predict(
@@ -75,6 +81,7 @@ def predict(
     mpp: float | None = None,
     case_score: CaseScore = "pooled",
     heatmaps: HeatmapOptions = DEFAULT_HEATMAPS,
+    overrides: Sequence[str] = (),
     quiet: bool = False,
 ) -> Predictions:
     """Score new slides and their cases; tables, heat maps and GeoJSON go to a folder.
@@ -89,6 +96,7 @@ def predict(
         case_score: How a case of several slides is scored: all patches as one bag (pooled), or the max or
             mean of its slides' scores.
         heatmaps: Which heat maps to draw.
+        overrides: Other settings of what counts as tissue, such as "patches.min_tissue=0".
         quiet: No progress bar.
 
     Raises:
@@ -97,6 +105,8 @@ def predict(
     """
     started, card = time.time(), bundle.card
     request = _request(bundle, slides=slides, table=table, features=features, mpp=mpp)
+    if card.patches is not None:
+        request = replace(request, patches=with_tissue_settings(card.patches, overrides))
     encoder = _encoder(bundle)
     cases = Cases(bundle, how=case_score)
     key_slides: list[KeySlide] = []
@@ -127,7 +137,7 @@ def predict(
     if key_slides:
         write_key_patches(output / "key_patches.html", key_slides, n_slides=len(found))
     log = write_failures(output, done.failures)
-    config = {"bundle": str(bundle.folder), "card": card.model_dump(mode="json")}
+    config = {"bundle": str(bundle.folder), "card": card.model_dump(mode="json"), "set": list(overrides)}
     write_run_record(output, "hardmil predict", config=config, seed=None, started=started)
     metrics = _metrics(found, threshold=card.threshold)
     return Predictions(output, found, case_rows, metrics, encoder, done.failures, log)
@@ -232,6 +242,6 @@ def _bag(row: SlideRow, *, bundle: Bundle, request: PredictionRequest, encoder: 
     if request.features is not None:
         path = find_feature_file(request.features, slide_id=row.slide_id)
         return read_features(path, row, label=label)
-    if bundle.card.patches is None:
+    if request.patches is None:
         raise ConfigError("this bundle does not say how patches are made; train it again")
-    return encode_slide(row, config=bundle.card.patches, label=label, mpp=request.mpp, encoder=encoder)
+    return encode_slide(row, config=request.patches, label=label, mpp=request.mpp, encoder=encoder)

@@ -13,10 +13,9 @@ from hardmil.errors import HardmilError
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.outcome import count
 from hardmil.jobs.run import run_jobs
-from hardmil.preprocessing.patch_coords import open_slide_of_row
+from hardmil.preprocessing.patch_coords import open_slide_of_row, segment_and_place
 from hardmil.preprocessing.study_folder import Study, slide_name
-from hardmil.slides.grid import patch_size_level0_px
-from hardmil.slides.notes import slide_notes
+from hardmil.slides.notes import few_patches_note, slide_notes
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,12 @@ class SlideInspection:
 def _inspect(study: Study, row: SlideRow) -> SlideInspection:
     """The inspection of a slide; an error if it cannot be read at the study's resolution."""
     with open_slide_of_row(row) as slide:
+        config = study.config.patches
+        notes = slide_notes(slide, mpp=row.mpp, config=config)
         if study.config.features is None:
-            patch_size_level0_px(slide, study.config.patches, mpp=row.mpp)
-        notes = slide_notes(slide, mpp=row.mpp, config=study.config.patches)
+            _, grid = segment_and_place(slide, row, config=config)
+            notes += few_patches_note(len(grid), config=config)
+            notes += [] if len(grid) else [f"no patch has {config.min_tissue:.0%} tissue"]
         return SlideInspection(slide_signature(slide), tuple(notes))
 
 

@@ -28,6 +28,7 @@ def predict(
     mpp: float | None = None,
     case_score: CaseScore = "pooled",
     heatmaps: HeatmapOptions = DEFAULT_HEATMAPS,
+    overrides: Sequence[str] = (),
     device: str | None = None,
     quiet: bool = False,
 ) -> Outcome:
@@ -42,6 +43,7 @@ def predict(
         mpp=mpp,
         case_score=case_score,
         heatmaps=heatmaps,
+        overrides=overrides,
         quiet=quiet,
     )
     lines, values = _summary(found, card=bundle.card)

@@ -137,7 +137,8 @@ def encode_slide(
         if len(grid) == 0:
             raise EmptyBagError(
                 f"slide {row.slide_id}: no patch has {config.min_tissue:.0%} tissue; expected at least one; "
-                "check its tissue, lower patches.min_tissue, or leave the slide out"
+                "check its tissue, lower patches.min_tissue (--set patches.min_tissue=0 takes all patches), "
+                "or leave the slide out"
             )
         instances = _instances(slide, grid, config=config, encoder=encoder, slide_id=row.slide_id)
     made = Provenance(encoder.name if encoder is not None else None)

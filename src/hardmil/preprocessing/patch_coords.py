@@ -10,7 +10,7 @@ from hardmil.errors import SlideError
 from hardmil.files.geojson import read_regions
 from hardmil.preprocessing.fingerprints import current_coords, slide_fingerprints
 from hardmil.slides.grid import PatchGrid, place_patches
-from hardmil.slides.notes import slide_notes
+from hardmil.slides.notes import few_patches_note, slide_notes
 from hardmil.slides.reader import open_slide
 from hardmil.slides.reading import reading_level
 from hardmil.slides.resolution import UM_PER_PX_AT_1X, study_resolution
@@ -67,7 +67,12 @@ def write_patch_coords(row: SlideRow, *, config: PatchConfig, path: Path) -> Coo
         with open_slide_of_row(row) as slide:
             tissue, grid = segment_and_place(slide, row, config=config)
             attributes = _attributes(slide, grid, config=config, row=row) | wanted
-            attributes[NOTES] = json.dumps(slide_notes(slide, mpp=row.mpp, config=config))
+            attributes[NOTES] = json.dumps(
+                [
+                    *slide_notes(slide, mpp=row.mpp, config=config),
+                    *few_patches_note(len(grid), config=config),
+                ]
+            )
             size = grid.size_level0_px
             picture = draw_tissue(slide, tissue, coords=grid.coords, size_level0_px=size)
             # Written before the coordinates: where those exist, these do too.

@@ -4,6 +4,8 @@ from hardmil.config.patches import PatchConfig
 from hardmil.slides.resolution import resolution_notes
 from hardmil.slides.slide import Slide
 
+FEW_PATCHES = 4
+"""A slide with at most as many patches is worth a look: it is tiny, or its tissue was missed."""
 LARGE_PX = 100_000_000
 """A slide with more pixels should have coarser levels."""
 
@@ -18,6 +20,16 @@ def slide_notes(slide: Slide, *, mpp: float | None, config: PatchConfig) -> list
     """
     large = _pyramid_note(slide)
     return [*resolution_notes(slide.scale, table=mpp, config=config), *([large] if large else [])]
+
+
+def few_patches_note(n_patches: int, *, config: PatchConfig) -> list[str]:
+    """A note on a slide with few patches; none is for the caller to report."""
+    if not 0 < n_patches <= FEW_PATCHES:
+        return []
+    return [
+        f"patches with {config.min_tissue:.0%} tissue: only {n_patches}; look at it in the contact sheet of "
+        "hardmil patch; if tissue is missed, lower patches.min_tissue"
+    ]
 
 
 def _pyramid_note(slide: Slide) -> str | None:

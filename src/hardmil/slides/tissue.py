@@ -120,9 +120,9 @@ def segment_strips(
         downsample: Level-0 px per px of the image.
         pen: Which pixels of the image are pen.
 
-    Source of the rules with Otsu: Li et al. 2019 ("transfer RGB to HSV, Otsu on each channel"). The paper does
-    not say which of the channels must agree; "s-or-v" is our choice. Otsu splits an image that is nearly all
-    tissue inside the tissue; absorption does not (docs/tissue.md).
+    Source of the rules with Otsu: Li et al. 2019 ("transfer RGB to HSV, Otsu on each channel"). The paper
+    does not say which of the channels must agree; "s-or-v" is our choice. Otsu splits an image that is nearly
+    all tissue inside the tissue; absorption does not (docs/tissue.md).
     """
     counts, kept = _colours(strips, pen=pen)
     otsu_hue, otsu_saturation, otsu_value = map(_otsu_of, counts)
