@@ -116,3 +116,29 @@ def test_a_bundle_of_several_networks_scores_with_all_of_them(hardmil: Hardmil, 
     (folder / "model-3.safetensors").unlink()
     with pytest.raises(BundleError, match=r"model-3\.safetensors: not the weights of a hardmil network"):
         load_bundle(folder)
+
+
+def test_mine_shows_what_fools_an_arm_that_does_not_mine(hardmil: Hardmil, feature_study: Path) -> None:
+    settings = ["--set", "arm=ours", "--set", "training.epochs=2", "--set", "evaluation.operating_folds=2"]
+    trained = hardmil("train", feature_study, *settings, "--operating-point", "sensitivity=1.0")
+    assert trained.code == 0, trained.err
+    run = hardmil("mine", feature_study, "--json")
+    assert run.code == 0, run.err
+    values = json.loads(run.out.splitlines()[-1])
+    assert values["n_out_of_fold"] > 0
+    assert f"{values['n_out_of_fold']} fooled a model that had not seen the slide" in run.out
+    assert "arm: ours+instance+verdicts" in run.out
+    rows = read_csv(feature_study / "mined" / "hard_negatives.csv")
+    assert len(rows) == values["n_hard"]
+    assert {row["source"] for row in rows} <= {"out-of-fold", "bundle"}
+    assert len({(row["slide_id"], row["instance"]) for row in rows}) == len(rows)
+    assert list((feature_study / "mined" / "geojson").glob("*.geojson"))
+
+
+def test_mine_says_why_it_shows_nothing(hardmil: Hardmil, feature_study: Path) -> None:
+    settings = ["--set", "arm=ours", "--set", "evaluation.operating_folds=0"]
+    assert hardmil("train", feature_study, *settings, "--set", "training.epochs=60").code == 0
+    run = hardmil("mine", feature_study)
+    assert "0 hard negatives on 6 negative slides" in run.out
+    assert "no out-of-fold scores: evaluation.operating_folds is 0" in run.out
+    assert "verdicts" not in run.out

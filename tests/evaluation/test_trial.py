@@ -22,6 +22,7 @@ from hardmil.evaluation.trainer import Trainer
 from hardmil.evaluation.trial import (
     OperatingSettings,
     Trial,
+    bag_scores,
     longest_training,
     operating_settings,
     run_trial,
@@ -203,7 +204,7 @@ def test_probabilities_are_those_of_the_scores_out_of_fold(method: Any, tmp_path
     training = [cohort.bags[i] for i in trial.fold.train]
     scores = whole_arm_out_of_fold(training, trial=trial, cohort=cohort, trainer=trainer)
     assert scores is not None
-    calibration = fit_calibration(cohort.labels[trial.fold.train], scores, method=method)
+    calibration = fit_calibration(cohort.labels[trial.fold.train], bag_scores(scores), method=method)
     test_scores = np.array([score.bag_score for score in result.test_scores])
     assert result.probabilities is not None
     np.testing.assert_array_equal(result.probabilities, calibration.probabilities(test_scores))
@@ -305,7 +306,7 @@ def test_auto_gives_the_result_of_the_candidate_it_takes(tmp_path: Path, n_fits:
         bags = cohort.bags[:8]
         scores = whole_arm_out_of_fold(bags, trial=alone, cohort=cohort, trainer=trainer)
         assert scores is not None
-        assert one.value == binary_metrics(labels, scores).auc
+        assert one.value == binary_metrics(labels, bag_scores(scores)).auc
     best = max(result.choice.candidates, key=lambda one: one.value)
     assert result.choice.chosen == best.name
     alone = replace(trial, arm=arm(best.name, study=AUTO, kind="features"))

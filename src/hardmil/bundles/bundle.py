@@ -27,6 +27,8 @@ from hardmil.mil.operating import OperatingPoint
 from hardmil.mil.weights import load_network, save_network
 
 FORMAT = 1
+OUT_OF_FOLD = "out_of_fold_hard_negatives.csv"
+"""Table in the bundle: what fooled the arm on slides that it had not seen."""
 
 
 class Card(BaseModel):

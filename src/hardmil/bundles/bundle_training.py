@@ -11,7 +11,7 @@ import numpy as np
 
 from hardmil.bags.folds import Fold
 from hardmil.bags.provenance import common_provenance
-from hardmil.bundles.bundle import Bundle, Card, load_bundle, save_bundle
+from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle, Card, load_bundle, save_bundle
 from hardmil.bundles.training_profile import profile_of
 from hardmil.config.section import fingerprint
 from hardmil.config.study import instance_config
@@ -24,6 +24,7 @@ from hardmil.evaluation.results import HARD_NEGATIVES
 from hardmil.evaluation.trainer import CODE_VERSION, Trainer
 from hardmil.evaluation.trial import (
     Trial,
+    bag_scores,
     calibration_of,
     chosen_trial,
     hashed_settings,
@@ -37,7 +38,7 @@ from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.progress import progress
 from hardmil.mil.calibration import Calibration
 from hardmil.mil.operating import OperatingPoint, set_operating_point
-from hardmil.mining.hard_instances import HardInstance
+from hardmil.mining.hard_instances import HardInstance, mine_instances_above
 from hardmil.mining.procedure import Mined, member_seeds, train_and_mine
 from hardmil.mining.verdicts import reviewer_digest
 from hardmil.preprocessing.study_folder import Study, read_bags
@@ -93,6 +94,7 @@ def train_bundle(
         learned = _train(chosen, study=study, cohort=cohort, device=device, track=track, quiet=quiet)
         card, is_new = _card(study, cohort=cohort, learned=learned, training_hash=wanted), True
         write_table(folder / HARD_NEGATIVES, learned.members[0].pool, row=HardInstance)
+        write_table(folder / OUT_OF_FOLD, learned.out_of_fold, row=HardInstance)
         network, *others = (one.model for one in learned.members)
         save_bundle(folder, Bundle(network, card, folder, tuple(others)))
         log = write_failures(folder, list(found.failures))
@@ -114,7 +116,8 @@ def train_bundle(
 class _Learned:
     """What training leaves: the networks with what they mined, and threshold and calibration, if set.
 
-    `arm` is what was trained, `choice` how `auto` came to it.
+    `arm` is what was trained, `choice` how `auto` came to it. `out_of_fold` are the hard negatives of models
+    that had not seen their slides; they are not trained on.
     """
 
     arm: Arm
@@ -122,6 +125,7 @@ class _Learned:
     members: Sequence[Mined]
     operating: OperatingPoint | None = None
     calibration: Calibration | None = None
+    out_of_fold: Sequence[HardInstance] = ()
 
 
 def _train(
@@ -169,19 +173,27 @@ def _both(step: Callable[[], None], log_loss: LossByEpoch) -> Callable[[int, flo
 
 
 def _decided(learned: _Learned, *, trial: Trial, cohort: Cohort, trainer: Trainer) -> _Learned:
-    """The same with threshold and calibration, from scores of each slide by models trained without its case.
+    """The same with what follows from scores of each slide by models trained without its case.
 
-    Neither is set where cases are too few.
+    These are threshold, calibration, and the hard negatives at this threshold; none where cases are too few.
     """
     operating = trial.operating
-    scores = whole_arm_out_of_fold(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
-    if operating is None or scores is None:
+    found = whole_arm_out_of_fold(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
+    if operating is None or found is None:
         return learned
+    scores = bag_scores(found)
     point = set_operating_point(
         cohort.labels, scores, cases=cohort.cases, target=operating.target, seed=trial.seed
     )
     calibration = calibration_of(trial.arm, cohort.labels, scores, method=operating.calibration)
-    return replace(learned, operating=point, calibration=calibration)
+    fooled = mine_instances_above(
+        cohort.bags,
+        scores=found,
+        threshold=point.threshold.value,
+        n_sigma=trial.arm.mining.n_sigma,
+        source="out-of-fold",
+    )
+    return replace(learned, operating=point, calibration=calibration, out_of_fold=fooled)
 
 
 def _recorded_config(study: Study, chosen: Arm) -> Mapping[str, object]:

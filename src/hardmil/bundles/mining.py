@@ -1,4 +1,4 @@
-"""The hard negatives of a bundle: those mined while it was trained, and those that fool it now."""
+"""The hard negatives of a bundle: what fooled its models in training, out of fold, and what fools it now."""
 
 import time
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.bags.bag import Bag
-from hardmil.bundles.bundle import Bundle
+from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle
 from hardmil.evaluation.results import HARD_NEGATIVES, HardNegativeRow
 from hardmil.files.atomic import visible
 from hardmil.files.csv_table import read_table, write_table
 from hardmil.files.geojson import Region, square, write_regions
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
-from hardmil.mining.hard_instances import HardInstance, false_positive_bags, mine_instances
+from hardmil.mining.hard_instances import HardInstance, mine_instances_above
 from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.report.assemble import write_gallery
 
@@ -22,13 +22,16 @@ from hardmil.report.assemble import write_gallery
 class HardNegatives:
     """What fools a bundle, and the folder with table, gallery and GeoJSON.
 
-    `from_training` was mined while the bundle was trained, `current` is mined now from the negative slides of
-    the study, of which there are `n_negative`. `failures` are slides without a bag.
+    `from_training` was mined by the arm and trained on. `out_of_fold` fooled the whole arm on slides that it
+    had not seen. `current` fools the bundle on the negative slides of the study, of which there are
+    `n_negative`; most of them were trained on. No instance is in two of these. `failures` are slides without
+    a bag.
     """
 
     folder: Path
     gallery: Path
     from_training: Sequence[HardInstance]
+    out_of_fold: Sequence[HardInstance]
     current: Sequence[HardInstance]
     n_negative: int
     notes: Sequence[str] = ()
@@ -39,7 +42,8 @@ class HardNegatives:
 def mine(study: Study, *, bundle: Bundle, quiet: bool = False) -> HardNegatives:
     """Write what fools the bundle to `mined/` in the study's folder; trains nothing.
 
-    The column `source` says where an instance is from: train or out-of-fold for training, bundle for now.
+    The column `source` says which model was fooled: train (that of the training), out-of-fold (one that had
+    not seen the slide) or bundle.
 
     Args:
         study: The study whose negative slides are scored.
@@ -53,8 +57,10 @@ def mine(study: Study, *, bundle: Bundle, quiet: bool = False) -> HardNegatives:
     found = read_bags(study, quiet=quiet)
     negatives = [bundle.check(bag) for bag in found.bags if bag.label == 0]
     current = current_hard_negatives(bundle, negatives, n_sigma=study.config.mining.n_sigma)
-    before = _mined_in_training(bundle, study=study)
-    folder, pool = study.folder / "mined", [*before, *current]
+    before = _kept(bundle, HARD_NEGATIVES, study=study)
+    fooled = _without(before, _kept(bundle, OUT_OF_FOLD, study=study))
+    current = _without([*before, *fooled], current)
+    folder, pool = study.folder / "mined", [*before, *fooled, *current]
     write_table(folder / HARD_NEGATIVES, pool, row=HardInstance)
     _write_tiles(folder / "geojson", pool)
     log = write_failures(folder, list(found.failures))
@@ -62,31 +68,36 @@ def mine(study: Study, *, bundle: Bundle, quiet: bool = False) -> HardNegatives:
     write_run_record(folder, "hardmil mine", config=config, seed=None, started=started)
     rows = [HardNegativeRow(None, one) for one in pool]
     gallery = write_gallery(folder / "hard_negatives.html", study=study, found=found, rows=rows)
-    return HardNegatives(folder, gallery, before, current, len(negatives), found.notes, found.failures, log)
+    return HardNegatives(
+        folder, gallery, before, fooled, current, len(negatives), found.notes, found.failures, log
+    )
 
 
 def current_hard_negatives(
     bundle: Bundle, negatives: Sequence[Bag], *, n_sigma: float = 1.0
 ) -> list[HardInstance]:
     """The hard instances of the negative bags that the bundle calls positive."""
-    scores = bundle.score(negatives)
-    wrong = false_positive_bags(negatives, scores=scores, threshold=bundle.card.threshold)
-    return mine_instances(
-        [negatives[i] for i in wrong],
-        scores=[scores[i] for i in wrong],
+    return mine_instances_above(
+        negatives,
+        scores=bundle.score(negatives),
+        threshold=bundle.card.threshold,
         n_sigma=n_sigma,
-        number=1,
         source="bundle",
     )
 
 
-def _mined_in_training(bundle: Bundle, *, study: Study) -> list[HardInstance]:
-    """What was mined while the bundle was trained, of slides in this study, without the control."""
+def _kept(bundle: Bundle, name: str, *, study: Study) -> list[HardInstance]:
+    """The hard negatives in a table of the bundle, of slides in this study, without the random control."""
     if bundle.folder is None:
         return []
     known = {row.slide_id for row in study.slide_table.rows}
-    mined = read_table(bundle.folder / HARD_NEGATIVES, HardInstance)
+    mined = read_table(bundle.folder / name, HardInstance)
     return [one for one in mined if one.slide_id in known and one.source != "random"]
+
+
+def _without(known: Sequence[HardInstance], others: Sequence[HardInstance]) -> list[HardInstance]:
+    keys = {one.key for one in known}
+    return [one for one in others if one.key not in keys]
 
 
 def _write_tiles(folder: Path, pool: Sequence[HardInstance]) -> None:

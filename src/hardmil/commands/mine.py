@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hardmil.bundles import mining
-from hardmil.bundles.bundle import load_bundle
+from hardmil.bundles.bundle import Card, load_bundle
+from hardmil.evaluation.results import HARD_NEGATIVES
 from hardmil.jobs.outcome import Outcome, count
+from hardmil.mining.hard_instances import HardInstance
 from hardmil.preprocessing.study_folder import open_study
 
 
@@ -21,19 +23,48 @@ def mine(
     study = open_study(path, overrides=overrides)
     bundle = load_bundle(bundle_folder or study.folder / "bundle", device=device or study.config.device)
     found = mining.mine(study, bundle=bundle, quiet=quiet)
-    n_training, n_now = len(found.from_training), len(found.current)
-    wrong = len({one.slide_id for one in found.current})
+    kinds = {
+        "mined and trained on": found.from_training,
+        "fooled a model that had not seen the slide (out of fold)": found.out_of_fold,
+        "fool the bundle itself": found.current,
+    }
+    n_hard = sum(map(len, kinds.values()))
     lines = [
         *found.notes,
-        f"{count(n_training, 'hard negative')} from training, {n_now} now from {wrong} of "
-        f"{count(found.n_negative, 'negative slide')} that the bundle calls positive",
-        f"table, GeoJSON: {found.folder}",
-        f"gallery: {found.gallery}",
+        f"{count(n_hard, 'hard negative')} on {count(found.n_negative, 'negative slide')}:",
+        *(f"  {len(some)} {what}, on {_slides(some)}" for what, some in kinds.items() if some),
+        *(_what_next(found) if n_hard else [_why_none(bundle.card)]),
     ]
     values = {
-        "n_hard": n_training + n_now,
-        "n_now": n_now,
-        "n_false_positive_bags": wrong,
+        "n_hard": n_hard,
+        "n_out_of_fold": len(found.out_of_fold),
+        "n_now": len(found.current),
+        "n_false_positive_bags": len({one.slide_id for one in found.current}),
         "folder": str(found.folder),
     }
     return Outcome(lines, values, found.failures, found.log)
+
+
+def _slides(some: Sequence[HardInstance]) -> str:
+    return count(len({one.slide_id for one in some}), "slide")
+
+
+def _what_next(found: mining.HardNegatives) -> list[str]:
+    has_tiles = any(one.size_level0 > 0 for one in (*found.from_training, *found.out_of_fold, *found.current))
+    return [
+        f"gallery: {found.gallery}",
+        f"table: {found.folder / HARD_NEGATIVES}",
+        *([f"for QuPath: {found.folder / 'geojson'}"] if has_tiles else []),
+        "next: say what some of them are (lesion, normal, artefact) in a table verdicts.csv, with columns "
+        "slide_id, x, y, verdict; set mining.verdicts: verdicts.csv and arm: ours+instance+verdicts in "
+        "study.yaml; then: hardmil train",
+    ]
+
+
+def _why_none(card: Card) -> str:
+    if card.operating is None:
+        return (
+            "the bundle has no out-of-fold scores: evaluation.operating_folds is 0, or a class has too few "
+            "cases; add slides, or set it to 3"
+        )
+    return "no negative slide was called positive, out of fold or by the bundle: there is nothing to look at"

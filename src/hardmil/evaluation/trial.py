@@ -169,7 +169,7 @@ def chosen_trial(
         name: whole_arm_out_of_fold(training, trial=one, cohort=cohort, trainer=trainer)
         for name, one in candidates.items()
     }
-    found = {name: one for name, one in scores.items() if one is not None}
+    found = {name: bag_scores(one) for name, one in scores.items() if one is not None}
     if not found:
         return replace(trial, arm=trial.arm.candidates[0]), None
     choice = choose(
@@ -249,9 +249,10 @@ class _Decision:
 
 def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer) -> _Decision | None:
     """Threshold and calibration of the arm, set on the training bags; None if not wanted or not possible."""
-    scores = whole_arm_out_of_fold(training, trial=trial, cohort=cohort, trainer=trainer)
-    if trial.operating is None or scores is None:
+    found = whole_arm_out_of_fold(training, trial=trial, cohort=cohort, trainer=trainer)
+    if trial.operating is None or found is None:
         return None
+    scores = bag_scores(found)
     labels = np.array([bag.label for bag in training])
     wanted = parse_operating_target(trial.operating.target)
     return _Decision(
@@ -277,8 +278,8 @@ def calibration_of(
 
 def whole_arm_out_of_fold(
     training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer
-) -> Float[np.ndarray, " bag"] | None:
-    """The score of each training bag by the whole arm, trained without the bag's case.
+) -> list[BagScore] | None:
+    """The scores of each training bag by the whole arm, trained without the bag's case.
 
     The whole arm is run again in each inner fold, its mining included. Seeds are those of out-of-fold mining,
     so that equal numbers of folds share models. None where no operating point is wanted, or a class has so
@@ -293,7 +294,11 @@ def whole_arm_out_of_fold(
     def learn(inside: Sequence[Bag], seed: int) -> Score:
         return _learn(inside, trial=trial, seed=seed, cohort=cohort, trainer=trainer).score
 
-    scores = out_of_fold_scores(training, n_folds=trial.operating.n_folds, seed=trial.seed, learn=learn)
+    return out_of_fold_scores(training, n_folds=trial.operating.n_folds, seed=trial.seed, learn=learn)
+
+
+def bag_scores(scores: Sequence[BagScore]) -> Float[np.ndarray, " bag"]:
+    """The score of each bag."""
     return np.array([score.bag_score for score in scores])
 
 

@@ -123,6 +123,25 @@ def mine_instances(
     ]
 
 
+def mine_instances_above(
+    bags: Sequence[Bag],
+    *,
+    scores: Sequence[BagScore],
+    threshold: Threshold,
+    n_sigma: float,
+    source: str,
+) -> list[HardInstance]:
+    """The hard instances of the bags that `false_positive_bags` finds, as `mine_instances` gives them."""
+    wrong = false_positive_bags(bags, scores=scores, threshold=threshold)
+    return mine_instances(
+        [bags[i] for i in wrong],
+        scores=[scores[i] for i in wrong],
+        n_sigma=n_sigma,
+        number=1,
+        source=source,
+    )
+
+
 def _record(bag: Bag, *, instance: int, score: BagScore, number: int, source: str) -> HardInstance:
     """The record of one instance of a bag; its cluster is not known yet (-1)."""
     return HardInstance(
