@@ -20,7 +20,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="A study.yaml, or its folder.")]
+INTERRUPTED = 130
+"""Exit status of a program that Ctrl-C ended."""
+
+StudyPath = Annotated[
+    Path, typer.Argument(metavar="[STUDY]", help="A study.yaml, or its folder; by default this folder.")
+]
+HERE = Path()
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,6 +69,10 @@ def main() -> None:
     except HardmilError as error:
         print(f"hardmil: {error}", file=sys.stderr)
         sys.exit(1)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print("hardmil: stopped; run the same command to continue", file=sys.stderr)
+        raise
 
 
 def _version(asked: bool | None) -> None:
@@ -113,7 +123,7 @@ def init(
 
 @app.command()
 def patch(
-    study: StudyPath,
+    study: StudyPath = HERE,
     overrides: Set = None,
     engine: EngineName = "local",
     workers: Workers = 1,
@@ -136,7 +146,7 @@ def patch(
 
 @app.command()
 def encode(
-    study: StudyPath,
+    study: StudyPath = HERE,
     overrides: Set = None,
     mpp: Mpp = None,
     icc: Icc = False,
@@ -160,7 +170,7 @@ def encode(
 
 @app.command()
 def train(
-    study: StudyPath,
+    study: StudyPath = HERE,
     overrides: Set = None,
     operating_point: OperatingPoint = None,
     device: DeviceName = None,
@@ -177,7 +187,7 @@ def train(
 
 @app.command()
 def evaluate(
-    study: StudyPath,
+    study: StudyPath = HERE,
     overrides: Set = None,
     name: Annotated[str, typer.Option(help="Folder of the run, in runs/.")] = "main",
     only_folds: OnlyFolds = None,
@@ -210,7 +220,7 @@ def evaluate(
 
 @app.command()
 def mine(
-    study: StudyPath,
+    study: StudyPath = HERE,
     bundle: Annotated[Path | None, typer.Option(help="A bundle; by default that of the study.")] = None,
     overrides: Set = None,
     device: DeviceName = None,

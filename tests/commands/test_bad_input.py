@@ -216,6 +216,34 @@ def test_ids_with_dots_and_training_slides_in_predict(
     assert "1 of them were trained on" in run.out
 
 
+def test_ctrl_c_says_how_to_go_on(hardmil: Hardmil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hardmil.commands.init.init", interrupted)
+    run = hardmil("init", tmp_path)
+    assert run.code == 130
+    assert "run the same command to continue" in run.err
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", ".."])
+def test_the_name_of_a_run_is_a_folder_in_runs(hardmil: Hardmil, feature_study: Path, name: str) -> None:
+    run = hardmil("evaluate", feature_study, "--name", name)
+    assert run.code == 1
+    assert f"--name {name}: expected the name of a folder in runs/" in run.err
+
+
+def test_commands_take_the_study_of_the_working_folder(
+    hardmil: Hardmil, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(study)
+    run = hardmil("patch")
+    assert run.code == 0, run.err
+    assert len(list((study / "patches").glob("*.h5"))) == 8
+    monkeypatch.chdir(tmp_path)
+    assert "no such file; expected a study" in hardmil("train").err
+
+
 def test_predict_takes_another_rule_of_what_is_tissue_and_nothing_else(
     hardmil: Hardmil, study: Path, tmp_path: Path
 ) -> None:

@@ -38,6 +38,13 @@ def test_an_error_leaves_the_old_file_and_no_draft(tmp_path: Path):
     assert os.listdir(tmp_path) == ["bag.h5"]
 
 
+def test_a_file_has_the_mode_of_its_neighbours(tmp_path: Path):
+    (tmp_path / "usual").touch()
+    with write_atomically(tmp_path / "secret") as draft:
+        draft.touch(mode=0o600)
+    assert (tmp_path / "secret").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
 def test_two_writers_of_one_name_do_not_share_a_draft(tmp_path: Path):
     target = tmp_path / "a.csv"
     with write_atomically(target) as first, write_atomically(target) as second:

@@ -9,7 +9,7 @@ from tests.support.waiting import wait_until
 
 from hardmil.errors import SlideError, StoreError
 from hardmil.jobs.failures import Failure, print_failures, write_failures
-from hardmil.jobs.progress import progress, rate
+from hardmil.jobs.progress import Steps, progress, progress_line, rate
 from hardmil.jobs.run import read_ahead, run_jobs
 
 
@@ -97,6 +97,41 @@ def test_bar_on_a_terminal_counts(monkeypatch: pytest.MonkeyPatch):
             step()
     assert "base training" in terminal.getvalue()
     assert "3/3" in terminal.getvalue()
+
+
+def test_a_bar_ends_full_where_steps_were_not_needed(monkeypatch: pytest.MonkeyPatch):
+    terminal = _Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", terminal)
+    with progress("two trials", total=8) as steps:
+        steps()
+        steps.reach(4)
+        steps.label = "second trial"
+        steps()
+    assert "second trial" in terminal.getvalue()
+    assert "8/8" in terminal.getvalue()
+
+
+def test_without_a_terminal_a_line_is_logged_while_a_step_takes_long(monkeypatch: pytest.MonkeyPatch):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr("hardmil.jobs.progress.LINE_EVERY_S", 0.01)
+    with progress("training", total=4) as step:
+        step()
+        wait_until(lambda: "training: 1 of 4 after 1 min, about 1 min left\n" in stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("n_done", "seconds", "line"),
+    [
+        (0, 600, "encoding: 0 of 8 after 10 min"),
+        (2, 600, "encoding: 2 of 8 after 10 min, about 30 min left"),
+        (1, 3600, "encoding: 1 of 8 after 1 h 0 min, about 7 h 0 min left"),
+        (8, 90, "encoding: 8 of 8 after 2 min"),
+    ],
+)
+def test_a_line_says_what_is_done_and_what_is_left(n_done: int, seconds: float, line: str):
+    assert progress_line(Steps("encoding", 8, n_done), seconds=seconds) == line
 
 
 @pytest.mark.parametrize("quiet", [True, False])

@@ -7,6 +7,8 @@ from operator import attrgetter
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
+
 from hardmil.bags.folds import Fold, check_folds
 from hardmil.config.study import PIXELS, StudyConfig
 from hardmil.device import Device
@@ -132,23 +134,26 @@ def missing_trials(evaluation: Evaluation) -> list[Trial]:
 
 
 def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, quiet: bool) -> list[Failure]:
-    """Trial by trial, each with its own progress bar over epochs."""
+    """Trial by trial, with one progress bar over the epochs of all."""
     failures: list[Failure] = []
-    for number, trial in enumerate(todo, 1):
-        label = f"[{number}/{len(todo)}] {trial.name}"
-        with progress(label, total=trial_length(trial), quiet=quiet) as step:
-            trainer = Trainer(
-                evaluation.folder / "trials",
-                evaluation.cohort.digest,
-                device,
-                on_epoch=lambda epoch, loss, step=step: step(),
-            )
-            run = partial(run_trial, cohort=evaluation.cohort, trainer=trainer)
+    ends = np.cumsum([trial_length(trial) for trial in todo]).tolist()
+    with progress(f"{len(todo)} trials", total=sum(ends[-1:]), quiet=quiet) as steps:
+        trainer = Trainer(
+            evaluation.folder / "trials",
+            evaluation.cohort.digest,
+            device,
+            on_epoch=lambda epoch, loss: steps(),
+        )
+        run = partial(run_trial, cohort=evaluation.cohort, trainer=trainer)
+        for number, (trial, end) in enumerate(zip(todo, ends, strict=True), 1):
+            steps.label = f"[{number}/{len(todo)}] {trial.name}"
             outcome = attempt(run, trial, name=trial.name, stops=FATAL_ERRORS)
-        if isinstance(outcome, Failure):
-            failures.append(outcome)
-        else:
-            store_result(trial, result=outcome.result, evaluation=evaluation)
+            if isinstance(outcome, Failure):
+                failures.append(outcome)
+            else:
+                store_result(trial, result=outcome.result, evaluation=evaluation)
+            # Trainings that other trials had done took no epochs.
+            steps.reach(end)
     return failures
 
 

@@ -14,6 +14,16 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+def _usual_mode() -> int:
+    """The mode of a new file; the process has to set its mask to read it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+_USUAL_MODE = _usual_mode()
+
+
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
     """A draft to write to, which is renamed to `path` when the block ends without an error.
@@ -33,6 +43,9 @@ def write_atomically(path: Path) -> Iterator[Path]:
             yield draft
         with store_errors(path, every=True):
             _flush(draft)
+            # Some writers let only the owner read; not every file system has modes.
+            with suppress(OSError):
+                draft.chmod(_USUAL_MODE)
             os.replace(draft, path)
     except BaseException:
         with suppress(OSError):

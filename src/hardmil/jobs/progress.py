@@ -1,18 +1,55 @@
-"""Progress bars on stderr."""
+"""Progress on stderr: a bar in a terminal, otherwise a line every minute."""
 
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+LINE_EVERY_S = 60.0
+"""Seconds between two lines where there is no terminal, as in a batch job."""
+
+
+@dataclass(eq=False)
+class Steps:
+    """How far some work is; called after each step, or after several."""
+
+    label: str
+    total: int
+    n_done: int = 0
+    show: Callable[["Steps"], None] = lambda steps: None
+
+    def __call__(self, n: int = 1) -> None:
+        """Count n more steps."""
+        self.n_done += n
+        self.show(self)
+
+    def reach(self, n_done: int) -> None:
+        """Set how many steps are done: some were not needed."""
+        self.n_done = n_done
+        self.show(self)
 
 
 @contextmanager
-def progress(label: str, *, total: int, quiet: bool = False) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr during the block; call the yielded function after each step.
+def progress(label: str, *, total: int, quiet: bool = False) -> Iterator[Steps]:
+    """Show on stderr how far the work of the block is; call what it yields after each step.
 
-    Without a terminal, or with `quiet`, there is no bar and the function does nothing.
+    A bar in a terminal; otherwise a line at the end of each minute, so that a log shows that work goes on.
+    Nothing with `quiet`.
     """
     if quiet:
-        yield _nothing
-        return
+        yield Steps(label, total)
+    elif sys.stderr.isatty():
+        with _bar(label, total=total) as steps:
+            yield steps
+    else:
+        with _lines(label, total=total) as steps:
+            yield steps
+
+
+@contextmanager
+def _bar(label: str, *, total: int) -> Iterator[Steps]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -24,19 +61,54 @@ def progress(label: str, *, total: int, quiet: bool = False) -> Iterator[Callabl
     )
     from rich.text import Text
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _nothing
-        return
-
     class Rate(TextColumn):
         def render(self, task: Task) -> Text:
             return Text(rate(task.speed), style="progress.data.speed")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(""))
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda: bar.advance(task)
+        yield Steps(
+            label,
+            total,
+            show=lambda steps: bar.update(task, completed=steps.n_done, description=steps.label),
+        )
+        # Steps that were not needed, such as the epochs of a training that stopped early.
+        bar.update(task, completed=total)
+
+
+@contextmanager
+def _lines(label: str, *, total: int) -> Iterator[Steps]:
+    steps, is_over, started = Steps(label, total), threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not is_over.wait(LINE_EVERY_S):
+            line = progress_line(steps, seconds=time.monotonic() - started)
+            print(line, file=sys.stderr, flush=True)
+
+    # A thread, because a single step can take longer than a minute.
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield steps
+    finally:
+        is_over.set()
+        teller.join()
+
+
+def progress_line(steps: Steps, *, seconds: float) -> str:
+    """What is done, and about how much time is left at the same speed."""
+    done = f"{steps.label}: {steps.n_done} of {steps.total} after {minutes(seconds)}"
+    if not 0 < steps.n_done < steps.total:
+        return done
+    left = seconds * (steps.total - steps.n_done) / steps.n_done
+    return f"{done}, about {minutes(left)} left"
+
+
+def minutes(seconds: float) -> str:
+    """A duration in minutes, or in hours and minutes."""
+    n = max(1, round(seconds / 60))
+    return f"{n} min" if n < 60 else f"{n // 60} h {n % 60} min"
 
 
 def rate(per_s: float | None) -> str:
@@ -47,7 +119,3 @@ def rate(per_s: float | None) -> str:
         if per_s * seconds >= 1:
             return f"{per_s * seconds:.1f}/{unit}"
     return f"{per_s * 3600:.1f}/h"
-
-
-def _nothing() -> None:
-    """Do nothing: the step of a bar that is not shown."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardmil.device import Device, find_device
-from hardmil.errors import JobError
+from hardmil.errors import ConfigError, JobError
 from hardmil.evaluation.arm_name import with_controls
 from hardmil.evaluation.arms import Arm, arm, check_arms
 from hardmil.evaluation.cohort import study_cohort
@@ -60,10 +60,15 @@ def evaluate(
         quiet: No progress bar.
 
     Raises:
+        ConfigError: If the name is not that of a folder.
         BagError: If no slide has a bag.
         FoldError: If the folds cannot be drawn, or leak.
         JobError: If no trial could be done.
     """
+    if Path(name).name != name or name.startswith("."):
+        raise ConfigError(
+            f"--name {name}: expected the name of a folder in runs/, without slash or first dot"
+        )
     started, config = time.time(), study.config
     names = with_controls(config.evaluation.arms)
     check_arms(names, study=config)
