@@ -124,10 +124,10 @@ def test_without_a_terminal_a_line_is_logged_while_a_step_takes_long(monkeypatch
 @pytest.mark.parametrize(
     ("n_done", "seconds", "line"),
     [
-        (0, 600, "encoding: 0 of 8 after 10 min"),
-        (2, 600, "encoding: 2 of 8 after 10 min, about 30 min left"),
-        (1, 3600, "encoding: 1 of 8 after 1 h 0 min, about 7 h 0 min left"),
-        (8, 90, "encoding: 8 of 8 after 2 min"),
+        (0, 600.0, "encoding: 0 of 8 after 10 min"),
+        (2, 600.0, "encoding: 2 of 8 after 10 min, about 30 min left"),
+        (1, 3600.0, "encoding: 1 of 8 after 1 h 0 min, about 7 h 0 min left"),
+        (8, 90.0, "encoding: 8 of 8 after 2 min"),
     ],
 )
 def test_a_line_says_what_is_done_and_what_is_left(n_done: int, seconds: float, line: str):

@@ -65,7 +65,7 @@ def evaluate(
         FoldError: If the folds cannot be drawn, or leak.
         JobError: If no trial could be done.
     """
-    if Path(name).name != name or name.startswith("."):
+    if not name or Path(name).name != name or name.startswith("."):
         raise ConfigError(
             f"--name {name}: expected the name of a folder in runs/, without slash or first dot"
         )
