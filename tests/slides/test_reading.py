@@ -10,6 +10,7 @@ from tests.support.slides import picture_slide
 
 from hardmil.config.patches import PatchConfig
 from hardmil.errors import ConfigError, SlideError
+from hardmil.geometry import Downsample
 from hardmil.slides import reading as reading
 from hardmil.slides.color import equalise
 from hardmil.slides.grid import PatchGrid, place_patches
@@ -116,7 +117,7 @@ def test_tissue_share_is_exact_between_pixels_of_the_mask(monkeypatch: pytest.Mo
     tissue = np.zeros((240, 400), bool)
     tissue[80:160, 120:304] = True
     slide = picture(400, 240, tissue=tissue)
-    assert segment_tissue(slide).downsample == 8
+    assert segment_tissue(slide).downsample == (8, 8)
     grid = place_patches(slide, PatchConfig(size_px=27, um_per_px=None, min_tissue=0))
     expected = shares_by_hand(tissue, size=27)
     np.testing.assert_allclose(grid.tissue_share, list(expected.values()), atol=1e-6)
@@ -200,7 +201,7 @@ class CountingSource(PictureSource):
 
     def __init__(self) -> None:
         super().__init__(Picture(np.full((600, 1000, 3), PINK, np.uint8), None))
-        self.levels = (Level(1000, 600, 1.0, (64, 128)),)
+        self.levels = (Level(1000, 600, Downsample(1.0, 1.0), (64, 128)),)
         self.times = np.zeros((600, 1000), np.int64)
 
     def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> np.ndarray:

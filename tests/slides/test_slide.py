@@ -7,6 +7,7 @@ import pytest
 from tests.support.slides import picture_slide
 
 from hardmil.errors import SlideError
+from hardmil.geometry import Downsample
 from hardmil.slides.level_source import Level
 from hardmil.slides.resolution import Scale
 from hardmil.slides.slide import Slide
@@ -18,9 +19,10 @@ class SlowSource:
     """A grey slide of 30 x 20 px whose reads wait until `go_on` is set."""
 
     def __init__(self) -> None:
-        self.levels = (Level(30, 20, 1.0), Level(15, 10, 2.0))
+        self.levels = (Level(30, 20, Downsample(1.0, 1.0)), Level(15, 10, Downsample(2.0, 2.0)))
         self.scale = Scale(0.5, 0.5)
         self.icc_profile = None
+        self.bounds, self.notes = None, ()
         self.has_begun, self.go_on = threading.Event(), threading.Event()
         self.n_closed = 0
 
@@ -39,7 +41,7 @@ def test_slide_has_the_values_of_its_source():
     slide = Slide(Path("a.svs"), SlowSource())
     assert (slide.path, slide.width_px, slide.height_px) == (Path("a.svs"), 30, 20)
     assert (slide.mpp, slide.scale, slide.icc_profile) == (0.5, Scale(0.5, 0.5), None)
-    assert slide.levels == (Level(30, 20, 1.0), Level(15, 10, 2.0))
+    assert slide.levels == (Level(30, 20, Downsample(1.0, 1.0)), Level(15, 10, Downsample(2.0, 2.0)))
 
 
 def test_close_waits_for_reads_in_progress():

@@ -95,12 +95,11 @@ def _tissue_shares(
     import cv2
 
     counts = cv2.integral(tissue.is_tissue.view(np.uint8))
-    in_rows = _between(counts, y_starts / tissue.downsample, size=size_px / tissue.downsample)
-    inside = _between(
-        np.ascontiguousarray(in_rows.T), x_starts / tissue.downsample, size=size_px / tissue.downsample
-    ).T
+    per_x, per_y = tissue.downsample
+    in_rows = _between(counts, y_starts / per_y, size=size_px / per_y)
+    inside = _between(np.ascontiguousarray(in_rows.T), x_starts / per_x, size=size_px / per_x).T
     # Rounded, so that a patch entirely of tissue has exactly 1.
-    return np.clip(np.round(inside / (size_px / tissue.downsample) ** 2, 9), 0, 1)
+    return np.clip(np.round(inside / (size_px / per_x * (size_px / per_y)), 9), 0, 1)
 
 
 def _between(

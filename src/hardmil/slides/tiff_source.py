@@ -12,7 +12,7 @@ import tifffile
 from jaxtyping import UInt8
 
 from hardmil.errors import SlideError
-from hardmil.geometry import SAME_SCALE
+from hardmil.geometry import SAME_SCALE, Downsample
 from hardmil.slides.level_source import Level, damaged
 from hardmil.slides.picture_source import PictureSource
 from hardmil.slides.pictures import DAMAGE, decode_picture
@@ -33,11 +33,18 @@ class TiffSource:
     def __init__(self, tiff: tifffile.TiffFile, *, pages: list[TiledPage], scale: Scale) -> None:
         first = pages[0]
         self.levels = tuple(
-            Level(page.width_px, page.height_px, first.width_px / page.width_px, page.tile_px)
+            Level(
+                page.width_px,
+                page.height_px,
+                Downsample.between((first.width_px, first.height_px), (page.width_px, page.height_px)),
+                page.tile_px,
+            )
             for page in pages
         )
         self.scale = scale
         self.icc_profile: bytes | None = tiff.pages.first.tags.valueof(_ICC_TAG)
+        self.bounds = None
+        self.notes: tuple[str, ...] = ()
         self._tiff, self._pages = tiff, pages
 
     def read_level(
@@ -49,7 +56,7 @@ class TiffSource:
             SlideError: If the file is damaged there.
         """
         downsample = self.levels[level].downsample
-        return self._pages[level].read(round(x / downsample), round(y / downsample), width, height)
+        return self._pages[level].read(round(x / downsample.x), round(y / downsample.y), width, height)
 
     def close(self) -> None:
         """Release the file."""
