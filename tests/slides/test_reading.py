@@ -69,7 +69,7 @@ def test_grid_keeps_the_cells_with_enough_tissue(width, height, size, min_tissue
     um_per_px=st.sampled_from([0.5, 1.0]),
 )
 def test_patches_are_inside_do_not_overlap_and_cover_the_slide(width, height, size, mpp, um_per_px):
-    config = PatchConfig(size_px=size, um_per_px=um_per_px, min_tissue=0)
+    config = PatchConfig(size_px=size, um_per_px=um_per_px, min_tissue=0, max_enlargement=2)
     grid = place_patches(picture(width, height), config, mpp=mpp)
     edge = grid.size_level0_px
     assert abs(edge * mpp - size * um_per_px) <= mpp / 2 + 1e-9
@@ -186,6 +186,17 @@ def test_patches_between_levels_are_averaged_by_area(phantom_slide: Path):
             fine = slide.read(x, y, 64, 64, 1).reshape(16, 4, 16, 4, 3)
             assert np.abs(patch - fine.mean(axis=(1, 3))).max() <= 0.5
     assert len(grid) > 10
+
+
+def test_patches_are_enlarged_only_a_little_unless_set():
+    """A macro picture of 5 um/px has 3 px in a patch of 32 px at 0.5 um/px."""
+    slide = picture_slide(np.full((300, 400, 3), PINK, np.uint8), mpp=5.0)
+    with pytest.raises(
+        SlideError, match=r"has 5 um/px \(400 x 300 px\).*enlarged 10 times; expected at most 1\.5; .*: 10$"
+    ):
+        place_patches(slide, PatchConfig())
+    assert place_patches(slide, PatchConfig(max_enlargement=10)).size_level0_px == 3
+    assert place_patches(picture_slide(slide.thumbnail(400), mpp=0.75), PatchConfig()).size_level0_px == 21
 
 
 def test_order_of_coords_is_the_order_of_patches(phantom_slide: Path):

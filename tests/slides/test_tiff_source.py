@@ -162,6 +162,40 @@ def test_ome_sizes_have_units(tmp_path: Path, size: float, unit: str, mpp: float
         assert slide.mpp == (None if mpp is None else pytest.approx(mpp))
 
 
+OME = (
+    '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Instrument ID="Instrument:0">'
+    '<Objective ID="Objective:0" NominalMagnification="1.25"/>'
+    '<Objective ID="Objective:1" NominalMagnification="20"/></Instrument>{images}</OME>'
+)
+OME_IMAGE = (
+    '<Image ID="Image:{i}" Name="{name}"><ObjectiveSettings ID="Objective:{i}"/><Pixels ID="Pixels:{i}" '
+    'DimensionOrder="XYCZT" Type="uint8" SizeX="{width}" SizeY="{height}" SizeC="3" SizeZ="1" SizeT="1" '
+    'PhysicalSizeX="{mpp}" PhysicalSizeY="{mpp}"><Channel ID="Channel:{i}:0" SamplesPerPixel="3"/>'
+    '<TiffData IFD="{i}" PlaneCount="1"/></Pixels></Image>'
+)
+
+
+@pytest.mark.parametrize("name", ["macro.ome.tif", "macro.tif"])
+def test_largest_image_is_read_where_the_first_is_a_macro(tmp_path: Path, name: str):
+    path, macro = tmp_path / name, np.full((60, 90, 3), 240, np.uint8)
+    sizes = ((0, "macro", 90, 60, 8.0), (1, "slide", 300, 200, 0.5))
+    images = "".join(
+        OME_IMAGE.format(i=i, name=image, width=width, height=height, mpp=mpp)
+        for i, image, width, height, mpp in sizes
+    )
+    description = OME.format(images=images) if ".ome." in name else None
+    with tifffile.TiffWriter(path) as tiff:
+        how = {"photometric": "rgb", "rowsperstrip": 16, "metadata": None, "resolutionunit": "CENTIMETER"}
+        tiff.write(macro, description=description, resolution=(1250, 1250), **how)
+        tiff.write(RGB, resolution=(20_000, 20_000), **how)
+    with open_slide(path) as slide:
+        check_pixels(slide, n_levels=1)
+        assert slide.scale.power == (20 if description else None)
+        assert slide.notes == (
+            "it holds several images; the largest is used, of 300 x 200 px, not the first, of 90 x 60 px",
+        )
+
+
 def test_power_of_the_objective_is_read(tmp_path: Path):
     for path in (write_qptiff(tmp_path / "a.qptiff"), write_aperio(tmp_path / "a.svs")):
         with open_slide(path) as slide:
