@@ -1,7 +1,7 @@
 """The hard negatives of a bundle: those mined while it was trained, and those that fool it now."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from hardmil.jobs.failures import Failure, write_failures
 from hardmil.mining.hard_instances import HardInstance, false_positive_bags, mine_instances
 from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.report.assemble import write_gallery
+from hardmil.slides.reader import origin_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,8 @@ def mine(study: Study, *, bundle: Bundle, quiet: bool = False) -> HardNegatives:
     before = _mined_in_training(bundle, study=study)
     folder, pool = study.folder / "mined", [*before, *current]
     write_table(folder / HARD_NEGATIVES, pool, row=HardInstance)
-    _write_tiles(folder / "geojson", pool)
+    paths = {row.slide_id: row.path for row in study.slide_table.rows}
+    _write_tiles(folder / "geojson", pool, paths=paths)
     log = write_failures(folder, list(found.failures))
     config = study.config.model_dump(mode="json") | {"bundle": str(bundle.folder)}
     write_run_record(folder, "hardmil mine", config=config, seed=None, started=started)
@@ -89,7 +91,7 @@ def _mined_in_training(bundle: Bundle, *, study: Study) -> list[HardInstance]:
     return [one for one in mined if one.slide_id in known and one.source != "random"]
 
 
-def _write_tiles(folder: Path, pool: Sequence[HardInstance]) -> None:
+def _write_tiles(folder: Path, pool: Sequence[HardInstance], *, paths: Mapping[str, Path | None]) -> None:
     """One file for each slide, its hard negatives as QuPath tiles; replaces those of an earlier call."""
     for old in visible(folder.glob("*.geojson")):
         old.unlink()
@@ -104,4 +106,5 @@ def _write_tiles(folder: Path, pool: Sequence[HardInstance]) -> None:
             if one.slide_id == slide_id and one.size_level0 > 0
         ]
         if regions:
-            write_regions(folder / f"{slide_id}.geojson", regions, object_type="tile")
+            path = folder / f"{slide_id}.geojson"
+            write_regions(path, regions, object_type="tile", origin=origin_of(paths.get(slide_id)))

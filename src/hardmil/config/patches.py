@@ -49,8 +49,8 @@ class PatchConfig(Section):
     um_per_px: float | None = Field(default=0.5, gt=0)
     """Resolution of a patch, in micrometres per pixel. null: level-0 pixels, whatever their size."""
     max_enlargement: float = Field(default=1.5, ge=1, json_schema_extra=ADDED_LATER)
-    """How many times a patch may be enlarged where the slide is coarser than `um_per_px`. A slide that is even
-    coarser is refused: its pixels do not show what those of other slides show."""
+    """How many times a patch may be enlarged where the slide is coarser than `um_per_px`. If it would
+    have to be more, the slide is refused: its pixels do not show what those of other slides show."""
     mpp: float | None = Field(default=None, gt=0)
     """Micrometres per level-0 pixel of slides where neither table nor file has it. `--mpp` sets it."""
     mpp_from_power: bool = False

@@ -33,7 +33,8 @@ def draw_heatmap(
         ConfigError: If contributions are asked for, but the pooling of the model has none.
     """
     thumbnail, frame = picture_of_bounds(slide, max_edge_px=THUMBNAIL_PX)
-    known = replace(_with_mpp(slide, attention, fallback_mpp), truth=regions_next_to(slide.path) or [])
+    truth = regions_next_to(slide.path, origin=slide.origin)
+    known = replace(_with_mpp(slide, attention, fallback_mpp), truth=truth or [])
     return attention_figure(known, thumbnail=thumbnail, frame=frame, quantity=quantity, scale=scale)
 
 

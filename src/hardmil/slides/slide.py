@@ -67,6 +67,11 @@ class Slide:
         with self._reading() as source:
             return source.read_level(level, x=x, y=y, width=width, height=height)
 
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Top-left corner of the scanned area, level-0 px: where coordinates start in QuPath."""
+        return self.bounds.x, self.bounds.y
+
     def thumbnail(self, max_edge_px: int) -> UInt8[np.ndarray, "height width 3"]:
         """RGB of the whole slide, longer edge at most `max_edge_px`, never enlarged, averaged by area.
 

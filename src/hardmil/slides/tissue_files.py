@@ -23,7 +23,7 @@ PATCH_RGB = (230, 159, 0)
 
 
 def write_tissue(stem: Path, slide: Slide, tissue: TissueMask, *, picture: bytes) -> None:
-    """Write `<stem>.png` (255 tissue, 0 not), `<stem>.geojson` (level-0 px) and `<stem>.jpg`.
+    """Write `<stem>.png` (255 tissue, 0 not), `<stem>.geojson` (in QuPath's coordinates) and `<stem>.jpg`.
 
     The text fields of the PNG state how many level-0 px one pixel covers: `level0_px_per_px` along x,
     `level0_px_per_px_y` along y.
@@ -41,7 +41,7 @@ def write_tissue(stem: Path, slide: Slide, tissue: TissueMask, *, picture: bytes
         with write_atomically(stem.with_name(stem.name + suffix)) as draft:
             draft.write_bytes(content)
     regions = outlines(tissue.is_tissue, downsample=tissue.downsample, name="tissue")
-    write_regions(stem.with_name(stem.name + ".geojson"), regions)
+    write_regions(stem.with_name(stem.name + ".geojson"), regions, origin=slide.origin)
 
 
 def draw_tissue(
