@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from memory import own_peak_mb
 
+from hardmil.geometry import Downsample, Frame, Rectangle
 from hardmil.pictures.heatmap import SlideAttention, attention_figure
 from hardmil.pictures.heatmap_tiff import write_heatmap_tiff
 
@@ -20,16 +21,18 @@ def main() -> None:
     attention, contribution = rng.random(len(coords)), rng.normal(size=len(coords))
     slide = SlideAttention("s", "t", 0.5, coords, PATCH_PX, attention, 0.25, contribution=contribution)
     thumbnail = np.full((1000, 1600, 3), 220, np.uint8)
-    downsample = COLUMNS * PATCH_PX / thumbnail.shape[1]
-    attention_figure(slide, thumbnail=thumbnail, downsample=downsample)
+    bounds = Rectangle(0, 0, COLUMNS * PATCH_PX, ROWS * PATCH_PX)
+    downsample = Downsample.between((bounds.width, bounds.height), (thumbnail.shape[1], thumbnail.shape[0]))
+    frame = Frame(0, 0, downsample)
+    attention_figure(slide, thumbnail=thumbnail, frame=frame)
     for of in ("attention", "contribution"):
         start = time.perf_counter()
-        attention_figure(slide, thumbnail=thumbnail, downsample=downsample, quantity=of)
+        attention_figure(slide, thumbnail=thumbnail, frame=frame, quantity=of)
         print(f"{of}, PNG: {time.perf_counter() - start:.2f} s")
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         path = Path(folder) / "s.ome.tiff"
-        write_heatmap_tiff(path, slide, width_px=COLUMNS * PATCH_PX, height_px=ROWS * PATCH_PX)
+        write_heatmap_tiff(path, slide, bounds=bounds)
         print(f"attention, OME-TIFF: {time.perf_counter() - start:.2f} s")
     print(f"peak: {own_peak_mb():.0f} MB")
 

@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardmil.errors import SlideError
-from hardmil.geometry import best_level, grid_starts, interpolate_rows, reflect, size_level0_px
+from hardmil.geometry import (
+    Downsample,
+    Frame,
+    best_level,
+    grid_starts,
+    interpolate_rows,
+    reflect,
+    size_level0_px,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +67,18 @@ def test_rows_are_interpolated_and_held_at_the_ends():
 def test_reflect_is_numpys_reflect(length, left, right):
     padded = np.pad(np.arange(length), (left, right), mode="reflect")
     np.testing.assert_array_equal(reflect(np.arange(-left, length + right), length=length), padded)
+
+
+def test_a_frame_has_an_origin_and_one_factor_an_axis():
+    frame = Frame(1000, 2000, Downsample.between((190, 4000), (19, 200)))
+    assert frame.downsample == (10, 20)
+    np.testing.assert_allclose(frame.to_px(np.array([[1000, 2000], [1050, 2100]])), [[0, 0], [5, 5]])
+
+
+def test_squares_have_at_least_one_px_and_none_outside_the_picture():
+    frame = Frame(100, 100, Downsample(10.0, 20.0))
+    corners = np.array([[100, 100], [140, 180], [0, 0], [0, 140]])
+    found = frame.squares_px(corners, size_level0_px=40)
+    assert found[:2].tolist() == [[0, 0, 4, 2], [4, 4, 8, 6]]
+    assert found[2:, 2].tolist() == [0, 0], "left of the picture"
+    assert frame.squares_px(corners[:1], size_level0_px=2).tolist() == [[0, 0, 1, 1]]

@@ -4,6 +4,8 @@ Level 0 is the slide's full resolution; positions are (x, y) from its top-left c
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Num
@@ -12,6 +14,58 @@ from hardmil.errors import SlideError
 
 SAME_SCALE = 1.01
 """Scales within this factor count as equal: scanners write 4.0003 for 4, and resampling by 1% only blurs."""
+
+
+class Downsample(NamedTuple):
+    """Level-0 px per px of a level or a picture, along x and along y.
+
+    The edges of levels and pictures are whole numbers, so the two differ: on a level of 951 x 20,000 px of a
+    slide of 1,903 x 40,000 px, by 0.05%, which is 10 px at the bottom.
+    """
+
+    x: float
+    y: float
+
+    @classmethod
+    def between(cls, whole: tuple[int, int], reduced: tuple[int, int]) -> "Downsample":
+        """How much an area is reduced, from its width and height before and after."""
+        return cls(whole[0] / reduced[0], whole[1] / reduced[1])
+
+
+class Rectangle(NamedTuple):
+    """An area of a slide: its top-left corner, width and height, in level-0 px."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a picture is on a slide: its top-left corner in level-0 px, and how much it is reduced."""
+
+    x: int
+    y: int
+    downsample: Downsample
+
+    def to_px(self, points: Num[np.ndarray, "point 2"]) -> Float[np.ndarray, "point 2"]:
+        """Points (x, y) in level-0 px as points in px of the picture."""
+        return (points - np.array([self.x, self.y])) / np.array(self.downsample)
+
+    def squares_px(
+        self, corners: Num[np.ndarray, "patch 2"], *, size_level0_px: int
+    ) -> Int[np.ndarray, "patch 4"]:
+        """Left, top, right and bottom of squares, in whole px of the picture; at least one px wide and high.
+
+        Where a square is outside the picture to the left or the top, right or bottom is 0.
+
+        Args:
+            corners: (x, y) of the top-left corners, level-0 px.
+            size_level0_px: Edge of a square, level-0 px.
+        """
+        first, last = (np.rint(self.to_px(corners + add)).astype(np.int64) for add in (0, size_level0_px))
+        return np.maximum(np.hstack([first, np.maximum(last, first + 1)]), 0)
 
 
 def size_level0_px(size_px: int, *, um_per_px: float | None, mpp: float | None) -> int:

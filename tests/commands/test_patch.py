@@ -17,7 +17,7 @@ def test_mask_outline_and_picture_are_written_next_to_the_coordinates(hardmil: H
     assert re.search(r"on 8 slides in \S.*patches \([\d.]+/(s|min)\)", run.out)
     with Image.open(study / "patches" / "tissue" / "003 a.png") as mask:
         assert mask.size == (210, 150)
-        assert mask.text == {"level0_px_per_px": "1.0", "slide": "003 a.tif"}
+        assert mask.text == {"level0_px_per_px": "1.0", "level0_px_per_px_y": "1.0", "slide": "003 a.tif"}
         is_tissue = np.asarray(mask) == 255
     assert is_tissue[20:-20, 25:-25].mean() > 0.98
     assert not is_tissue[:8].any()

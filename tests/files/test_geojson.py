@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hardmil.errors import TableError
-from hardmil.files.geojson import Region, read_regions, square, write_regions
+from hardmil.files.geojson import Region, read_regions, regions_next_to, square, write_regions
 
 coordinates = st.integers(-1000, 200_000).map(lambda value: value / 4)
 polygons = st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=9, unique=True).map(np.array)
@@ -43,6 +43,19 @@ def test_file_has_the_layout_of_qupath(tmp_path: Path):
             }
         ],
     }
+
+
+def test_coordinates_in_the_file_start_at_the_origin(tmp_path: Path):
+    path = tmp_path / "slide.geojson"
+    hole = square(1020, 2030, 8)
+    write_regions(path, [Region(square(1010, 2020, 64), "lesion", holes=(hole,))], origin=(1000, 2000))
+    rings = json.loads(path.read_text())["features"][0]["geometry"]["coordinates"]
+    assert [ring[0] for ring in rings] == [[10, 20], [20, 30]]
+    (read,) = read_regions(path, origin=(1000, 2000))
+    np.testing.assert_array_equal(read.polygon, square(1010, 2020, 64))
+    np.testing.assert_array_equal(read.holes[0], hole)
+    (next_to,) = regions_next_to(tmp_path / "slide.scn", origin=(1000, 2000)) or []
+    np.testing.assert_array_equal(next_to.polygon, square(1010, 2020, 64))
 
 
 @given(st.lists(parts_of_regions, max_size=4))

@@ -9,6 +9,7 @@ from matplotlib import colormaps
 
 from hardmil.errors import ConfigError
 from hardmil.files.geojson import Region, square
+from hardmil.geometry import Downsample, Frame
 from hardmil.pictures.drawing import length_text, png_bytes, resized, scale_bar_um
 from hardmil.pictures.heatmap import (
     COLOUR_MAP,
@@ -26,12 +27,13 @@ from hardmil.pictures.heatmap import (
 TISSUE = (230, 170, 200)
 # A slide of 960 x 640 level-0 px at a downsample of 8: 80 rows of 120 columns.
 THUMBNAIL = np.full((80, 120, 3), TISSUE, dtype=np.uint8)
+FRAME = Frame(0, 0, Downsample(8.0, 8.0))
 COORDS = np.array([[640, 64], [64, 320], [320, 480]], dtype=np.int64)
 ATTENTION = np.array([0.7, 0.2, 0.1])
 
 
 def _overlay(**changed: object) -> np.ndarray:
-    given = {"coords": COORDS, "size_level0_px": 64, "attention": ATTENTION, "downsample": 8.0} | changed
+    given = {"coords": COORDS, "size_level0_px": 64, "attention": ATTENTION, "frame": FRAME} | changed
     return attention_overlay(THUMBNAIL, **given)  # pyright: ignore[reportArgumentType]
 
 
@@ -111,7 +113,7 @@ def test_a_pooling_without_contributions_is_refused():
 
 
 def test_contributions_have_the_colour_of_their_class():
-    png = attention_figure(SIGNED, thumbnail=THUMBNAIL, downsample=8.0, quantity="contribution", scale="raw")
+    png = attention_figure(SIGNED, thumbnail=THUMBNAIL, frame=FRAME, quantity="contribution", scale="raw")
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
 
     def place(shade: float) -> tuple[int, int]:
@@ -135,7 +137,7 @@ def _figure(**changed: object) -> np.ndarray:
         "attention": ATTENTION,
     }
     slide = SlideAttention(**(given | changed))  # pyright: ignore[reportArgumentType]
-    png = attention_figure(slide, thumbnail=THUMBNAIL, downsample=8.0)
+    png = attention_figure(slide, thumbnail=THUMBNAIL, frame=FRAME)
     return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
@@ -168,7 +170,7 @@ def test_scale_bar_only_with_mpp_and_truth_only_if_given():
 def test_wide_slides_are_stacked():
     wide = np.full((40, 160, 3), TISSUE, dtype=np.uint8)
     slide = SlideAttention("s", None, 0.1, COORDS // 4, 32, ATTENTION)
-    png = attention_figure(slide, thumbnail=wide, downsample=8.0)
+    png = attention_figure(slide, thumbnail=wide, frame=FRAME)
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
     tissue_rows = (np.abs(image.astype(int) - np.array(TISSUE)).max(axis=2) <= 2).sum(axis=1)
     changes = np.diff((tissue_rows > 300).astype(int))

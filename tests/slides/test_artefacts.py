@@ -7,6 +7,7 @@ from tests.support.slides import picture_slide
 
 from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
+from hardmil.geometry import Downsample
 from hardmil.phantom.slide import draw_phantom
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
 from hardmil.slides.reader import open_slide
@@ -71,7 +72,7 @@ def half_blurred(rgb: np.ndarray) -> np.ndarray:
 def test_blurred_half_is_found(tissue_rgb: np.ndarray):
     slide = picture_slide(half_blurred(tissue_rgb), mpp=1.0)
     is_tissue = segment_tissue(slide).is_tissue
-    found = is_out_of_focus(slide, is_tissue, downsample=1.0, mpp=1.0)
+    found = is_out_of_focus(slide, is_tissue, downsample=Downsample(1.0, 1.0), mpp=1.0)
     assert found[:, :576][is_tissue[:, :576]].mean() < 0.01
     # Cells without contrast are not judged.
     assert found[:, 640:][is_tissue[:, 640:]].mean() > 0.75
@@ -84,8 +85,10 @@ def test_focus_does_not_depend_on_the_scale_of_the_mask(tissue_rgb: np.ndarray):
     wide = np.vstack([half_blurred(tissue_rgb)] * 3)
     slide = picture_slide(wide, mpp=1.0)
     everywhere = np.ones((wide.shape[0] // 4, wide.shape[1] // 4), dtype=bool)
-    coarse = is_out_of_focus(slide, everywhere, downsample=4.0, mpp=1.0)
-    fine = is_out_of_focus(slide, np.ones(wide.shape[:2], dtype=bool), downsample=1.0, mpp=1.0)
+    coarse = is_out_of_focus(slide, everywhere, downsample=Downsample(4.0, 4.0), mpp=1.0)
+    fine = is_out_of_focus(
+        slide, np.ones(wide.shape[:2], dtype=bool), downsample=Downsample(1.0, 1.0), mpp=1.0
+    )
     assert (coarse == fine[::4, ::4]).mean() > 0.97
 
 
@@ -99,4 +102,9 @@ def test_real_tissue_is_in_focus(data_dir: Path):
 @pytest.mark.parametrize(("mpp", "found"), [(None, "is unknown"), (2.0, "is 2 um/px")])
 def test_resolution_too_coarse_for_focus_is_refused(tissue_rgb: np.ndarray, mpp: float | None, found: str):
     with pytest.raises(SlideError, match=rf"slide\.png: its resolution {found}, .*1\.5 um/px or finer"):
-        is_out_of_focus(picture_slide(tissue_rgb, mpp=mpp), np.ones((9, 9), bool), downsample=1.0, mpp=mpp)
+        is_out_of_focus(
+            picture_slide(tissue_rgb, mpp=mpp),
+            np.ones((9, 9), bool),
+            downsample=Downsample(1.0, 1.0),
+            mpp=mpp,
+        )

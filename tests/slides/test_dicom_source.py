@@ -11,8 +11,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless, generate_uid
+from tests.support.needles import COARSE
+from tests.support.needles import RGB as NEEDLE
 
 from hardmil.errors import SlideError
+from hardmil.geometry import Downsample
 from hardmil.slides.dicom_source import DicomSource
 from hardmil.slides.level_source import Level
 from hardmil.slides.openslide_source import OpenSlideSource
@@ -149,7 +152,7 @@ def test_folder_of_instances_is_one_slide(tmp_path: Path, syntax: UID, kind: typ
         assert isinstance(source, kind)
     with open_slide(folder) as slide:
         assert slide.mpp == pytest.approx(0.5)
-        assert slide.levels == (Level(300, 200, 1.0), Level(150, 100, 2.0))
+        assert slide.levels == (Level(300, 200, Downsample(1.0, 1.0)), Level(150, 100, Downsample(2.0, 2.0)))
         found = slide.read(0, 0, 300, 200).astype(int)
         coarse = slide.read(100, 80, 50, 60, 1).astype(int)
         outside = slide.read(-10, 190, 30, 20)
@@ -160,10 +163,29 @@ def test_folder_of_instances_is_one_slide(tmp_path: Path, syntax: UID, kind: typ
     assert np.abs(outside[:10, 10:].astype(int) - RGB[190:200, :20]).mean() <= tolerance
 
 
+@pytest.mark.parametrize(
+    ("syntax", "kind", "tolerance"),
+    [(ExplicitVRLittleEndian, OpenSlideSource, 25), (RLELossless, DicomSource, 0)],
+    ids=["openslide", "wsidicom"],
+)
+def test_each_axis_has_its_own_factor(tmp_path: Path, syntax: UID, kind: type, tolerance: int):
+    """One factor for both would read 8 or 16 px too high at the end of the needle, where noise is unlike."""
+    folder, series = tmp_path / "needle", generate_uid()[:40].rstrip(".")
+    folder.mkdir()
+    for name, rgb, mpp, image_kind in (("fine", NEEDLE, 0.5, "NONE"), ("coarse", COARSE, 1.0, "RESAMPLED")):
+        write_instance(folder / f"{name}.dcm", rgb, mpp=mpp, kind=image_kind, series=series, syntax=syntax)
+    with closing(open_source(folder)) as source:
+        assert isinstance(source, kind)
+    with open_slide(folder) as slide:
+        assert slide.levels[1].downsample == (61 / 30, 2.0)
+        found = slide.read(0, 1960, 30, 20, 1).astype(int)
+    assert np.abs(found - COARSE[980:]).mean() <= tolerance
+
+
 def test_one_instance_is_a_slide_too(tmp_path: Path):
     folder = write_dicom(tmp_path / "slide", syntax=RLELossless)
     with open_slide(folder / "fine.dcm") as slide:
-        assert slide.levels == (Level(300, 200, 1.0),)
+        assert slide.levels == (Level(300, 200, Downsample(1.0, 1.0)),)
         np.testing.assert_array_equal(slide.read(140, 90, 20, 20), RGB[90:110, 140:160])
 
 

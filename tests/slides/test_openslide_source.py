@@ -45,7 +45,7 @@ def test_hamamatsu_slide_is_read_as_written(tmp_path: Path):
     with open_slide(path) as slide:
         assert (slide.width_px, slide.height_px, slide.mpp) == (304, 200, pytest.approx(0.5))
         assert slide.scale.power == 20
-        assert [level.downsample for level in slide.levels[:2]] == [1, 2]
+        assert [level.downsample for level in slide.levels[:2]] == [(1, 1), (2, 2)]
         whole, part = slide.read(0, 0, 304, 200).astype(int), slide.read(140, 90, 30, 20).astype(int)
         coarse = slide.read(100, 80, 50, 60, 1).astype(int)
     assert np.abs(whole - RGB).mean() < 2

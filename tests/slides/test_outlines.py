@@ -5,6 +5,7 @@ from hypothesis.extra.numpy import arrays
 from matplotlib.path import Path as Polygon
 
 from hardmil.files.geojson import Region, square
+from hardmil.geometry import Downsample
 from hardmil.slides.outlines import inside, outlines
 
 masks = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
@@ -12,8 +13,9 @@ places = st.floats(-20, 60, allow_nan=False)
 polygons = st.lists(st.tuples(places, places), min_size=3, max_size=8).map(np.array)
 
 
-@given(masks, st.sampled_from([1.0, 2.5, 16.0]))
-def test_filled_outlines_restore_the_mask(is_inside: np.ndarray, downsample: float):
+@given(masks, st.sampled_from([(1.0, 1.0), (2.5, 2.5), (16.0, 15.2)]))
+def test_filled_outlines_restore_the_mask(is_inside: np.ndarray, factors: tuple[float, float]):
+    downsample = Downsample(*factors)
     regions = outlines(is_inside, downsample=downsample, name="tissue")
     assert {region.name for region in regions} <= {"tissue"}
     np.testing.assert_array_equal(inside(regions, shape=is_inside.shape, downsample=downsample), is_inside)
@@ -24,19 +26,21 @@ def test_pieces_are_sorted_by_size_and_have_their_holes():
     is_inside[2:6, 2:6] = True
     is_inside[2:18, 10:38] = True
     is_inside[8:12, 20:30] = False
-    large, small = outlines(is_inside, downsample=4.0, name="tissue")
+    large, small = outlines(is_inside, downsample=Downsample(4.0, 4.0), name="tissue")
     assert (large.polygon.min(axis=0).tolist(), large.polygon.max(axis=0).tolist()) == ([41, 9], [151, 71])
     assert [hole.min(axis=0).tolist() for hole in large.holes] == [[79, 31]]
     assert (small.polygon.min(axis=0).tolist(), small.holes) == ([9, 9], ())
 
 
-@given(polygons, st.sampled_from([1.0, 2.5]))
-def test_inside_is_the_even_odd_rule_at_the_centre_of_a_pixel(polygon: np.ndarray, downsample: float):
-    shape = (9, 13)
+@given(polygons, st.sampled_from([(1.0, 1.0), (2.5, 4.5)]))
+def test_inside_is_the_even_odd_rule_at_the_centre_of_a_pixel(
+    polygon: np.ndarray, factors: tuple[float, float]
+):
+    shape, downsample = (9, 13), Downsample(*factors)
     found = inside([Region(polygon, "any")], shape=shape, downsample=downsample)
     for row in range(shape[0]):
         for column in range(shape[1]):
-            x, y = (column + 0.5) * downsample, (row + 0.5) * downsample
+            x, y = (column + 0.5) * downsample.x, (row + 0.5) * downsample.y
             crossings = _crossings(polygon, y)
             # On an edge, rounding decides on which side a centre is.
             if np.abs(crossings - x).min(initial=np.inf) > 1e-6:
@@ -57,10 +61,10 @@ def _crossings(polygon: np.ndarray, y: float) -> np.ndarray:
 def test_polygons_outside_the_mask_and_next_to_each_other():
     far = Region(square(500, 500, 9), "far")
     above = Region(square(-30, -30, 40), "above")
-    assert inside([far], shape=(6, 8), downsample=1.0).sum() == 0
-    assert inside([above, far], shape=(6, 8), downsample=4.0)[:3, :3].sum() == 4
+    assert inside([far], shape=(6, 8), downsample=Downsample(1.0, 1.0)).sum() == 0
+    assert inside([above, far], shape=(6, 8), downsample=Downsample(4.0, 4.0))[:3, :3].sum() == 4
     both = [Region(square(0, 0, 4), "a"), Region(square(2, 0, 4), "b")]
-    assert inside(both, shape=(6, 8), downsample=1.0).sum() == 24
+    assert inside(both, shape=(6, 8), downsample=Downsample(1.0, 1.0)).sum() == 24
 
 
 def test_inside_equals_matplotlib():
@@ -70,5 +74,5 @@ def test_inside_equals_matplotlib():
     points = np.stack(np.meshgrid(np.arange(140) + 0.5, np.arange(150) + 0.5), axis=-1).reshape(-1, 2)
     expected = Polygon(polygon).contains_points(points).reshape(150, 140)
     np.testing.assert_array_equal(
-        inside([Region(polygon, "any")], shape=(150, 140), downsample=1.0), expected
+        inside([Region(polygon, "any")], shape=(150, 140), downsample=Downsample(1.0, 1.0)), expected
     )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hardmil.errors import SlideError
+from hardmil.geometry import Downsample
 from hardmil.phantom.slide import draw_phantom, write_phantom
 from hardmil.slides.level_source import Level
 from hardmil.slides.picture_source import PictureSource
@@ -72,7 +73,11 @@ def test_size_levels_and_resolution_of_a_pyramid(gradient: tuple[Path, np.ndarra
         assert slide.path == gradient[0]
         assert (slide.width_px, slide.height_px) == (700, 500)
         assert slide.mpp == pytest.approx(0.25)
-        assert slide.levels == (Level(700, 500, 1.0), Level(350, 250, 2.0), Level(175, 125, 4.0))
+        assert slide.levels == (
+            Level(700, 500, Downsample(1.0, 1.0)),
+            Level(350, 250, Downsample(2.0, 2.0)),
+            Level(175, 125, Downsample(4.0, 4.0)),
+        )
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
@@ -127,7 +132,7 @@ def test_phantom_reads_as_drawn(tmp_path: Path):
     write_phantom(tmp_path / "slide.tif", phantom)
     with open_slide(tmp_path / "slide.tif") as slide:
         assert slide.mpp == pytest.approx(0.4)
-        assert slide.levels == (Level(800, 600, 1.0), Level(400, 300, 2.0))
+        assert slide.levels == (Level(800, 600, Downsample(1.0, 1.0)), Level(400, 300, Downsample(2.0, 2.0)))
         difference = np.abs(slide.read(0, 0, 800, 600).astype(int) - phantom.rgb)
     assert difference.mean() < 5
 
@@ -262,7 +267,7 @@ def test_picture_is_a_slide_with_one_level(data_dir: Path):
     image = data_dir / "CRCHistoPhenotypes_2016_04_28" / "Classification" / "img1" / "img1.bmp"
     assert isinstance(open_source(image), PictureSource)
     with open_slide(image) as slide:
-        assert slide.levels == (Level(500, 500, 1.0),)
+        assert slide.levels == (Level(500, 500, Downsample(1.0, 1.0)),)
         assert slide.mpp is None
         whole = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
         np.testing.assert_array_equal(slide.read(10, 480, 40, 20), whole[480:500, 10:50])

@@ -10,6 +10,7 @@ from tests.support.slides import picture_slide
 
 from hardmil.config.patches import PatchConfig
 from hardmil.errors import ConfigError, SlideError
+from hardmil.geometry import Downsample
 from hardmil.slides import reading as reading
 from hardmil.slides.color import equalise
 from hardmil.slides.grid import PatchGrid, place_patches
@@ -68,7 +69,7 @@ def test_grid_keeps_the_cells_with_enough_tissue(width, height, size, min_tissue
     um_per_px=st.sampled_from([0.5, 1.0]),
 )
 def test_patches_are_inside_do_not_overlap_and_cover_the_slide(width, height, size, mpp, um_per_px):
-    config = PatchConfig(size_px=size, um_per_px=um_per_px, min_tissue=0)
+    config = PatchConfig(size_px=size, um_per_px=um_per_px, min_tissue=0, max_enlargement=2)
     grid = place_patches(picture(width, height), config, mpp=mpp)
     edge = grid.size_level0_px
     assert abs(edge * mpp - size * um_per_px) <= mpp / 2 + 1e-9
@@ -116,7 +117,7 @@ def test_tissue_share_is_exact_between_pixels_of_the_mask(monkeypatch: pytest.Mo
     tissue = np.zeros((240, 400), bool)
     tissue[80:160, 120:304] = True
     slide = picture(400, 240, tissue=tissue)
-    assert segment_tissue(slide).downsample == 8
+    assert segment_tissue(slide).downsample == (8, 8)
     grid = place_patches(slide, PatchConfig(size_px=27, um_per_px=None, min_tissue=0))
     expected = shares_by_hand(tissue, size=27)
     np.testing.assert_allclose(grid.tissue_share, list(expected.values()), atol=1e-6)
@@ -187,6 +188,17 @@ def test_patches_between_levels_are_averaged_by_area(phantom_slide: Path):
     assert len(grid) > 10
 
 
+def test_patches_are_enlarged_only_a_little_unless_set():
+    """A macro picture of 5 um/px has 3 px in a patch of 32 px at 0.5 um/px."""
+    slide = picture_slide(np.full((300, 400, 3), PINK, np.uint8), mpp=5.0)
+    with pytest.raises(
+        SlideError, match=r"has 5 um/px \(400 x 300 px\).*enlarged 10 times; expected at most 1\.5; .*: 10$"
+    ):
+        place_patches(slide, PatchConfig())
+    assert place_patches(slide, PatchConfig(max_enlargement=10)).size_level0_px == 3
+    assert place_patches(picture_slide(slide.thumbnail(400), mpp=0.75), PatchConfig()).size_level0_px == 21
+
+
 def test_order_of_coords_is_the_order_of_patches(phantom_slide: Path):
     with open_slide(phantom_slide) as slide:
         grid = place_patches(slide, PatchConfig(um_per_px=1.0))
@@ -200,7 +212,7 @@ class CountingSource(PictureSource):
 
     def __init__(self) -> None:
         super().__init__(Picture(np.full((600, 1000, 3), PINK, np.uint8), None))
-        self.levels = (Level(1000, 600, 1.0, (64, 128)),)
+        self.levels = (Level(1000, 600, Downsample(1.0, 1.0), (64, 128)),)
         self.times = np.zeros((600, 1000), np.int64)
 
     def read_level(self, level: int, *, x: int, y: int, width: int, height: int) -> np.ndarray:

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.scanned_area import HEIGHT_PX, ORIGIN, TUMOUR, WIDTH_PX, write_scn
 from tests.support.slides import picture_slide
 
 from hardmil.errors import SlideError
+from hardmil.geometry import Downsample
 from hardmil.slides.level_source import Level
+from hardmil.slides.reader import open_slide, origin_of
 from hardmil.slides.resolution import Scale
-from hardmil.slides.slide import Slide
+from hardmil.slides.slide import Slide, picture_of_bounds
 
 WAIT_S = 60.0
 
@@ -18,9 +21,10 @@ class SlowSource:
     """A grey slide of 30 x 20 px whose reads wait until `go_on` is set."""
 
     def __init__(self) -> None:
-        self.levels = (Level(30, 20, 1.0), Level(15, 10, 2.0))
+        self.levels = (Level(30, 20, Downsample(1.0, 1.0)), Level(15, 10, Downsample(2.0, 2.0)))
         self.scale = Scale(0.5, 0.5)
         self.icc_profile = None
+        self.bounds, self.notes = None, ()
         self.has_begun, self.go_on = threading.Event(), threading.Event()
         self.n_closed = 0
 
@@ -39,7 +43,7 @@ def test_slide_has_the_values_of_its_source():
     slide = Slide(Path("a.svs"), SlowSource())
     assert (slide.path, slide.width_px, slide.height_px) == (Path("a.svs"), 30, 20)
     assert (slide.mpp, slide.scale, slide.icc_profile) == (0.5, Scale(0.5, 0.5), None)
-    assert slide.levels == (Level(30, 20, 1.0), Level(15, 10, 2.0))
+    assert slide.levels == (Level(30, 20, Downsample(1.0, 1.0)), Level(15, 10, Downsample(2.0, 2.0)))
 
 
 def test_close_waits_for_reads_in_progress():
@@ -82,3 +86,23 @@ def test_a_failed_read_does_not_keep_the_slide_open():
     with Slide(Path("a.svs"), source) as slide, pytest.raises(SlideError, match="cannot be read"):
         slide.read(0, 0, 4, 3)
     assert source.n_closed == 1
+
+
+def test_picture_of_bounds_shows_the_scanned_area_alone(tmp_path: Path):
+    with open_slide(write_scn(tmp_path / "a.scn")) as slide:
+        assert (slide.width_px, slide.height_px) == (4000, 6000)
+        assert slide.bounds == (*ORIGIN, WIDTH_PX, HEIGHT_PX)
+        assert slide.origin == ORIGIN == origin_of(slide.path)
+        rgb, frame = picture_of_bounds(slide, max_edge_px=384)
+    assert rgb.shape == (256, 384, 3)
+    dark = np.argwhere(rgb[..., 0] < 110)
+    corner = np.array([[ORIGIN[0] + TUMOUR[0], ORIGIN[1] + TUMOUR[1]]])
+    assert frame.to_px(corner).tolist() == [[128, 64]]
+    assert dark.min(axis=0) == pytest.approx((64, 128), abs=1)
+    assert dark.max(axis=0) == pytest.approx((127, 191), abs=1)
+
+
+def test_slide_without_a_stated_area_was_scanned_whole(tmp_path: Path):
+    slide = picture_slide(np.zeros((20, 30, 3), np.uint8))
+    assert (slide.bounds, slide.origin) == ((0, 0, 30, 20), (0, 0))
+    assert origin_of(tmp_path / "not here.scn") == origin_of(None) == (0, 0)

@@ -13,6 +13,8 @@ from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.files.geojson import Region, square
 from hardmil.phantom.tissue import smooth_noise
+from hardmil.slides.grid import place_patches
+from hardmil.slides.outlines import outlines
 from hardmil.slides.reader import open_slide
 from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import TissueMask, TissueRule, otsu, segment_strips, segment_tissue
@@ -137,7 +139,7 @@ def test_small_slide_is_segmented_pixel_by_pixel(phantom_slide: Path):
     with open_slide(phantom_slide) as slide:
         mask = segment_tissue(slide, UNFILTERED)
         expected = segment(slide.read(0, 0, slide.width_px, slide.height_px)).is_tissue
-    assert mask.downsample == 1
+    assert mask.downsample == (1, 1)
     np.testing.assert_array_equal(mask.is_tissue, expected)
     assert 0.4 < mask.is_tissue.mean() < 0.9
 
@@ -149,7 +151,7 @@ def test_large_slide_is_segmented_on_a_thumbnail(tmp_path: Path):
     Image.fromarray(rgb).save(path)
     with open_slide(path) as slide:
         mask = segment_tissue(slide)
-    assert mask.downsample == 2
+    assert mask.downsample == (2, 2)
     expected = np.zeros((300, 2048), bool)
     expected[50:250, 500:1500] = True
     np.testing.assert_array_equal(mask.is_tissue, expected)
@@ -167,13 +169,30 @@ def test_large_slide_of_known_mpp_is_segmented_at_a_fixed_resolution():
     is_pink = np.zeros((900, 3000), bool)
     is_pink[160:640, 320:1600] = True
     mask = segment_tissue(pink(is_pink, mpp=0.5))
-    assert mask.downsample == pytest.approx(16, rel=0.005)
+    assert mask.downsample == pytest.approx((3000 / 188, 900 / 56))
     assert mask.is_tissue.shape == (56, 188)
     assert mask.is_tissue.sum() == pytest.approx(is_pink.sum() / 16**2, rel=0.05)
 
 
+def test_mask_of_a_needle_is_where_its_tissue_is():
+    """301 x 40,000 px; the mask is 19 px wide, so that one factor for both axes would be 1% off."""
+    is_pink = np.zeros((40_000, 301), bool)
+    is_pink[39_000:39_400, 50:250] = True
+    slide = pink(is_pink, mpp=0.5)
+    mask = segment_tissue(slide)
+    assert mask.downsample == (301 / 19, 16)
+    rows = np.flatnonzero(mask.is_tissue.any(axis=1)) * mask.downsample.y
+    assert (rows.min(), rows.max() + 16) == pytest.approx((39_000, 39_400), abs=16)
+    polygon = outlines(mask.is_tissue, downsample=mask.downsample, name="tissue")[0].polygon
+    assert polygon.min(axis=0) == pytest.approx((50, 39_000), abs=16)
+    assert polygon.max(axis=0) == pytest.approx((250, 39_400), abs=16)
+    grid = place_patches(slide, PatchConfig(size_px=32, min_tissue=0.9), tissue=mask)
+    assert grid.coords[:, 1].min() >= 39_000 - 16
+    assert grid.coords[:, 1].max() + 32 <= 39_400 + 16
+
+
 def test_large_slide_of_unknown_mpp_is_segmented_on_2048_px():
-    assert segment_tissue(pink(np.ones((900, 4096), bool), mpp=None)).downsample == 2
+    assert segment_tissue(pink(np.ones((900, 4096), bool), mpp=None)).downsample == (2, 2)
 
 
 def test_dust_is_removed_and_small_holes_are_filled_by_their_area_in_um2():

@@ -11,6 +11,7 @@ import pytest
 
 from hardmil.evaluation.results import TrialKey
 from hardmil.files.geojson import Region
+from hardmil.geometry import Downsample, Frame
 from hardmil.jobs.failures import Failure
 from hardmil.metrics import MeanSE
 from hardmil.phantom.slide import draw_phantom
@@ -201,7 +202,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Report:
         tifffile.imwrite(path, drawn.rgb, photometric="rgb", tile=(128, 128))
         pictures += sample_pictures(path, drawn.regions)
         shown = sample_shown(path.stem, drawn.rgb, drawn.regions, drawn.mpp)
-        figure = attention_figure(shown, thumbnail=drawn.rgb, downsample=1.0)
+        figure = attention_figure(shown, thumbnail=drawn.rgb, frame=Frame(0, 0, Downsample(1.0, 1.0)))
         attention.append(AttentionPicture(figure, f"{path.stem}: bag score 0.913"))
     with open_slide(path) as slide:
         small = slide_pictures(slide, shown)

@@ -1,7 +1,7 @@
 """The hard negatives of a bundle: what fooled its models in training, out of fold, and what fools it now."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from hardmil.jobs.failures import Failure, write_failures
 from hardmil.mining.hard_instances import HardInstance, mine_instances_above
 from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.report.assemble import write_gallery
+from hardmil.slides.reader import origin_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,8 @@ def mine(study: Study, *, bundle: Bundle, quiet: bool = False) -> HardNegatives:
     current = _without([*before, *fooled], current)
     folder, pool = study.folder / "mined", [*before, *fooled, *current]
     write_table(folder / HARD_NEGATIVES, pool, row=HardInstance)
-    _write_tiles(folder / "geojson", pool)
+    paths = {row.slide_id: row.path for row in study.slide_table.rows}
+    _write_tiles(folder / "geojson", pool, paths=paths)
     log = write_failures(folder, list(found.failures))
     config = study.config.model_dump(mode="json") | {"bundle": str(bundle.folder)}
     write_run_record(folder, "hardmil mine", config=config, seed=None, started=started)
@@ -100,7 +102,7 @@ def _without(known: Sequence[HardInstance], others: Sequence[HardInstance]) -> l
     return [one for one in others if one.key not in keys]
 
 
-def _write_tiles(folder: Path, pool: Sequence[HardInstance]) -> None:
+def _write_tiles(folder: Path, pool: Sequence[HardInstance], *, paths: Mapping[str, Path | None]) -> None:
     """One file for each slide, its hard negatives as QuPath tiles; replaces those of an earlier call."""
     for old in visible(folder.glob("*.geojson")):
         old.unlink()
@@ -115,4 +117,5 @@ def _write_tiles(folder: Path, pool: Sequence[HardInstance]) -> None:
             if one.slide_id == slide_id and one.size_level0 > 0
         ]
         if regions:
-            write_regions(folder / f"{slide_id}.geojson", regions, object_type="tile")
+            path = folder / f"{slide_id}.geojson"
+            write_regions(path, regions, object_type="tile", origin=origin_of(paths.get(slide_id)))

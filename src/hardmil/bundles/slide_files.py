@@ -14,7 +14,7 @@ from hardmil.mil.inference import BagScore
 from hardmil.pictures.bag_heatmap import draw_heatmap, slide_attention, write_bag_heatmap_tiff
 from hardmil.pictures.heatmap import HeatmapQuantity, Scale
 from hardmil.pictures.slide_pictures import SlidePictures, slide_pictures
-from hardmil.slides.reader import open_slide
+from hardmil.slides.reader import open_slide, origin_of
 
 N_KEY_PATCHES = 10
 """Number of patches with the most attention that get their own class in QuPath."""
@@ -52,7 +52,7 @@ def write_slide_files(
     write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[score])
     if bag.size_level0_px == 0:
         return None
-    _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, score)
+    _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, score=score, origin=origin_of(row.path))
     if not (heatmaps.png or heatmaps.tiff) or row.path is None or not row.path.exists():
         return None
     attention = slide_attention(
@@ -84,7 +84,7 @@ def write_slide_files(
         return slide_pictures(slide, attention) if wants_small and heatmaps.png else None
 
 
-def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
+def _write_tiles(path: Path, bag: Bag, *, score: BagScore, origin: tuple[int, int]) -> None:
     """Every patch as a QuPath tile with the model's output; those with most attention are `key patch`."""
     key = set(np.argsort(-score.attention, kind="stable")[:N_KEY_PATCHES].tolist())
     columns = {"attention": score.attention, "instance_logit": score.instance_logit}
@@ -98,4 +98,4 @@ def _write_tiles(path: Path, bag: Bag, score: BagScore) -> None:
         )
         for i, (x, y) in enumerate(bag.coords)
     ]
-    write_regions(path, regions, object_type="tile")
+    write_regions(path, regions, object_type="tile", origin=origin)

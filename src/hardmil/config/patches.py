@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from hardmil.config.section import Section
+from hardmil.config.section import ADDED_LATER, Section
 
 Equalise = Literal["none", "channel", "luminance", "image"]
 
@@ -49,6 +49,9 @@ class PatchConfig(Section):
     """Overlap of neighbouring patches, in pixels at `um_per_px`. Paper: 0."""
     um_per_px: float | None = Field(default=0.5, gt=0)
     """Resolution of a patch, in micrometres per pixel. null: level-0 pixels, whatever their size."""
+    max_enlargement: float = Field(default=1.5, ge=1, json_schema_extra=ADDED_LATER)
+    """How many times a patch may be enlarged where the slide is coarser than `um_per_px`. If it would
+    have to be more, the slide is refused: its pixels do not show what those of other slides show."""
     mpp: float | None = Field(default=None, gt=0)
     """Micrometres per level-0 pixel of slides where neither table nor file has it. `--mpp` sets it."""
     mpp_from_power: bool = False

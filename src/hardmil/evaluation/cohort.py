@@ -13,6 +13,7 @@ from hardmil.evaluation.truth import TRUTH_NAMES, Truth, truth_of_regions, verdi
 from hardmil.files.geojson import regions_next_to
 from hardmil.mining.verdicts import Reviewer, read_verdicts
 from hardmil.preprocessing.study_folder import Study
+from hardmil.slides.reader import origin_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,9 @@ def _truth(study: Study, bags: Sequence[Bag]) -> dict[str, Truth]:
     found: dict[str, Truth] = {}
     for bag in bags:
         path = paths[bag.slide_id]
-        regions = regions_next_to(path) if path is not None and bag.size_level0_px > 0 else None
+        if path is None or bag.size_level0_px == 0 or regions_next_to(path) is None:
+            continue
+        regions = regions_next_to(path, origin=origin_of(path))
         if regions is not None and all(one.name in TRUTH_NAMES for one in regions):
             found[bag.slide_id] = truth_of_regions(bag, regions=regions)
     return found

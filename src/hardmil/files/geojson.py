@@ -2,6 +2,10 @@
 
 A file is a FeatureCollection of polygons in level-0 px, x to the right and y down, as QuPath imports and
 exports them. Rings are closed in the file and open in memory.
+
+In the file, coordinates start at the `origin`: the top-left corner of the scanned area of a slide, where the
+slide states one (SCN, MRXS), because QuPath shows that area alone. In memory, and in HDF5, they start at the
+corner of level 0, as in OpenSlide, TRIDENT and CLAM.
 """
 
 import json
@@ -18,6 +22,9 @@ from hardmil.errors import TableError
 from hardmil.files.atomic import write_atomically
 
 ObjectType = Literal["annotation", "tile"]
+
+SLIDE_CORNER = (0, 0)
+"""The origin of a file of a slide without a stated scanned area, level-0 px."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,19 +46,31 @@ def square(x: float | int, y: float | int, size: float | int) -> Float[np.ndarra
     return np.array([[x, y], [x + size, y], [x + size, y + size], [x, y + size]], dtype=np.float64)
 
 
-def write_regions(path: Path, regions: Iterable[Region], *, object_type: ObjectType = "annotation") -> None:
-    """Write polygons as a file that QuPath opens; use `tile` for many objects that nobody edits.
+def write_regions(
+    path: Path,
+    regions: Iterable[Region],
+    *,
+    object_type: ObjectType = "annotation",
+    origin: tuple[int, int] = SLIDE_CORNER,
+) -> None:
+    """Write polygons as a file that QuPath opens.
+
+    Args:
+        path: The file.
+        regions: The polygons, in level-0 px.
+        object_type: `tile` for many objects that nobody edits.
+        origin: The point of the slide at which the coordinates of the file start, level-0 px.
 
     Raises:
         TableError: If a measurement is not finite, which JSON cannot store.
         StoreError: If the file cannot be written.
     """
-    features = ", ".join(_feature(path, region, object_type=object_type) for region in regions)
+    features = ", ".join(_feature(path, region, object_type=object_type, origin=origin) for region in regions)
     with write_atomically(path) as draft:
         draft.write_text(f'{{"type": "FeatureCollection", "features": [{features}]}}', encoding="utf-8")
 
 
-def _feature(path: Path, region: Region, *, object_type: ObjectType) -> str:
+def _feature(path: Path, region: Region, *, object_type: ObjectType, origin: tuple[int, int]) -> str:
     """A region as JSON text, made ring by ring: as lists, the 100,000 points of an outline take 15 MB."""
     for name, value in region.measurements.items():
         if not math.isfinite(value):
@@ -59,7 +78,8 @@ def _feature(path: Path, region: Region, *, object_type: ObjectType) -> str:
                 f"{path}: measurement {name!r} of {region.name!r} is {value}; expected a finite number; "
                 "leave it out"
             )
-    closed = (np.concatenate([ring, ring[:1]]).tolist() for ring in (region.polygon, *region.holes))
+    outlines = (ring - np.array(origin) for ring in (region.polygon, *region.holes))
+    closed = (np.concatenate([ring, ring[:1]]).tolist() for ring in outlines)
     rings = ", ".join(map(json.dumps, closed))
     properties = {
         "objectType": object_type,
@@ -73,8 +93,12 @@ def _feature(path: Path, region: Region, *, object_type: ObjectType) -> str:
     )
 
 
-def read_regions(path: Path) -> list[Region]:
+def read_regions(path: Path, *, origin: tuple[int, int] = SLIDE_CORNER) -> list[Region]:
     """The polygons of a GeoJSON file of hardmil or QuPath; each part of a multipolygon is a region.
+
+    Args:
+        path: The file.
+        origin: The point of the slide at which the coordinates of the file start, level-0 px.
 
     Raises:
         TableError: If the file is missing, is not GeoJSON, or contains geometry other than polygons.
@@ -82,7 +106,7 @@ def read_regions(path: Path) -> list[Region]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         features = content["features"] if isinstance(content, dict) else content
-        return [region for feature in features for region in _regions(feature)]
+        return [region for feature in features for region in _regions(feature, origin=origin)]
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -92,20 +116,25 @@ def read_regions(path: Path) -> list[Region]:
         ) from error
 
 
-def regions_next_to(slide: Path) -> list[Region] | None:
-    """The polygons of the GeoJSON file next to a slide, under the same name; None if it cannot be read."""
+def regions_next_to(slide: Path, *, origin: tuple[int, int] = SLIDE_CORNER) -> list[Region] | None:
+    """The polygons of the GeoJSON file next to a slide, under the same name; None if it cannot be read.
+
+    Args:
+        slide: The file of the slide.
+        origin: The point of the slide at which the coordinates of the file start, level-0 px.
+    """
     path = slide.with_suffix(".geojson")
     try:
-        return read_regions(path) if path.exists() else None
+        return read_regions(path, origin=origin) if path.exists() else None
     except TableError:
         return None
 
 
-def _regions(feature: Any) -> list[Region]:
+def _regions(feature: Any, *, origin: tuple[int, int]) -> list[Region]:
     properties = feature.get("properties") or {}
     name = str((properties.get("classification") or {}).get("name", ""))
     measurements = _measurements(properties.get("measurements") or {})
-    parts = ([_open_ring(ring) for ring in part] for part in _parts(feature["geometry"]))
+    parts = ([_open_ring(ring) + np.array(origin) for ring in part] for part in _parts(feature["geometry"]))
     return [Region(outline, name, measurements, tuple(holes)) for outline, *holes in parts]
 
 

@@ -10,7 +10,7 @@ from hardmil.files.geojson import regions_next_to
 from hardmil.pictures.heatmap import HeatmapQuantity, Scale, SlideAttention, attention_figure
 from hardmil.pictures.heatmap_tiff import write_heatmap_tiff
 from hardmil.slides.resolution import find_resolution
-from hardmil.slides.slide import Slide
+from hardmil.slides.slide import Slide, picture_of_bounds
 
 THUMBNAIL_PX = 1600
 
@@ -23,18 +23,19 @@ def draw_heatmap(
     scale: Scale = "rank",
     fallback_mpp: float | None = None,
 ) -> bytes:
-    """PNG of the slide next to its heat map; known regions, as of a synthetic slide, are outlined.
+    """PNG of the scanned area of the slide, without and with its heat map.
 
-    The mpp is that of the table, else of the file, else `fallback_mpp`, as for patches.
+    Known regions, as of a synthetic slide, are outlined. The mpp is that of the table, else of the file, else
+    `fallback_mpp`, as for patches.
 
     Raises:
         SlideError: If the slide cannot be read.
         ConfigError: If contributions are asked for, but the pooling of the model has none.
     """
-    thumbnail = slide.thumbnail(THUMBNAIL_PX)
-    known = replace(_with_mpp(slide, attention, fallback_mpp), truth=regions_next_to(slide.path) or [])
-    downsample = slide.width_px / thumbnail.shape[1]
-    return attention_figure(known, thumbnail=thumbnail, downsample=downsample, quantity=quantity, scale=scale)
+    thumbnail, frame = picture_of_bounds(slide, max_edge_px=THUMBNAIL_PX)
+    truth = regions_next_to(slide.path, origin=slide.origin)
+    known = replace(_with_mpp(slide, attention, fallback_mpp), truth=truth or [])
+    return attention_figure(known, thumbnail=thumbnail, frame=frame, quantity=quantity, scale=scale)
 
 
 def write_bag_heatmap_tiff(
@@ -46,16 +47,14 @@ def write_bag_heatmap_tiff(
     scale: Scale = "rank",
     fallback_mpp: float | None = None,
 ) -> None:
-    """Write the heat map alone, as a pyramid with the extent of the slide.
+    """Write the heat map alone, as a pyramid with the extent of the scanned area.
 
     Raises:
         ConfigError: If contributions are asked for, but the pooling of the model has none.
         StoreError: If the disk is full, or the folder is not writable.
     """
     known = _with_mpp(slide, attention, fallback_mpp)
-    write_heatmap_tiff(
-        path, known, width_px=slide.width_px, height_px=slide.height_px, quantity=quantity, scale=scale
-    )
+    write_heatmap_tiff(path, known, bounds=slide.bounds, quantity=quantity, scale=scale)
 
 
 def _with_mpp(slide: Slide, attention: SlideAttention, fallback_mpp: float | None) -> SlideAttention:

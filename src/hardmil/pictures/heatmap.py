@@ -18,6 +18,7 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from hardmil.errors import ConfigError
 from hardmil.files.geojson import Region
+from hardmil.geometry import Frame
 from hardmil.pictures.drawing import length_text, scale_bar_um
 
 COLOUR_MAP = "viridis"
@@ -63,7 +64,7 @@ def attention_overlay(
     coords: Int[np.ndarray, "instance 2"],
     size_level0_px: int,
     attention: Float[np.ndarray, " instance"],
-    downsample: float | int,
+    frame: Frame,
 ) -> UInt8[np.ndarray, "row column 3"]:
     """The thumbnail with each patch of the bag coloured by the rank of its attention.
 
@@ -71,16 +72,17 @@ def attention_overlay(
     Tissue outside the bag is unchanged. Where patches overlap, the one with more attention is on top.
 
     Args:
-        thumbnail: RGB of the whole slide.
+        thumbnail: RGB of the slide, or of an area of it.
         coords: (x, y) of the patches' top-left corners, level-0 px.
         size_level0_px: Edge of a patch, level-0 px.
         attention: One value for each patch.
-        downsample: Level-0 px per px of the thumbnail.
+        frame: Where the thumbnail is on the slide.
     """
     shades = attention_ranks(attention)
     painted = painted_patches(
-        coords / downsample,
-        size_px=size_level0_px / downsample,
+        coords,
+        size_level0_px=size_level0_px,
+        frame=frame,
         shades=shades,
         colours=COLOUR_MAP,
         shape=thumbnail.shape[:2],
@@ -89,9 +91,10 @@ def attention_overlay(
 
 
 def painted_patches(
-    corners_px: Float[np.ndarray, "instance 2"],
+    coords: Int[np.ndarray, "instance 2"],
     *,
-    size_px: float | int,
+    size_level0_px: int,
+    frame: Frame,
     shades: Float[np.ndarray, " instance"],
     colours: str,
     shape: tuple[int, int],
@@ -99,19 +102,19 @@ def painted_patches(
     """An RGBA picture with each patch in its colour, transparent elsewhere; the strongest shade is on top.
 
     Args:
-        corners_px: (x, y) of the patches' top-left corners, px of the picture.
-        size_px: Edge of a patch, px of the picture; it is drawn with at least one pixel.
+        coords: (x, y) of the patches' top-left corners, level-0 px.
+        size_level0_px: Edge of a patch, level-0 px; it is drawn with at least one pixel.
+        frame: Where the picture is on the slide.
         shades: Positions on the colour map, from 0 to 1; on a signed map, 0.5 is neutral.
         colours: Name of the colour map.
         shape: Rows and columns of the picture.
     """
     colour = np.rint(matplotlib.colormaps[colours](shades) * 255).astype(np.uint8)
     painted = np.zeros((*shape, 4), dtype=np.uint8)
-    corners = np.rint(np.hstack([corners_px, corners_px + size_px])).astype(np.int64)
-    first, last = np.maximum(corners[:, :2], 0), np.maximum(corners[:, 2:], corners[:, :2] + 1)
+    squares = frame.squares_px(coords, size_level0_px=size_level0_px)
     strength = np.abs(shades - 0.5) if colours == SIGNED_COLOUR_MAP else shades
     for i in np.argsort(strength, kind="stable").tolist():
-        (left, top), (right, bottom) = first[i], last[i]
+        left, top, right, bottom = squares[i]
         painted[top:bottom, left:right] = colour[i]
     return painted
 
@@ -162,7 +165,7 @@ def attention_figure(
     slide: SlideAttention,
     *,
     thumbnail: UInt8[np.ndarray, "row column 3"],
-    downsample: float | int,
+    frame: Frame,
     quantity: HeatmapQuantity = "attention",
     scale: Scale = "rank",
 ) -> bytes:
@@ -170,8 +173,8 @@ def attention_figure(
 
     Args:
         slide: The output of the model.
-        thumbnail: RGB of the whole slide.
-        downsample: Level-0 px per px of the thumbnail.
+        thumbnail: RGB of the slide, or of an area of it.
+        frame: Where the thumbnail is on the slide.
         quantity: Attention, or the contribution of each patch to the logit.
         scale: By rank within the slide, or raw: relative to the largest value.
 
@@ -179,8 +182,9 @@ def attention_figure(
         ConfigError: If contributions are asked for, but the pooling of the model has none.
     """
     painted = painted_patches(
-        slide.coords / downsample,
-        size_px=slide.size_level0_px / downsample,
+        slide.coords,
+        size_level0_px=slide.size_level0_px,
+        frame=frame,
         shades=shades_of(slide, quantity=quantity, scale=scale),
         colours=colour_map(quantity),
         shape=thumbnail.shape[:2],
@@ -192,9 +196,9 @@ def attention_figure(
     for axes, image in zip(panels, (thumbnail, overlay), strict=True):
         axes.imshow(image)
         axes.set_axis_off()
-    _draw_truth(panels, slide.truth, downsample=downsample)
+    _draw_truth(panels, slide.truth, frame=frame)
     if slide.mpp is not None:
-        _draw_scale_bar(panels[0], thumbnail=thumbnail, um_per_px=slide.mpp * downsample)
+        _draw_scale_bar(panels[0], thumbnail=thumbnail, um_per_px=slide.mpp * frame.downsample.x)
     figure.suptitle(_title(slide), fontsize=11)
     _draw_colour_bar(panels, slide=slide, quantity=quantity, scale=scale)
     buffer = io.BytesIO()
@@ -219,13 +223,13 @@ def _title(slide: SlideAttention) -> str:
     return f"{slide.slide_id}   {label}   bag score {slide.bag_score:.3f}".replace("$", r"\$")
 
 
-def _draw_truth(panels: list[Axes], truth: Sequence[Region], *, downsample: float | int) -> None:
+def _draw_truth(panels: list[Axes], truth: Sequence[Region], *, frame: Frame) -> None:
     """Outline the regions in both panels, with a line style and a legend entry for each name."""
     names = list(dict.fromkeys(region.name for region in truth))
     outlines = itertools.cycle(_OUTLINES)
     styles: dict[str, _Outline] = {name: next(outlines) for name in names}
     for axes, region in itertools.product(panels, truth):
-        closed = np.vstack([region.polygon, region.polygon[:1]]) / downsample
+        closed = frame.to_px(np.vstack([region.polygon, region.polygon[:1]]))
         axes.plot(*closed.T, color="white", linewidth=3.2)
         axes.plot(*closed.T, color="black", linewidth=1.4, linestyle=styles[region.name])
     lines = [Line2D([], [], color="black", linewidth=1.4, linestyle=styles[name]) for name in names]

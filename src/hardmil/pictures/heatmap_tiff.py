@@ -9,6 +9,7 @@ import tifffile
 from jaxtyping import UInt8
 
 from hardmil.files.atomic import write_atomically
+from hardmil.geometry import Downsample, Frame, Rectangle
 from hardmil.pictures.heatmap import (
     HeatmapQuantity,
     Scale,
@@ -30,21 +31,21 @@ def write_heatmap_tiff(
     path: Path,
     slide: SlideAttention,
     *,
-    width_px: int,
-    height_px: int,
+    bounds: Rectangle,
     quantity: HeatmapQuantity = "attention",
     scale: Scale = "rank",
 ) -> None:
     """Write the heat map alone, white outside patches.
 
-    A pixel covers the same integer number of level-0 px on both axes. If mpp is known, the file states the
+    A pixel covers the same integer number of level-0 px on both axes. White rows and columns are added at the
+    bottom and the right, so that each level has exactly half the edges of the one before: programs use one
+    factor for both axes. If mpp is known, the file states the
     pixel size in micrometres, by which QuPath and other viewers align it with the slide.
 
     Args:
         path: The file, `.ome.tiff`.
         slide: The output of the model.
-        width_px: Width of the slide, level-0 px.
-        height_px: Height of the slide, level-0 px.
+        bounds: The area of the slide that the picture covers.
         quantity: Attention, or the contribution of each patch to the logit.
         scale: By rank within the slide, or raw: relative to the largest value.
 
@@ -52,13 +53,16 @@ def write_heatmap_tiff(
         ConfigError: If contributions are asked for, but the pooling of the model has none.
         StoreError: If the disk is full, or the folder is not writable.
     """
-    downsample = max(math.ceil(max(width_px, height_px) / LONGEST_PX), slide.size_level0_px // PATCH_PX, 1)
+    downsample = max(
+        math.ceil(max(bounds.width, bounds.height) / LONGEST_PX), slide.size_level0_px // PATCH_PX, 1
+    )
     painted = painted_patches(
-        slide.coords / downsample,
-        size_px=slide.size_level0_px / downsample,
+        slide.coords,
+        size_level0_px=slide.size_level0_px,
+        frame=Frame(bounds.x, bounds.y, Downsample(downsample, downsample)),
         shades=shades_of(slide, quantity=quantity, scale=scale),
         colours=colour_map(quantity),
-        shape=(math.ceil(height_px / downsample), math.ceil(width_px / downsample)),
+        shape=_shape(bounds, downsample=downsample),
     )
     picture = np.where(painted[..., 3:] > 0, painted[..., :3], 255).astype(np.uint8)
     levels = _pyramid(picture)
@@ -72,6 +76,15 @@ def write_heatmap_tiff(
         file.write(levels[0], subifds=len(levels) - 1, metadata=metadata, **options)  # pyright: ignore[reportArgumentType]
         for level in levels[1:]:
             file.write(level, subfiletype=1, **options)  # pyright: ignore[reportArgumentType]
+
+
+def _shape(bounds: Rectangle, *, downsample: int) -> tuple[int, int]:
+    """Rows and columns of the picture, which can be halved until it is small."""
+    height, width = (math.ceil(edge / downsample) for edge in (bounds.height, bounds.width))
+    step = 1
+    while max(height, width) > SMALLEST_LEVEL_PX * step:
+        step *= 2
+    return -(-height // step) * step, -(-width // step) * step
 
 
 def _pyramid(picture: UInt8[np.ndarray, "row column 3"]) -> list[UInt8[np.ndarray, "_ _ 3"]]:

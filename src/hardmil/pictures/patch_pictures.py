@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from hardmil.geometry import best_level
 from hardmil.pictures.drawing import png_bytes, resized
 from hardmil.slides.slide import Slide
 
@@ -60,10 +59,9 @@ def _surroundings(item: GalleryItem, *, slide: Slide) -> UInt8[np.ndarray, "row 
     """The patch, outlined, in the middle of its surroundings; from the coarsest level that is fine enough."""
     wide = SURROUNDINGS_PATCHES * item.size_level0_px
     margin = (wide - item.size_level0_px) // 2
-    downsamples = [level.downsample for level in slide.levels]
-    level = best_level(downsamples, wanted=wide / SURROUNDINGS_EDGE_PX)
-    read_px = max(round(wide / downsamples[level]), 1)
-    image = slide.read(item.x - margin, item.y - margin, read_px, read_px, level)
+    level = slide.level_for(wide / SURROUNDINGS_EDGE_PX)
+    width, height = (max(round(wide / factor), 1) for factor in slide.levels[level].downsample)
+    image = slide.read(item.x - margin, item.y - margin, width, height, level)
     image = np.ascontiguousarray(resized(image, edge_px=SURROUNDINGS_EDGE_PX))
     start = round(margin * SURROUNDINGS_EDGE_PX / wide)
     end = round((margin + item.size_level0_px) * SURROUNDINGS_EDGE_PX / wide) - 1

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from hardmil.pictures.drawing import resized, webp_bytes
 from hardmil.pictures.heatmap import SlideAttention, attention_overlay
-from hardmil.slides.slide import Slide
+from hardmil.slides.slide import Slide, picture_of_bounds
 
 THUMBNAIL_EDGE_PX = 360
 KEY_PATCHES = 4
@@ -48,13 +48,13 @@ def slide_pictures(slide: Slide, attention: SlideAttention) -> SlidePictures:
     Raises:
         SlideError: If its pixels cannot be read.
     """
-    thumbnail = slide.thumbnail(THUMBNAIL_EDGE_PX)
+    thumbnail, frame = picture_of_bounds(slide, max_edge_px=THUMBNAIL_EDGE_PX)
     overlay = attention_overlay(
         thumbnail,
         coords=attention.coords,
         size_level0_px=attention.size_level0_px,
         attention=attention.attention,
-        downsample=slide.width_px / thumbnail.shape[1],
+        frame=frame,
     )
     hottest = np.argsort(-attention.attention, kind="stable")[:KEY_PATCHES]
     return SlidePictures(

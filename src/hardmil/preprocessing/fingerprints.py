@@ -26,7 +26,7 @@ def slide_fingerprints(row: SlideRow, *, config: PatchConfig) -> dict[str, str]:
 
     Size and time of the file are left out if it is missing: patches of a slide that was archived stay valid.
     """
-    settings = config.model_dump(mode="json", exclude={"equalise"})
+    settings = {name: value for name, value in config.hashed().items() if name != "equalise"}
     annotated = None if row.annotations is None else _digest(row.annotations)
     name = row.path.name if row.path else None
     attributes = {SETTINGS_ATTRIBUTE: fingerprint([settings, row.mpp, name, annotated])}

@@ -45,7 +45,7 @@ def segment_and_place(slide: Slide, row: SlideRow, *, config: PatchConfig) -> tu
         SlideError: If the slide cannot be read.
         TableError: If its annotations cannot be read.
     """
-    regions = None if row.annotations is None else read_regions(row.annotations)
+    regions = None if row.annotations is None else read_regions(row.annotations, origin=slide.origin)
     tissue = segment_tissue(slide, config, mpp=row.mpp, regions=regions)
     return tissue, place_patches(slide, config, mpp=row.mpp, tissue=tissue)
 

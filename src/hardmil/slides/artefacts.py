@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from hardmil.errors import SlideError
-from hardmil.geometry import best_level
+from hardmil.geometry import Downsample
 from hardmil.slides.pieces import large_pieces
 from hardmil.slides.slide import Slide
 
@@ -69,7 +69,7 @@ def _strokes(is_ink: Bool[np.ndarray, "row column"], *, um_per_px: float) -> Boo
 
 
 def is_out_of_focus(
-    slide: Slide, is_tissue: Bool[np.ndarray, "row column"], *, downsample: float, mpp: float | None
+    slide: Slide, is_tissue: Bool[np.ndarray, "row column"], *, downsample: Downsample, mpp: float | None
 ) -> Bool[np.ndarray, "row column"]:
     """Which pixels of a mask are in a 64-um cell of tissue that is blurred by about 2 um or more.
 
@@ -86,9 +86,10 @@ def is_out_of_focus(
             "finer; give mpp in the table of slides, or turn the setting off"
         )
     is_blurred = np.zeros(is_tissue.shape, dtype=bool)
-    cell_px = FOCUS_CELL_UM / mpp / downsample
+    # A cell of 64 um differs by less than a px of the mask along x and y.
+    cell_px = FOCUS_CELL_UM / mpp / (sum(downsample) / 2)
     for x, y, edge in _blocks(is_tissue, edge=cell_px * BLOCK_CELLS):
-        sharpness = _sharpness(_grey_block(slide, x * downsample, y * downsample, mpp=mpp))
+        sharpness = _sharpness(_grey_block(slide, x * downsample.x, y * downsample.y, mpp=mpp))
         rows, columns = np.indices((edge, edge)) / cell_px
         last = BLOCK_CELLS - 1
         cells = sharpness[np.minimum(rows.astype(int), last), np.minimum(columns.astype(int), last)]
@@ -111,9 +112,9 @@ def _grey_block(slide: Slide, x: float, y: float, *, mpp: float) -> Float[np.nda
     import cv2
 
     edge_um = BLOCK_CELLS * FOCUS_CELL_UM
-    index = best_level([level.downsample for level in slide.levels], wanted=FOCUS_UM_PER_PX / mpp)
-    size = max(1, round(edge_um / mpp / slide.levels[index].downsample))
-    rgb = slide.read(round(x), round(y), size, size, index)
+    index = slide.level_for(FOCUS_UM_PER_PX / mpp)
+    width, height = (max(1, round(edge_um / mpp / factor)) for factor in slide.levels[index].downsample)
+    rgb = slide.read(round(x), round(y), width, height, index)
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     edge_px = round(edge_um / FOCUS_UM_PER_PX)
     return cv2.resize(grey, (edge_px, edge_px), interpolation=cv2.INTER_AREA)

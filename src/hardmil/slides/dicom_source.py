@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 
 from hardmil.errors import SlideError
 from hardmil.files.atomic import visible
+from hardmil.geometry import Downsample
 from hardmil.slides.level_source import Level, damaged, read_clipped
 from hardmil.slides.openslide_source import OpenSlideSource
 from hardmil.slides.pictures import DAMAGE
@@ -36,7 +37,9 @@ class DicomSource:
             Level(
                 level.size.width,
                 level.size.height,
-                base.size.width / level.size.width,
+                Downsample.between(
+                    (base.size.width, base.size.height), (level.size.width, level.size.height)
+                ),
                 (level.tile_size.width, level.tile_size.height),
             )
             for level in levels
@@ -46,6 +49,8 @@ class DicomSource:
         paths = header.get("OpticalPathSequence") or []
         self.icc_profile: bytes | None = paths[0].get("ICCProfile") if paths else None
         self.image_type = str(header.ImageType[3])
+        self.bounds = None
+        self.notes: tuple[str, ...] = ()
         self._path = path
         self._numbers = [level.level for level in levels]
         self._slide = slide
@@ -60,7 +65,7 @@ class DicomSource:
             SlideError: If the file is damaged there.
         """
         size = self.levels[level]
-        x, y = round(x / size.downsample), round(y / size.downsample)
+        x, y = round(x / size.downsample.x), round(y / size.downsample.y)
 
         def read(left: int, top: int, right: int, bottom: int) -> UInt8[np.ndarray, "_ _ 3"]:
             with self._lock:

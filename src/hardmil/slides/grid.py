@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int, Int64, Num
 
 from hardmil.config.patches import PatchConfig
-from hardmil.errors import ConfigError
-from hardmil.geometry import grid_starts, interpolate_rows, size_level0_px
+from hardmil.errors import ConfigError, SlideError
+from hardmil.geometry import SAME_SCALE, grid_starts, interpolate_rows, size_level0_px
 from hardmil.slides.resolution import needed_mpp
 from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import TissueMask, segment_tissue
@@ -46,8 +46,8 @@ def place_patches(
         tissue: The tissue of this slide, if it is segmented already.
 
     Raises:
-        SlideError: If the config sets a resolution and that of the slide is unknown, not square or
-            implausible; or if the slide cannot be read.
+        SlideError: If the config sets a resolution and that of the slide is unknown, not square,
+            implausible, or too coarse; or if the slide cannot be read.
         ConfigError: If `config.mode` is not grid.
     """
     if config.mode != "grid":
@@ -74,11 +74,26 @@ def patch_size_level0_px(slide: Slide, config: PatchConfig, *, mpp: float | None
         mpp: Micrometres per level-0 px from the table of slides; None: see `study_resolution`.
 
     Raises:
-        SlideError: If the config sets a resolution and that of the slide is unknown, not square or
-            implausible.
+        SlideError: If the config sets a resolution and that of the slide is unknown, not square,
+            implausible, or too coarse.
     """
     known = needed_mpp(slide.scale, path=slide.path, table=mpp, config=config)
-    return size_level0_px(config.size_px, um_per_px=config.um_per_px, mpp=known)
+    size = size_level0_px(config.size_px, um_per_px=config.um_per_px, mpp=known)
+    if known is not None and config.um_per_px is not None:
+        _check_enlargement(slide, config, um_per_px=config.um_per_px, mpp=known)
+    return size
+
+
+def _check_enlargement(slide: Slide, config: PatchConfig, *, um_per_px: float, mpp: float) -> None:
+    enlargement = mpp / um_per_px
+    if enlargement <= config.max_enlargement * SAME_SCALE:
+        return
+    raise SlideError(
+        f"{slide.path}: has {mpp:g} um/px ({slide.width_px} x {slide.height_px} px), so patches at "
+        f"{um_per_px:g} um/px would be enlarged {enlargement:.3g} times; expected at most "
+        f"{config.max_enlargement:g}; check the mpp, use a finer scan, set patches.um_per_px to {mpp:g}, or "
+        f"set patches.max_enlargement: {enlargement:.3g}"
+    )
 
 
 def _tissue_shares(
@@ -95,12 +110,11 @@ def _tissue_shares(
     import cv2
 
     counts = cv2.integral(tissue.is_tissue.view(np.uint8))
-    in_rows = _between(counts, y_starts / tissue.downsample, size=size_px / tissue.downsample)
-    inside = _between(
-        np.ascontiguousarray(in_rows.T), x_starts / tissue.downsample, size=size_px / tissue.downsample
-    ).T
+    per_x, per_y = tissue.downsample
+    in_rows = _between(counts, y_starts / per_y, size=size_px / per_y)
+    inside = _between(np.ascontiguousarray(in_rows.T), x_starts / per_x, size=size_px / per_x).T
     # Rounded, so that a patch entirely of tissue has exactly 1.
-    return np.clip(np.round(inside / (size_px / tissue.downsample) ** 2, 9), 0, 1)
+    return np.clip(np.round(inside / (size_px / per_x * (size_px / per_y)), 9), 0, 1)
 
 
 def _between(

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hardmil.errors import SlideError
+from hardmil.geometry import Downsample, Rectangle
 from hardmil.slides.resolution import Scale
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -17,11 +18,11 @@ TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of a slide; `downsample` is level-0 px per px of the level."""
+    """One resolution of a slide; `downsample` is level-0 px per px of the level, along x and y."""
 
     width_px: int
     height_px: int
-    downsample: float
+    downsample: Downsample
     tile_px: tuple[int, int] = field(default=(512, 512), compare=False)
     """Width and height of one tile of the file: a read aligned to tiles decodes each tile once."""
 
@@ -46,6 +47,16 @@ class LevelSource(Protocol):
     @property
     def icc_profile(self) -> bytes | None:
         """The colour profile in the file; None if there is none."""
+        ...
+
+    @property
+    def bounds(self) -> Rectangle | None:
+        """The area that was scanned, as far as the file states it; None for the whole slide."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the user on what was chosen in the file; often empty."""
         ...
 
     def read_level(

@@ -19,7 +19,11 @@ def slide_notes(slide: Slide, *, mpp: float | None, config: PatchConfig) -> list
         config: How its patches are placed.
     """
     large = _pyramid_note(slide)
-    return [*resolution_notes(slide.scale, table=mpp, config=config), *([large] if large else [])]
+    return [
+        *slide.notes,
+        *resolution_notes(slide.scale, table=mpp, config=config),
+        *([large] if large else []),
+    ]
 
 
 def few_patches_note(n_patches: int, *, config: PatchConfig) -> list[str]:

@@ -1,5 +1,6 @@
 """Slides read through OpenSlide; the tiles of a tiled TIFF are decoded here, which is faster."""
 
+import math
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import tifffile
 from jaxtyping import UInt8
 
+from hardmil.geometry import Downsample, Rectangle
 from hardmil.slides.level_source import Level, damaged
 from hardmil.slides.pictures import DAMAGE, over_white
 from hardmil.slides.resolution import Scale, positive
@@ -57,11 +59,11 @@ class OpenSlideSource:
         self.image_type = properties.get("dicom.ImageType[3]")
         self._tiff, self.tiled_pages = _tiled_pages(file, slide=self._slide)
         self.levels = tuple(
-            Level(width, height, downsample, _tile_px(properties, index))
-            for index, ((width, height), downsample) in enumerate(
-                zip(self._slide.level_dimensions, self._slide.level_downsamples, strict=True)
-            )
+            Level(width, height, _downsample(self._slide, index), _tile_px(properties, index))
+            for index, (width, height) in enumerate(self._slide.level_dimensions)
         )
+        self.bounds = _bounds(properties)
+        self.notes: tuple[str, ...] = ()
 
     def read_level(
         self, level: int, *, x: int, y: int, width: int, height: int
@@ -73,12 +75,16 @@ class OpenSlideSource:
         """
         import openslide
 
-        page = self.tiled_pages.get(level)
+        page, downsample = self.tiled_pages.get(level), self.levels[level].downsample
+        left, top = round(x / downsample.x), round(y / downsample.y)
         if page is not None:
-            downsample = self.levels[level].downsample
-            return page.read(round(x / downsample), round(y / downsample), width, height)
+            return page.read(left, top, width, height)
+        # OpenSlide divides both by the one factor that it has for the level.
+        factor = self._slide.level_downsamples[level]
         try:
-            region = self._slide.read_region((x, y), level, (width, height))
+            region = self._slide.read_region(
+                (round(left * factor), round(top * factor)), level, (width, height)
+            )
         except openslide.OpenSlideError as error:
             raise damaged(
                 self._path, f"cannot be read at x {x}, y {y}, level {level}", reason=error
@@ -90,6 +96,25 @@ class OpenSlideSource:
         self._slide.close()
         if self._tiff is not None:
             self._tiff.close()
+
+
+def _downsample(slide: "openslide.OpenSlide", level: int) -> Downsample:
+    """The factor of each axis. OpenSlide gives their mean, unless the format states one factor for both."""
+    found = Downsample.between(slide.dimensions, slide.level_dimensions[level])
+    factor = slide.level_downsamples[level]
+    is_mean = math.isclose(factor, (found.x + found.y) / 2, rel_tol=1e-9)
+    return found if is_mean else Downsample(factor, factor)
+
+
+def _bounds(properties: Mapping[str, str]) -> Rectangle | None:
+    """The scanned area, as SCN and MRXS slides state it; None if the slide does not."""
+    try:
+        x, y, width, height = (
+            int(properties[f"openslide.bounds-{name}"]) for name in ("x", "y", "width", "height")
+        )
+    except (KeyError, ValueError):
+        return None
+    return Rectangle(x, y, width, height) if min(width, height) > 0 else None
 
 
 def _tile_px(properties: Mapping[str, str], level: int) -> tuple[int, int]:

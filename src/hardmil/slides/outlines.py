@@ -6,9 +6,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from hardmil.files.geojson import Region
+from hardmil.geometry import Downsample
 
 
-def outlines(is_inside: Bool[np.ndarray, "row column"], *, downsample: float, name: str) -> list[Region]:
+def outlines(is_inside: Bool[np.ndarray, "row column"], *, downsample: Downsample, name: str) -> list[Region]:
     """The connected pieces of a mask as polygons with holes, in level-0 px, largest first.
 
     A polygon runs a quarter of a pixel inside the border of its pixels, so that `inside` restores the mask.
@@ -21,7 +22,8 @@ def outlines(is_inside: Bool[np.ndarray, "row column"], *, downsample: float, na
     enlarged = cv2.resize(is_inside.view(np.uint8), twice, interpolation=cv2.INTER_NEAREST)
     rings, tree = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     parents: list[int] = [] if tree is None else np.asarray(tree)[0, :, 3].tolist()
-    polygons = [(np.asarray(ring)[:, 0].astype(np.float64) + 0.5) * (downsample / 2) for ring in rings]
+    factors = np.array(downsample) / 2
+    polygons = [(np.asarray(ring)[:, 0].astype(np.float64) + 0.5) * factors for ring in rings]
     holes: dict[int, list[np.ndarray]] = {}
     for polygon, parent in zip(polygons, parents, strict=True):
         holes.setdefault(parent, []).append(polygon)
@@ -31,13 +33,13 @@ def outlines(is_inside: Bool[np.ndarray, "row column"], *, downsample: float, na
 
 
 def inside(
-    regions: Sequence[Region], *, shape: tuple[int, int], downsample: float
+    regions: Sequence[Region], *, shape: tuple[int, int], downsample: Downsample
 ) -> Bool[np.ndarray, "row column"]:
     """Which pixels of a mask have their centre in one of the regions, outside its holes."""
-    is_inside = np.zeros(shape, dtype=bool)
+    is_inside, factors = np.zeros(shape, dtype=bool), np.array(downsample)
     for region in regions:
         # In px of the mask, with pixel centres at integers.
-        rings = [ring / downsample - 0.5 for ring in (region.polygon, *region.holes)]
+        rings = [ring / factors - 0.5 for ring in (region.polygon, *region.holes)]
         top, bottom = (
             np.clip(np.ceil([rings[0][:, 1].min(), rings[0][:, 1].max()]), 0, shape[0]).astype(int).tolist()
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from hardmil.errors import SlideError
+from hardmil.files.geojson import SLIDE_CORNER
 from hardmil.slides.level_source import TIFF_SIGNATURES, LevelSource, damaged
 from hardmil.slides.slide import Slide
 
@@ -23,6 +24,21 @@ def open_slide(path: str | Path) -> Slide:
     """
     path = Path(path)
     return Slide(path, open_source(path))
+
+
+def origin_of(path: Path | None) -> tuple[int, int]:
+    """Top-left corner of the scanned area of a slide, level-0 px: where its coordinates start in QuPath.
+
+    (0, 0) without a file that can be opened: features of a slide can be used where the slide cannot.
+    """
+    try:
+        # Only OpenSlide reads slides that state their scanned area; a picture would be decoded whole.
+        if path is None or not path.exists() or _kind_of(path) != "openslide":
+            return SLIDE_CORNER
+        with open_slide(path) as slide:
+            return slide.origin
+    except SlideError:
+        return SLIDE_CORNER
 
 
 def open_source(path: Path) -> LevelSource:

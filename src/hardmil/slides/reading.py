@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int, Int64, UInt8
 from numpy.lib.stride_tricks import as_strided
 
-from hardmil.geometry import best_level, reflect
+from hardmil.geometry import reflect
 from hardmil.slides.grid import PatchGrid
 from hardmil.slides.icc import to_srgb
 from hardmil.slides.slide import Slide
@@ -29,8 +29,10 @@ BLOCK_BYTES = 16 << 20
 def reading_level(slide: Slide, grid: PatchGrid) -> tuple[int, int]:
     """The level at which patches are read, the coarsest that is fine enough; and a patch's edge in its px."""
     wanted = grid.size_level0_px / grid.size_px
-    index = best_level([level.downsample for level in slide.levels], wanted=wanted)
-    return index, max(1, round(grid.size_level0_px / slide.levels[index].downsample))
+    index = slide.level_for(wanted)
+    # Along x and y, a patch differs by less than one px of the level.
+    factor = sum(slide.levels[index].downsample) / 2
+    return index, max(1, round(grid.size_level0_px / factor))
 
 
 def read_patches(
@@ -69,7 +71,7 @@ def read_blocks(
     convert = to_srgb(slide) if icc else None
     index, size = reading_level(slide, grid)
     cells = Cells.of(slide, level=index)
-    corners = np.rint(grid.coords / cells.downsample).astype(np.int64)
+    corners = np.rint(grid.coords / np.array(cells.downsample)).astype(np.int64)
     n_rows = max(1, BAND_PX // cells.height_px)
     with ThreadPoolExecutor(threads) as pool:
         each = map if threads == 1 else pool.map

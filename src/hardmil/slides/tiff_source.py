@@ -12,7 +12,7 @@ import tifffile
 from jaxtyping import UInt8
 
 from hardmil.errors import SlideError
-from hardmil.geometry import SAME_SCALE
+from hardmil.geometry import SAME_SCALE, Downsample
 from hardmil.slides.level_source import Level, damaged
 from hardmil.slides.picture_source import PictureSource
 from hardmil.slides.pictures import DAMAGE, decode_picture
@@ -30,14 +30,29 @@ _ICC_TAG = 34675
 class TiffSource:
     """The `LevelSource` of a TIFF with one or more levels, each an 8-bit RGB or grey image."""
 
-    def __init__(self, tiff: tifffile.TiffFile, *, pages: list[TiledPage], scale: Scale) -> None:
+    def __init__(
+        self,
+        tiff: tifffile.TiffFile,
+        *,
+        pages: list[TiledPage],
+        scale: Scale,
+        icc_profile: bytes | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         first = pages[0]
         self.levels = tuple(
-            Level(page.width_px, page.height_px, first.width_px / page.width_px, page.tile_px)
+            Level(
+                page.width_px,
+                page.height_px,
+                Downsample.between((first.width_px, first.height_px), (page.width_px, page.height_px)),
+                page.tile_px,
+            )
             for page in pages
         )
         self.scale = scale
-        self.icc_profile: bytes | None = tiff.pages.first.tags.valueof(_ICC_TAG)
+        self.icc_profile = icc_profile
+        self.bounds = None
+        self.notes = notes
         self._tiff, self._pages = tiff, pages
 
     def read_level(
@@ -49,7 +64,7 @@ class TiffSource:
             SlideError: If the file is damaged there.
         """
         downsample = self.levels[level].downsample
-        return self._pages[level].read(round(x / downsample), round(y / downsample), width, height)
+        return self._pages[level].read(round(x / downsample.x), round(y / downsample.y), width, height)
 
     def close(self) -> None:
         """Release the file."""
@@ -90,7 +105,8 @@ def open_tiff(path: Path) -> TiffSource | PictureSource:
 def _opened(path: Path, tiff: tifffile.TiffFile) -> TiffSource | PictureSource:
     pages = _levels(path, tiff)
     reason = unsupported(pages[0])
-    if reason is not None and len(pages) == 1 and not (tiff.is_ome or tiff.is_qpi):
+    is_first = pages[0].index == tiff.pages.first.index
+    if reason is not None and len(pages) == 1 and is_first and not (tiff.is_ome or tiff.is_qpi):
         tiff.close()
         return PictureSource(decode_picture(path))
     if reason is not None:
@@ -101,16 +117,34 @@ def _opened(path: Path, tiff: tifffile.TiffFile) -> TiffSource | PictureSource:
     if not all(is_complete(page, n_bytes=n_bytes) for page in pages):
         raise damaged(path, "is incomplete", reason="its pixels end too early")
     tiled = [TiledPage(path, page=page, lock=lock) for page in pages]
-    return TiffSource(tiff, pages=tiled, scale=_scale(tiff))
+    return TiffSource(
+        tiff,
+        pages=tiled,
+        scale=_scale(tiff, pages[0]),
+        icc_profile=pages[0].tags.valueof(_ICC_TAG),
+        notes=() if is_first else (_choice_note(tiff, pages[0]),),
+    )
+
+
+def _choice_note(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> str:
+    """What to tell the user where the first image of a file is not the one that is read."""
+    first = tiff.pages.first
+    return (
+        f"it holds several images; the largest is used, of {page.imagewidth} x {page.imagelength} px, not "
+        f"the first, of {first.imagewidth} x {first.imagelength} px"
+    )
 
 
 def _levels(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
-    """The images of the pyramid, finest first; coarser ones that cannot be read are left out."""
+    """The levels of the largest image, finest first; coarser ones that cannot be read are left out.
+
+    The first image of a file may be a macro picture or a label.
+    """
     if not (tiff.is_ome or tiff.is_qpi):
-        first = tiff.pages.first
-        reduced = [page for page in list(tiff.pages)[1:] if isinstance(page, tifffile.TiffPage)]
-        return [first, *(page for page in reduced if _is_reduced(page, of=first))]
-    series = tiff.series[0]
+        pages = [page for page in list(tiff.pages) if isinstance(page, tifffile.TiffPage)]
+        finest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
+        return [finest, *(page for page in pages if _is_reduced(page, of=finest))]
+    series = max(tiff.series, key=lambda one: one.keyframe.imagewidth * one.keyframe.imagelength)
     if len(series.pages) != 1 or set(series.axes) - set("YXS"):
         shape = " x ".join(f"{n} {axis}" for n, axis in zip(series.shape, series.axes, strict=True))
         raise SlideError(
@@ -129,27 +163,51 @@ def _is_reduced(page: tifffile.TiffPage, *, of: tifffile.TiffPage) -> bool:
     return min(ratios) > 1 and max(ratios) < min(ratios) * SAME_SCALE
 
 
-def _scale(tiff: tifffile.TiffFile) -> Scale:
-    first = tiff.pages.first
+def _scale(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Scale:
+    """What the file states about the resolution of one of its images."""
     if tiff.is_ome:
-        found = _ome_scale(tiff.ome_metadata or "")
-        return found if found.mpp_x is not None else _tag_scale(first)
+        found = _ome_scale(tiff.ome_metadata or "", size_px=(page.imagewidth, page.imagelength))
+        return found if found.mpp_x is not None else _tag_scale(page)
     if tiff.is_qpi:
-        return _qptiff_scale(first)
-    return _tag_scale(first)
+        return _qptiff_scale(page)
+    return _tag_scale(page)
 
 
-def _ome_scale(xml: str) -> Scale:
-    """Scale from the first image of OME-XML: PhysicalSizeX and Y with units, NominalMagnification."""
+def _ome_scale(xml: str, *, size_px: tuple[int, int]) -> Scale:
+    """Scale of the image of this width and height: PhysicalSizeX and Y with units, NominalMagnification.
+
+    The first image, where none has this size.
+    """
     try:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
         return Scale()
-    named = {node.tag.rpartition("}")[2]: node for node in reversed(list(root.iter()))}
-    pixels, objective = named.get("Pixels"), named.get("Objective")
+    images = _named(root, "Image")
+    fits = [image for image in images if any(_size_px(one) == size_px for one in _named(image, "Pixels"))]
+    image = (fits or images or [root])[0]
+    pixels = next(iter(_named(image, "Pixels")), None)
     sizes = [_physical_size(pixels, axis) if pixels is not None else None for axis in "XY"]
-    power = positive(objective.get("NominalMagnification")) if objective is not None else None
-    return Scale(sizes[0], sizes[1], power)
+    return Scale(sizes[0], sizes[1], _objective_power(root, image))
+
+
+def _named(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    """The elements of this name, in the order of the file, whatever their namespace."""
+    return [node for node in root.iter() if node.tag.rpartition("}")[2] == name]
+
+
+def _size_px(pixels: ElementTree.Element) -> tuple[int, int] | None:
+    try:
+        return int(pixels.get("SizeX", "")), int(pixels.get("SizeY", ""))
+    except ValueError:
+        return None
+
+
+def _objective_power(root: ElementTree.Element, image: ElementTree.Element) -> float | None:
+    """The magnification of the objective that the image names, or of the only one in the file."""
+    objectives = _named(root, "Objective")
+    used = {node.get("ID") for node in _named(image, "ObjectiveSettings")}
+    found = [one for one in objectives if one.get("ID") in used] or objectives
+    return positive(found[0].get("NominalMagnification")) if len(found) == 1 else None
 
 
 def _physical_size(pixels: ElementTree.Element, axis: str) -> float | None:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int64, UInt8
 from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.errors import SlideError
 from hardmil.files.geojson import Region
+from hardmil.geometry import Downsample
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
 from hardmil.slides.outlines import inside
 from hardmil.slides.pieces import large_pieces
@@ -48,14 +49,14 @@ ANY = "*"
 
 @dataclass(frozen=True, eq=False)
 class TissueMask:
-    """Which pixels are tissue; one pixel covers `downsample` level-0 px in each direction.
+    """Which pixels are tissue; one pixel covers `downsample` level-0 px along x and y.
 
     The thresholds are in OpenCV's 8-bit units: hue 0 to 179, saturation and value 0 to 255. The threshold of
     hue is reported but not used: hue is circular and undefined on grey.
     """
 
     is_tissue: Bool[np.ndarray, "row column"]
-    downsample: float
+    downsample: Downsample
     otsu_hue: float
     otsu_saturation: float
     otsu_value: float
@@ -94,12 +95,13 @@ def segment_tissue(
         strips, pen = [rgb], is_pen(rgb, um_per_px=mpp * downsample)
     mask = segment_strips(strips, rule=config.tissue_rule, downsample=downsample, pen=pen)
     is_tissue = mask.is_tissue
+    factors = Downsample.between((slide.width_px, slide.height_px), (is_tissue.shape[1], is_tissue.shape[0]))
     if mpp is not None:
         is_tissue = _without_dust(is_tissue, settings=settings, um_per_px=mpp * downsample)
     if settings.drop_blurred:
-        is_tissue &= ~is_out_of_focus(slide, is_tissue, downsample=downsample, mpp=mpp)
-    is_tissue = _as_annotated(is_tissue, regions, settings=settings, downsample=downsample, slide=slide)
-    return replace(mask, is_tissue=is_tissue)
+        is_tissue &= ~is_out_of_focus(slide, is_tissue, downsample=factors, mpp=mpp)
+    is_tissue = _as_annotated(is_tissue, regions, settings=settings, downsample=factors, slide=slide)
+    return replace(mask, is_tissue=is_tissue, downsample=factors)
 
 
 def segment_strips(
@@ -139,7 +141,8 @@ def segment_strips(
     is_tissue = np.concatenate(found)
     if pen is not None:
         is_tissue &= ~pen
-    return TissueMask(is_tissue, downsample, otsu_hue, otsu_saturation, otsu_value)
+    factors = Downsample(downsample, downsample)
+    return TissueMask(is_tissue, factors, otsu_hue, otsu_saturation, otsu_value)
 
 
 def _colours(
@@ -246,7 +249,7 @@ def _as_annotated(
     regions: Sequence[Region] | None,
     *,
     settings: TissueConfig,
-    downsample: float,
+    downsample: Downsample,
     slide: Slide,
 ) -> Bool[np.ndarray, "row column"]:
     if not settings.keep and not settings.drop:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
+from hardmil.geometry import Downsample
 from hardmil.slides.slide import Slide
 
 MIN_CELL_PX = 128
@@ -20,7 +21,7 @@ class Cells:
     """A level divided into cells, which are whole tiles of the file. Edges in px of the level."""
 
     level: int
-    downsample: float
+    downsample: Downsample
     width_px: int
     height_px: int
 
@@ -106,7 +107,7 @@ class Window:
             x, left = (int(self._first[0]) + column) * width, column * width
             # Rounded to level-0 px; the source divides and rounds again, which gives x and y.
             self._pixels[top : top + height, left : left + width] = self._slide.read(
-                round(x * downsample), round(y * downsample), width, height, level
+                round(x * downsample.x), round(y * downsample.y), width, height, level
             )
 
 
