@@ -45,14 +45,15 @@ def test_bad_slides_are_listed_and_the_others_processed(hardmil: Hardmil, study:
     ("table", "message"),
     [
         ("slide_id,case_id,path\na,1,a.png\n", "no column label"),
-        ("slide_id,label,path\na,0,a.png\nb,0,b.png\n", "2 slides"),
-        ("slide_id,label,path\na,0,a.png\na,1,a.png\n", 'slide a is labelled "1"'),
+        ("slide_id,case_id,label,path\na,1,0,a.png\nb,2,0,b.png\n", "2 slides"),
+        ("slide_id,case_id,label,path\na,1,0,a.png\na,1,1,a.png\n", 'slide a is labelled "1"'),
         (
-            "slide_id,label,path\na,0,a.png\nb,1,b.png\na,0,c.png\n",
+            "slide_id,case_id,label,path\na,1,0,a.png\nb,2,1,b.png\na,1,0,c.png\n",
             "slide a is listed twice",
         ),
-        ("slide_id,label,path\na,0,a.png\nb,1,b.png\nc,2,c.png\n", "3 labels (0, 1, 2)"),
-        ("slide_id,label,path\n", "header"),
+        ("slide_id,case_id,label,path\na,1,0,a.png\nb,2,1,b.png\nc,3,2,c.png\n", "3 labels (0, 1, 2)"),
+        ("slide_id,case_id,label,path\n", "header"),
+        ("slide_id,Ward,label,path\na,1,0,a.png\n", "no column of cases; found slide_id, Ward, label, path"),
     ],
 )
 def test_wrong_tables(hardmil: Hardmil, study: Path, table: str, message: str) -> None:
@@ -62,6 +63,22 @@ def test_wrong_tables(hardmil: Hardmil, study: Path, table: str, message: str) -
     assert "slides.csv" in run.err
     assert message in run.err
     assert "Traceback" not in run.err
+
+
+def test_slides_are_cases_only_where_the_study_says_so(hardmil: Hardmil, study: Path) -> None:
+    rows = [{"Ward": row.pop("case_id"), **row} for row in read_csv(study / "slides.csv")]
+    write_csv(study / "slides.csv", rows)
+    message = "slides.csv: no column of cases; found Ward, slide_id, label, path; expected case_id"
+    for command in ("patch", "encode", "train", "evaluate"):
+        run = hardmil(command, study)
+        assert run.code == 1
+        assert message in run.err
+    checked = hardmil("doctor", study, "--json")
+    assert checked.code == 1
+    assert message in checked.out.splitlines()[-1]
+    settings = (study / "study.yaml").read_text(encoding="utf-8")
+    (study / "study.yaml").write_text("cases: slide\n" + settings, encoding="utf-8")
+    assert "8 slides (4 normal, 4 tumour) of 8 cases" in hardmil("doctor", study).out
 
 
 def test_ids_keep_leading_zeros_and_inner_spaces(hardmil: Hardmil, study: Path) -> None:

@@ -182,7 +182,7 @@ def _request(
         return PredictionRequest(_rows_of(slides, are_ids=features is not None), {}, features, mpp)
     negative, positive = bundle.card.classes
     slide_table = read_slide_table(
-        table, positive=None, labels_required=False, paths_required=features is None
+        table, cases="column-or-slide", labels_required=False, paths_required=features is None
     )
     labels = {row.slide_id: int(row.label == positive) for row in slide_table.rows if row.label is not None}
     unknown = {row.label for row in slide_table.rows} - {None, negative, positive}
