@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardmil.bags.folds import check_folds, repeated_folds
+from hardmil.bags.folds import check_classes, check_folds, repeated_folds
 from hardmil.bags.slide_table import SlideRow
 from hardmil.bags.split_files import read_splits
 from hardmil.checks.duplicates import ImageMatch, Signature, matching_pairs, slide_signature
@@ -98,11 +98,13 @@ def _check_folds(study: Study) -> list[Failure]:
     """Why the study's folds cannot be drawn or read without a leak; empty if they can."""
     rows, wanted = study.slide_table.rows, study.config.evaluation
     cases = [row.case_id for row in rows]
+    labels = np.array([study.slide_table.class_index(row) for row in rows])
     try:
         if wanted.splits is not None:
-            check_folds(read_splits(study.folder / wanted.splits, [row.slide_id for row in rows]), cases)
+            folds = read_splits(study.folder / wanted.splits, [row.slide_id for row in rows])
+            check_folds(folds, cases)
+            check_classes(folds, labels)
         else:
-            labels = np.array([study.slide_table.class_index(row) for row in rows])
             repeated_folds(labels, cases, n_folds=wanted.folds, n_repeats=1, seed=study.config.seed)
     except HardmilError as error:
         return [Failure(name="folds", message=str(error), traceback="")]
