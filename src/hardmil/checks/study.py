@@ -13,6 +13,7 @@ from hardmil.errors import HardmilError
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.outcome import count
 from hardmil.jobs.run import run_jobs
+from hardmil.preprocessing.annotations import check_annotated_classes
 from hardmil.preprocessing.patch_coords import open_slide_of_row
 from hardmil.preprocessing.study_folder import Study, slide_name
 from hardmil.slides.grid import patch_size_level0_px
@@ -73,7 +74,7 @@ def check_study(study: Study, *, quiet: bool = False) -> StudyCheck:
         pairs=pairs,
         groups=leaking_groups(pairs),
         notes={name: seen.notes for name, seen in done.results.items() if seen.notes},
-        failures=[*_check_folds(study), *done.failures, *_leaks(pairs)],
+        failures=[*_check_folds(study), *_check_annotations(study), *done.failures, *_leaks(pairs)],
     )
 
 
@@ -108,6 +109,15 @@ def _check_folds(study: Study) -> list[Failure]:
             repeated_folds(labels, cases, n_folds=wanted.folds, n_repeats=1, seed=study.config.seed)
     except HardmilError as error:
         return [Failure(name="folds", message=str(error), traceback="")]
+    return []
+
+
+def _check_annotations(study: Study) -> list[Failure]:
+    """Why the study's annotations do not fit its settings; empty if they do."""
+    try:
+        check_annotated_classes(study)
+    except HardmilError as error:
+        return [Failure(name="annotations", message=str(error), traceback="")]
     return []
 
 

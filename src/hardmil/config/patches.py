@@ -30,10 +30,11 @@ class TissueConfig(Section):
     drop_blurred: bool = False
     """Whether areas out of focus, by about 2 um or more, are excluded. Reads the tissue at 1 um/px."""
     keep: tuple[str, ...] = ()
-    """Names of annotated areas; only these can be tissue. "*": all annotated areas. Empty: the whole slide.
+    """Classes of annotated areas; only these can be tissue. "*": all annotated areas. Empty: the whole slide.
+    A derived class of QuPath is written "Artefact: Fold".
     Annotations are GeoJSON as exported by QuPath, in column `annotations` of the table of slides."""
     drop: tuple[str, ...] = ()
-    """Names of annotated areas that are excluded. "*": all annotated areas."""
+    """Classes of annotated areas that are excluded. "*": all annotated areas."""
 
 
 class PatchConfig(Section):
