@@ -153,6 +153,8 @@ def test_one_label_if_not_required(tmp_path: Path):
             'slide_id,mpp,label\na,"0,25",0\n',
             r'line 2: slide a: mpp is "0,25"; expected .* decimal point, such as 0\.25',
         ),
+        ("slide_id,mpp,label\na,46,0\n", r"slide a: mpp is 46 um/px; expected 0\.05 to 10, .* decimal point"),
+        ("slide_id,mpp,label\na,0.00046,0\n", r"mpp is 0\.00046 um/px; expected 0\.05 to 10"),
         ("slide_id,mpp,label\na,-1,0\n", r'mpp is "-1"'),
         ("slide_id,mpp,label\na,nan,0\n", r'mpp is "nan"'),
         ("slide_id,mpp,label\na,inf,0\n", r'mpp is "inf"'),

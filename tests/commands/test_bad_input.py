@@ -155,6 +155,23 @@ def test_predict_names_what_the_bundle_needs(hardmil: Hardmil, feature_study: Pa
     assert "--slides" in both.err
 
 
+def test_a_resolution_that_no_scan_has_is_refused(hardmil: Hardmil, study: Path, feature_study: Path) -> None:
+    expected = "46 um/px; expected 0.05 to 10, as of a scan; check the unit and the decimal point"
+    for command in ("patch", "encode"):
+        given = hardmil(command, study, "--mpp", "46")
+        assert given.code == 1
+        assert "patches.mpp: found 46" in given.err
+        assert expected in given.err
+    hardmil("train", feature_study, *quick("training.epochs=1"))
+    call = ("predict", feature_study / "bundle", "s0", "--features", feature_study / "feats")
+    predicted = hardmil(*call, "--mpp", "46")
+    assert predicted.code == 1
+    assert f"--mpp: found {expected}" in predicted.err
+    write_csv(study / "slides.csv", [{**row, "mpp": 46} for row in read_csv(study / "slides.csv")])
+    for command in ("patch", "encode", "train", "evaluate"):
+        assert f"line 2: slide 000 a: mpp is {expected}" in hardmil(command, study).err
+
+
 def test_features_of_another_encoder_are_named(hardmil: Hardmil, feature_study: Path, tmp_path: Path) -> None:
     import h5py
 
@@ -244,7 +261,7 @@ def test_mpp_of_predict_is_for_slides_without_mpp(hardmil: Hardmil, study: Path,
     unknown = hardmil("predict", study / "bundle", path, *out)
     assert unknown.code == 1
     assert hardmil("predict", study / "bundle", path, "--mpp", "0.5", *out).code == 0
-    assert "above 0" in hardmil("predict", study / "bundle", path, "--mpp", "0", *out).err
+    assert "expected 0.05 to 10" in hardmil("predict", study / "bundle", path, "--mpp", "0", *out).err
 
 
 def test_an_empty_list_of_arms(hardmil: Hardmil, feature_study: Path) -> None:

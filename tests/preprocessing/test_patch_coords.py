@@ -1,10 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.pyramids import attributes_of, row_of, write_pyramid
 
 from hardmil.config.patches import PatchConfig
-from hardmil.preprocessing.patch_coords import write_patch_coords
+from hardmil.errors import SlideError
+from hardmil.preprocessing.patch_coords import patch_slide, write_patch_coords
 
 
 @pytest.mark.parametrize(
@@ -16,3 +18,17 @@ def test_the_source_of_the_resolution_is_stored(tmp_path: Path, table, option, s
     write_patch_coords(row, config=config, path=tmp_path / "p.h5")
     found = attributes_of(tmp_path / "p.h5")
     assert (found["patch_size_level0"], found["mpp_from"]) == (size, source)
+
+
+def test_resolution_and_places_are_checked_before_the_tissue_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("hardmil.preprocessing.patch_coords.segment_tissue", None)
+    row = row_of(write_pyramid(tmp_path / "s.tif", mpp=None))
+    with pytest.raises(SlideError, match=r"the table of slides says 46 um/px; expected 0\.05 to 10"):
+        patch_slide(replace(row, mpp=46.0))
+    monkeypatch.setattr("hardmil.slides.grid.MAX_PLACES", 10)
+    with pytest.raises(
+        SlideError, match=r"places for patches of 2 level-0 px .*; expected at most 10; check the mpp"
+    ):
+        patch_slide(replace(row, mpp=8.0))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
+from hardmil.config.patches import implausible_mpp, is_plausible_mpp
 from hardmil.errors import TableError
 from hardmil.files.user_table import read_user_table
 
@@ -205,6 +206,8 @@ def _mpp(text: str, *, where: str) -> float | None:
             f'{where}: mpp is "{text}"; expected micrometres per pixel with a decimal point, such as 0.25, '
             "or an empty cell"
         )
+    if not is_plausible_mpp(value):
+        raise TableError(f"{where}: mpp is {implausible_mpp(value)}")
     return value
 
 

@@ -16,7 +16,7 @@ from hardmil.jobs.run import run_jobs
 from hardmil.preprocessing.annotations import check_annotated_classes
 from hardmil.preprocessing.patch_coords import open_slide_of_row
 from hardmil.preprocessing.study_folder import Study, slide_name
-from hardmil.slides.grid import patch_size_level0_px
+from hardmil.slides.grid import check_places
 from hardmil.slides.notes import slide_notes
 
 
@@ -90,7 +90,7 @@ def _inspect(study: Study, row: SlideRow) -> SlideInspection:
     """The inspection of a slide; an error if it cannot be read at the study's resolution."""
     with open_slide_of_row(row) as slide:
         if study.config.features is None:
-            patch_size_level0_px(slide, study.config.patches, mpp=row.mpp)
+            check_places(slide, study.config.patches, mpp=row.mpp)
         notes = slide_notes(slide, mpp=row.mpp, config=study.config.patches)
         return SlideInspection(slide_signature(slide), tuple(notes))
 
