@@ -1,6 +1,6 @@
 """MILClassifier: the README's use, scikit-learn's habits, and its errors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 
 from hardmil import MILClassifier
-from hardmil.errors import BagError, ConfigError
+from hardmil.errors import BagError, ConfigError, EmptyBagError
 
 
 def feature_bags(n: int = 24, *, seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
@@ -136,16 +136,56 @@ def test_wrong_parameters_are_named(settings: dict[str, object], message: str) -
         fitted(**settings)
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([float("nan"), 1.0], r"bag 0: its label is nan; expected a value; leave out bags without a label"),
+        ([1, None], r"bag 1: its label is None; expected a value"),
+        ([np.datetime64("NaT"), np.datetime64("2020-01-01")], r"bag 0: its label is .*NaT"),
+        (["0", 1], r"labels of different types: '0' and 1; expected text or numbers; convert"),
+        ([True, "yes"], r"labels of different types: True and 'yes'"),
+        (
+            [(1, 0), (0, 1)],
+            r"bag 0: its label is \(1, 0\); expected one value.* numpy\.argmax\(labels, axis=1\)",
+        ),
+        (["tumour", "tumour"], r"all 24 bags are labelled tumour; expected two labels"),
+        ([1, 1.0], r"all 24 bags are labelled 1"),
+    ],
+)
+def test_labels_that_are_not_of_two_classes_are_refused(labels: list[Hashable], message: str) -> None:
+    bags, _ = feature_bags()
+    with pytest.raises(BagError, match=message):
+        MILClassifier(epochs=1, device="cpu").fit(bags, labels * 12)
+
+
+def test_three_labels_are_refused() -> None:
+    bags, _ = feature_bags()
+    with pytest.raises(BagError, match=r"labels of 3 values \(\['a', 'b', 'c'\]\); expected two"):
+        MILClassifier(epochs=1, device="cpu").fit(bags, ["a", "b", "c"] * 8)
+
+
+def test_errors_call_a_bag_by_its_position() -> None:
+    bags, labels = feature_bags()
+    model = MILClassifier(epochs=1, device="cpu")
+    nan = np.full_like(bags[3], np.nan)
+    with pytest.raises(BagError, match=r"^bag 3: \d+ of \d+ instances have NaN"):
+        model.fit([*bags[:3], nan, *bags[4:]], labels)
+    with pytest.raises(
+        EmptyBagError, match=r"^bag 3: no instances; expected at least one; leave the bag out"
+    ):
+        model.fit([*bags[:3], bags[3][:0], *bags[4:]], labels)
+    with pytest.raises(BagError, match=r"^bag 1: \d+ of \d+ instances have NaN"):
+        model.fit(bags, labels).predict([bags[0], nan])
+
+
 def test_wrong_bags_are_named() -> None:
     bags, labels = feature_bags()
     model = MILClassifier(epochs=1, device="cpu")
-    with pytest.raises(BagError, match="labels of 1 values"):
-        model.fit(bags, np.zeros(len(bags), int))
     with pytest.raises(BagError, match="23 labels for 24 bags"):
         model.fit(bags, labels[1:])
     with pytest.raises(BagError, match="2 groups for 24 bags"):
         model.fit(bags, labels, groups=[1, 2])
-    with pytest.raises(BagError, match="slide 3"):
+    with pytest.raises(BagError, match="bag 3 has features of 4, bag 0 has features of 6"):
         model.fit([*bags[:3], bags[3][:, :4], *bags[4:]], labels)
     with pytest.raises(BagError, match=r"bag 0: instances of shape \(3,\); expected \(6,\)"):
         fitted().predict([bags[0][:, :3]])

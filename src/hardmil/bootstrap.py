@@ -118,10 +118,11 @@ def share_limits(
 def fixed_sensitivity_limits(
     value: float, resampled: Float[np.ndarray, " resample"], *, size: SampleSize
 ) -> tuple[float, float]:
-    """The limits of a false-positive rate at a fixed sensitivity; NaN without resamples.
+    """The limits of a rate whose threshold is set again in each resample; NaN without resamples.
 
-    Its threshold moves with the resample, so it can be more spread than a share of any number of slides. It
-    has the percentile limits, but at least those of a share of `n_independent` slides.
+    For example, a false-positive rate at a fixed sensitivity. As its threshold moves with the resample, it
+    can be more spread than a share of any number of slides. It has the percentile limits, but at least those
+    of a share of `n_independent` slides.
     """
     defined = resampled[~np.isnan(resampled)]
     if len(defined) == 0 or math.isnan(value):

@@ -1,7 +1,10 @@
 """MILClassifier: a scikit-learn estimator on bags in memory."""
 
-from collections.abc import Hashable, Sequence
+import re
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from numbers import Number
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -17,7 +20,7 @@ from hardmil.config.patches import PatchConfig
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.config.study_file import parse_study
 from hardmil.device import find_device
-from hardmil.errors import BagError
+from hardmil.errors import BagError, EmptyBagError, HardmilError
 from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
@@ -28,6 +31,15 @@ from hardmil.preprocessing.instances import equalised
 Instances = Shaped[np.ndarray, "_ ..."]
 Bags = Sequence[Instances] | Shaped[np.ndarray, " bag"]
 Labels = Sequence[Hashable] | Shaped[np.ndarray, " bag"]
+
+
+@contextmanager
+def _bags_by_position() -> Iterator[None]:
+    """Errors call a bag by its position, where the library says slide."""
+    try:
+        yield
+    except HardmilError as error:
+        raise type(error)(re.sub(r"\bslide (\d+)\b", r"bag \1", str(error))) from error
 
 
 class MILClassifier(ClassifierMixin, BaseEstimator):
@@ -117,6 +129,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         self.device = device
         self.random_state = random_state
 
+    @_bags_by_position()
     def fit(
         self,
         bags: Bags,
@@ -128,11 +141,13 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             bags: One array for each bag, all of one kind.
-            labels: One for each bag, of any two values.
+            labels: One for each bag, of any two values of one type; None and NaN are not labels.
             groups: The case of each bag, which inner folds never split. None: each bag is a case.
 
         Raises:
-            BagError: If the bags differ in kind, contain NaN or infinity, or do not have two labels.
+            BagError: If the bags differ in kind, contain NaN or infinity, or do not have two labels; if a
+                label is missing, or labels are text and numbers.
+            FoldError: If the training side of an inner fold has one label only.
             ConfigError: If a parameter has no such value.
         """
         study = self._study()
@@ -179,6 +194,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         """Attention of the instances of each bag; sums to 1 over a bag."""
         return [score.attention for score in self._scores(bags)]
 
+    @_bags_by_position()
     def _scores(self, bags: Bags) -> list[BagScore]:
         check_is_fitted(self, "network_")
         made = [self._bag(array, i, -1, str(i)) for i, array in enumerate(bags)]
@@ -192,6 +208,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
 
     def _bag(self, array: Instances, position: int, label: int, case: str) -> Bag:
         instances = np.asarray(array)
+        if len(instances) == 0:
+            raise EmptyBagError(f"bag {position}: no instances; expected at least one; leave the bag out")
         if instances.dtype != np.uint8 and np.issubdtype(instances.dtype, np.number):
             instances = instances.astype(np.float32, copy=False)
         coords = np.zeros((len(instances), 2), dtype=np.int64)
@@ -226,7 +244,40 @@ def _positive(classes: Shaped[np.ndarray, "2"], *, wanted: Hashable | None) -> H
 def _two_classes(labels: Labels, *, n_bags: int) -> Shaped[np.ndarray, "2"]:
     if len(labels) != n_bags:
         raise BagError(f"{len(labels)} labels for {n_bags} bags; expected one for each bag")
+    first: dict[str, Hashable] = {}
+    for position, label in enumerate(labels):
+        _check_label(label, position=position)
+        first.setdefault(_type_of(label), label)
+    if len(first) > 1:
+        raise BagError(
+            f"labels of different types: {' and '.join(map(repr, first.values()))}; expected text or "
+            "numbers; convert all to one type"
+        )
     classes = np.unique(np.asarray(labels))
+    if len(classes) == 1:
+        raise BagError(
+            f"all {n_bags} bags are labelled {classes[0]!s}; expected two labels; add bags of the other"
+        )
     if len(classes) != 2:
         raise BagError(f"labels of {len(classes)} values ({classes[:5].tolist()}); expected two")
     return classes
+
+
+def _check_label(label: object, *, position: int) -> None:
+    if np.asarray(label).ndim > 0:
+        raise BagError(
+            f"bag {position}: its label is {label!r}; expected one value; if labels are one-hot, give "
+            "numpy.argmax(labels, axis=1)"
+        )
+    # NaN and NaT differ from themselves; pandas.NA cannot be compared.
+    if label is None or str(label) == "<NA>" or label != label:
+        raise BagError(
+            f"bag {position}: its label is {label!r}; expected a value; leave out bags without a label"
+        )
+
+
+def _type_of(label: object) -> str:
+    """Text, or number for numbers and booleans; otherwise the name of the type."""
+    if isinstance(label, str):
+        return "text"
+    return "number" if isinstance(label, bool | np.bool_ | Number) else type(label).__name__

@@ -4,11 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from hardmil.bags import folds as folds_module
-from hardmil.bags.folds import Fold, check_folds, inner_folds, repeated_folds
+from hardmil.bags.folds import (
+    Fold,
+    check_classes,
+    check_folds,
+    inner_folds,
+    possible_inner_folds,
+    repeated_folds,
+)
 from hardmil.bags.split_files import read_splits
 from hardmil.errors import FoldError, TableError
 
@@ -26,7 +33,11 @@ def _flat(cases: list[list[int]]) -> tuple[np.ndarray, list[str]]:
 @given(CASES, st.integers(0, 10))
 def test_each_bag_is_tested_once_per_repeat_and_no_case_is_split(cases: list[list[int]], seed: int):
     labels, names = _flat(cases)
-    repeats = repeated_folds(labels, names, n_folds=2, n_repeats=3, seed=seed)
+    try:
+        repeats = repeated_folds(labels, names, n_folds=2, n_repeats=3, seed=seed)
+    except FoldError:
+        # Large cases can put all slides of a label into one fold.
+        reject()
     assert [len(folds) for folds in repeats] == [2, 2, 2]
     for folds in repeats:
         tested = np.concatenate([fold.test for fold in folds])
@@ -95,6 +106,35 @@ def test_a_case_in_two_parts_of_a_fold_is_named():
         check_folds([Fold(np.array([1]), np.array([2])), fold], ["a", "b", "a", "c"])
     with pytest.raises(FoldError, match="fold 0: case c is in validation and in test"):
         check_folds([fold], ["a", "b", "c", "c"])
+
+
+def test_a_training_side_with_one_label_is_named():
+    labels = np.array([0, 0, 1, 1])
+    fold = Fold(train=np.array([0, 2]), test=np.array([1, 3]))
+    only_negative = Fold(train=np.array([0, 1]), test=np.array([2]), validation=np.array([3]))
+    check_classes([fold, only_negative], labels)
+    with pytest.raises(FoldError, match=r"fold 1: all 2 training slides are negative; expected both labels"):
+        check_classes([fold, Fold(only_negative.train, only_negative.test)], labels)
+    with pytest.raises(FoldError, match=r"fold 0: all 3 training slides are positive; .*correct the splits"):
+        check_classes([Fold(np.array([0, 1]), np.array([3]), np.array([2]))], 1 - labels // 4)
+
+
+def test_a_draw_that_puts_all_slides_of_a_label_into_one_test_fold_is_refused():
+    labels = np.array([0, 0, 1, 1, 1, 0, 1, 1, 1, 1])
+    cases = ["a", "a", "b", "b", "b", "b", "c", "d", "d", "d"]
+    message = r"fold \d: all 4 training slides are positive"
+    with pytest.raises(FoldError, match=message):
+        repeated_folds(labels, cases, n_folds=2, n_repeats=1, seed=504)
+    drawn = [possible_inner_folds(labels, cases, n_folds=2, seed=seed) for seed in range(60)]
+    assert {len(folds) for folds in drawn} <= {0, 2}
+    for folds in drawn:
+        check_classes(folds, labels)
+
+
+def test_inner_folds_that_cannot_be_drawn_are_none():
+    labels, names = np.array([0, 0, 0, 0, 1, 1]), list("abcdef")
+    assert len(possible_inner_folds(labels, names, n_folds=2, seed=0)) == 2
+    assert possible_inner_folds(labels[:5], names[:5], n_folds=2, seed=0) == []
 
 
 @pytest.mark.parametrize("draw", [repeated_folds, inner_folds])

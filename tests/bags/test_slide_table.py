@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,16 +40,42 @@ def test_table_is_read(tmp_path: Path):
         ("wsi", "x.1", "x.1"),
     ],
 )
-@pytest.mark.parametrize("case", ["case_id", "case", "patient", "PATIENT"])
+@pytest.mark.parametrize("case", ["case_id", "case", "patient", "PATIENT", "patient_id"])
 def test_aliases(tmp_path: Path, header: str, cell: str, slide_id: str, case: str):
     path = _write(tmp_path, f"{header},{case},label\n{cell},c1,0\ny,c2,1\n")
     row = read_slide_table(path, paths_required=False).rows[0]
     assert (row.slide_id, row.case_id, row.path) == (slide_id, "c1", None)
 
 
-def test_without_cases_each_slide_is_a_case(tmp_path: Path):
-    found = read_slide_table(_write(tmp_path, "slide_id,label\na,0\nb,1\n"), paths_required=False)
-    assert [row.case_id for row in found.rows] == ["a", "b"]
+@pytest.mark.parametrize("column", ["Ward", "fall"])
+def test_a_table_without_a_column_of_cases_names_the_columns_found(tmp_path: Path, column: str):
+    path = _write(tmp_path, f"slide_id,label,{column}\na,0,c\nb,1,c\n")
+    found = rf"slides\.csv: no column of cases; found slide_id, label, {column}; expected case_id, .*patient"
+    with pytest.raises(TableError, match=rf"{found}.*study\.yaml: cases: slide"):
+        read_slide_table(path, paths_required=False)
+    for cases in ("slide", "column-or-slide"):
+        rows = read_slide_table(path, cases=cases, paths_required=False).rows
+        assert [row.case_id for row in rows] == ["a", "b"]
+
+
+def test_slides_that_are_cases_on_purpose_ignore_the_column(tmp_path: Path):
+    path = _write(tmp_path, "slide_id,case_id,label\na,c,0\nb,,1\n")
+    rows = read_slide_table(path, cases="slide", paths_required=False).rows
+    assert [row.case_id for row in rows] == ["a", "b"]
+    with pytest.raises(TableError, match="line 3: slide b has no case_id"):
+        read_slide_table(path, cases="column-or-slide", paths_required=False)
+
+
+def test_na_as_r_writes_it_is_an_empty_cell(tmp_path: Path):
+    path = _write(tmp_path, "slide_id,case_id,label,path,mpp\nNAB,c,NA,NA,NA\nNA,NA,NA,NA,NA\n")
+    read = partial(read_slide_table, path, labels_required=False)
+    assert read(paths_required=False).rows == (SlideRow("NAB", "c"),)
+    with pytest.raises(TableError, match="line 2: slide NAB has no path"):
+        read()
+    with pytest.raises(TableError, match="line 2: slide NAB has no label"):
+        read_slide_table(path, paths_required=False)
+    with pytest.raises(TableError, match="line 3: slide b has no case_id; fill in its patient"):
+        read_slide_table(_write(tmp_path, "slide_id,case_id,label\na,c,0\nb,NA,1\n"), paths_required=False)
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
@@ -57,7 +84,7 @@ def test_without_cases_each_slide_is_a_case(tmp_path: Path):
 def test_tables_saved_by_spreadsheets_are_read(tmp_path: Path, separator: str, encoding: str, newline: str):
     lines = ("slide_id,label,path", 'ä,normal,"a,b.svs"', "b,tumour,b.svs", ",,", "")
     text = newline.join(line.replace(",", separator) for line in lines)
-    found = read_slide_table(_write(tmp_path, text, encoding))
+    found = read_slide_table(_write(tmp_path, text, encoding), cases="slide")
     assert [row.slide_id for row in found.rows] == ["ä", "b"]
     assert found.rows[0].path == tmp_path / f"a{separator}b.svs"
 
@@ -65,14 +92,14 @@ def test_tables_saved_by_spreadsheets_are_read(tmp_path: Path, separator: str, e
 def test_quoted_line_break_keeps_line_numbers(tmp_path: Path):
     path = _write(tmp_path, 'slide_id,label,note\na,0,"one\ntwo"\nb,1,\nb,1,\n')
     with pytest.raises(TableError, match="line 5: slide b is listed twice, first in line 4"):
-        read_slide_table(path, paths_required=False)
+        read_slide_table(path, cases="slide", paths_required=False)
 
 
 def test_positive_is_the_label_that_is_not_negative_or_the_named_one(tmp_path: Path):
     path = _write(tmp_path, "slide_id,label\na,benign\nb,malignant\n")
-    found = read_slide_table(path, paths_required=False)
+    found = read_slide_table(path, cases="slide", paths_required=False)
     assert [found.class_index(row) for row in found.rows] == [0, 1]
-    turned = read_slide_table(path, positive="benign", paths_required=False)
+    turned = read_slide_table(path, positive="benign", cases="slide", paths_required=False)
     assert turned.classes == ("malignant", "benign")
     assert [turned.class_index(row) for row in turned.rows] == [1, 0]
 
@@ -84,7 +111,7 @@ def test_a_case_may_hold_both_labels(tmp_path: Path):
 
 def test_labels_may_be_missing_if_not_required(tmp_path: Path):
     path = _write(tmp_path, "slide_id,path\na,a.svs\n")
-    found = read_slide_table(path, labels_required=False)
+    found = read_slide_table(path, cases="slide", labels_required=False)
     assert found.classes == ()
     assert found.class_index(found.rows[0]) == -1
 
@@ -93,7 +120,9 @@ def test_one_label_if_not_required(tmp_path: Path):
     path = _write(tmp_path, "slide_id,label\na,normal\nb,\n")
 
     def read(positive: str | None) -> SlideTable:
-        return read_slide_table(path, positive=positive, labels_required=False, paths_required=False)
+        return read_slide_table(
+            path, positive=positive, labels_required=False, cases="slide", paths_required=False
+        )
 
     named = read("tumour")
     assert named.classes == ("normal", "tumour")
@@ -119,12 +148,13 @@ def test_one_label_if_not_required(tmp_path: Path):
         ("slide_id,label\na,0\nx/b,1\n", r'line 3: slide id "x/b" cannot be a file name'),
         ("slide_id,label\na,0\nx\\b,1\n", r"line 3: slide id .* cannot be a file name; .* column path"),
         ("slide_id,label\na,0\n..,1\n", r'line 3: slide id "\.\." cannot be a file name'),
-        ("slide_id,case_id,label\na,c,0\nb,,1\n", r"line 3: slide b has no case_id"),
         ("slide_id,label\na,0\nb,\n", r"line 3: slide b has no label; fill it in or remove the line"),
         (
             'slide_id,mpp,label\na,"0,25",0\n',
             r'line 2: slide a: mpp is "0,25"; expected .* decimal point, such as 0\.25',
         ),
+        ("slide_id,mpp,label\na,46,0\n", r"slide a: mpp is 46 um/px; expected 0\.05 to 10, .* decimal point"),
+        ("slide_id,mpp,label\na,0.00046,0\n", r"mpp is 0\.00046 um/px; expected 0\.05 to 10"),
         ("slide_id,mpp,label\na,-1,0\n", r'mpp is "-1"'),
         ("slide_id,mpp,label\na,nan,0\n", r'mpp is "nan"'),
         ("slide_id,mpp,label\na,inf,0\n", r'mpp is "inf"'),
@@ -133,20 +163,20 @@ def test_one_label_if_not_required(tmp_path: Path):
 )
 def test_invalid_tables_are_named(tmp_path: Path, text: str, message: str):
     with pytest.raises(TableError, match=rf"slides\.csv.*{message}"):
-        read_slide_table(_write(tmp_path, text), paths_required=False)
+        read_slide_table(_write(tmp_path, text), cases="slide", paths_required=False)
 
 
 def test_missing_paths_are_named(tmp_path: Path):
     with pytest.raises(TableError, match="no column path"):
-        read_slide_table(_write(tmp_path, "slide_id,label\na,0\nb,1\n"))
+        read_slide_table(_write(tmp_path, "slide_id,label\na,0\nb,1\n"), cases="slide")
     with pytest.raises(TableError, match="line 3: slide b has no path"):
-        read_slide_table(_write(tmp_path, "slide_id,label,path\na,0,a.svs\nb,1,\n"))
+        read_slide_table(_write(tmp_path, "slide_id,label,path\na,0,a.svs\nb,1,\n"), cases="slide")
 
 
 def test_positive_that_is_not_a_label_is_refused(tmp_path: Path):
     path = _write(tmp_path, "slide_id,label\na,benign\nb,malignant\n")
     with pytest.raises(TableError, match=r'labels are benign, malignant, but `positive` .* "tumor"; set it'):
-        read_slide_table(path, positive="tumor", paths_required=False)
+        read_slide_table(path, positive="tumor", cases="slide", paths_required=False)
 
 
 def test_files_that_are_not_a_table_are_refused(tmp_path: Path):
@@ -178,7 +208,7 @@ def test_the_label_next_to_a_word_for_negative_is_positive(
     one: str, other: str, classes: tuple[str, ...], tmp_path: Path
 ):
     path = _write(tmp_path, f"slide_id,label\na,{one}\nb,{other}\n")
-    assert read_slide_table(path, paths_required=False).classes == classes
+    assert read_slide_table(path, cases="slide", paths_required=False).classes == classes
 
 
 @pytest.mark.parametrize(
@@ -188,6 +218,9 @@ def test_where_nothing_says_which_label_is_positive_the_study_must(one: str, oth
     path = _write(tmp_path, f"slide_id,label\na,{one}\nb,{other}\n")
     message = f"the labels are {one} and {other}, and nothing says .*: positive: {other}, or positive: {one}"
     with pytest.raises(TableError, match=message):
-        read_slide_table(path, paths_required=False)
-    assert read_slide_table(path, labels_required=False, paths_required=False).classes == (one, other)
-    assert read_slide_table(path, positive=one, paths_required=False).classes == (other, one)
+        read_slide_table(path, cases="slide", paths_required=False)
+    assert read_slide_table(path, labels_required=False, cases="slide", paths_required=False).classes == (
+        one,
+        other,
+    )
+    assert read_slide_table(path, positive=one, cases="slide", paths_required=False).classes == (other, one)

@@ -45,14 +45,15 @@ def test_bad_slides_are_listed_and_the_others_processed(hardmil: Hardmil, study:
     ("table", "message"),
     [
         ("slide_id,case_id,path\na,1,a.png\n", "no column label"),
-        ("slide_id,label,path\na,0,a.png\nb,0,b.png\n", "2 slides"),
-        ("slide_id,label,path\na,0,a.png\na,1,a.png\n", 'slide a is labelled "1"'),
+        ("slide_id,case_id,label,path\na,1,0,a.png\nb,2,0,b.png\n", "2 slides"),
+        ("slide_id,case_id,label,path\na,1,0,a.png\na,1,1,a.png\n", 'slide a is labelled "1"'),
         (
-            "slide_id,label,path\na,0,a.png\nb,1,b.png\na,0,c.png\n",
+            "slide_id,case_id,label,path\na,1,0,a.png\nb,2,1,b.png\na,1,0,c.png\n",
             "slide a is listed twice",
         ),
-        ("slide_id,label,path\na,0,a.png\nb,1,b.png\nc,2,c.png\n", "3 labels (0, 1, 2)"),
-        ("slide_id,label,path\n", "header"),
+        ("slide_id,case_id,label,path\na,1,0,a.png\nb,2,1,b.png\nc,3,2,c.png\n", "3 labels (0, 1, 2)"),
+        ("slide_id,case_id,label,path\n", "header"),
+        ("slide_id,Ward,label,path\na,1,0,a.png\n", "no column of cases; found slide_id, Ward, label, path"),
     ],
 )
 def test_wrong_tables(hardmil: Hardmil, study: Path, table: str, message: str) -> None:
@@ -62,6 +63,22 @@ def test_wrong_tables(hardmil: Hardmil, study: Path, table: str, message: str) -
     assert "slides.csv" in run.err
     assert message in run.err
     assert "Traceback" not in run.err
+
+
+def test_slides_are_cases_only_where_the_study_says_so(hardmil: Hardmil, study: Path) -> None:
+    rows = [{"Ward": row.pop("case_id"), **row} for row in read_csv(study / "slides.csv")]
+    write_csv(study / "slides.csv", rows)
+    message = "slides.csv: no column of cases; found Ward, slide_id, label, path; expected case_id"
+    for command in ("patch", "encode", "train", "evaluate"):
+        run = hardmil(command, study)
+        assert run.code == 1
+        assert message in run.err
+    checked = hardmil("doctor", study, "--json")
+    assert checked.code == 1
+    assert message in checked.out.splitlines()[-1]
+    settings = (study / "study.yaml").read_text(encoding="utf-8")
+    (study / "study.yaml").write_text("cases: slide\n" + settings, encoding="utf-8")
+    assert "8 slides (4 normal, 4 tumour) of 8 cases" in hardmil("doctor", study).out
 
 
 def test_ids_keep_leading_zeros_and_inner_spaces(hardmil: Hardmil, study: Path) -> None:
@@ -136,6 +153,23 @@ def test_predict_names_what_the_bundle_needs(hardmil: Hardmil, feature_study: Pa
     assert "no bundle.json" in hardmil("predict", tmp_path, "x.svs").err
     both = hardmil("predict", bundle, "x", "--slides", "t.csv", "--features", feature_study / "feats")
     assert "--slides" in both.err
+
+
+def test_a_resolution_that_no_scan_has_is_refused(hardmil: Hardmil, study: Path, feature_study: Path) -> None:
+    expected = "46 um/px; expected 0.05 to 10, as of a scan; check the unit and the decimal point"
+    for command in ("patch", "encode"):
+        given = hardmil(command, study, "--mpp", "46")
+        assert given.code == 1
+        assert "patches.mpp: found 46" in given.err
+        assert expected in given.err
+    hardmil("train", feature_study, *quick("training.epochs=1"))
+    call = ("predict", feature_study / "bundle", "s0", "--features", feature_study / "feats")
+    predicted = hardmil(*call, "--mpp", "46")
+    assert predicted.code == 1
+    assert f"--mpp: found {expected}" in predicted.err
+    write_csv(study / "slides.csv", [{**row, "mpp": 46} for row in read_csv(study / "slides.csv")])
+    for command in ("patch", "encode", "train", "evaluate"):
+        assert f"line 2: slide 000 a: mpp is {expected}" in hardmil(command, study).err
 
 
 def test_features_of_another_encoder_are_named(hardmil: Hardmil, feature_study: Path, tmp_path: Path) -> None:
@@ -273,7 +307,7 @@ def test_mpp_of_predict_is_for_slides_without_mpp(hardmil: Hardmil, study: Path,
     unknown = hardmil("predict", study / "bundle", path, *out)
     assert unknown.code == 1
     assert hardmil("predict", study / "bundle", path, "--mpp", "0.5", *out).code == 0
-    assert "above 0" in hardmil("predict", study / "bundle", path, "--mpp", "0", *out).err
+    assert "expected 0.05 to 10" in hardmil("predict", study / "bundle", path, "--mpp", "0", *out).err
 
 
 def test_an_empty_list_of_arms(hardmil: Hardmil, feature_study: Path) -> None:

@@ -85,6 +85,12 @@ def test_annotations_of_the_table_restrict_the_patches(hardmil: Hardmil, study: 
     assert run.code == 0, run.err
     expected = [[x, y] for y in (24, 48, 72) for x in (24, 48, 72)]
     assert coords_of(study)["000 a_patches.h5"] == expected
+    for command in ("patch", "encode"):
+        wrong = hardmil(command, study, "--set", "patches.tissue.drop=[Fold]")
+        assert wrong.code == 1
+        assert (
+            'patches.tissue.drop names "Fold", which no annotation of the study has; found roi' in wrong.err
+        )
     # Another outline: the slide is cut again, the others are not.
     write_regions(study / "000 a.geojson", [Region(square(24, 24, 24), "roi")])
     again = hardmil("patch", study, "--set", "patches.tissue.keep=[roi]", "--set", "patches.min_tissue=0.9")

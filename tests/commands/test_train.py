@@ -20,6 +20,12 @@ def test_verdicts_of_a_table_are_trained_on(hardmil: Hardmil, study: Path) -> No
     assert "arm ours+verdicts: no verdict" in missing.err
     trained = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
     assert trained.code == 0, trained.err
+    (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,24,unsure\n", encoding="utf-8")
+    unsure = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
+    assert "arm ours+verdicts: no verdict on any patch of the training slides" in unsure.err
+    (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001a,24,24,lesion\n", encoding="utf-8")
+    other = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
+    assert "none of its slides has a bag: found 001a; expected" in other.err
     (study / "verdicts.csv").write_text("slide_id,x,y,verdict\n001 a,24,25,lesion\n", encoding="utf-8")
     wrong = hardmil("train", study, *asking, "--set", "mining.verdicts=verdicts.csv")
     assert re.search("line 2: no patch of slide 001 a.*x 24, y 25", wrong.err)

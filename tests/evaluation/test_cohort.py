@@ -1,9 +1,15 @@
+import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pytest
 from tests.support.trainings import small_bags
 
 from hardmil.bags.bag import Bag
+from hardmil.config.study import StudyConfig
+from hardmil.errors import ConfigError
+from hardmil.evaluation.arms import arm
 from hardmil.evaluation.cohort import make_cohort
 
 
@@ -35,3 +41,23 @@ def test_a_cohort_knows_labels_and_cases():
     cohort = make_cohort(small_bags(3))
     assert cohort.labels.tolist() == [0, 1, 0]
     assert cohort.cases == ["c0", "c1", "c2"]
+
+
+@pytest.mark.parametrize(("name", "n_usable"), [("ours+verdicts", 3), ("ours+verdicts-2", 1)])
+def test_an_arm_with_verdicts_needs_some_on_its_training_slides(name: str, n_usable: int):
+    """Slide 1 of the three is positive; a budget is spent on positive slides only."""
+    bags = small_bags(3)
+    found = arm(name, study=StudyConfig(), kind="features")
+    usable = [bag for bag in bags if n_usable == 3 or bag.label == 1]
+    assert len(usable) == n_usable
+    for judged in bags:
+        verdicts = {bag.slide_id: np.full(len(bag), np.nan, np.float32) for bag in bags}
+        verdicts[judged.slide_id][2] = 0
+        cohort = make_cohort(bags, verdicts=verdicts)
+        cohort.check_verdicts(arm("ours", study=StudyConfig(), kind="features"), bags)
+        if judged in usable:
+            cohort.check_verdicts(found, bags)
+        others = bags if judged not in usable else [bag for bag in bags if bag is not judged]
+        message = rf"arm {re.escape(name)}: no verdict on any patch of the training slides"
+        with pytest.raises(ConfigError, match=message):
+            cohort.check_verdicts(found, others)

@@ -92,6 +92,28 @@ def test_files_of_older_qupath_are_read(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("classification", "name"),
+    [
+        ({"names": ["Artefact", "Fold"], "color": [200, 0, 0]}, "Artefact: Fold"),
+        ({"names": ["Tumour"]}, "Tumour"),
+        ({"name": "Tumour: Invasive"}, "Tumour: Invasive"),
+        ({"name": None}, ""),
+        ({"color": [200, 0, 0]}, ""),
+        (None, ""),
+    ],
+)
+def test_classes_of_all_versions_of_qupath(tmp_path: Path, classification: object, name: str):
+    ring = [[0, 0], [9, 0], [9, 9], [0, 0]]
+    feature = {
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"classification": classification},
+    }
+    path = tmp_path / "classes.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    assert [region.name for region in read_regions(path)] == [name]
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("", "Expecting value"),

@@ -103,6 +103,27 @@ def test_a_point_has_its_counts_and_intervals_by_case():
     assert point == set_operating_point(labels, scores, cases=cases, target="sensitivity=0.75")
 
 
+def test_rates_of_0_and_1_have_an_interval():
+    """With one slide a case, Wilson's limit of 0 of n is t**2 / (n + t**2); t is 2.0930 for 20 cases."""
+    labels = np.repeat([1, 0], [9, 11])
+    point = set_operating_point(
+        labels, 0.1 + 0.8 * labels, cases=list("abcdefghijklmnopqrst"), target="sensitivity=0.95"
+    )
+    assert (point.sensitivity.value, point.sensitivity.high) == (1, 1)
+    assert point.sensitivity.low == pytest.approx(9 / (9 + 2.0930**2), abs=1e-4)
+    assert (point.fpr.value, point.fpr.low) == (0, 0)
+    assert point.fpr.high == pytest.approx(2.0930**2 / (11 + 2.0930**2), abs=1e-4)
+    few = set_operating_point(labels, 0.1 + 0.8 * labels, cases=list("aaabbbcccdddeeefffgg"), target="youden")
+    assert few.sensitivity.low < 0.4, "nine slides of three cases say no more than three"
+
+
+def test_one_case_gives_no_interval():
+    point = set_operating_point(LABELS, SCORES, cases=["a"] * 9, target="sensitivity=0.75")
+    assert point.sensitivity.value == 0.75
+    assert math.isnan(point.sensitivity.low)
+    assert math.isnan(point.fpr.high)
+
+
 def test_cases_are_drawn_whole():
     """Six copies in one case are no more than one: the interval does not narrow."""
     labels, scores = np.tile(LABELS, 6), np.tile(SCORES, 6)

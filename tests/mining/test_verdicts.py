@@ -52,6 +52,27 @@ def test_wrong_lines_are_named(tmp_path: Path, lines: list[str], message: str):
         read_verdicts(_table(tmp_path, *lines), [_bag("a", 1)])
 
 
+@pytest.mark.parametrize("line", ["b,0,7", "b,0", "b"])
+def test_short_lines_are_named(tmp_path: Path, line: str):
+    with pytest.raises(TableError, match=r"line 3: (verdict '' on slide b|.*); expected"):
+        read_verdicts(_table(tmp_path, "a,0,7,lesion", line), [_bag("a", 1), _bag("b", 1)])
+    (found,) = read_verdicts(_table(tmp_path, "a,0,7,lesion"), [_bag("a", 1)]).values()
+    np.testing.assert_array_equal(found, [1, *[NAN] * 5])
+
+
+def test_spaces_around_cells_do_not_matter(tmp_path: Path):
+    path = _table(tmp_path, "a  , 0,7 , lesion ,jo", head="slide_id ,x, y,verdict ,reviewer")
+    np.testing.assert_array_equal(read_verdicts(path, [_bag("a", 1)])["a"], [1, *[NAN] * 5])
+
+
+def test_a_table_that_matches_no_slide_is_refused(tmp_path: Path):
+    message = r"verdicts\.csv: none of its slides has a bag: found c, d; expected .*such as a, b; correct"
+    with pytest.raises(TableError, match=message):
+        read_verdicts(_table(tmp_path, "c,0,7,lesion,jo", "d,0,7,lesion,jo"), [_bag("a", 1), _bag("b", 0)])
+    with pytest.raises(TableError, match="no verdicts below the header"):
+        read_verdicts(_table(tmp_path), [_bag("a", 1)])
+
+
 def test_wrong_tables_are_named(tmp_path: Path):
     with pytest.raises(TableError, match="no column verdict"):
         read_verdicts(_table(tmp_path, "a,0,7", head="slide_id,x,y"), [_bag("a", 1)])

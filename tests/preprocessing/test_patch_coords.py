@@ -7,8 +7,9 @@ from tests.support.pyramids import attributes_of, row_of, write_pyramid
 from tests.support.scanned_area import ORIGIN, TUMOUR, write_scn
 
 from hardmil.config.patches import PatchConfig, TissueConfig
+from hardmil.errors import SlideError
 from hardmil.files.geojson import Region, read_regions, square, write_regions
-from hardmil.preprocessing.patch_coords import write_patch_coords
+from hardmil.preprocessing.patch_coords import patch_slide, write_patch_coords
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,17 @@ def test_annotations_and_outlines_are_in_the_coordinates_of_qupath(tmp_path: Pat
     (outline,) = read_regions(tmp_path / "tissue" / "s.geojson")
     assert outline.polygon.min(axis=0) == pytest.approx(TUMOUR, abs=16)
     assert outline.polygon.max(axis=0) == pytest.approx([edge + 128 for edge in TUMOUR], abs=16)
+
+
+def test_resolution_and_places_are_checked_before_the_tissue_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("hardmil.preprocessing.patch_coords.segment_tissue", None)
+    row = row_of(write_pyramid(tmp_path / "s.tif", mpp=None))
+    with pytest.raises(SlideError, match=r"the table of slides says 46 um/px; expected 0\.05 to 10"):
+        patch_slide(replace(row, mpp=46.0))
+    monkeypatch.setattr("hardmil.slides.grid.MAX_PLACES", 10)
+    with pytest.raises(
+        SlideError, match=r"places for patches of 2 level-0 px .*; expected at most 10; check the mpp"
+    ):
+        patch_slide(replace(row, mpp=8.0))

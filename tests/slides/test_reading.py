@@ -13,7 +13,7 @@ from hardmil.errors import ConfigError, SlideError
 from hardmil.geometry import Downsample
 from hardmil.slides import reading as reading
 from hardmil.slides.color import equalise
-from hardmil.slides.grid import PatchGrid, place_patches
+from hardmil.slides.grid import PatchGrid, check_places, place_patches
 from hardmil.slides.level_source import Level
 from hardmil.slides.picture_source import PictureSource
 from hardmil.slides.pictures import Picture
@@ -136,6 +136,19 @@ def test_slide_without_resolution_is_refused_with_both_remedies():
         match=r"slide\.png: .*mpp column in slides\.csv, .*patches\.um_per_px: null",
     ):
         place_patches(picture(90, 70), PatchConfig(um_per_px=0.5))
+
+
+def test_too_many_places_are_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch):
+    """At 0.5 um/px a patch of 32 px has 16 um: 32 level-0 px at the right mpp, and 3 at 5 um/px."""
+    monkeypatch.setattr("hardmil.slides.grid.MAX_PLACES", 100)
+    monkeypatch.setattr("hardmil.slides.grid.segment_tissue", None)
+    slide, config = picture(90, 70), PatchConfig(um_per_px=0.5)
+    for place in (check_places, place_patches):
+        with pytest.raises(
+            SlideError, match=r"slide\.png: 690 places for patches of 3 level-0 px on 90 x 70"
+        ):
+            place(slide, config, mpp=5.0)
+    check_places(slide, config, mpp=0.5)
 
 
 def test_nuclei_are_not_placed_on_a_slide():

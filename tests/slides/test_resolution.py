@@ -49,7 +49,7 @@ def test_order_of_the_sources(table, scale, config, expected):
         (Scale(0.25, 0.5), 0.25, r"not square"),
         (Scale(), None, r"slides\.csv, .*--mpp .*patches\.um_per_px: null"),
         (Scale(power=20.0), None, r"mpp_from_power: true .* 0\.5 .* 20x objective"),
-        (Scale(2.5e-4, 2.5e-4), None, r"0\.00025 um/px, .* 0\.01 to 20"),
+        (Scale(2.5e-4, 2.5e-4), None, r"0\.00025 um/px, .* 0\.05 to 10"),
         (Scale(5.0, 5.0, 20.0), None, r"the file says 5 um/px; expected about 0\.5 from its 20x objective"),
         (Scale(0.05, 0.05, 20.0), None, r"the file says 0\.05 um/px; .* 20x objective"),
         (Scale(0.5, 0.5, 20.0), 5.0, r"the table of slides says 5 um/px; .* 20x objective"),
@@ -59,6 +59,35 @@ def test_missing_and_implausible_resolutions_are_refused(scale: Scale, table: fl
     with pytest.raises(SlideError, match=rf"a\.svs: .*{message}"):
         needed_mpp(scale, path=PATH, table=table, config=PatchConfig())
     assert needed_mpp(scale, path=PATH, table=table, config=PatchConfig(um_per_px=None)) is None
+
+
+@pytest.mark.parametrize("um_per_px", [0.5, None])
+@pytest.mark.parametrize(
+    ("table", "option", "source"),
+    [(46.0, None, "the table of slides"), (0.004, None, "the table of slides"), (None, 46.0, r"--mpp .*")],
+)
+def test_a_given_resolution_that_no_scan_has_is_refused(
+    um_per_px: float | None, table: float | None, option: float | None, source: str
+):
+    config = PatchConfig(um_per_px=um_per_px).model_copy(update={"mpp": option})
+    value = f"{table or option:g}"
+    with pytest.raises(
+        SlideError, match=rf"a\.svs: {source} says {value} um/px; expected 0\.05 to 10, .*point"
+    ):
+        needed_mpp(Scale(), path=PATH, table=table, config=config)
+
+
+@pytest.mark.parametrize(
+    ("table", "is_slip"), [(2.5, True), (2.48, True), (0.46, False), (1.0, False), (4.0, False)]
+)
+def test_a_misplaced_decimal_point_in_the_table_is_refused(table: float, is_slip: bool):
+    """A factor of 4 or 16 is that of an image that was made smaller, whose file the table corrects."""
+    scale, config = Scale(0.25, 0.25), PatchConfig()
+    if not is_slip:
+        assert needed_mpp(scale, path=PATH, table=table, config=config) == table
+        return
+    with pytest.raises(SlideError, match=rf"table of slides says {table} um/px, the file 0\.25; .*point"):
+        needed_mpp(scale, path=PATH, table=table, config=config)
 
 
 @pytest.mark.parametrize("mpp", [0.25, 0.5, 1.0])

@@ -9,6 +9,7 @@ from hardmil.bags.bag_file import write_bag as write_bag
 from hardmil.bags.feature_folder import read_feature_folder as read_feature_folder
 from hardmil.bags.feature_folder import read_features as read_features
 from hardmil.bags.folds import Fold as Fold
+from hardmil.bags.folds import check_classes as check_classes
 from hardmil.bags.folds import check_folds as check_folds
 from hardmil.bags.folds import inner_folds as inner_folds
 from hardmil.bags.folds import repeated_folds as repeated_folds

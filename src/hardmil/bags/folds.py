@@ -29,7 +29,7 @@ def repeated_folds(
     Each repeat is drawn independently, and tests each bag once. A case may have slides of both labels.
 
     Raises:
-        FoldError: If a class has fewer cases than folds.
+        FoldError: If a class has fewer cases than folds, or a training side has one label only.
     """
     label, n_cases = _rarest_class(labels, cases)
     if n_cases < n_folds:
@@ -42,6 +42,7 @@ def repeated_folds(
     repeats = [_draw(labels, cases, n_folds=n_folds, seed=int(draw)) for draw in draws]
     for folds in repeats:
         check_folds(folds, cases)
+        check_classes(folds, labels)
     return repeats
 
 
@@ -53,7 +54,7 @@ def inner_folds(
     As `repeated_folds`, but if a class has fewer cases than folds, there are as many folds as cases.
 
     Raises:
-        FoldError: If a class has fewer than two cases.
+        FoldError: If a class has fewer than two cases, or a training side has one label only.
     """
     label, n_cases = _rarest_class(labels, cases)
     if n_cases < 2:
@@ -88,6 +89,36 @@ def check_folds(folds: Sequence[Fold], cases: Sequence[str]) -> None:
                         "the case_id"
                     )
                 seen[case] = side
+
+
+def check_classes(folds: Sequence[Fold], labels: Int[np.ndarray, " bag"]) -> None:
+    """Check that training and validation of each fold together have both labels.
+
+    Args:
+        folds: Positions of bags.
+        labels: 0 or 1 for each bag.
+
+    Raises:
+        FoldError: If one has not; the fold and the label are named.
+    """
+    for number, fold in enumerate(folds):
+        sides = (fold.train,) if fold.validation is None else (fold.train, fold.validation)
+        found = labels[np.concatenate(sides)]
+        if len(np.unique(found)) == 1:
+            raise FoldError(
+                f"fold {number}: all {len(found)} training slides are {CLASS_NAMES[int(found[0])]}; expected "
+                "both labels, or nothing can be learned; correct the splits, use another seed, or add cases"
+            )
+
+
+def possible_inner_folds(
+    labels: Int[np.ndarray, " bag"], cases: Sequence[str], *, n_folds: int, seed: int
+) -> list[Fold]:
+    """As `inner_folds`; empty if they cannot be drawn."""
+    try:
+        return inner_folds(labels, cases, n_folds=n_folds, seed=seed)
+    except FoldError:
+        return []
 
 
 def _rarest_class(labels: np.ndarray, cases: Sequence[str]) -> tuple[int, int]:

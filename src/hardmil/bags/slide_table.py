@@ -5,13 +5,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Literal
 
+from hardmil.config.patches import implausible_mpp, is_plausible_mpp
 from hardmil.errors import TableError
 from hardmil.files.user_table import read_user_table
 
+CaseSource = Literal["column", "slide", "column-or-slide"]
+"""What names the case of a slide: a column, which must exist; the slide; or the column, if there is one."""
+
 _ALIASES = {
     "slide_id": ("slide_id", "slide", "filename", "wsi"),
-    "case_id": ("case_id", "case", "patient"),
+    "case_id": ("case_id", "case", "patient", "patient_id"),
     "label": ("label",),
     "path": ("path",),
     "mpp": ("mpp",),
@@ -76,19 +81,26 @@ class SlideTable:
 
 
 def read_slide_table(
-    path: Path, *, positive: str | None = None, labels_required: bool = True, paths_required: bool = True
+    path: Path,
+    *,
+    positive: str | None = None,
+    cases: CaseSource = "column",
+    labels_required: bool = True,
+    paths_required: bool = True,
 ) -> SlideTable:
     """The table of slides in a CSV file (comma, semicolon or tab).
 
     Ids are strings, so leading zeros are kept. Spaces around a cell are removed, those inside are kept. A
     relative path starts at the table's folder. Whether a slide file exists is checked only when it is opened,
-    so that one missing file does not stop the others. Without a column of cases, each slide is a case.
+    so that one missing file does not stop the others. NA, as R writes it, is an empty cell.
 
     Args:
         path: Columns slide_id, case_id, label, path, mpp, annotations, in any order; others are ignored.
             Aliases are slide, FILENAME, wsi (file names, whose known suffix is dropped), and case, patient,
-            PATIENT.
+            PATIENT, patient_id.
         positive: The positive label; None: the one next to a usual word for negative, such as normal.
+        cases: Where the case of a slide comes from; with `slide`, each slide is its own case, and a column of
+            cases is ignored.
         labels_required: Whether every slide must have a label, and both labels must occur.
         paths_required: Whether every slide must have a path.
 
@@ -97,6 +109,10 @@ def read_slide_table(
     """
     table = read_user_table(path, what="a table of slides; `hardmil init` makes one")
     columns = _find_columns(table.header, path=path, required=_required(labels_required, paths_required))
+    if cases == "slide":
+        columns.pop("case_id", None)
+    elif cases == "column" and "case_id" not in columns:
+        raise TableError(_no_cases(table.header, path=path))
     rows = tuple(
         _row(cells, columns=columns, where=f"{path}, line {line}", folder=path.parent)
         for line, cells in table.lines
@@ -134,6 +150,15 @@ def _find_columns(header: tuple[str, ...], *, path: Path, required: Iterable[str
                 f"{path}: no column {name}; found {', '.join(header) or 'an empty header'}; {hint}"
             )
     return found
+
+
+def _no_cases(header: tuple[str, ...], *, path: Path) -> str:
+    *others, last = _ALIASES["case_id"]
+    return (
+        f"{path}: no column of cases; found {', '.join(header)}; expected {', '.join(others)} or {last}, the "
+        "patient of each slide; without it, slides of a patient could be in training and test; rename or add "
+        "the column, or, if each slide is from another patient, add a line to study.yaml: cases: slide"
+    )
 
 
 def _row(cells: Mapping[str, str], *, columns: Mapping[str, str], where: str, folder: Path) -> SlideRow:
@@ -181,6 +206,8 @@ def _mpp(text: str, *, where: str) -> float | None:
             f'{where}: mpp is "{text}"; expected micrometres per pixel with a decimal point, such as 0.25, '
             "or an empty cell"
         )
+    if not is_plausible_mpp(value):
+        raise TableError(f"{where}: mpp is {implausible_mpp(value)}")
     return value
 
 

@@ -148,7 +148,7 @@ def _train(
         trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
         trial, choice = chosen_trial(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
         chosen = trial.arm
-        reviewer = cohort.reviewer(chosen, cohort.bags) if chosen.uses_verdicts else None
+        reviewer = cohort.reviewer(cohort.bags) if chosen.uses_verdicts else None
         members = [
             train_and_mine(
                 cohort.bags,

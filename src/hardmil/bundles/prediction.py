@@ -23,7 +23,7 @@ from hardmil.bundles.tables import (
     slide_prediction,
 )
 from hardmil.bundles.tissue_settings import with_tissue_settings
-from hardmil.config.patches import PatchConfig
+from hardmil.config.patches import PatchConfig, implausible_mpp, is_plausible_mpp
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.encoders.open_encoder import encoder_of
 from hardmil.errors import ConfigError, TableError
@@ -186,13 +186,13 @@ def _request(
         )
     if bool(slides) == (table is not None):
         raise ConfigError("expected either slides or --slides table.csv; give one of the two")
-    if mpp is not None and mpp <= 0:
-        raise ConfigError(f"--mpp {mpp}: expected micrometres per pixel, above 0, such as 0.5")
+    if mpp is not None and not is_plausible_mpp(mpp):
+        raise ConfigError(f"--mpp: found {implausible_mpp(mpp)}")
     if table is None:
         return PredictionRequest(_rows_of(slides, are_ids=features is not None), {}, features, mpp)
     negative, positive = bundle.card.classes
     slide_table = read_slide_table(
-        table, positive=None, labels_required=False, paths_required=features is None
+        table, cases="column-or-slide", labels_required=False, paths_required=features is None
     )
     labels = {row.slide_id: int(row.label == positive) for row in slide_table.rows if row.label is not None}
     unknown = {row.label for row in slide_table.rows} - {None, negative, positive}

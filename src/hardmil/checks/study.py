@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardmil.bags.folds import check_folds, repeated_folds
+from hardmil.bags.folds import check_classes, check_folds, repeated_folds
 from hardmil.bags.slide_table import SlideRow
 from hardmil.bags.split_files import read_splits
 from hardmil.checks.duplicates import ImageMatch, Signature, matching_pairs, slide_signature
@@ -13,6 +13,7 @@ from hardmil.errors import HardmilError
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.outcome import count
 from hardmil.jobs.run import run_jobs
+from hardmil.preprocessing.annotations import check_annotated_classes
 from hardmil.preprocessing.patch_coords import open_slide_of_row, segment_and_place
 from hardmil.preprocessing.study_folder import Study, slide_name
 from hardmil.slides.notes import few_patches_note, slide_notes
@@ -72,7 +73,7 @@ def check_study(study: Study, *, quiet: bool = False) -> StudyCheck:
         pairs=pairs,
         groups=leaking_groups(pairs),
         notes={name: seen.notes for name, seen in done.results.items() if seen.notes},
-        failures=[*_check_folds(study), *done.failures, *_leaks(pairs)],
+        failures=[*_check_folds(study), *_check_annotations(study), *done.failures, *_leaks(pairs)],
     )
 
 
@@ -100,14 +101,25 @@ def _check_folds(study: Study) -> list[Failure]:
     """Why the study's folds cannot be drawn or read without a leak; empty if they can."""
     rows, wanted = study.slide_table.rows, study.config.evaluation
     cases = [row.case_id for row in rows]
+    labels = np.array([study.slide_table.class_index(row) for row in rows])
     try:
         if wanted.splits is not None:
-            check_folds(read_splits(study.folder / wanted.splits, [row.slide_id for row in rows]), cases)
+            folds = read_splits(study.folder / wanted.splits, [row.slide_id for row in rows])
+            check_folds(folds, cases)
+            check_classes(folds, labels)
         else:
-            labels = np.array([study.slide_table.class_index(row) for row in rows])
             repeated_folds(labels, cases, n_folds=wanted.folds, n_repeats=1, seed=study.config.seed)
     except HardmilError as error:
         return [Failure(name="folds", message=str(error), traceback="")]
+    return []
+
+
+def _check_annotations(study: Study) -> list[Failure]:
+    """Why the study's annotations do not fit its settings; empty if they do."""
+    try:
+        check_annotated_classes(study)
+    except HardmilError as error:
+        return [Failure(name="annotations", message=str(error), traceback="")]
     return []
 
 

@@ -47,7 +47,7 @@ def predict(
         quiet=quiet,
     )
     lines, values = _summary(found, card=bundle.card)
-    lines += _case_lines(found, how=case_score)
+    lines += _case_lines(found, how=case_score, table=table)
     lines += _warning_lines(found)
     lines += notes_on_missing_coords([one.slide_id for one in found.slides if not one.has_coords])
     if bundle.instance_config is not None and found.encoder is not None:
@@ -76,9 +76,9 @@ def _summary(found: Predictions, *, card: Card) -> tuple[list[str], dict[str, ob
     return lines, values
 
 
-def _case_lines(found: Predictions, *, how: CaseScore) -> list[str]:
+def _case_lines(found: Predictions, *, how: CaseScore, table: Path | None) -> list[str]:
     if len(found.cases) == len(found.slides):
-        return []
+        return [f"{table}: each slide is its own case"] if table is not None else []
     n_several = sum(row.n_slides > 1 for row in found.cases)
     cases = f"{count(len(found.cases), 'case')}, {n_several} of several slides, scored {how}"
     return [f"{cases}: predictions_by_case.csv"]

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hardmil.config.section import ADDED_LATER, Section
 
@@ -13,6 +13,22 @@ IMAGE_WITH_ENCODER = (
     "them block by block; set it to none"
 )
 """Message of the error: one reading of equalisation cannot be used with an encoder."""
+
+
+PLAUSIBLE_UM_PER_PX = (0.05, 10.0)
+"""Micrometres per level-0 pixel of any scan; 72 dots per inch, a default of programs, would be 353."""
+
+
+def is_plausible_mpp(mpp: float) -> bool:
+    """Whether a scan can have this resolution, in micrometres per level-0 pixel."""
+    low, high = PLAUSIBLE_UM_PER_PX
+    return low <= mpp <= high
+
+
+def implausible_mpp(mpp: float) -> str:
+    """What is wrong with a resolution that is not plausible, for errors."""
+    low, high = PLAUSIBLE_UM_PER_PX
+    return f"{mpp:g} um/px; expected {low:g} to {high:g}, as of a scan; check the unit and the decimal point"
 
 
 class TissueConfig(Section):
@@ -31,10 +47,11 @@ class TissueConfig(Section):
     drop_blurred: bool = False
     """Whether areas out of focus, by about 2 um or more, are excluded. Reads the tissue at 1 um/px."""
     keep: tuple[str, ...] = ()
-    """Names of annotated areas; only these can be tissue. "*": all annotated areas. Empty: the whole slide.
+    """Classes of annotated areas; only these can be tissue. "*": all annotated areas. Empty: the whole slide.
+    A derived class of QuPath is written "Artefact: Fold".
     Annotations are GeoJSON as exported by QuPath, in column `annotations` of the table of slides."""
     drop: tuple[str, ...] = ()
-    """Names of annotated areas that are excluded. "*": all annotated areas."""
+    """Classes of annotated areas that are excluded. "*": all annotated areas."""
 
 
 class PatchConfig(Section):
@@ -70,6 +87,13 @@ class PatchConfig(Section):
     """Histogram equalisation: none; of each patch, each RGB channel (the paper, read literally) or luminance;
     image: of all patches of an image together, by channel. With channel or image, the network learns less
     (docs/decisions/0012). An encoder was trained on unchanged images: none."""
+
+    @field_validator("mpp")
+    @classmethod
+    def _is_plausible(cls, value: float | None) -> float | None:
+        if value is not None and not is_plausible_mpp(value):
+            raise ValueError(f"that is {implausible_mpp(value)}")
+        return value
 
     @model_validator(mode="after")
     def _overlap_is_smaller(self) -> "PatchConfig":

@@ -4,7 +4,7 @@ A setting that is None takes the default for the kind of bag (`resolve_config`),
 for every setting. "Paper" is Li et al., MICCAI 2019.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -45,6 +45,9 @@ class StudyConfig(Section):
     positive: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
     """The positive label. null: the other one, where a label is a usual word for negative, such as normal,
     benign, control, no or 0; otherwise it must be set."""
+    cases: Literal["column", "slide"] = Field(default="column", json_schema_extra=ADDED_LATER)
+    """What names the case of a slide. column: case_id (or case, patient, patient_id) in the table of slides,
+    which must exist. slide: each slide is its own case; only right if no patient has two slides."""
     encode: str = PIXELS
     """What an instance is: the pixels of a patch (the paper's network learns from them end to end), or its
     embedding by an encoder: efficientnet-lite0 (hardmil[efficientnet]); uni, virchow2 and others, or

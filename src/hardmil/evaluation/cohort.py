@@ -39,19 +39,26 @@ class Cohort:
         """The case of each bag."""
         return [bag.case_id for bag in self.bags]
 
-    def reviewer(self, arm: Arm, bags: Sequence[Bag]) -> Reviewer:
-        """The verdicts on the patches of these bags.
+    def reviewer(self, bags: Sequence[Bag]) -> Reviewer:
+        """The verdicts on the patches of these bags."""
+        return {bag.slide_id: self.verdicts[bag.slide_id] for bag in bags if bag.slide_id in self.verdicts}
+
+    def check_verdicts(self, arm: Arm, bags: Sequence[Bag]) -> None:
+        """Check that an arm that uses verdicts can have some; a budget is spent on positive bags only.
 
         Raises:
-            ConfigError: If there are none.
+            ConfigError: If no patch of these training bags has a verdict.
         """
-        known = {bag.slide_id: self.verdicts[bag.slide_id] for bag in bags if bag.slide_id in self.verdicts}
-        if not known:
+        if not arm.uses_verdicts:
+            return
+        has_budget = arm.mining.verdict_budget is not None
+        known = self.reviewer([bag for bag in bags if bag.label == 1 or not has_budget])
+        if all(np.isnan(values).all() for values in known.values()):
+            slides = "positive training slides" if has_budget else "training slides"
             raise ConfigError(
-                f"arm {arm.name}: no verdict on any patch of the training slides; expected a table of "
-                "verdicts; set mining.verdicts"
+                f"arm {arm.name}: no verdict on any patch of the training slides; expected a "
+                f"table with verdicts on {slides}; set mining.verdicts, or add verdicts to it"
             )
-        return known
 
 
 def make_cohort(

@@ -9,7 +9,7 @@ from threading import Lock
 
 import numpy as np
 
-from hardmil.bags.folds import Fold, check_folds
+from hardmil.bags.folds import Fold, check_classes, check_folds
 from hardmil.config.study import PIXELS, StudyConfig
 from hardmil.device import Device
 from hardmil.errors import ConfigError, FoldError, StoreError
@@ -103,14 +103,16 @@ def evaluate_arms(
     `seconds`, the tables do not depend on where trials ran, for the same number of threads.
 
     Raises:
-        FoldError: If a case is on both sides of a fold, anything was fitted with a case outside the training
-            fold, or `only_folds` has the number of a fold that does not exist.
+        FoldError: If a case is on both sides of a fold, a training side has one label only, anything was
+            fitted with a case outside the training fold, or `only_folds` has the number of a fold that does
+            not exist.
         ConfigError: If an arm cannot be run as written, or the engine is not available.
         StoreError: If the disk is full, or the folder is not writable.
     """
     _check_only_folds(evaluation)
     for folds in evaluation.folds:
         check_folds(folds, evaluation.cohort.cases)
+        check_classes(folds, evaluation.cohort.labels)
     todo = missing_trials(evaluation)
     size = population_size(evaluation.cohort.bags, device=device, wanted=engine.population)
     if engine.is_here and size > 1:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.folds import Fold, fewest_cases, inner_folds
+from hardmil.bags.folds import Fold, fewest_cases, possible_inner_folds
 from hardmil.config.evaluation import (
     CalibrationMethod,
     EvaluationConfig,
@@ -160,7 +160,12 @@ def chosen_trial(
 
     A candidate is judged by the scores that its operating point would be set on. The first one is taken where
     a class has too few cases for such scores.
+
+    Raises:
+        ConfigError: If an arm uses verdicts, and no training bag has one.
     """
+    for one in (trial.arm, *trial.arm.candidates):
+        cohort.check_verdicts(one, training)
     auto = trial.arm.auto
     if auto is None:
         return trial, None
@@ -205,7 +210,7 @@ def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trai
     if trial.arm.fisher is not None:
         guard.check_bags(bags, what="the Fisher mixture")
         return _learn_fisher(bags, config=trial.arm.fisher, seed=seed, trainer=trainer)
-    reviewer = cohort.reviewer(trial.arm, bags) if trial.arm.uses_verdicts else None
+    reviewer = cohort.reviewer(bags) if trial.arm.uses_verdicts else None
     members = [
         train_and_mine(
             bags,
@@ -310,9 +315,9 @@ def operating_folds(trial: Trial, *, labels: Int[np.ndarray, " bag"], cases: Seq
         labels: Of its training bags.
         cases: The case of each.
     """
-    if trial.operating is None or fewest_cases(labels, cases) < 2:
+    if trial.operating is None:
         return []
-    folds = inner_folds(labels, cases, n_folds=trial.operating.n_folds, seed=trial.seed)
+    folds = possible_inner_folds(labels, cases, n_folds=trial.operating.n_folds, seed=trial.seed)
     few = any(fewest_cases(labels[fold.train], [cases[int(i)] for i in fold.train]) < 2 for fold in folds)
     return [] if few else folds
 

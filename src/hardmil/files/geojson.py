@@ -132,10 +132,16 @@ def regions_next_to(slide: Path, *, origin: tuple[int, int] = SLIDE_CORNER) -> l
 
 def _regions(feature: Any, *, origin: tuple[int, int]) -> list[Region]:
     properties = feature.get("properties") or {}
-    name = str((properties.get("classification") or {}).get("name", ""))
+    name = _class_name(properties.get("classification") or {})
     measurements = _measurements(properties.get("measurements") or {})
     parts = ([_open_ring(ring) + np.array(origin) for ring in part] for part in _parts(feature["geometry"]))
     return [Region(outline, name, measurements, tuple(holes)) for outline, *holes in parts]
+
+
+def _class_name(classification: Any) -> str:
+    """The class as QuPath shows it, "Artefact: Fold"; since version 0.4, it writes a list of the parts."""
+    names = classification.get("names")
+    return ": ".join(map(str, names)) if isinstance(names, list) else str(classification.get("name") or "")
 
 
 def _parts(geometry: Any) -> list[Any]:

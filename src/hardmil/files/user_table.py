@@ -8,6 +8,9 @@ from pathlib import Path
 
 from hardmil.errors import TableError
 
+MISSING = "NA"
+"""How R writes an empty cell."""
+
 
 @dataclass(frozen=True)
 class UserTable:
@@ -32,7 +35,7 @@ class UserTable:
 
 
 def read_user_table(path: Path, *, what: str) -> UserTable:
-    """The table in a CSV file, without spaces around cells.
+    """The table in a CSV file, without spaces around cells; a cell NA is empty.
 
     Args:
         path: The file, in UTF-8.
@@ -46,7 +49,8 @@ def read_user_table(path: Path, *, what: str) -> UserTable:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first_line.count))
     try:
         header = tuple(cell.strip() for cell in next(reader, []))
-        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        read = ((reader.line_num, [_cell(text) for text in cells]) for cells in reader)
+        lines = [(number, cells) for number, cells in read if any(cells)]
     except csv.Error as error:
         raise TableError(
             f"{path}, line {reader.line_num}: not CSV ({error}); expected {what}; save it as CSV UTF-8"
@@ -76,4 +80,9 @@ def _named(header: tuple[str, ...], cells: list[str], *, where: str) -> Mapping[
             "separator in double quotes"
         )
     padded = cells + [""] * (len(header) - len(cells))
-    return {name: cell.strip() for name, cell in zip(header, padded, strict=True)}
+    return dict(zip(header, padded, strict=True))
+
+
+def _cell(text: str) -> str:
+    stripped = text.strip()
+    return "" if stripped == MISSING else stripped

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from hardmil.bootstrap import draw_bags, percentile_limits
+from hardmil.bootstrap import SampleSize, draw_bags, fixed_sensitivity_limits, percentile_limits
 from hardmil.config.evaluation import OperatingTarget, parse_operating_target
 from hardmil.errors import BagError
 from hardmil.metrics import binary_metrics, check_scores, predict_threshold_at_sensitivity
@@ -33,7 +33,8 @@ class OperatingPoint(BaseModel):
     """A threshold and its quality: a slide with a higher score is called positive.
 
     Sensitivity and FPR are those on the out-of-fold scores it was set on. The intervals resample cases and
-    set the threshold again each time: they show how much it depends on the cases in the study.
+    set the threshold again each time: they show how much it depends on the cases in the study. Those of
+    sensitivity and FPR are at least as wide as Wilson's for this many cases, so 0 and 1 have an interval too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,25 +82,26 @@ def set_operating_point(
 
     observed = measured(np.arange(len(labels)))
     resamples = draw_bags(labels, cases, seed=seed, n_resamples=N_RESAMPLES)
-    drawn = np.array([measured(picked) for picked in resamples])
-    n_cases = len(set(cases))
-    threshold, sensitivity, fpr = (
-        _estimate(value, drawn=column, n_cases=n_cases)
-        for value, column in zip(observed, drawn.T, strict=True)
-    )
-    n_positive = int(labels.sum())
+    drawn = np.array([measured(picked) for picked in resamples]).reshape(-1, 3)
+    low, high = percentile_limits(drawn[:, 0], n_cases=len(set(cases)))
+    positive, negative = (_sample_size(labels == label, cases=cases) for label in (1, 0))
     return OperatingPoint(
         target=target,
-        threshold=threshold,
-        sensitivity=sensitivity,
-        fpr=fpr,
-        n_positive=n_positive,
-        n_negative=len(labels) - n_positive,
+        threshold=Estimate(value=observed[0], low=low, high=high),
+        sensitivity=_rate(observed[1], drawn=drawn[:, 1], size=positive),
+        fpr=_rate(observed[2], drawn=drawn[:, 2], size=negative),
+        n_positive=positive.n_slides,
+        n_negative=negative.n_slides,
     )
 
 
-def _estimate(value: float, *, drawn: Float[np.ndarray, " resample"], n_cases: int) -> Estimate:
-    low, high = percentile_limits(drawn, n_cases=n_cases)
+def _sample_size(has_label: Bool[np.ndarray, " bag"], *, cases: Sequence[str]) -> SampleSize:
+    with_label = {case for case, has in zip(cases, has_label.tolist(), strict=True) if has}
+    return SampleSize(len(set(cases)), n_independent=len(with_label), n_slides=int(has_label.sum()))
+
+
+def _rate(value: float, *, drawn: Float[np.ndarray, " resample"], size: SampleSize) -> Estimate:
+    low, high = fixed_sensitivity_limits(value, drawn, size=size)
     return Estimate(value=value, low=low, high=high)
 
 

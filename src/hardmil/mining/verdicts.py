@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,15 +28,15 @@ def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray
     """The verdicts of a table on the instances of these bags.
 
     A verdict belongs to the patch with this top-left corner; of two verdicts on one patch, the later counts.
-    Slides without a bag are ignored.
+    Slides without a bag are ignored, as long as one slide of the table has a bag.
 
     Args:
         path: Columns slide_id, x, y (level-0 px), verdict: lesion, normal, artefact or unsure.
         bags: Bags with known patch coordinates.
 
     Raises:
-        TableError: If the table or a column is missing, a verdict is none of the four, or no patch has this
-            corner.
+        TableError: If the table or a column is missing, a verdict is none of the four, no patch has this
+            corner, or no slide of the table has a bag.
     """
     judged = {bag.slide_id: np.full(len(bag), np.nan, dtype=np.float32) for bag in bags}
     corners = {bag.slide_id: bag.index_by_corner() for bag in bags}
@@ -51,7 +51,22 @@ def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray
             )
         if slide_id in corners:
             judged[slide_id][_instance(path, number, row, corners[slide_id])] = VALUES[verdict]
+    _check_matched(path, {row["slide_id"] for _, row in table.lines}, bags=corners)
     return judged
+
+
+def _check_matched(path: Path, slide_ids: set[str], *, bags: Mapping[str, object]) -> None:
+    if not slide_ids:
+        raise TableError(f"{path}: no verdicts below the header; expected one line for each judged patch")
+    if slide_ids.isdisjoint(bags):
+        raise TableError(
+            f"{path}: none of its slides has a bag: found {_first(slide_ids)}; expected slide "
+            f"ids of the study, such as {_first(bags)}; correct the slide_id"
+        )
+
+
+def _first(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)[:3])
 
 
 def _instance(path: Path, number: int, row: Mapping[str, str], corners: Mapping[tuple[int, int], int]) -> int:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.folds import fewest_cases, inner_folds, repeated_folds
+from hardmil.bags.folds import possible_inner_folds, repeated_folds
 from hardmil.config.mining import MiningConfig
 from hardmil.config.model import ResolvedModelConfig, training_config
 from hardmil.config.section import fingerprint
@@ -113,8 +113,7 @@ class _Known:
         key = (inside.tobytes(), n_folds, seed)
         if key not in self.drawn:
             labels, cases = self.labels[inside], [self.cases[i] for i in inside]
-            possible = fewest_cases(labels, cases) > 1
-            folds = inner_folds(labels, cases, n_folds=n_folds, seed=seed) if possible else []
+            folds = possible_inner_folds(labels, cases, n_folds=n_folds, seed=seed)
             self.drawn[key] = [inside[fold.train] for fold in folds]
         return self.drawn[key]
 

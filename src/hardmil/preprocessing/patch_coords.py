@@ -9,7 +9,7 @@ from hardmil.config.patches import PatchConfig
 from hardmil.errors import SlideError
 from hardmil.files.geojson import read_regions
 from hardmil.preprocessing.fingerprints import current_coords, slide_fingerprints
-from hardmil.slides.grid import PatchGrid, place_patches
+from hardmil.slides.grid import PatchGrid, check_places, place_patches
 from hardmil.slides.notes import few_patches_note, slide_notes
 from hardmil.slides.reader import open_slide
 from hardmil.slides.reading import reading_level
@@ -45,6 +45,8 @@ def segment_and_place(slide: Slide, row: SlideRow, *, config: PatchConfig) -> tu
         SlideError: If the slide cannot be read.
         TableError: If its annotations cannot be read.
     """
+    # Before anything is read: with a wrong mpp, tissue or grid can be too large for the memory.
+    check_places(slide, config, mpp=row.mpp)
     regions = None if row.annotations is None else read_regions(row.annotations, origin=slide.origin)
     tissue = segment_tissue(slide, config, mpp=row.mpp, regions=regions)
     return tissue, place_patches(slide, config, mpp=row.mpp, tissue=tissue)

@@ -13,6 +13,7 @@ from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.pool import LOCAL, Engine
 from hardmil.jobs.run import JobResults
 from hardmil.jobs.schedule import run_items
+from hardmil.preprocessing.annotations import check_annotated_classes
 from hardmil.preprocessing.study_folder import Study, slide_name
 
 POLL_S = 2.0
@@ -97,11 +98,13 @@ def process_slides(study: Study, stage: Stage, *, options: RunOptions) -> Proces
     end.
 
     Raises:
-        ConfigError: If the study reads ready-made features: there is nothing to process.
+        ConfigError: If the study reads ready-made features: there is nothing to process; or if a setting
+            names a class that no annotation has.
         StoreError: If the disk is full, or the folder is not writable.
     """
     started = time.time()
     _refuse_features(study, command=stage.command)
+    check_annotated_classes(study)
     made: dict[str, SlideResult] = {}
     failures: list[Failure] = []
     todo = list(study.slide_table.rows)

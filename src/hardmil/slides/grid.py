@@ -12,6 +12,9 @@ from hardmil.slides.resolution import needed_mpp
 from hardmil.slides.slide import Slide
 from hardmil.slides.tissue import TissueMask, segment_tissue
 
+MAX_PLACES = 20_000_000
+"""Most places of the grid of a slide. Patches of 16 um on a large slide, 50 x 25 mm, have 5 million."""
+
 
 @dataclass(frozen=True, eq=False)
 class PatchGrid:
@@ -46,23 +49,53 @@ def place_patches(
         tissue: The tissue of this slide, if it is segmented already.
 
     Raises:
-        SlideError: If the config sets a resolution and that of the slide is unknown, not square,
-            implausible, or too coarse; or if the slide cannot be read.
+        SlideError: If the config sets a resolution and that of the slide is unknown, not square, implausible,
+            or too coarse; if there are more than MAX_PLACES places; or if the slide cannot be read.
         ConfigError: If `config.mode` is not grid.
     """
     if config.mode != "grid":
         raise ConfigError(
             f"{slide.path}: patches.mode is {config.mode}; expected grid, as a slide has no annotated nuclei"
         )
-    size = patch_size_level0_px(slide, config, mpp=mpp)
-    step = max(1, round(size * (config.size_px - config.overlap_px) / config.size_px))
-    x_starts = grid_starts(slide.width_px, size_px=size, step_px=step)
-    y_starts = grid_starts(slide.height_px, size_px=size, step_px=step)
+    size, x_starts, y_starts = _places(slide, config, mpp=mpp)
     tissue = tissue or segment_tissue(slide, config, mpp=mpp)
     share = _tissue_shares(tissue, x_starts=x_starts, y_starts=y_starts, size_px=size)
     row, column = np.nonzero(share >= config.min_tissue)
     coords = np.stack([x_starts[column], y_starts[row]], axis=1)
     return PatchGrid(coords, config.size_px, size, share[row, column])
+
+
+def check_places(slide: Slide, config: PatchConfig, *, mpp: float | None = None) -> None:
+    """Check resolution and number of places of a slide without reading any pixels.
+
+    Args:
+        slide: An open slide.
+        config: Size and resolution.
+        mpp: Micrometres per level-0 px from the table of slides; None: see `study_resolution`.
+
+    Raises:
+        SlideError: As `place_patches`.
+    """
+    _places(slide, config, mpp=mpp)
+
+
+def _places(
+    slide: Slide, config: PatchConfig, *, mpp: float | None
+) -> tuple[int, Int64[np.ndarray, " column"], Int64[np.ndarray, " row"]]:
+    """Edge of a patch, and where columns and rows of the grid start, in level-0 px."""
+    size = patch_size_level0_px(slide, config, mpp=mpp)
+    step = max(1, round(size * (config.size_px - config.overlap_px) / config.size_px))
+    columns, rows = (
+        grid_starts(extent, size_px=size, step_px=step) for extent in (slide.width_px, slide.height_px)
+    )
+    n_places = len(columns) * len(rows)
+    if n_places > MAX_PLACES:
+        raise SlideError(
+            f"{slide.path}: {n_places:,} places for patches of {size} level-0 px on {slide.width_px} x "
+            f"{slide.height_px} px; expected at most {MAX_PLACES:,}; check the mpp of the slide, "
+            "patches.um_per_px, size_px and overlap_px"
+        )
+    return size, columns, rows
 
 
 def patch_size_level0_px(slide: Slide, config: PatchConfig, *, mpp: float | None = None) -> int:

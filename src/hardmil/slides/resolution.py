@@ -6,11 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from hardmil.config.patches import PatchConfig
+from hardmil.config.patches import PLAUSIBLE_UM_PER_PX, PatchConfig, implausible_mpp, is_plausible_mpp
 from hardmil.errors import SlideError
-
-PLAUSIBLE_UM_PER_PX = (0.01, 20.0)
-"""No scan is outside this range: 72 dots per inch, which programs write by default, would be 353 um/px."""
 
 SQUARE = 1.01
 """Pixels whose sides differ by more than this factor are not square; in scanners' values the fourth digit
@@ -22,6 +19,10 @@ UM_PER_PX_AT_1X = 10.0
 MAX_RATIO = 3.0
 """If mpp and 10 / power differ by more than this factor, one is wrong; a 20x objective with a 2x adapter is
 within 2."""
+
+DECIMAL_SLIPS = (10.0, 100.0)
+"""Factors between a value and the same with a misplaced decimal point. An image that was made smaller has
+another factor, such as 4 or 16, and the table may correct its file."""
 
 Source = Literal["table", "file", "--mpp", "objective"]
 
@@ -75,8 +76,7 @@ def positive(text: str | None) -> float | None:
 
 def plausible_mpp(values: list[float]) -> float | None:
     """Mean of the resolutions along x and y in um/px that are plausible for a scan; None if none is."""
-    low, high = PLAUSIBLE_UM_PER_PX
-    known = [value for value in values if low <= value <= high]
+    known = [value for value in values if is_plausible_mpp(value)]
     return float(np.mean(known)) if known else None
 
 
@@ -113,12 +113,15 @@ def needed_mpp(scale: Scale, *, path: Path, table: float | None, config: PatchCo
     """Micrometres per level-0 px of a slide, checked; None if `patches.um_per_px` is null.
 
     Raises:
-        SlideError: If `patches.um_per_px` is set and the slide's resolution is unknown, its pixels are not
-            square, or its resolution is implausible.
+        SlideError: If a resolution was given that no scan has; or if `patches.um_per_px` is set and the
+            slide's resolution is unknown, its pixels are not square, or its resolution is implausible for its
+            objective or its file.
     """
+    found = study_resolution(scale, table=table, config=config)
+    if found.mpp is not None and not is_plausible_mpp(found.mpp):
+        raise SlideError(f"{path}: {_SOURCE_NAMES[found.source]} says {implausible_mpp(found.mpp)}")
     if config.um_per_px is None:
         return None
-    found = study_resolution(scale, table=table, config=config)
     if scale.is_oblong:
         raise SlideError(
             f"{path}: its pixels are not square ({scale.mpp_x:g} x {scale.mpp_y:g} um); expected square "
@@ -134,7 +137,18 @@ def needed_mpp(scale: Scale, *, path: Path, table: float | None, config: PatchCo
             f"{UM_PER_PX_AT_1X / scale.power:g} from its {scale.power:g}x objective; check the unit and the "
             "decimal point, and put the correct value into the mpp column of slides.csv"
         )
+    if table is not None and scale.mpp is not None and not scale.power and _is_slip(table / scale.mpp):
+        raise SlideError(
+            f"{path}: the table of slides says {table:g} um/px, the file {scale.mpp:g}; expected values that "
+            "do not differ by a factor of 10 or 100; check the decimal point in the mpp column of slides.csv"
+        )
     return found.mpp
+
+
+def _is_slip(ratio: float) -> bool:
+    """Whether two values with this ratio differ in the place of the decimal point only, within 1%."""
+    larger = max(ratio, 1 / ratio)
+    return any(slip / SQUARE <= larger <= slip * SQUARE for slip in DECIMAL_SLIPS)
 
 
 _SOURCE_NAMES: dict[Source | None, str] = {

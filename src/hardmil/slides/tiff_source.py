@@ -230,7 +230,7 @@ def _qptiff_scale(page: tifffile.TiffPage) -> Scale:
 
 
 def _tag_scale(page: tifffile.TiffPage) -> Scale:
-    """Scale from XResolution and YResolution; often a screen resolution: see PLAUSIBLE_UM_PER_PX."""
+    """Scale from XResolution and YResolution; often a screen resolution: see `plausible_mpp`."""
     um = _UM_OF_UNIT_TAG.get(int(page.tags.valueof(296, 2) or 0))
     sizes: list[float | None] = []
     for code in (282, 283):
