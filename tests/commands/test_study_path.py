@@ -163,6 +163,11 @@ def check_predictions(hardmil: Hardmil, bundle: Path, folder: Path) -> None:
     )
     assert labelled.code == 0, labelled.err
     assert "labels of 2 slides" in labelled.out
+    saved = json.loads((folder / "out2" / "metrics.json").read_text(encoding="utf-8"))
+    said = json.loads(labelled.out.splitlines()[-1])["metrics"]
+    assert saved["labelled_slides"] == 2
+    assert {name: saved[name] for name in said} == said
+    assert not (output / "metrics.json").exists()
     same = read_csv(folder / "out2" / "predictions.csv")
     assert [row["bag_score"] for row in same] == [row["bag_score"] for row in rows]
     check_case(hardmil, bundle, folder, table=table)

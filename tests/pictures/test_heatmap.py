@@ -21,6 +21,7 @@ from hardmil.pictures.heatmap import (
     attention_figure,
     attention_overlay,
     attention_ranks,
+    attention_shades,
     shades_of,
 )
 
@@ -92,6 +93,11 @@ def test_ranks_equal_a_plain_loop(values: list[float]):
 def test_ranks_of_one_patch_and_of_equal_attention():
     assert attention_ranks(np.array([1.0])).tolist() == [0.5]
     assert attention_ranks(np.array([0.25, 0.25, 0.25, 0.25])).tolist() == [0.5] * 4
+
+
+def test_flat_attention_is_shown_flat():
+    assert attention_shades(np.array([0.200, 0.201, 0.199, 0.205])).tolist() == [0.5] * 4
+    assert attention_shades(np.array([0.2, 0.3, 0.1])).tolist() == [0.5, 1.0, 0.0]
 
 
 SIGNED = SlideAttention("s", "tumour", 0.75, COORDS, 64, ATTENTION, contribution=np.array([0.2, -0.8, 0.0]))

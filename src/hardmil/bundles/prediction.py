@@ -1,8 +1,9 @@
 """Score new slides, and their cases, with a bundle."""
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from hardmil.config.patches import PatchConfig, implausible_mpp, is_plausible_mp
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.encoders.open_encoder import encoder_of
 from hardmil.errors import ConfigError, TableError
+from hardmil.files.atomic import write_json
 from hardmil.files.csv_table import write_table
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
@@ -140,6 +142,7 @@ def predict(
     config = {"bundle": str(bundle.folder), "card": card.model_dump(mode="json"), "set": list(overrides)}
     write_run_record(output, "hardmil predict", config=config, seed=None, started=started)
     metrics = _metrics(found, threshold=card.threshold)
+    _write_metrics(output / "metrics.json", metrics, found, threshold=card.threshold)
     return Predictions(output, found, case_rows, metrics, encoder, done.failures, log)
 
 
@@ -154,6 +157,18 @@ def _write_tables(
     write_table(output / "predictions.csv", rows, row=SlidePredictionRow, columns=slide_columns(classes))
     write_table(output / "predictions_by_case.csv", cases, row=CaseRow, columns=case_columns(classes))
     write_table(output / "diagnostics.csv", diagnosis_rows(slides), row=SlideDiagnosis)
+
+
+def _write_metrics(
+    path: Path, metrics: BinaryMetrics | None, slides: Sequence[SlidePrediction], *, threshold: float
+) -> None:
+    """Write the metrics, null where undefined; without labels, remove those of an earlier call."""
+    if metrics is None:
+        path.unlink(missing_ok=True)
+        return
+    known = {name: None if math.isnan(value) else value for name, value in asdict(metrics).items()}
+    n_labelled = sum(one.label >= 0 for one in slides)
+    write_json(path, {"threshold": threshold, "labelled_slides": n_labelled, **known})
 
 
 def _metrics(slides: Sequence[SlidePrediction], *, threshold: float) -> BinaryMetrics | None:

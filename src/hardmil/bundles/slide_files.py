@@ -1,5 +1,6 @@
 """Files that prediction writes for each slide: attention, tiles for QuPath, heat maps."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from hardmil.pictures.slide_pictures import SlidePictures, slide_pictures
 from hardmil.slides.reader import open_slide, origin_of
 
 N_KEY_PATCHES = 10
+KEY_SHARE = 4
+"""At most every fourth patch of a slide is a key patch."""
 """Number of patches with the most attention that get their own class in QuPath."""
 
 
@@ -86,7 +89,8 @@ def write_slide_files(
 
 def _write_tiles(path: Path, bag: Bag, *, score: BagScore, origin: tuple[int, int]) -> None:
     """Every patch as a QuPath tile with the model's output; those with most attention are `key patch`."""
-    key = set(np.argsort(-score.attention, kind="stable")[:N_KEY_PATCHES].tolist())
+    n_key = min(N_KEY_PATCHES, math.ceil(len(bag) / KEY_SHARE))
+    key = set(np.argsort(-score.attention, kind="stable")[:n_key].tolist())
     columns = {"attention": score.attention, "instance_logit": score.instance_logit}
     if score.contribution is not None:
         columns["contribution"] = score.contribution

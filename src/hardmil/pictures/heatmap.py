@@ -33,6 +33,8 @@ OPACITY = 0.65
 
 HeatmapQuantity = Literal["attention", "contribution"]
 Scale = Literal["rank", "raw"]
+FLAT = 1.1
+"""Attention is flat if the largest is at most this many times the smallest: the model looks nowhere."""
 
 _Outline = Literal["solid", "dashed", "dotted"]
 _OUTLINES: tuple[_Outline, ...] = ("solid", "dashed", "dotted")
@@ -78,7 +80,7 @@ def attention_overlay(
         attention: One value for each patch.
         frame: Where the thumbnail is on the slide.
     """
-    shades = attention_ranks(attention)
+    shades = attention_shades(attention)
     painted = painted_patches(
         coords,
         size_level0_px=size_level0_px,
@@ -128,7 +130,7 @@ def shades_of(
         ConfigError: If contributions are asked for, but the pooling of the model has none.
     """
     if quantity == "attention":
-        return attention_ranks(slide.attention) if scale == "rank" else _share_of_most(slide.attention)
+        return attention_shades(slide.attention) if scale == "rank" else _share_of_most(slide.attention)
     if slide.contribution is None:
         raise ConfigError(
             f"slide {slide.slide_id}: the pooling is not a sum over instances, so none has a contribution; "
@@ -149,6 +151,16 @@ def _blended(
 ) -> UInt8[np.ndarray, "row column 3"]:
     blended = cv2.addWeighted(painted[..., :3], OPACITY, thumbnail, 1 - OPACITY, 0)
     return np.where(painted[..., 3:] > 0, blended, thumbnail).astype(np.uint8)
+
+
+def attention_shades(attention: Float[np.ndarray, " instance"]) -> Float[np.ndarray, " instance"]:
+    """The ranks of attention; 0.5 for all where it is flat, as ranks would show differences of nothing."""
+    return np.full(len(attention), 0.5) if is_flat(attention) else attention_ranks(attention)
+
+
+def is_flat(attention: Float[np.ndarray, " instance"]) -> bool:
+    """Whether no patch has noticeably more attention than another."""
+    return bool(attention.max() <= FLAT * attention.min())
 
 
 def attention_ranks(attention: Float[np.ndarray, " instance"]) -> Float[np.ndarray, " instance"]:
@@ -255,6 +267,8 @@ def _draw_colour_bar(
     bar = figure.colorbar(ScalarMappable(cmap=colour_map(quantity)), ax=panels, shrink=0.6, pad=0.01)
     bar.set_ticks([0, 0.5, 1], labels=_ticks(slide, quantity=quantity, scale=scale))
     how = "by rank in this slide" if scale == "rank" else "raw"
+    if quantity == "attention" and is_flat(slide.attention):
+        how = f"flat: all within {FLAT - 1:.0%}"
     bar.set_label(f"{quantity}, {how}", fontsize=9)
 
 
