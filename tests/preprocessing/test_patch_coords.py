@@ -53,4 +53,4 @@ def test_resolution_and_places_are_checked_before_the_tissue_is_read(
     with pytest.raises(
         SlideError, match=r"places for patches of 2 level-0 px .*; expected at most 10; check the mpp"
     ):
-        patch_slide(replace(row, mpp=8.0))
+        patch_slide(replace(row, mpp=8.0), config=PatchConfig(max_enlargement=20))

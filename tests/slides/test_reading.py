@@ -11,6 +11,7 @@ from tests.support.slides import picture_slide
 from hardmil.config.patches import PatchConfig
 from hardmil.errors import ConfigError, SlideError
 from hardmil.geometry import Downsample
+from hardmil.paper.datasets import published_config
 from hardmil.slides import reading as reading
 from hardmil.slides.color import equalise
 from hardmil.slides.grid import PatchGrid, check_places, place_patches
@@ -142,7 +143,7 @@ def test_too_many_places_are_refused_before_anything_is_read(monkeypatch: pytest
     """At 0.5 um/px a patch of 32 px has 16 um: 32 level-0 px at the right mpp, and 3 at 5 um/px."""
     monkeypatch.setattr("hardmil.slides.grid.MAX_PLACES", 100)
     monkeypatch.setattr("hardmil.slides.grid.segment_tissue", None)
-    slide, config = picture(90, 70), PatchConfig(um_per_px=0.5)
+    slide, config = picture(90, 70), PatchConfig(um_per_px=0.5, max_enlargement=10)
     for place in (check_places, place_patches):
         with pytest.raises(
             SlideError, match=r"slide\.png: 690 places for patches of 3 level-0 px on 90 x 70"
@@ -290,9 +291,9 @@ def test_crop_patches_mirrors_at_the_border(data, width: int, height: int, size:
 
 
 def test_colon_has_228_patches_a_bag_and_one_empty_bag(data_dir: Path):
-    """The tissue rule and share behind the defaults and the docs."""
+    """The paper's rule, behind the recorded rows and the docs."""
     colon = data_dir / "CRCHistoPhenotypes_2016_04_28" / "Classification"
-    config = PatchConfig(size_px=27, um_per_px=None)
+    config = published_config("colon").patches
     n_patches: dict[str, int] = {}
     for image in sorted(colon.glob("img*/img*.bmp")):
         with open_slide(image) as slide:
