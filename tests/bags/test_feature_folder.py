@@ -1,5 +1,8 @@
 """Golden files with the keys and dtypes of TRIDENT's `save_h5` and CLAM's `save_hdf5`."""
 
+import subprocess
+import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +117,10 @@ def test_grid_step_ignores_the_distance_between_two_grids():
         torch.from_numpy(FEATURES).double(),
         {"features": torch.from_numpy(FEATURES), "name": "s1"},
         {"feats": torch.from_numpy(FEATURES)},
+        {"features": torch.from_numpy(FEATURES), "coords": COORDS, "size": np.int64(256)},
+        {"features": FEATURES, "mask": np.zeros(4, bool), "names": np.array(["a", "b"])},
+        torch.from_numpy(FEATURES).to_sparse(),
+        {"features": torch.from_numpy(FEATURES).to_sparse()},
         FEATURES,  # TRIDENT's `saveas="pt"` saves the array
     ],
 )
@@ -142,6 +149,16 @@ def test_no_code_in_a_pt_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(FeatureFileError, match=r"s1\.pt: cannot be read"):
         _read(Path("s1.pt"))
     assert [path.name for path in tmp_path.iterdir()] == ["s1.pt"]
+
+
+def test_objects_in_a_pt_are_named_without_the_advice_to_run_their_code(tmp_path: Path):
+    torch.save({"features": FEATURES, "args": Namespace(lr=1)}, tmp_path / "s1.pt")
+    with pytest.raises(FeatureFileError, match=r"it holds argparse\.Namespace, which is not loaded") as found:
+        _read(tmp_path / "s1.pt")
+    assert "weights_only" not in str(found.value)
+    torch.save(torch.empty(4, 6, device="meta"), tmp_path / "s2.pt")
+    with pytest.raises(FeatureFileError, match=r"s2\.pt: its tensor has no values"):
+        _read(tmp_path / "s2.pt")
 
 
 def test_pt_with_other_content_is_refused(tmp_path: Path):
@@ -256,6 +273,35 @@ def test_coords_outside_the_slide_are_refused(tmp_path: Path):
         _read(_trident(tmp_path / "s1.h5", FEATURES, beyond))
     with pytest.raises(FeatureFileError, match=r"first \(-1, 1024\)"):
         _read(_trident(tmp_path / "s2.h5", FEATURES, COORDS - np.array([513, 0])))
+
+
+@pytest.mark.parametrize("size", [np.array([512]), np.array([512, 512]), np.array(512.0)])
+def test_a_patch_size_in_an_array_is_read(tmp_path: Path, size: np.ndarray):
+    path = _trident(tmp_path / "s1.h5", FEATURES, COORDS)
+    with h5py.File(path, "a") as file:
+        file["coords"].attrs["patch_size_level0"] = size
+    assert _read(path).size_level0_px == 512
+    with h5py.File(path, "a") as file:
+        file["coords"].attrs["patch_size_level0"] = np.array([512, 256])
+    with pytest.raises(FeatureFileError, match=r"its patch size is array\(\[512, 256\]\); expected a number"):
+        _read(path)
+
+
+def test_a_file_in_use_is_not_called_damaged(tmp_path: Path):
+    path = _trident(tmp_path / "s1.h5", FEATURES, COORDS)
+    code = "import sys; from pathlib import Path; from hardmil.files.h5 import open_h5\n"
+    code += "with open_h5(Path(sys.argv[1])): pass"
+    with h5py.File(path, "a"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+        )
+    assert f"{path}: is in use: another program has locked it; wait" in done.stderr
+    (tmp_path / "s2.h5").write_bytes(path.read_bytes()[:200])
+    with pytest.raises(
+        FeatureFileError, match=r"s2\.h5: cannot be read .*expected a complete HDF5 file"
+    ) as found:
+        _read(tmp_path / "s2.h5")
+    assert "delete" not in str(found.value)
 
 
 def test_a_patch_size_that_is_not_a_number_is_refused(tmp_path: Path):

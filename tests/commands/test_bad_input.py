@@ -36,6 +36,11 @@ def test_bad_slides_are_listed_and_the_others_processed(hardmil: Hardmil, study:
     assert len(list((study / "features_pixels").glob("*.h5"))) == 9
     trained = hardmil("train", study, *quick("training.epochs=1"), "--set", "arm=ours", "--json")
     assert trained.code == 1
+    why = json.loads(trained.out.splitlines()[-1])["failures"]["broken"]
+    assert why.startswith("slide broken: it has no bag, because encode failed: ")
+    assert re.search(
+        r"broken\.png: .*not an image in a supported format.*; then run again: hardmil encode$", why
+    )
     assert json.loads(trained.out.splitlines()[-1])["slides"] == 8
     assert "white" in trained.out
     assert len(read_card(study / "bundle").training_slides) == 8

@@ -129,3 +129,23 @@ def test_files_that_are_not_a_study(tmp_path: Path):
 
 def test_a_numeric_label_needs_no_quotes() -> None:
     assert parse_study({"positive": 1}, source="x").positive == "1"
+
+
+@pytest.mark.parametrize("label", ["no", "No", "yes", "on", "off", "n"])
+def test_a_label_may_be_a_word_that_old_yaml_takes_for_a_boolean(tmp_path: Path, label: str):
+    (tmp_path / "study.yaml").write_text(f"positive: {label}\ntraining: {{augment: no}}\n")
+    config, _ = read_study(tmp_path)
+    assert (config.positive, config.training.augment) == (label, False)
+    assert read_study(tmp_path, overrides=["positive=off"])[0].positive == "off"
+    (tmp_path / "study.yaml").write_text(commented_yaml(config))
+    assert read_study(tmp_path)[0] == config
+
+
+def test_a_label_that_yaml_takes_for_a_boolean_needs_quotes(tmp_path: Path):
+    (tmp_path / "study.yaml").write_text("positive: FALSE\n")
+    with pytest.raises(
+        ConfigError, match=r'positive: found False; YAML reads this .*in quotes, such as "FALSE"'
+    ):
+        read_study(tmp_path)
+    (tmp_path / "study.yaml").write_text('positive: "FALSE"\n')
+    assert read_study(tmp_path)[0].positive == "FALSE"

@@ -114,7 +114,7 @@ def test_json_round_trip(tmp_path: Path):
 
 def test_json_errors(tmp_path: Path):
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(TableError, match=r"a\.json: not JSON .*run the command again"):
+    with pytest.raises(TableError, match=r"a\.json: not JSON .*move it away and run again"):
         read_json(tmp_path / "a.json")
     with pytest.raises(TableError, match=r"b\.json: no such file"):
         read_json(tmp_path / "b.json")

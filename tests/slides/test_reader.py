@@ -160,7 +160,7 @@ def test_closed_slide_is_not_read(gradient):
 
 
 def test_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(SlideError, match=r"none\.svs: there is no such file; check the path .*column `path`"):
+    with pytest.raises(SlideError, match=r"none\.svs: there is no such file; check the path$"):
         open_slide(tmp_path / "none.svs")
 
 

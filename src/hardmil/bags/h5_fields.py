@@ -59,18 +59,24 @@ def size_level0_px_of(attributes: Mapping[str, object], *, path: Path) -> int:
     Raises:
         FeatureFileError: If it is not a valid number of pixels.
     """
-    if attributes.get("patch_size_level0", "None") != "None":
-        size = attributes["patch_size_level0"]
-    else:
+    size = _one_number(attributes.get("patch_size_level0", "None"))
+    if str(size) == "None":
         downsample = np.ravel(cast(np.ndarray, attributes.get("downsample", 1))).tolist()
-        size, level = attributes.get("patch_size", 0), downsample[0] if downsample else None
-        size = 0 if size == "None" else size
+        size, level = _one_number(attributes.get("patch_size", 0)), downsample[0] if downsample else None
+        size = 0 if str(size) == "None" else size
         size = size * level if isinstance(size, int | float) and isinstance(level, int | float) else None
     if not isinstance(size, int | float) or not 0 <= size < 2**31:
         raise FeatureFileError(
             f"{path}: its patch size is {size!r}; expected a number of level-0 pixels; write it again"
         )
     return round(size)
+
+
+def _one_number(value: object) -> object:
+    """The number that an array repeats, such as (512, 512) for width and height; other values as they are."""
+    if isinstance(value, np.ndarray) and value.size > 0 and (value == value.flat[0]).all():
+        return plain(value.flat[0])
+    return value
 
 
 def dataset_of(file: h5py.File, name: str) -> h5py.Dataset:

@@ -6,7 +6,7 @@ for every setting. "Paper" is Li et al., MICCAI 2019.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hardmil.config.evaluation import AutoConfig, EvaluationConfig, FisherConfig
 from hardmil.config.known_encoders import known_encoder
@@ -74,6 +74,13 @@ class StudyConfig(Section):
     auto: AutoConfig = AutoConfig()
     fisher: FisherConfig = FisherConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("positive", mode="before")
+    @classmethod
+    def _is_text(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError('YAML reads this as true or false; write the label in quotes, such as "FALSE"')
+        return value
 
     @model_validator(mode="before")
     @classmethod

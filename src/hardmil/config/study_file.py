@@ -1,6 +1,7 @@
 """study.yaml: reading it with overrides, and writing it with comments."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,18 @@ BY_ENCODER = ("size_px", "um_per_px")
 """Settings of patches that take their default from the encoder."""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML with the booleans of version 1.2: `no`, `yes`, `on` and `off` are text, as a label may be."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
 def read_study(path: Path, *, overrides: Sequence[str] = ()) -> tuple[StudyConfig, Path]:
     """The settings in a study.yaml, and the folder that its paths are relative to.
 
@@ -28,7 +41,7 @@ def read_study(path: Path, *, overrides: Sequence[str] = ()) -> tuple[StudyConfi
     """
     path = path / FILE_NAME if path.is_dir() else path
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path}: no such file; expected a study; make one with: hardmil init DIR"
@@ -89,7 +102,7 @@ def _put(content: dict[str, object], override: str) -> None:
             raise ConfigError(f"--set {override}: {section} is not a section; expected a key of study.yaml")
         node = inner
     try:
-        node[name] = yaml.safe_load(value)
+        node[name] = yaml.load(value, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from error
 

@@ -83,7 +83,7 @@ def write_text_once(path: Path, text: str) -> None:
         with write_atomically(path) as draft:
             draft.write_text(text, encoding="utf-8")
     elif path.read_text(encoding="utf-8") != text:
-        raise StoreError(f"{path}: exists with other content; delete it, or choose another folder")
+        raise StoreError(f"{path}: exists with other content; move it away, or choose another folder")
 
 
 def read_json(path: Path) -> object:
@@ -97,7 +97,7 @@ def read_json(path: Path) -> object:
     except FileNotFoundError as error:
         raise TableError(f"{path}: no such file; expected a JSON file that hardmil wrote there") from error
     except ValueError as error:
-        raise TableError(f"{path}: not JSON ({error}); delete it and run the command again") from error
+        raise TableError(f"{path}: not JSON ({error}); move it away and run again") from error
 
 
 def is_disk_full(error: BaseException) -> bool:

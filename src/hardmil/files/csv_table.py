@@ -53,9 +53,11 @@ def rows_of_cells(lines: Iterable[Cells], row: type[Row], *, path: Path) -> list
         try:
             found.append(reader(line))
         except KeyError as error:
-            raise TableError(f"{path}: no column {error.args[0]}; delete the file and run again") from error
+            raise TableError(
+                f"{path}: no column {error.args[0]}; move the file away and run again"
+            ) from error
         except ValueError as error:
-            raise TableError(f"{path}, line {number}: {error}; delete the file and run again") from error
+            raise TableError(f"{path}, line {number}: {error}; move the file away and run again") from error
     return found
 
 
@@ -125,7 +127,9 @@ def read_cells(path: Path) -> list[Cells]:
         for cells in filter(None, reader):
             if len(cells) != len(columns):
                 numbers = f"{len(cells)} cells, expected {len(columns)}"
-                raise TableError(f"{path}, line {reader.line_num}: {numbers}; delete the file and run again")
+                raise TableError(
+                    f"{path}, line {reader.line_num}: {numbers}; move the file away and run again"
+                )
             found.append(dict(zip(columns, cells, strict=True)))
     return found
 

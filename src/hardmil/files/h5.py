@@ -46,7 +46,7 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
     """An HDF5 file, open for reading.
 
     Raises:
-        FeatureFileError: If it is missing or damaged, even if that is found only during the block.
+        FeatureFileError: If it is missing, in use or damaged, even if that is found only during the block.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -54,9 +54,24 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
     except HardmilError:
         raise
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError, OverflowError) as error:
-        raise FeatureFileError(
-            f"{path}: cannot be read ({error}); expected a complete HDF5 file; delete it and write it again"
-        ) from error
+        raise FeatureFileError(f"{path}: {_what_to_do(error)}") from error
+
+
+def _what_to_do(error: Exception) -> str:
+    """Why a file cannot be read, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file; expected an HDF5 file; write it, or correct the path"
+    if isinstance(error, PermissionError):
+        return "no permission to read it; ask its owner, or change its permissions"
+    if isinstance(error, BlockingIOError) or "unable to lock file" in str(error):
+        return (
+            "is in use: another program has locked it; wait until that has finished, or close the file; "
+            "on a network disk without locks, set HDF5_USE_FILE_LOCKING=FALSE"
+        )
+    return (
+        f"cannot be read ({error}); expected a complete HDF5 file; it is damaged, incomplete or of another "
+        "kind; copy it or write it again"
+    )
 
 
 class _ErrorKeepingFile(io.RawIOBase):

@@ -15,6 +15,7 @@ from hardmil.config.study import InstanceConfig
 from hardmil.encoders.checked import checked_embeddings, constant_error, is_constant
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.errors import BagError, EmptyBagError
+from hardmil.files.user_table import read_user_table
 from hardmil.jobs.run import read_ahead
 from hardmil.preprocessing.fingerprints import (
     current_coords,
@@ -95,9 +96,12 @@ def read_instances(row: SlideRow, *, config: InstanceConfig, path: Path, label: 
         BagError: If there is no file, or it was made with other settings.
     """
     if not path.exists():
+        reason = _why_none(path.parent, slide_id=row.slide_id)
         raise BagError(
-            f"slide {row.slide_id}: no bag at {path}; run: hardmil encode (if it was run, failures.csv "
-            "next to it says why this slide has none)"
+            f"slide {row.slide_id}: no bag at {path}; run: hardmil encode"
+            if reason is None
+            else f"slide {row.slide_id}: it has no bag, because encode failed: {reason}; then run again: "
+            "hardmil encode"
         )
     if current_coords(path, instance_fingerprints(row, config=config)) is None:
         raise BagError(
@@ -106,6 +110,13 @@ def read_instances(row: SlideRow, *, config: InstanceConfig, path: Path, label: 
         )
     bag = read_bag(path, case_id=row.case_id, label=label, slide_id=row.slide_id)
     return equalised(bag, config=config.patches)
+
+
+def _why_none(folder: Path, *, slide_id: str) -> str | None:
+    """Why the last `encode` made no bag of a slide, by its table of failures; None if it does not say."""
+    path = folder / "failures.csv"
+    lines = read_user_table(path, what="a table of failures").lines if path.exists() else ()
+    return next((row["message"] for _, row in lines if row["name"] == slide_id), None)
 
 
 def encode_slide(

@@ -126,7 +126,7 @@ def _problem_of(path: Path) -> str | None:
         with path.open("rb") as file:
             return None if file.read(1) else "is empty (0 bytes); expected a slide, copy the file again"
     except FileNotFoundError:
-        return "there is no such file; check the path (in a table, the column `path`)"
+        return "there is no such file; check the path"
     except PermissionError:
         return "no permission to read it; ask its owner, or change its permissions"
     except OSError as error:
