@@ -2,6 +2,7 @@ import threading
 from contextlib import closing, suppress
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -178,3 +179,22 @@ def test_damaged_picture_is_read_or_raises_a_slide_error(
         rgb = decode_picture(path).rgb
         assert rgb.dtype == np.uint8
         assert rgb.size > 0
+
+
+def test_the_transparent_colour_of_a_png_is_white(tmp_path: Path):
+    """The tRNS chunk names one colour of RGB and of grey pictures."""
+    rgb = np.full((20, 30, 3), 20, np.uint8)
+    rgb[:10] = (200, 90, 90)
+    Image.fromarray(rgb).save(tmp_path / "rgb.png", transparency=(20, 20, 20))
+    Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png", transparency=20)
+    Image.fromarray(rgb[..., 0] > 100).save(tmp_path / "bits.png", transparency=0)
+    for name, colour in (("rgb.png", (200, 90, 90)), ("grey.png", (200,) * 3), ("bits.png", (255,) * 3)):
+        found = decode_picture(tmp_path / name).rgb
+        assert found[0, 0].tolist() == list(colour)
+        assert (found[10:] == 255).all()
+
+
+def test_picture_of_sixteen_bits_is_refused(tmp_path: Path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((20, 30, 3), 3000, np.uint16))
+    with pytest.raises(SlideError, match=r"a\.png: is a picture with 16 bits per channel; expected 8"):
+        decode_picture(tmp_path / "a.png")

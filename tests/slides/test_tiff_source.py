@@ -133,6 +133,43 @@ def test_each_axis_has_its_own_factor(tmp_path: Path, name: str, empty: int | No
     assert np.abs(patches[1].astype(int) - needles.COARSE[968:985, :17]).mean() <= tolerance
 
 
+@pytest.mark.parametrize("compression", ["jpeg", "deflate", None])
+def test_tiles_left_out_of_an_ome_tiff_are_background(tmp_path: Path, compression: str | None):
+    """Their byte count is 0, as with `SPARSE_OK` of GDAL; a file without any tile is incomplete."""
+    rgb = np.full((128, 192, 3), 120, np.uint8)
+    tiles = [rgb[:64, :64]] * 6
+    tiles[1] = tiles[5] = None
+    how = {"shape": rgb.shape, "dtype": np.uint8, "tile": (64, 64), "photometric": "rgb", "ome": True}
+    path = tmp_path / "sparse.ome.tif"
+    tifffile.imwrite(path, iter(tiles), compression=compression, metadata={"axes": "YXS"}, **how)
+    with open_slide(path) as slide:
+        found = slide.read(0, 0, 192, 128)
+    expected = rgb.copy()
+    expected[:64, 64:128] = expected[64:, 128:] = 255
+    assert np.abs(found.astype(int) - expected).max() <= 2
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages.first.tags["TileByteCounts"].overwrite([0] * 6)
+    with pytest.raises(SlideError, match=r"sparse\.ome\.tif: is incomplete"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("name", ["tiles.tif", "tiles.svs", "strips.tif"])
+def test_twelve_bits_a_channel_are_refused(tmp_path: Path, name: str):
+    """Their upper 8 of 16 bits are nearly black."""
+    layout = {"rowsperstrip": 16} if name == "strips.tif" else {"tile": (64, 64)}
+    description = APERIO if name.endswith(".svs") else None
+    tifffile.imwrite(
+        tmp_path / name,
+        RGB.astype(np.uint16) * 16,
+        photometric="rgb",
+        metadata=None,
+        description=description,
+        **layout,
+    )
+    with pytest.raises(SlideError, match=rf"{name}: .*16 bits .*expected 8"):
+        open_slide(tmp_path / name)
+
+
 def test_separate_planes_are_read_as_rgb(tmp_path: Path):
     path = tmp_path / "planes.tif"
     how = {"planarconfig": "separate", "rowsperstrip": 16, "photometric": "rgb", "metadata": None}

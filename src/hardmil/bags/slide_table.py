@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
+from hardmil.bags.dicom_series import check_one_row_a_series
 from hardmil.config.patches import implausible_mpp, is_plausible_mpp
 from hardmil.errors import TableError
 from hardmil.files.user_table import read_user_table
@@ -122,6 +123,7 @@ def read_slide_table(
     _check_ids(rows, lines=[line for line, _ in table.lines], path=path)
     for (line, _), row in zip(table.lines, rows, strict=True):
         _check_filled(row, where=f"{path}, line {line}", labels=labels_required, paths=paths_required)
+    check_one_row_a_series([row.path for row in rows], where=str(path))
     return SlideTable(rows=rows, classes=_classes(rows, positive, path=path, both=labels_required))
 
 

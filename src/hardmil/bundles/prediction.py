@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hardmil.bags.bag import Bag
+from hardmil.bags.dicom_series import check_one_row_a_series
 from hardmil.bags.feature_folder import find_feature_file, read_features
 from hardmil.bags.slide_table import SlideRow, read_slide_table
 from hardmil.bundles.bundle import Bundle
@@ -31,6 +32,7 @@ from hardmil.errors import ConfigError, TableError
 from hardmil.files.atomic import write_json
 from hardmil.files.csv_table import write_table
 from hardmil.files.run_record import write_run_record
+from hardmil.files.slide_stem import slide_stem
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.run import run_jobs
 from hardmil.metrics import BinaryMetrics, binary_metrics
@@ -204,7 +206,7 @@ def _request(
     if mpp is not None and not is_plausible_mpp(mpp):
         raise ConfigError(f"--mpp: found {implausible_mpp(mpp)}")
     if table is None:
-        return PredictionRequest(_rows_of(slides, are_ids=features is not None), {}, features, mpp)
+        return PredictionRequest(rows_of_slides(slides, are_ids=features is not None), {}, features, mpp)
     negative, positive = bundle.card.classes
     slide_table = read_slide_table(
         table, cases="column-or-slide", labels_required=False, paths_required=features is None
@@ -219,12 +221,14 @@ def _request(
     return PredictionRequest(slide_table.rows, labels, features, mpp)
 
 
-def _rows_of(slides: Sequence[Path], *, are_ids: bool) -> tuple[SlideRow, ...]:
-    """One row for each file; its id is its name without suffix. Ids, as with features, keep their dots."""
-    stems = [path.name if are_ids else path.stem for path in slides]
+def rows_of_slides(slides: Sequence[Path], *, are_ids: bool) -> tuple[SlideRow, ...]:
+    """One row for each slide; its id is its name without suffix. Ids, as with features, keep their dots."""
+    stems = [path.name if are_ids else slide_stem(path) for path in slides]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise ConfigError(f"two slides are named {twice[0]}; give them ids in a table: --slides table.csv")
+    if not are_ids:
+        check_one_row_a_series(slides, where="the slides to predict")
     return tuple(SlideRow(stem, stem, None, path, None) for stem, path in zip(stems, slides, strict=True))
 
 

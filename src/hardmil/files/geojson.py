@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from hardmil.errors import TableError
 from hardmil.files.atomic import write_atomically
+from hardmil.files.slide_stem import slide_stem
 
 ObjectType = Literal["annotation", "tile"]
 
@@ -123,7 +124,7 @@ def regions_next_to(slide: Path, *, origin: tuple[int, int] = SLIDE_CORNER) -> l
         slide: The file of the slide.
         origin: The point of the slide at which the coordinates of the file start, level-0 px.
     """
-    path = slide.with_suffix(".geojson")
+    path = slide.with_name(f"{slide_stem(slide)}.geojson")
     try:
         return read_regions(path, origin=origin) if path.exists() else None
     except TableError:

@@ -94,6 +94,8 @@ def open_dicom(path: Path) -> OpenSlideSource | DicomSource:
             is not installed.
     """
     files = _instances(path)
+    if path.is_dir():
+        _check_one_series(path, files)
     try:
         source = OpenSlideSource(files[0], path=path)
     except SlideError as error:
@@ -124,6 +126,52 @@ def _instances(path: Path) -> list[Path]:
     return files
 
 
+def series_of(path: Path) -> str | None:
+    """The series (SeriesInstanceUID) of a whole-slide instance; None for any other file.
+
+    All instances of a series are one slide.
+    """
+    import openslide
+
+    try:
+        if not path.is_file() or not _is_dicom(path):
+            return None
+        with openslide.OpenSlide(path) as slide:
+            return slide.properties.get("dicom.SeriesInstanceUID")
+    except OSError:
+        return None
+    except openslide.OpenSlideError:
+        return _series_in_header(path)
+
+
+def _series_in_header(path: Path) -> str | None:
+    """The series of a whole-slide instance that OpenSlide refuses; None without pydicom."""
+    try:
+        from pydicom import dcmread
+    except ImportError:
+        return None
+    try:
+        header = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "Modality"])
+    except _errors():
+        return None
+    return str(header.SeriesInstanceUID) if header.get("Modality") == "SM" else None
+
+
+def _check_one_series(path: Path, files: list[Path]) -> None:
+    """Raise SlideError if the instances in a folder belong to several slides."""
+    first: dict[str, Path] = {}
+    for file in files:
+        series = series_of(file)
+        if series is not None:
+            first.setdefault(series, file)
+    if len(first) > 1:
+        found = ", ".join(f"{series} ({file.name})" for series, file in sorted(first.items()))
+        raise SlideError(
+            f"{path}: holds {len(first)} DICOM series: {found}; expected the instances of one slide; move "
+            "each series to a folder of its own, or give one file of the series as path"
+        )
+
+
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(128)
@@ -139,8 +187,13 @@ def _open_with_wsidicom(path: Path, *, files: list[Path], refusal: SlideError) -
             "it: pip install 'hardmil[dicom]'"
         ) from error
     try:
-        return DicomSource(path, files=files, slide=WsiDicom.open(files))
+        slide = WsiDicom.open(files)
     except _errors() as error:
+        raise damaged(path, "is a DICOM slide that cannot be opened", reason=error) from error
+    try:
+        return DicomSource(path, files=files, slide=slide)
+    except _errors() as error:
+        slide.close()
         raise damaged(path, "is a DICOM slide that cannot be opened", reason=error) from error
 
 
@@ -159,5 +212,8 @@ def _header(files: list[Path], *, width_px: int) -> "Dataset":
     """The tags of the instance of this width, without its pixels."""
     from pydicom import dcmread
 
-    headers = (dcmread(file, stop_before_pixels=True) for file in files)
-    return next(header for header in headers if header.get("TotalPixelMatrixColumns") == width_px)
+    for file in files:
+        header = dcmread(file, stop_before_pixels=True)
+        if header.get("TotalPixelMatrixColumns") == width_px:
+            return header
+    raise LookupError(f"no instance is {width_px} px wide")

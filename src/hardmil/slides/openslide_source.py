@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 from jaxtyping import UInt8
 
+from hardmil.errors import SlideError
 from hardmil.geometry import Downsample, Rectangle
 from hardmil.slides.level_source import Level, damaged
 from hardmil.slides.pictures import DAMAGE, over_white
@@ -50,6 +51,14 @@ class OpenSlideSource:
             self.icc_profile = _icc_profile(self._slide)
         except openslide.OpenSlideError as error:
             raise damaged(self._path, "is a slide that cannot be opened", reason=error) from error
+        try:
+            self._describe(file)
+        except SlideError:
+            self._slide.close()
+            raise
+
+    def _describe(self, file: Path) -> None:
+        """Read levels, resolution and scanned area of the open slide."""
         properties = self._slide.properties
         self.scale = Scale(
             positive(properties.get("openslide.mpp-x")),
@@ -147,17 +156,41 @@ def _tiled_pages(
         return None, {}
     try:
         tiff = tifffile.TiffFile(path)
-        found = {index: _page_of(tiff, size) for index, size in enumerate(slide.level_dimensions)}
     except DAMAGE:
         # OpenSlide opened it, so it can be read without tifffile.
         return None, {}
+    try:
+        return tiff, _decodable(path, tiff, slide=slide)
+    except SlideError:
+        tiff.close()
+        raise
+    except DAMAGE:
+        tiff.close()
+        return None, {}
+
+
+def _decodable(path: Path, tiff: tifffile.TiffFile, *, slide: "openslide.OpenSlide") -> dict[int, TiledPage]:
+    """The levels whose tiles are decoded here.
+
+    Raises:
+        SlideError: If a channel of the slide has more than 8 bits. OpenSlide reads the upper 8: of data of 12
+            bits, nearly nothing.
+    """
+    sizes = slide.level_dimensions
+    pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
+    for page in pages:
+        if (page.imagewidth, page.imagelength) == sizes[0] and page.bitspersample > 8:
+            raise SlideError(
+                f"{path}: holds {page.dtype} pixels ({page.bitspersample} bits a channel); expected 8-bit "
+                "RGB, as from a brightfield scanner; export it as 8-bit RGB"
+            )
+    found = {index: _page_of(tiff, size) for index, size in enumerate(sizes)}
     n_bytes, lock = path.stat().st_size, threading.Lock()
-    pages = {
+    return {
         level: TiledPage(path, page=page, lock=lock)
         for level, page in found.items()
         if page is not None and is_complete(page, n_bytes=n_bytes)
     }
-    return tiff, pages
 
 
 def _page_of(tiff: tifffile.TiffFile, size: tuple[int, int]) -> tifffile.TiffPage | None:

@@ -98,7 +98,14 @@ def _check_size(path: Path, *, width: int, height: int) -> None:
 
 
 def _to_rgb(path: Path, image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    if ";16" in str(getattr(image, "tile", "")) and not image.mode.startswith("I"):
+        # Pillow would keep the upper 8 bits: data of 12 bits would be nearly black.
+        raise SlideError(
+            f"{path}: is a picture with 16 bits per channel; expected 8 bits per channel; convert it"
+        )
     match image.mode:
+        case "RGB" | "L" | "1" if "transparency" in image.info:
+            return over_white(np.array(image.convert("RGBA")))
         case "RGB":
             return np.array(image)
         case "RGBA" | "LA" | "PA" | "P":

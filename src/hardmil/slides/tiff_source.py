@@ -114,7 +114,7 @@ def _opened(path: Path, tiff: tifffile.TiffFile) -> TiffSource | PictureSource:
             f"{path}: {reason}; expected 8-bit RGB, as from a brightfield scanner; export it as 8-bit RGB"
         )
     n_bytes, lock = path.stat().st_size, threading.Lock()
-    if not all(is_complete(page, n_bytes=n_bytes) for page in pages):
+    if not all(is_complete(page, n_bytes=n_bytes, may_be_sparse=True) for page in pages):
         raise damaged(path, "is incomplete", reason="its pixels end too early")
     tiled = [TiledPage(path, page=page, lock=lock) for page in pages]
     return TiffSource(

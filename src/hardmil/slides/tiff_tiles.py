@@ -67,7 +67,11 @@ class TiledPage:
 
     def _tile(self, row: int, column: int) -> UInt8[np.ndarray, "tile_height tile_width 3"]:
         first, step = row * self._n_columns + column, self._n_rows * self._n_columns
-        pieces = [self._decoded(first + plane * step) for plane in range(self._n_planes)]
+        planes = range(first, first + self._n_planes * step, step)
+        if not self._counts[planes].any():
+            # The writer left out a tile of background.
+            return np.full((self.tile_px[1], self.tile_px[0], 3), 255, np.uint8)
+        pieces = [self._decoded(plane) for plane in planes]
         piece = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
         height = min(self.tile_px[1], self.height_px - row * self.tile_px[1])
         width = min(self.tile_px[0], self.width_px - column * self.tile_px[0])
@@ -129,12 +133,18 @@ def unsupported(page: tifffile.TiffPage) -> str | None:
     return None
 
 
-def is_complete(page: tifffile.TiffPage, *, n_bytes: int) -> bool:
-    """Whether all tiles of a page are within the file and none is empty."""
+def is_complete(page: tifffile.TiffPage, *, n_bytes: int, may_be_sparse: bool = False) -> bool:
+    """Whether all tiles of a page are within the file and none is empty.
+
+    With `may_be_sparse`, tiles of a tiled page may be empty, but not all: writers leave out background.
+    """
     starts, counts = _tile_bytes(page)
     n_expected = math.prod(_tile_grid(page))
     if len(starts) != n_expected or len(counts) != n_expected:
         return False
+    is_there = counts > 0
+    if may_be_sparse and page.is_tiled and is_there.any():
+        starts, counts = starts[is_there], counts[is_there]
     return bool((counts > 0).all() and (starts > 0).all() and (starts + counts <= n_bytes).all())
 
 
