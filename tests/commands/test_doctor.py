@@ -55,6 +55,14 @@ def test_notes_about_slides(hardmil: Hardmil, study: Path) -> None:
     assert re.search(f"^note +000 a: {re.escape(note)}$", run.out, flags=re.M)
 
 
+def test_settings_that_cannot_be_used_are_named(hardmil: Hardmil, study: Path) -> None:
+    run = hardmil("doctor", study, "--set", "arm=hours", "--set", "device=cuda:7", "--json")
+    assert run.code == 1
+    failures = json.loads(run.out.splitlines()[-1])["failures"]
+    assert "hours" in failures["arms"]
+    assert "cuda:7" in failures["device"]
+
+
 def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
     run = hardmil("doctor", study, "--json")
     assert run.code == 0, run.err

@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hardmil.checks.installation import EXTRAS, Installation, inspect_installation
+from hardmil.checks.settings import check_settings, failures_of
 from hardmil.checks.study import MatchingPair, StudyCheck, check_study
 from hardmil.errors import HardmilError
+from hardmil.evaluation.arms import check_arms
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.outcome import Outcome, count
 from hardmil.preprocessing.study_folder import Study, open_study
@@ -24,10 +26,17 @@ def doctor(path: Path | None = None, *, overrides: Sequence[str] = (), quiet: bo
     if path is None:
         return Outcome(lines, values)
     try:
-        found = check_study(open_study(path, overrides=overrides), quiet=quiet)
+        study = open_study(path, overrides=overrides)
+        found = check_study(study, quiet=quiet)
     except HardmilError as error:
         return Outcome(lines, values, [Failure(name=str(path), message=str(error), traceback="")])
-    return Outcome([*lines, *_study_lines(found)], values | {"study": _study_values(found)}, found.failures)
+    arms = (study.config.arm, *study.config.evaluation.arms)
+    failures = [
+        *failures_of("arms", lambda: check_arms(arms, study=study.config)),
+        *check_settings(study, quiet=quiet),
+        *found.failures,
+    ]
+    return Outcome([*lines, *_study_lines(found)], values | {"study": _study_values(found)}, failures)
 
 
 def _installation_lines(found: Installation) -> list[str]:
