@@ -150,8 +150,8 @@ def test_one_label_if_not_required(tmp_path: Path):
         ("slide_id,label\na,0\n..,1\n", r'line 3: slide id "\.\." cannot be a file name'),
         ("slide_id,label\na,0\nb,\n", r"line 3: slide b has no label; fill it in or remove the line"),
         (
-            'slide_id,mpp,label\na,"0,25",0\n',
-            r'line 2: slide a: mpp is "0,25"; expected .* decimal point, such as 0\.25',
+            'slide_id,mpp,label\na,"0,2,5",0\n',
+            r'line 2: slide a: mpp is "0,2,5"; expected micrometres per pixel, such as 0\.25',
         ),
         ("slide_id,mpp,label\na,46,0\n", r"slide a: mpp is 46 um/px; expected 0\.05 to 10, .* decimal point"),
         ("slide_id,mpp,label\na,0.00046,0\n", r"mpp is 0\.00046 um/px; expected 0\.05 to 10"),
@@ -224,3 +224,9 @@ def test_where_nothing_says_which_label_is_positive_the_study_must(one: str, oth
         other,
     )
     assert read_slide_table(path, positive=one, cases="slide", paths_required=False).classes == (other, one)
+
+
+def test_a_decimal_comma_is_read(tmp_path: Path):
+    path = tmp_path / "slides.csv"
+    path.write_text("slide_id;case_id;label;path;mpp\na;1;normal;a.png;0,25\nb;2;tumour;b.png;0.5\n")
+    assert [row.mpp for row in read_slide_table(path, positive=None).rows] == [0.25, 0.5]

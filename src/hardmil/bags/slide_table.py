@@ -200,13 +200,13 @@ def _mpp(text: str, *, where: str) -> float | None:
     if not text:
         return None
     try:
-        value = float(text)
+        # Spreadsheets in many languages write a decimal comma.
+        value = float(text.replace(",", "."))
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise TableError(
-            f'{where}: mpp is "{text}"; expected micrometres per pixel with a decimal point, such as 0.25, '
-            "or an empty cell"
+            f'{where}: mpp is "{text}"; expected micrometres per pixel, such as 0.25, or an empty cell'
         )
     if not is_plausible_mpp(value):
         raise TableError(f"{where}: mpp is {implausible_mpp(value)}")
