@@ -61,13 +61,18 @@ def test_keyboard_interrupt_is_not_caught():
         run_jobs(work, [1, 2], name=str, label="encoding")
 
 
-def test_table_of_failures_goes_to_stderr(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def test_failures_go_to_stderr_with_each_cause_once(capsys: pytest.CaptureFixture[str]):
     failures = [Failure("s[1]", "slide s[1]: [bold]no tissue[/bold]", "...")]
+    failures += [Failure(f"TCGA-{i}", f"slide TCGA-{i}: the disk was removed", "...") for i in range(5)]
     print_failures(failures, log=Path("runs/failures.log"))
     out, err = capsys.readouterr()
     assert out == ""
-    for text in ("1 failed", "which", "why", "s[1]", "[bold]no tissue[/bold]", "failures.log"):
-        assert text in err
+    assert err.splitlines() == [
+        "6 failed",
+        "  s[1]: slide s[1]: [bold]no tissue[/bold]",
+        "  TCGA-0, TCGA-1, TCGA-2 and 2 more: slide TCGA-0: the disk was removed",
+        "tracebacks: runs/failures.log",
+    ]
     print_failures([])
     assert capsys.readouterr() == ("", "")
 

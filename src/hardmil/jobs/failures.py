@@ -1,12 +1,17 @@
-"""Failed items: a table for the terminal, and files with the tracebacks."""
+"""Failed items: lines for the terminal, and files with the tracebacks."""
 
+import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.errors import HardmilError
 from hardmil.files.atomic import write_atomically
 from hardmil.files.csv_table import write_table
+
+MAX_NAMED = 3
+"""Items named in the line of a cause; failures.csv has all."""
 
 
 @dataclass(frozen=True)
@@ -19,21 +24,25 @@ class Failure:
 
 
 def print_failures(failures: list[Failure], *, log: Path | None = None) -> None:
-    """Print a table on stderr: each item, its error, and the file with its traceback."""
+    """Print on stderr which items failed and why, equal causes once, and the file with the tracebacks."""
     if not failures:
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    lines = [f"{len(failures)} failed", *(f"  {line}" for line in _by_cause(failures))]
+    lines += [] if log is None else [f"tracebacks: {log}"]
+    print("\n".join(lines), file=sys.stderr)
 
-    table = Table(title=f"{len(failures)} failed", title_justify="left")
-    for heading in ("which", "why", "traceback")[: 2 if log is None else 3]:
-        table.add_column(heading, overflow="fold")
+
+def _by_cause(failures: Iterable[Failure]) -> list[str]:
+    """A line for each cause. Messages that differ only in the name of the item have one cause."""
+    causes: dict[str, list[Failure]] = {}
     for failure in failures:
-        # Text, not str, so that rich does not read brackets in a message as markup.
-        cells = [failure.name, failure.message] + ([str(log)] if log is not None else [])
-        table.add_row(*(Text(cell) for cell in cells))
-    Console(stderr=True).print(table)
+        causes.setdefault(failure.message.replace(failure.name, ""), []).append(failure)
+    return [f"{_names(found)}: {found[0].message}" for found in causes.values()]
+
+
+def _names(found: list[Failure]) -> str:
+    named = ", ".join(failure.name for failure in found[:MAX_NAMED])
+    return named if len(found) <= MAX_NAMED else f"{named} and {len(found) - MAX_NAMED} more"
 
 
 def write_failures(folder: Path, failures: list[Failure]) -> Path | None:
