@@ -14,6 +14,7 @@ from hardmil.bags.feature_folder import find_feature_file, read_features
 from hardmil.bags.slide_table import SlideRow, read_slide_table
 from hardmil.bundles.bundle import Bundle
 from hardmil.bundles.cases import Cases, CaseScore
+from hardmil.bundles.prediction_folder import COMMAND, DEFAULT_FOLDER, remove_earlier
 from hardmil.bundles.slide_files import HeatmapOptions, write_slide_files
 from hardmil.bundles.tables import (
     CaseRow,
@@ -81,7 +82,7 @@ def predict(
     slides: Sequence[Path] = (),
     table: Path | None = None,
     features: Path | None = None,
-    output: Path = Path("predictions"),
+    output: Path = DEFAULT_FOLDER,
     mpp: float | None = None,
     case_score: CaseScore = "pooled",
     heatmaps: HeatmapOptions = DEFAULT_HEATMAPS,
@@ -89,6 +90,8 @@ def predict(
     quiet: bool = False,
 ) -> Predictions:
     """Score new slides and their cases; tables, heat maps and GeoJSON go to a folder.
+
+    The files of an earlier prediction in the folder are replaced.
 
     Args:
         bundle: From `load_bundle`.
@@ -108,6 +111,7 @@ def predict(
         TableError: If the table of slides cannot be used.
     """
     started, card = time.time(), bundle.card
+    remove_earlier(output)
     request = _request(bundle, slides=slides, table=table, features=features, mpp=mpp)
     if card.patches is not None:
         request = replace(request, patches=with_tissue_settings(card.patches, overrides))
@@ -142,7 +146,7 @@ def predict(
         write_key_patches(output / "key_patches.html", key_slides, n_slides=len(found))
     log = write_failures(output, done.failures)
     config = {"bundle": str(bundle.folder), "card": card.model_dump(mode="json"), "set": list(overrides)}
-    write_run_record(output, "hardmil predict", config=config, seed=None, started=started)
+    write_run_record(output, COMMAND, config=config, seed=None, started=started)
     metrics = _metrics(found, threshold=card.threshold)
     _write_metrics(output / "metrics.json", metrics, found, threshold=card.threshold)
     return Predictions(output, found, case_rows, metrics, encoder, done.failures, log)

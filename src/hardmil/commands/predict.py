@@ -11,6 +11,7 @@ from hardmil.bundles.bundle import Card, load_bundle
 from hardmil.bundles.cases import CaseScore
 from hardmil.bundles.prediction import DEFAULT_HEATMAPS, Predictions
 from hardmil.bundles.prediction import predict as predict_slides
+from hardmil.bundles.prediction_folder import free_folder
 from hardmil.bundles.slide_files import HeatmapOptions
 from hardmil.encoders.encoder import encoder_notes
 from hardmil.jobs.outcome import Outcome, count
@@ -24,7 +25,7 @@ def predict(
     slides: Sequence[Path] = (),
     table: Path | None = None,
     features: Path | None = None,
-    output: Path = Path("predictions"),
+    output: Path | None = None,
     mpp: float | None = None,
     case_score: CaseScore = "pooled",
     heatmaps: HeatmapOptions = DEFAULT_HEATMAPS,
@@ -32,14 +33,17 @@ def predict(
     device: str | None = None,
     quiet: bool = False,
 ) -> Outcome:
-    """Score new slides and their cases; with labels in the table, say how good the scores are."""
+    """Score new slides and their cases; with labels in the table, say how good the scores are.
+
+    Without `output`, they go to predictions/, or beside it where it holds a prediction.
+    """
     bundle = load_bundle(bundle_folder, device=device or "auto")
     found = predict_slides(
         bundle,
         slides=slides,
         table=table,
         features=features,
-        output=output,
+        output=output or free_folder(),
         mpp=mpp,
         case_score=case_score,
         heatmaps=heatmaps,
