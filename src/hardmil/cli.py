@@ -3,10 +3,33 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hardmil.commands.options import (
+    HERE,
+    Address,
+    CaseScore,
+    DeviceName,
+    EngineName,
+    HeatmapOf,
+    HeatmapScale,
+    Icc,
+    Json,
+    MaxMinutes,
+    Mpp,
+    OnlyFolds,
+    OperatingPoint,
+    Population,
+    Quiet,
+    Set,
+    StudyPath,
+    Track,
+    Workers,
+    numbers_of,
+    settings_of,
+)
 from hardmil.errors import HardmilError
 
 if TYPE_CHECKING:
@@ -22,44 +45,6 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 """Exit status of a program that Ctrl-C ended."""
-
-StudyPath = Annotated[
-    Path, typer.Argument(metavar="[STUDY]", help="A study.yaml, or its folder; by default this folder.")
-]
-HERE = Path()
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a key of study.yaml, e.g. mining.n_clusters=8."
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, for scripts.")]
-Mpp = Annotated[
-    float | None, typer.Option(help="Micrometres per pixel of slides that do not state it; sets patches.mpp.")
-]
-Icc = Annotated[bool, typer.Option("--icc", help="Apply colour profiles in files; sets patches.icc.")]
-DeviceName = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Population = Annotated[
-    int | None,
-    typer.Option(help="Networks that train at once; by default as many as fit on a GPU, 1 on a CPU."),
-]
-EngineName = Annotated[str, typer.Option("--engine", help="local, or ray for a cluster.")]
-Workers = Annotated[int, typer.Option(help="Number of parallel processes.")]
-Address = Annotated[
-    str | None, typer.Option(help="HOST:PORT of a Ray head; by default, Ray is started on this machine.")
-]
-OperatingPoint = Annotated[
-    str | None, typer.Option(help="What the threshold is set for: sensitivity=0.95, fpr=0.05 or youden.")
-]
-MaxMinutes = Annotated[float, typer.Option(help="Time limit for each slide; 0: no limit.", min=0)]
-CaseScore = Literal["pooled", "max", "mean"]
-HeatmapOf = Literal["attention", "contribution"]
-HeatmapScale = Literal["rank", "raw"]
-Track = Annotated[
-    Literal["mlflow", "tensorboard"] | None, typer.Option(help="Log the run to a tracker; off by default.")
-]
-OnlyFolds = Annotated[str | None, typer.Option(help="Run only these folds, e.g. 0,1.")]
 
 
 def main() -> None:
@@ -139,7 +124,7 @@ def patch(
     from hardmil.jobs.pool import find_engine
     from hardmil.preprocessing.process_slides import RunOptions
 
-    settings = _settings(overrides, mpp=mpp, icc=icc)
+    settings = settings_of(overrides, mpp=mpp, icc=icc)
     options = RunOptions(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
     _finish(run(study, overrides=settings, options=options), as_json=as_json)
 
@@ -163,7 +148,7 @@ def encode(
     from hardmil.jobs.pool import find_engine
     from hardmil.preprocessing.process_slides import RunOptions
 
-    settings = _settings(overrides, mpp=mpp, icc=icc)
+    settings = settings_of(overrides, mpp=mpp, icc=icc)
     options = RunOptions(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
     _finish(run(study, overrides=settings, device=device, options=options), as_json=as_json)
 
@@ -181,7 +166,7 @@ def train(
     """Train one deployable bundle on all slides."""
     from hardmil.commands.train import train as run
 
-    settings = _settings(overrides, operating_point=operating_point)
+    settings = settings_of(overrides, operating_point=operating_point)
     _finish(run(study, overrides=settings, device=device, track=track, quiet=quiet), as_json=as_json)
 
 
@@ -207,9 +192,9 @@ def evaluate(
 
     outcome = run(
         study,
-        overrides=_settings(overrides, operating_point=operating_point),
+        overrides=settings_of(overrides, operating_point=operating_point),
         name=name,
-        only_folds=_numbers(only_folds),
+        only_folds=numbers_of(only_folds),
         device=device,
         engine=find_engine(engine, workers=workers, address=address, population=population),
         track=track,
@@ -348,7 +333,7 @@ def reproduce(
         split=split,
         patches=patches,
         encoder=encoder,
-        only_folds=_numbers(only_folds),
+        only_folds=numbers_of(only_folds),
     )
     outcome = run(
         name,
@@ -380,30 +365,6 @@ def doctor(
     from hardmil.commands.doctor import doctor as run
 
     _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
-
-
-def _settings(
-    overrides: list[str] | None,
-    *,
-    mpp: float | None = None,
-    icc: bool = False,
-    operating_point: str | None = None,
-) -> list[str]:
-    """The overrides, with those that flags stand for."""
-    flags = [f"patches.mpp={mpp}"] * (mpp is not None) + ["patches.icc=true"] * icc
-    if operating_point is not None:
-        flags.append(f"evaluation.operating_point={operating_point}")
-    return [*(overrides or []), *flags]
-
-
-def _numbers(text: str | None) -> tuple[int, ...] | None:
-    """(0, 1) for "0,1"."""
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r}: expected numbers of folds, such as 0,1") from error
 
 
 def _finish(outcome: "Outcome", *, as_json: bool) -> None:
