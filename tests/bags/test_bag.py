@@ -126,7 +126,7 @@ def test_damaged_files_are_named(tmp_path: Path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(FeatureFileError, match=rf"{name}: cannot be read.*write it again"):
             read_bag(tmp_path / name, case_id="c", label=0)
-    with pytest.raises(FeatureFileError, match=r"none\.h5: cannot be read"):
+    with pytest.raises(FeatureFileError, match=r"none\.h5: there is no such file"):
         read_coords(tmp_path / "none.h5")
 
 
