@@ -198,9 +198,9 @@ HEADS = {
 }  # fmt: skip
 
 
-def page(rows: Sequence[TissueRow]) -> str:
-    """The page of the kept rows."""
-    lines = [HEAD, f"| {' | '.join(HEADS.values())} |", f"|{'---|' * len(HEADS)}"]
+def table(rows: Sequence[TissueRow]) -> str:
+    """The rows in Markdown."""
+    lines = [f"| {' | '.join(HEADS.values())} |", f"|{'---|' * len(HEADS)}"]
     for row in rows:
         lines.append(f"| {' | '.join(_cell(getattr(row, name)) for name in HEADS)} |")
     return "\n".join([*lines, ""])
@@ -223,10 +223,10 @@ def main() -> None:
         rows: list[TissueRow] = []
         for name, (cases, sizes) in SETS.items():
             rows += measure(name, cases(options.data), sizes=sizes)
-            print(page(rows[-len(RULES) * len(sizes) :]).split("downloaded.")[1], flush=True)
+            print(table(rows[-len(RULES) * len(sizes) :]), flush=True)
         ROWS.parent.mkdir(exist_ok=True)
         write_table(ROWS, rows, row=TissueRow)
-    PAGE.write_text(page(read_table(ROWS, TissueRow)), encoding="utf-8")
+    PAGE.write_text("\n".join([HEAD, table(read_table(ROWS, TissueRow))]), encoding="utf-8")
 
 
 if __name__ == "__main__":

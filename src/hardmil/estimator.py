@@ -21,7 +21,7 @@ from hardmil.config.study import StudyConfig, model_config
 from hardmil.config.study_file import parse_study
 from hardmil.device import find_device
 from hardmil.errors import BagError, EmptyBagError, HardmilError
-from hardmil.mil.inference import BagScore, score_bags
+from hardmil.mil.inference import BagScore, bag_scores, score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
 from hardmil.mining.hard_instances import HardInstance
@@ -180,13 +180,13 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             BagError: If a bag does not have the shape that was trained on.
         """
-        scores = np.array([score.bag_score for score in self._scores(bags)])
+        scores = bag_scores(self._scores(bags))
         columns = [1 - scores, scores] if self.positive_ == self.classes_[1] else [scores, 1 - scores]
         return np.stack(columns, axis=1)
 
     def predict(self, bags: Bags) -> Shaped[np.ndarray, " bag"]:
         """The label of each bag: the positive one where its probability is above 0.5."""
-        is_positive = np.array([score.bag_score for score in self._scores(bags)]) > 0.5
+        is_positive = bag_scores(self._scores(bags)) > 0.5
         is_second = is_positive == (self.positive_ == self.classes_[1])
         return self.classes_[is_second.astype(int)]
 

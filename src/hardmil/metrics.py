@@ -5,7 +5,7 @@ An undefined value is nan, never 0: a fold without negative bags has no false-po
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,6 +23,10 @@ class BinaryMetrics:
     f_score: float
     auc: float
     fpr: float
+
+    def for_json(self) -> dict[str, float | None]:
+        """The values by name, None where undefined."""
+        return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from hardmil.evaluation.trainer import Trainer
 from hardmil.evaluation.trial import (
     OperatingSettings,
     Trial,
-    bag_scores,
     longest_training,
     operating_settings,
     run_trial,
@@ -32,7 +31,7 @@ from hardmil.metrics import binary_metrics
 from hardmil.mil import fisher as fisher_module
 from hardmil.mil.calibration import fit_calibration
 from hardmil.mil.fisher import fit_fisher
-from hardmil.mil.inference import score_bags
+from hardmil.mil.inference import bag_scores, score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
 from hardmil.mining.procedure import MEMBER_STEP, Mined, train_and_mine

@@ -121,9 +121,11 @@ def test_without_a_terminal_a_line_is_logged_while_a_step_takes_long(monkeypatch
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setattr("hardmil.jobs.progress.LINE_EVERY_S", 0.01)
+    expected = "training: 1 of 4 after 1 min, about 1 min left\n"
     with progress("training", total=4) as step:
         step()
-        wait_until(lambda: "training: 1 of 4 after 1 min, about 1 min left\n" in stream.getvalue())
+        wait_until(lambda: expected in stream.getvalue())
+    assert expected in stream.getvalue()
 
 
 @pytest.mark.parametrize(

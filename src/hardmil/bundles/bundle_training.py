@@ -24,7 +24,6 @@ from hardmil.evaluation.results import HARD_NEGATIVES
 from hardmil.evaluation.trainer import CODE_VERSION, Trainer
 from hardmil.evaluation.trial import (
     Trial,
-    bag_scores,
     calibration_of,
     chosen_trial,
     hashed_settings,
@@ -37,6 +36,7 @@ from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.progress import progress
 from hardmil.mil.calibration import Calibration
+from hardmil.mil.inference import bag_scores
 from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mining.hard_instances import HardInstance, mine_instances_above
 from hardmil.mining.procedure import Mined, member_seeds, train_and_mine

@@ -1,9 +1,8 @@
 """Score new slides, and their cases, with a bundle."""
 
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +147,10 @@ def predict(
     config = {"bundle": str(bundle.folder), "card": card.model_dump(mode="json"), "set": list(overrides)}
     write_run_record(output, COMMAND, config=config, seed=None, started=started)
     metrics = _metrics(found, threshold=card.threshold)
-    _write_metrics(output / "metrics.json", metrics, found, threshold=card.threshold)
+    if metrics is not None:
+        n_labelled = sum(one.label >= 0 for one in found)
+        content = {"threshold": card.threshold, "labelled_slides": n_labelled, **metrics.for_json()}
+        write_json(output / "metrics.json", content)
     return Predictions(output, found, case_rows, metrics, encoder, done.failures, log)
 
 
@@ -163,18 +165,6 @@ def _write_tables(
     write_table(output / "predictions.csv", rows, row=SlidePredictionRow, columns=slide_columns(classes))
     write_table(output / "predictions_by_case.csv", cases, row=CaseRow, columns=case_columns(classes))
     write_table(output / "diagnostics.csv", diagnosis_rows(slides), row=SlideDiagnosis)
-
-
-def _write_metrics(
-    path: Path, metrics: BinaryMetrics | None, slides: Sequence[SlidePrediction], *, threshold: float
-) -> None:
-    """Write the metrics, null where undefined; without labels, remove those of an earlier call."""
-    if metrics is None:
-        path.unlink(missing_ok=True)
-        return
-    known = {name: None if math.isnan(value) else value for name, value in asdict(metrics).items()}
-    n_labelled = sum(one.label >= 0 for one in slides)
-    write_json(path, {"threshold": threshold, "labelled_slides": n_labelled, **known})
 
 
 def _metrics(slides: Sequence[SlidePrediction], *, threshold: float) -> BinaryMetrics | None:

@@ -1,6 +1,5 @@
 """`hardmil predict BUNDLE SLIDE...`: scores, heat maps and GeoJSON of new slides and their cases."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -76,7 +75,7 @@ def _summary(found: Predictions, *, card: Card) -> tuple[list[str], dict[str, ob
         n_labelled = sum(one.label >= 0 for one in found.slides)
         shown = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
         lines.append(f"compared with the labels of {count(n_labelled, 'slide')}: {shown}")
-        values["metrics"] = {name: None if math.isnan(value) else value for name, value in known.items()}
+        values["metrics"] = found.metrics.for_json()
     return lines, values
 
 

@@ -10,7 +10,7 @@ from hardmil.bags.bag import Bag
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import Arm
 from hardmil.evaluation.truth import TRUTH_NAMES, Truth, truth_of_regions, verdicts_of_truth
-from hardmil.files.geojson import regions_next_to
+from hardmil.files.geojson import path_next_to, regions_next_to
 from hardmil.mining.verdicts import Reviewer, read_verdicts
 from hardmil.preprocessing.study_folder import Study
 from hardmil.slides.reader import origin_of
@@ -93,7 +93,8 @@ def _truth(study: Study, bags: Sequence[Bag]) -> dict[str, Truth]:
     found: dict[str, Truth] = {}
     for bag in bags:
         path = paths[bag.slide_id]
-        if path is None or bag.size_level0_px == 0 or regions_next_to(path) is None:
+        # The slide is opened, for its origin, only where there is something to read.
+        if path is None or bag.size_level0_px == 0 or not path_next_to(path).exists():
             continue
         regions = regions_next_to(path, origin=origin_of(path))
         if regions is not None and all(one.name in TRUTH_NAMES for one in regions):

@@ -27,7 +27,7 @@ from hardmil.evaluation.trainer import CODE_VERSION, PIXEL_VERSION, Trainer
 from hardmil.evaluation.truth import instance_auc, share_of_look_alikes
 from hardmil.metrics import BinaryMetrics, binary_metrics
 from hardmil.mil.calibration import Calibration, fit_calibration
-from hardmil.mil.inference import BagScore, score_together
+from hardmil.mil.inference import BagScore, bag_scores, score_together
 from hardmil.mil.operating import choose_threshold
 from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mining.hard_instances import HardInstance
@@ -138,15 +138,15 @@ def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
     decide = _decision(training, trial=trial, cohort=cohort, trainer=trainer)
     scores = learned.score(test)
     labels = np.array([bag.label for bag in test])
-    bag_scores = np.array([score.bag_score for score in scores])
+    of_bags = bag_scores(scores)
     return TrialResult(
-        metrics=binary_metrics(labels, bag_scores),
+        metrics=binary_metrics(labels, of_bags),
         test_scores=scores,
         hard_negatives=learned.pool,
         n_false_positive_bags=learned.n_false_positive_bags,
         seconds=time.monotonic() - started,
         op_threshold=decide.threshold if decide else math.nan,
-        probabilities=decide.calibration.probabilities(bag_scores) if decide else None,
+        probabilities=decide.calibration.probabilities(of_bags) if decide else None,
         instance_auc=math.nan if trial.arm.fisher else instance_auc(test, scores=scores, truth=cohort.truth),
         mined_look_alikes=share_of_look_alikes(learned.pool, bags=training, truth=cohort.truth),
         choice=choice,
@@ -300,11 +300,6 @@ def whole_arm_out_of_fold(
         return _learn(inside, trial=trial, seed=seed, cohort=cohort, trainer=trainer).score
 
     return out_of_fold_scores(training, n_folds=trial.operating.n_folds, seed=trial.seed, learn=learn)
-
-
-def bag_scores(scores: Sequence[BagScore]) -> Float[np.ndarray, " bag"]:
-    """The score of each bag."""
-    return np.array([score.bag_score for score in scores])
 
 
 def operating_folds(trial: Trial, *, labels: Int[np.ndarray, " bag"], cases: Sequence[str]) -> list[Fold]:

@@ -117,6 +117,11 @@ def read_regions(path: Path, *, origin: tuple[int, int] = SLIDE_CORNER) -> list[
         ) from error
 
 
+def path_next_to(slide: Path) -> Path:
+    """The GeoJSON file next to a slide, under the same name; it may be missing."""
+    return slide.with_name(f"{slide_stem(slide)}.geojson")
+
+
 def regions_next_to(slide: Path, *, origin: tuple[int, int] = SLIDE_CORNER) -> list[Region] | None:
     """The polygons of the GeoJSON file next to a slide, under the same name; None if it cannot be read.
 
@@ -124,7 +129,7 @@ def regions_next_to(slide: Path, *, origin: tuple[int, int] = SLIDE_CORNER) -> l
         slide: The file of the slide.
         origin: The point of the slide at which the coordinates of the file start, level-0 px.
     """
-    path = slide.with_name(f"{slide_stem(slide)}.geojson")
+    path = path_next_to(slide)
     try:
         return read_regions(path, origin=origin) if path.exists() else None
     except TableError:

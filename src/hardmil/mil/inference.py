@@ -63,6 +63,11 @@ def score_bags(network: BagClassifier, bags: Sequence[Bag]) -> list[BagScore]:
     return [_score(network, bag) for bag in bags]
 
 
+def bag_scores(scores: Sequence[BagScore]) -> Float[np.ndarray, " bag"]:
+    """The score of each bag."""
+    return np.array([score.bag_score for score in scores])
+
+
 def score_together(networks: Sequence[BagClassifier], bags: Sequence[Bag]) -> list[BagScore]:
     """The outputs of several networks, averaged: bag logits, attention, instance logits and contributions.
 

@@ -21,7 +21,7 @@ def conv_pool_relu(
 
     One matrix product for all tiles, over the windows of the kernel. The bias comes after pooling, which
     gives the same numbers for a quarter of the work. On a GPU, where Triton is there, what is not a matrix
-    product runs in `triton_conv`, which moves a fifth of the memory.
+    product runs in `triton_conv`, which passes over the memory less often.
 
     Args:
         x: Patches of equal tiles, one tile after the other.

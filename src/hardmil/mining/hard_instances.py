@@ -10,7 +10,7 @@ from hardmil.bags.bag import Bag
 from hardmil.config.mining import Threshold, parse_sensitivity
 from hardmil.errors import BagError, EmptyBagError
 from hardmil.metrics import threshold_at_sensitivity
-from hardmil.mil.inference import BagScore
+from hardmil.mil.inference import BagScore, bag_scores
 from hardmil.mil.pooling import FLAT_TOLERANCE
 
 
@@ -94,7 +94,7 @@ def _limit(bags: Sequence[Bag], *, scores: Sequence[BagScore], threshold: Thresh
     if sensitivity is None:
         return float(threshold)
     labels = np.array([bag.label for bag in bags])
-    values = np.array([score.bag_score for score in scores])
+    values = bag_scores(scores)
     reached = threshold_at_sensitivity(labels, values, sensitivity=sensitivity)
     return float(np.nextafter(reached, -np.inf))
 

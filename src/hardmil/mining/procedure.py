@@ -13,7 +13,7 @@ from hardmil.config.model import ResolvedModelConfig
 from hardmil.encoders.open_encoder import open_encoder
 from hardmil.errors import ConfigError
 from hardmil.metrics import binary_metrics
-from hardmil.mil.inference import BagScore, embed_instances, score_bags
+from hardmil.mil.inference import BagScore, bag_scores, embed_instances, score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mil.training import TrainingExtras, fit
@@ -214,7 +214,7 @@ def _scores(
 def _auc(bags: Sequence[Bag], scores: Sequence[BagScore]) -> float:
     """AUC of the scores; a further round of out-of-fold mining must improve it."""
     labels = np.array([bag.label for bag in bags])
-    return binary_metrics(labels, np.array([score.bag_score for score in scores])).auc
+    return binary_metrics(labels, bag_scores(scores)).auc
 
 
 def _new_instances(
