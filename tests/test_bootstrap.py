@@ -12,7 +12,7 @@ from scipy.stats import binomtest, norm, t
 from hardmil.bootstrap import (
     SampleSize,
     draw_cases,
-    fixed_sensitivity_limits,
+    moving_threshold_limits,
     percentile_limits,
     share_limits,
     widened_p,
@@ -75,7 +75,7 @@ def test_slides_that_depend_on_each_other_count_as_fewer():
     assert most == pytest.approx((expected.low, expected.high))
 
 
-LIMITS = pytest.mark.parametrize("limits", [share_limits, fixed_sensitivity_limits])
+LIMITS = pytest.mark.parametrize("limits", [share_limits, moving_threshold_limits])
 
 
 @LIMITS
@@ -95,12 +95,12 @@ def test_limits_of_a_share_hold_it_and_are_shares(limits: Limits, value: float, 
 def test_a_moving_threshold_has_the_wider_of_two_intervals():
     size = SampleSize(MANY, 10, 40)
     wide = np.linspace(0, 0.9, 1001)
-    assert fixed_sensitivity_limits(0.02, wide, size=size)[1] == percentile_limits(wide, n_cases=MANY)[1]
+    assert moving_threshold_limits(0.02, wide, size=size)[1] == percentile_limits(wide, n_cases=MANY)[1]
     of_ten = binomtest(2, 10).proportion_ci(method="wilson")
-    level = fixed_sensitivity_limits(0.2, np.full(50, 0.2), size=size)
+    level = moving_threshold_limits(0.2, np.full(50, 0.2), size=size)
     assert level == pytest.approx((of_ten.low, of_ten.high))
     of_forty = binomtest(8, 40).proportion_ci(method="wilson")
-    narrow = fixed_sensitivity_limits(0.2, np.array([0.2] * 50 + [0.2001]), size=size)
+    narrow = moving_threshold_limits(0.2, np.array([0.2] * 50 + [0.2001]), size=size)
     assert narrow == pytest.approx((of_forty.low, of_forty.high))
 
 

@@ -56,6 +56,24 @@ def test_patches_start_where_they_still_fit():
     assert grid_starts(500, size_px=64, step_px=48).tolist() == [0, 48, 96, 144, 192, 240, 288, 336, 384, 432]
 
 
+def test_one_more_patch_covers_the_end():
+    assert grid_starts(500, size_px=224, step_px=224, cover_end=True).tolist() == [0, 224, 276]
+    assert grid_starts(448, size_px=224, step_px=224, cover_end=True).tolist() == [0, 224]
+    assert grid_starts(224, size_px=224, step_px=224, cover_end=True).tolist() == [0]
+    assert grid_starts(223, size_px=224, step_px=224, cover_end=True).tolist() == []
+    assert grid_starts(500, size_px=64, step_px=48, cover_end=True).tolist()[-2:] == [432, 436]
+
+
+@given(extent=st.integers(0, 400), size=st.integers(1, 60), step=st.integers(1, 60))
+def test_patches_that_cover_the_end_leave_no_strip(extent, size, step):
+    starts = grid_starts(extent, size_px=size, step_px=min(step, size), cover_end=True)
+    covered = np.zeros(extent, dtype=bool)
+    for start in starts:
+        covered[start : start + size] = True
+    assert covered.all() == (extent >= size or extent == 0)
+    assert len(starts) == 0 or starts[-1] + size <= extent
+
+
 def test_rows_are_interpolated_and_held_at_the_ends():
     table = np.array([[0.0, 10.0], [2.0, 20.0], [6.0, 0.0]])
     at = np.array([-3.0, 0.0, 0.25, 1.5, 2.0, 9.0])

@@ -115,14 +115,14 @@ def share_limits(
     return _wilson(value, _n_effective(value, defined, size=size), n_cases=size.n_cases)
 
 
-def fixed_sensitivity_limits(
+def moving_threshold_limits(
     value: float, resampled: Float[np.ndarray, " resample"], *, size: SampleSize
 ) -> tuple[float, float]:
     """The limits of a rate whose threshold is set again in each resample; NaN without resamples.
 
-    For example, a false-positive rate at a fixed sensitivity. As its threshold moves with the resample, it
-    can be more spread than a share of any number of slides. It has the percentile limits, but at least those
-    of a share of `n_independent` slides.
+    For example, a false-positive rate at a fixed sensitivity, or a point of a ROC curve. As its threshold
+    moves with the resample, it can be more spread than a share of any number of slides. It has the percentile
+    limits, but at least those of a share of `n_independent` slides.
     """
     defined = resampled[~np.isnan(resampled)]
     if len(defined) == 0 or math.isnan(value):

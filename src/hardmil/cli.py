@@ -1,12 +1,13 @@
 """The command line: parse, call one command, print. Imports nothing heavy before a command runs."""
 
-import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hardmil.commands.answer import json_alone, print_error, print_json
 from hardmil.commands.options import (
     HERE,
     Address,
@@ -45,19 +46,28 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 """Exit status of a program that Ctrl-C ended."""
+WRONG_USAGE = 2
+"""Exit status after wrong arguments; typer has printed why."""
 
 
 def main() -> None:
-    """Run the command line; an error that the user can fix is one line on stderr and exit 1."""
-    try:
-        app()
-    except HardmilError as error:
-        print(f"hardmil: {error}", file=sys.stderr)
-        sys.exit(1)
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:
-            print("hardmil: stopped; run the same command to continue", file=sys.stderr)
-        raise
+    """Run the command line; an error that the user can fix is one line on stderr and exit 1.
+
+    With `--json`, it is also printed as JSON, and stdout has nothing but JSON.
+    """
+    as_json = "--json" in sys.argv[1:]
+    with json_alone() if as_json else nullcontext():
+        try:
+            app()
+        except HardmilError as error:
+            print_error(str(error), as_json=as_json)
+            sys.exit(1)
+        except SystemExit as stop:
+            if stop.code == INTERRUPTED:
+                print_error("stopped; run the same command to continue", as_json=as_json)
+            elif stop.code == WRONG_USAGE and as_json:
+                print_json({"error": "wrong arguments; the message is on stderr"})
+            raise
 
 
 def _version(asked: bool | None) -> None:
@@ -376,7 +386,7 @@ def _finish(outcome: "Outcome", *, as_json: bool) -> None:
         print(line)
     if as_json:
         failed = {failure.name: failure.message for failure in outcome.failures}
-        print(json.dumps({**outcome.values, "failures": failed}, allow_nan=False))
+        print_json({**outcome.values, "failures": failed})
     if outcome.failures:
         raise typer.Exit(1)
 

@@ -97,9 +97,18 @@ def best_level(downsamples: Sequence[float], *, wanted: float) -> int:
     return max(fine_enough, key=lambda level: downsamples[level], default=0)
 
 
-def grid_starts(extent_px: int, *, size_px: int, step_px: int) -> Int[np.ndarray, " start"]:
-    """Positions 0, step, ... up to the last at which a patch of `size_px` fits; empty if none fits."""
-    return np.arange(0, extent_px - size_px + 1, step_px, dtype=np.int64)
+def grid_starts(
+    extent_px: int, *, size_px: int, step_px: int, cover_end: bool = False
+) -> Int[np.ndarray, " start"]:
+    """Positions 0, step, ... up to the last at which a patch of `size_px` fits; empty if none fits.
+
+    With `cover_end`, one more patch ends where the extent ends, if the last one ends before it.
+    """
+    starts = np.arange(0, extent_px - size_px + 1, step_px, dtype=np.int64)
+    last = extent_px - size_px
+    if cover_end and len(starts) and starts[-1] < last:
+        return np.append(starts, last)
+    return starts
 
 
 def interpolate_rows(

@@ -25,7 +25,7 @@ def test_bad_slides_are_listed_and_the_others_processed(hardmil: Hardmil, study:
     write_csv(study / "slides.csv", [*bad, *rows])
     patched = hardmil("patch", study, "--json")
     assert patched.code == 1
-    said = json.loads(patched.out.splitlines()[-1])
+    said = json.loads(patched.out)
     assert set(said["failures"]) == {"broken", "gone"}
     assert said["empty"] == ["white"]
     assert "2 failed" in patched.err
@@ -36,13 +36,13 @@ def test_bad_slides_are_listed_and_the_others_processed(hardmil: Hardmil, study:
     assert len(list((study / "features_pixels").glob("*.h5"))) == 9
     trained = hardmil("train", study, *quick("training.epochs=1"), "--set", "arm=ours", "--json")
     assert trained.code == 1
-    why = json.loads(trained.out.splitlines()[-1])["failures"]["broken"]
+    why = json.loads(trained.out)["failures"]["broken"]
     assert why.startswith("slide broken: it has no bag, because encode failed: ")
     assert re.search(
         r"broken\.png: .*not an image in a supported format.*; then run again: hardmil encode$", why
     )
-    assert json.loads(trained.out.splitlines()[-1])["slides"] == 8
-    assert "white" in trained.out
+    assert json.loads(trained.out)["slides"] == 8
+    assert "white" in trained.text
     assert len(read_card(study / "bundle").training_slides) == 8
 
 
@@ -80,10 +80,10 @@ def test_slides_are_cases_only_where_the_study_says_so(hardmil: Hardmil, study: 
         assert message in run.err
     checked = hardmil("doctor", study, "--json")
     assert checked.code == 1
-    assert message in checked.out.splitlines()[-1]
+    assert message in checked.text.splitlines()[-1]
     settings = (study / "study.yaml").read_text(encoding="utf-8")
     (study / "study.yaml").write_text("cases: slide\n" + settings, encoding="utf-8")
-    assert "8 slides (4 normal, 4 tumour) of 8 cases" in hardmil("doctor", study).out
+    assert "8 slides (4 normal, 4 tumour) of 8 cases" in hardmil("doctor", study).text
 
 
 def test_ids_keep_leading_zeros_and_inner_spaces(hardmil: Hardmil, study: Path) -> None:
@@ -125,7 +125,7 @@ def test_patches_too_large_for_the_patch_network_name_encode(hardmil: Hardmil, s
 def test_slides_without_resolution_get_two_remedies(hardmil: Hardmil, study: Path) -> None:
     run = hardmil("patch", study, "--set", "patches.um_per_px=0.5", "--json")
     assert run.code == 1
-    message = json.loads(run.out.splitlines()[-1])["failures"]["000 a"]
+    message = json.loads(run.out)["failures"]["000 a"]
     assert "mpp column" in message
     assert "um_per_px: null" in message
     assert "--mpp" in message
@@ -195,7 +195,7 @@ def test_features_of_another_encoder_are_named(hardmil: Hardmil, feature_study: 
         "--json",
     )
     assert run.code == 1
-    message = json.loads(run.out.splitlines()[-1])["failures"]["s0"]
+    message = json.loads(run.out)["failures"]["s0"]
     assert "(9,)" in message
     assert "(6,)" in message
 
@@ -221,20 +221,20 @@ def test_a_corrected_path_is_encoded_again_and_a_wrong_one_named(hardmil: Hardmi
     rows[2]["path"] = "slides/moved.png"
     write_csv(study / "slides.csv", [dict(row) for row in rows])
     stale = hardmil("train", study, *quick("training.epochs=1"), "--set", "arm=ours", "--json")
-    failures = json.loads(stale.out.splitlines()[-1])["failures"]
+    failures = json.loads(stale.out)["failures"]
     assert set(failures) == {"000 a", "001 a", "002 a"}
     assert "another file" in failures["000 a"]
     run = hardmil("encode", study, "--json")
-    assert set(json.loads(run.out.splitlines()[-1])["failures"]) == {"002 a"}
+    assert set(json.loads(run.out)["failures"]) == {"002 a"}
     assert (study / "features_pixels" / "000 a.h5").read_bytes() != old
 
 
 def test_train_again_where_the_bundle_is_stale_or_broken(hardmil: Hardmil, feature_study: Path) -> None:
     call = ("train", feature_study, "--set", "training.epochs=1", "--json")
     hardmil(*call)
-    assert "nothing to do" in hardmil(*call).out
+    assert "nothing to do" in hardmil(*call).text
     (feature_study / "bundle" / "model.safetensors").write_bytes(b"")
-    assert "trained ours on 12 slides" in hardmil(*call).out
+    assert "trained ours on 12 slides" in hardmil(*call).text
     table = (feature_study / "slides.csv").read_text(encoding="utf-8").replace(",0\n", ",benign\n")
     (feature_study / "slides.csv").write_text(table.replace(",1\n", ",malignant\n"), encoding="utf-8")
     hardmil(*call)
@@ -251,8 +251,8 @@ def test_ids_with_dots_and_training_slides_in_predict(
     run = hardmil(*call, "--output", tmp_path / "out", "--json")
     assert run.code == 0, run.err
     assert [row["slide_id"] for row in read_csv(tmp_path / "out" / "predictions.csv")] == [named, "s1"]
-    assert json.loads(run.out.splitlines()[-1])["trained_on"] == 1
-    assert "1 of them were trained on" in run.out
+    assert json.loads(run.out)["trained_on"] == 1
+    assert "1 of them were trained on" in run.text
 
 
 def test_ctrl_c_says_how_to_go_on(hardmil: Hardmil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

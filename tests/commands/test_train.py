@@ -43,15 +43,15 @@ def test_the_bundle_says_what_its_threshold_is_for_and_predict_uses_it(
     assert calibration is not None
     assert (point.target, point.threshold.value) == (target, card.threshold)
     assert (point.n_positive, point.n_negative) == (6, 6)
-    assert f"for {target}: sensitivity" in trained.out
-    assert "Only 12 cases: with fewer than 40" in trained.out
-    assert json.loads(trained.out.splitlines()[-1])["operating"]["target"] == target
+    assert f"for {target}: sensitivity" in trained.text
+    assert "Only 12 cases: with fewer than 40" in trained.text
+    assert json.loads(trained.out)["operating"]["target"] == target
     run = hardmil(
         *("predict", feature_study / "bundle", "--slides", feature_study / "slides.csv"),
         *("--features", feature_study / "feats", "--output", feature_study / "said"),
     )
     assert run.code == 0, run.err
-    assert f"set for {target}" in run.out
+    assert f"set for {target}" in run.text
     for row in read_csv(feature_study / "said" / "predictions.csv"):
         score = float(row["bag_score"])
         assert row["op_prediction"] == row["prediction"] == str(int(score > card.threshold))
@@ -62,8 +62,8 @@ def test_the_bundle_says_what_its_threshold_is_for_and_predict_uses_it(
 def test_without_operating_folds_the_threshold_is_a_half(hardmil: Hardmil, feature_study: Path):
     run = hardmil("train", feature_study, "--set", "evaluation.operating_folds=0", *quick())
     assert run.code == 0, run.err
-    assert "threshold 0.5, not set on scores" in run.out
-    assert "Only" not in run.out, "no interval is printed"
+    assert "threshold 0.5, not set on scores" in run.text
+    assert "Only" not in run.text, "no interval is printed"
     card = read_card(feature_study / "bundle")
     assert (card.operating, card.calibration, card.threshold) == (None, None, 0.5)
 
@@ -82,12 +82,12 @@ def test_auto_trains_the_candidate_it_takes_and_the_bundle_says_which(hardmil: H
     assert card.choice is not None
     assert card.arm == card.choice.chosen
     assert [one.name for one in card.choice.candidates] == ["ours-mean", "abmil", "ours+fmb-oof"]
-    assert f"auto took {card.arm} by out-of-fold auc" in trained.out
-    assert json.loads(trained.out.splitlines()[-1])["choice"]["chosen"] == card.arm
+    assert f"auto took {card.arm} by out-of-fold auc" in trained.text
+    assert json.loads(trained.out)["choice"]["chosen"] == card.arm
     again = hardmil("train", feature_study, *auto)
-    assert "nothing to do" in again.out
+    assert "nothing to do" in again.text
     fewer = ["--set", "arm=auto", "--set", "auto.candidates=[ours-mean, abmil]", *quick()]
-    assert "nothing to do" not in hardmil("train", feature_study, *fewer).out
+    assert "nothing to do" not in hardmil("train", feature_study, *fewer).text
     run = hardmil(
         *("predict", feature_study / "bundle", "--slides", feature_study / "slides.csv"),
         *("--features", feature_study / "feats", "--output", feature_study / "said"),
@@ -130,10 +130,10 @@ def test_mine_shows_what_fools_an_arm_that_does_not_mine(hardmil: Hardmil, featu
     assert trained.code == 0, trained.err
     run = hardmil("mine", feature_study, "--json")
     assert run.code == 0, run.err
-    values = json.loads(run.out.splitlines()[-1])
+    values = json.loads(run.out)
     assert values["n_out_of_fold"] > 0
-    assert f"{values['n_out_of_fold']} fooled a model that had not seen the slide" in run.out
-    assert "arm: ours+instance+verdicts" in run.out
+    assert f"{values['n_out_of_fold']} fooled a model that had not seen the slide" in run.text
+    assert "arm: ours+instance+verdicts" in run.text
     rows = read_csv(feature_study / "mined" / "hard_negatives.csv")
     assert len(rows) == values["n_hard"]
     assert {row["source"] for row in rows} <= {"out-of-fold", "bundle"}
@@ -145,6 +145,6 @@ def test_mine_says_why_it_shows_nothing(hardmil: Hardmil, feature_study: Path) -
     settings = ["--set", "arm=ours", "--set", "evaluation.operating_folds=0"]
     assert hardmil("train", feature_study, *settings, "--set", "training.epochs=60").code == 0
     run = hardmil("mine", feature_study)
-    assert "0 hard negatives on 6 negative slides" in run.out
-    assert "no out-of-fold scores: evaluation.operating_folds is 0" in run.out
-    assert "verdicts" not in run.out
+    assert "0 hard negatives on 6 negative slides" in run.text
+    assert "no out-of-fold scores: evaluation.operating_folds is 0" in run.text
+    assert "verdicts" not in run.text

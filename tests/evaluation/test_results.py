@@ -121,7 +121,7 @@ def test_predictions_of_slides_without_a_label_and_with_another_threshold():
 def test_the_operating_point_has_a_column_of_its_own():
     bag = _bag("s1", 1)
     row = prediction_row(bag, 0.3, classes=CLASSES, op_threshold=0.2)
-    assert (row.prediction, row.op_prediction) == ("normal", "tumour")
+    assert (row.prediction, row.op_prediction) == ("tumour", "tumour")
     row = prediction_row(bag, 0.2, classes=CLASSES, op_threshold=0.2)
     assert row.op_prediction == "normal"
 

@@ -137,7 +137,7 @@ def test_a_training_that_fails_fails_its_trials_only(tmp_path: Path, monkeypatch
     monkeypatch.setattr(together, "fit_population", population)
     monkeypatch.setattr(trainer_module, "fit", fitted)
     failures = evaluate_arms(evaluation, device=CPU, engine=TOGETHER, quiet=True)
-    assert [one.name for one in failures] == ["ours, repeat 1 fold 2", "abmil, repeat 1 fold 2"]
+    assert [one.name for one in failures] == ["ours, repeat 0, fold 1", "abmil, repeat 0, fold 1"]
     assert "the loss is nan" in failures[0].message
     assert len(read_cells(tmp_path / "results.csv")) == 2
 

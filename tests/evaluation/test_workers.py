@@ -95,7 +95,7 @@ def test_a_trial_that_fails_is_named_and_the_others_go_on(
     monkeypatch.setattr(evaluation_module, "run_in_context", _failing)
     failures = evaluate_arms(evaluation_of_six_arms(tmp_path), device=CPU, engine=engine, quiet=True)
     assert [(one.name, one.message) for one in failures] == [
-        ("ours+mb, repeat 1 fold 2", "ZeroDivisionError: a bug")
+        ("ours+mb, repeat 0, fold 1", "ZeroDivisionError: a bug")
     ]
     assert "in _failing" in failures[0].traceback or "in failing" in failures[0].traceback
     assert result_cells(tmp_path) == [

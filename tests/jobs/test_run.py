@@ -69,8 +69,8 @@ def test_failures_go_to_stderr_with_each_cause_once(capsys: pytest.CaptureFixtur
     assert out == ""
     assert err.splitlines() == [
         "6 failed",
-        "  s[1]: slide s[1]: [bold]no tissue[/bold]",
-        "  TCGA-0, TCGA-1, TCGA-2 and 2 more: slide TCGA-0: the disk was removed",
+        "  s[1]: [bold]no tissue[/bold]",
+        "  TCGA-0, TCGA-1, TCGA-2 and 2 more: the disk was removed",
         "tracebacks: runs/failures.log",
     ]
     print_failures([])

@@ -27,7 +27,7 @@ def test_two_workers_write_what_one_writes(hardmil: Hardmil, study: Path):
         path.unlink()
     run = hardmil("patch", study, "--workers", 2, "--json")
     assert run.code == 0, run.err
-    said = json.loads(run.out.splitlines()[-1])
+    said = json.loads(run.out)
     assert (said["slides"], said["patches"], said["empty"]) == (8, sum(map(len, alone.values())), [])
     assert coords_of(study) == alone
     assert len(alone) == 8

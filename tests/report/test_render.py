@@ -184,7 +184,7 @@ def test_what_auto_chose_is_on_the_page_or_the_section_is_not(sample: Report):
     assert "more than one standard error ahead of all others in 1 of 3 trials" in text
     assert "The trials of auto took 12 min 34 s of one process" in text
     assert re.search(r"ours-top5</th>\s*<td[^>]*>3 of 3</td>", text)
-    assert re.search(r"repeat 1 fold 2</th>.*?abmil</td>\s*<td[^>]*>\+0.004 \(0.020\)", text, re.DOTALL)
+    assert re.search(r"repeat 0, fold 1</th>.*?abmil</td>\s*<td[^>]*>\+0.004 \(0.020\)", text, re.DOTALL)
     assert "What auto chose" not in render_report(replace(sample, choices=None))
 
 

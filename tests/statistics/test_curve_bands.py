@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 
+from hardmil.bootstrap import SampleSize, moving_threshold_limits
 from hardmil.metrics import expected_calibration_error
-from hardmil.statistics.curve_bands import GRID, N_BINS, arm_curves, reliability
+from hardmil.statistics.curve_bands import GRID, N_BINS, Band, arm_curves, reliability
 from hardmil.statistics.pooled_predictions import PooledRepeat
 
 
@@ -61,9 +62,35 @@ def test_each_resample_is_the_curve_of_its_rows(monkeypatch: pytest.MonkeyPatch)
     times = [drawn[0][cases.index(case)] for case in one.cases]
     labels, scores = np.repeat(one.labels, times), np.repeat(one.scores, times)
     found = arm_curves([one], seed=0, n_resamples=1)
-    expected = np.array(plain_roc(labels, scores))
-    np.testing.assert_allclose(found.roc.low, np.minimum(expected, found.roc.value))
-    np.testing.assert_allclose(found.roc.high, np.maximum(expected, found.roc.value))
+    for curve, plain in ((found.roc, plain_roc), (found.precision_recall, plain_precision)):
+        limits = [
+            moving_threshold_limits(value, np.array([again]), size=SampleSize(len(cases), n, n))
+            for value, again, n in zip(curve.value, plain(labels, scores), sizes(one, curve), strict=True)
+        ]
+        np.testing.assert_allclose(np.stack([curve.low, curve.high]).T, limits)
+
+
+def sizes(one: PooledRepeat, curve: Band) -> list[int]:
+    """Cases that a point of the ROC curve, or of the precision-recall curve, is over."""
+    n_positive = len({case for case, label in zip(one.cases, one.labels, strict=True) if label})
+    if curve.value[-1] == 1:
+        return [n_positive] * len(GRID)
+    return [max(1, round(at * n_positive / p)) for at, p in zip(GRID, curve.value, strict=True)]
+
+
+def test_a_perfect_curve_has_a_band_that_shrinks_with_more_cases():
+    low = []
+    for n in (10, 40):
+        labels = np.arange(n) % 2
+        names = tuple(f"c{i}" for i in range(n))
+        perfect = PooledRepeat(0, tuple((0, one) for one in names), names, labels, labels / 1.0, None)
+        found = arm_curves([perfect], seed=0)
+        assert (found.roc.value == 1).all()
+        assert (found.roc.high == 1).all()
+        low.append(float(found.roc.low[50]))
+        # The first call alone says little about a precision.
+        assert found.precision_recall.low[0] < found.precision_recall.low[100] < 1
+    assert low[0] < low[1] < 1
 
 
 def test_the_band_holds_the_curve_and_is_a_band():

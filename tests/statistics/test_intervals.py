@@ -13,7 +13,7 @@ from tests.support.predictions import pooled_arms, prediction_rows
 from hardmil.bootstrap import (
     SampleSize,
     draw_cases,
-    fixed_sensitivity_limits,
+    moving_threshold_limits,
     percentile_limits,
     share_limits,
 )
@@ -83,7 +83,7 @@ def _expected_limits(one: Interval, means: np.ndarray, rows: list[PredictionRow]
     negative, positive = _holds(rows).sum(axis=0).tolist()
     n_cases = {"all": 9, "negative": negative, "positive": positive, "both": min(negative, positive)}
     size = SampleSize(9, n_cases[SHARE_OF[one.metric]], len({row.slide_id for row in here}))
-    limits = fixed_sensitivity_limits if one.metric.startswith("fpr_at") else share_limits
+    limits = moving_threshold_limits if one.metric.startswith("fpr_at") else share_limits
     return limits(one.value, means, size=size)
 
 

@@ -27,6 +27,11 @@ class Run:
     out: str
     err: str
 
+    @property
+    def text(self) -> str:
+        """All of it: with `--json`, lines for people are on stderr."""
+        return self.out + self.err
+
 
 Hardmil = Callable[..., Run]
 

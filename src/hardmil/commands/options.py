@@ -16,7 +16,12 @@ Set = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object last, for scripts.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="For scripts: stdout has one JSON object and nothing else, also after an error."
+    ),
+]
 Mpp = Annotated[
     float | None, typer.Option(help="Micrometres per pixel of slides that do not state it; sets patches.mpp.")
 ]

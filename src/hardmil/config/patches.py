@@ -58,12 +58,16 @@ class PatchConfig(Section):
     """Patches: where they are, their size and their colours."""
 
     mode: Literal["grid", "nuclei"] = "grid"
-    """grid: a grid of squares, incomplete ones dropped; nuclei: centred on annotated nuclei (reproduce)."""
+    """grid: a grid of squares; nuclei: centred on annotated nuclei (reproduce)."""
     size_px: int = Field(default=32, ge=8, le=1024)
     """Edge of a patch, in pixels at `um_per_px`. If not set: 32 for pixels (the paper's network takes 24
     to 48), 224 for an encoder."""
     overlap_px: int = Field(default=0, ge=0)
     """Overlap of neighbouring patches, in pixels at `um_per_px`. Paper: 0."""
+    edge: Literal["drop", "shift"] = Field(default="drop", json_schema_extra=ADDED_LATER)
+    """The strips at the right and lower edge of a slide that are narrower than a patch. drop: they are left
+    out; shift: one more patch ends at the edge and overlaps its neighbour. shift suits small fields of view,
+    where a strip may be a quarter of the field."""
     um_per_px: float | None = Field(default=0.5, gt=0)
     """Resolution of a patch, in micrometres per pixel. null: level-0 pixels, whatever their size."""
     max_enlargement: float = Field(default=1.5, ge=1, json_schema_extra=ADDED_LATER)

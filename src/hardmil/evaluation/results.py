@@ -69,8 +69,8 @@ class ResultRow:
 class PredictionRow:
     """What a model calls one slide: a row of predictions.csv.
 
-    `prediction` is the call at the model's threshold, `op_prediction` that at the operating point, empty
-    where none was set. `probabilities` are by class.
+    `prediction` is the call at the operating point, or at the model's own threshold where no operating point
+    was set. `op_prediction` is the same, but empty where none was set. `probabilities` are by class.
     """
 
     trial: TrialKey | None
@@ -151,7 +151,7 @@ def prediction_row(
         score: Its score.
         classes: The negative and the positive class.
         trial: The trial it belongs to.
-        threshold: A score above it is called positive.
+        threshold: A score above it is called positive where there is no operating point.
         op_threshold: The same at the operating point; NaN where there is none.
         probability: Calibrated, of the positive class; the score where it is None.
     """
@@ -163,7 +163,7 @@ def prediction_row(
         case_id=bag.case_id,
         label=classes[bag.label] if bag.label >= 0 else "",
         bag_score=score,
-        prediction=classes[int(score > threshold)],
+        prediction=by_op or classes[int(score > threshold)],
         op_prediction=by_op,
         probabilities={classes[0]: 1 - probability_positive, classes[1]: probability_positive},
     )

@@ -77,8 +77,8 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Its name for a person; counts from 1."""
-        return f"{self.arm.name}, repeat {self.repeat + 1} fold {self.fold_number + 1}"
+        """Its name for a person; counts from 0, as the tables and `--only-folds` do."""
+        return f"{self.arm.name}, repeat {self.repeat}, fold {self.fold_number}"
 
     def config_hash(self, cohort: Cohort) -> str:
         """A hash that changes with the input of the trial: settings, folds, seed, bags, version of the code.

@@ -37,7 +37,12 @@ def _by_cause(failures: Iterable[Failure]) -> list[str]:
     causes: dict[str, list[Failure]] = {}
     for failure in failures:
         causes.setdefault(failure.message.replace(failure.name, ""), []).append(failure)
-    return [f"{_names(found)}: {found[0].message}" for found in causes.values()]
+    return [f"{_names(found)}: {_cause(found[0])}" for found in causes.values()]
+
+
+def _cause(failure: Failure) -> str:
+    """The message without the name that it may begin with."""
+    return failure.message.removeprefix(f"slide {failure.name}: ")
 
 
 def _names(found: list[Failure]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from hardmil.bootstrap import SampleSize, draw_bags, fixed_sensitivity_limits, percentile_limits
+from hardmil.bootstrap import SampleSize, draw_bags, moving_threshold_limits, percentile_limits
 from hardmil.config.evaluation import OperatingTarget, parse_operating_target
 from hardmil.errors import BagError
 from hardmil.metrics import binary_metrics, check_scores, predict_threshold_at_sensitivity
@@ -101,7 +101,7 @@ def _sample_size(has_label: Bool[np.ndarray, " bag"], *, cases: Sequence[str]) -
 
 
 def _rate(value: float, *, drawn: Float[np.ndarray, " resample"], size: SampleSize) -> Estimate:
-    low, high = fixed_sensitivity_limits(value, drawn, size=size)
+    low, high = moving_threshold_limits(value, drawn, size=size)
     return Estimate(value=value, low=low, high=high)
 
 

@@ -40,7 +40,7 @@ def confusion_of(rows: TrialRows, *, arm: str, classes: Sequence[str]) -> Confus
         CalledSlide(
             slide_id=row.slide_id,
             label=row.label,
-            called=row.op_prediction if at_op else row.prediction,
+            called=row.prediction,
             bag_score=row.bag_score,
             threshold=thresholds[key_of(row)] if at_op else 0.5,
             mined=_mined_words(mined.get(row.slide_id, [])) if row.label == classes[0] else "",

@@ -42,6 +42,8 @@ def place_patches(
 ) -> PatchGrid:
     """The patches of a regular grid on a slide that contain enough tissue.
 
+    At the right and lower edge of the slide, what is left of the grid is dropped or covered: `config.edge`.
+
     Args:
         slide: An open slide.
         config: Size, resolution and tissue rule; `mode` must be grid.
@@ -86,7 +88,8 @@ def _places(
     size = patch_size_level0_px(slide, config, mpp=mpp)
     step = max(1, round(size * (config.size_px - config.overlap_px) / config.size_px))
     columns, rows = (
-        grid_starts(extent, size_px=size, step_px=step) for extent in (slide.width_px, slide.height_px)
+        grid_starts(extent, size_px=size, step_px=step, cover_end=config.edge == "shift")
+        for extent in (slide.width_px, slide.height_px)
     )
     n_places = len(columns) * len(rows)
     if n_places > MAX_PLACES:

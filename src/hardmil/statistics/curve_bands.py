@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 
-from hardmil.bootstrap import draw_cases, widened_tail
+from hardmil.bootstrap import SampleSize, draw_cases, moving_threshold_limits
 from hardmil.metrics import brier_score, expected_calibration_error
 from hardmil.statistics.intervals import cases_and_classes, mean_of_defined
 from hardmil.statistics.pooled_predictions import PooledRepeat
@@ -58,8 +58,8 @@ def arm_curves(
 ) -> ArmCurves:
     """Curves of an arm, averaged over its repeats at each point of GRID, with bands by resampling cases.
 
-    A resample draws cases as `resample_arms` does, with all predictions of a case in all repeats. Bands are
-    pointwise percentiles, widened to include the curve, which they may not do with few cases.
+    A resample draws cases as `resample_arms` does, with all predictions of a case in all repeats. Limits are
+    those of `moving_threshold_limits` at each point, so that a perfect curve has a band too.
 
     Args:
         repeats: Predictions of one arm.
@@ -76,7 +76,14 @@ def arm_curves(
         for repeat in repeats
     ]
     roc, precision = (mean_of_defined(np.stack(one), axis=0) for one in zip(*both, strict=True))
-    return ArmCurves(_band(roc, n_cases=len(cases)), _band(precision, n_cases=len(cases)))
+    with_positive = int(holds[:, 1].sum())
+    # A sensitivity is over the positive slides, a precision over those called positive.
+    positive = np.full(len(GRID), with_positive)
+    called = np.maximum(1, GRID * with_positive / precision[0])
+    return ArmCurves(
+        _band(roc, n_cases=len(cases), n_independent=positive),
+        _band(precision, n_cases=len(cases), n_independent=called),
+    )
 
 
 def reliability(
@@ -118,10 +125,13 @@ def _curves(
     return roc, precision
 
 
-def _band(drawn: Float[np.ndarray, "weighting point"], *, n_cases: int) -> Band:
+def _band(
+    drawn: Float[np.ndarray, "weighting point"], *, n_cases: int, n_independent: Num[np.ndarray, " point"]
+) -> Band:
+    """A curve with its limits; `n_independent`: the number of cases that its value is over, at each point."""
     value = drawn[0]
-    if len(drawn) == 1 or np.isnan(value).all():
-        return Band(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
-    tail = widened_tail(n_cases)
-    low, high = np.nanquantile(drawn[1:], [tail, 1 - tail], axis=0)
-    return Band(value, np.minimum(low, value), np.maximum(high, value))
+    limits = np.full((len(GRID), 2), np.nan)
+    for i in np.flatnonzero(~np.isnan(value)):
+        size = SampleSize(n_cases, round(n_independent[i]), round(n_independent[i]))
+        limits[i] = moving_threshold_limits(value[i], drawn[1:, i], size=size)
+    return Band(value, limits[:, 0], limits[:, 1])

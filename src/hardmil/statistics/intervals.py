@@ -11,7 +11,7 @@ from hardmil.bootstrap import (
     N_RESAMPLES,
     SampleSize,
     draw_cases,
-    fixed_sensitivity_limits,
+    moving_threshold_limits,
     percentile_limits,
     share_limits,
 )
@@ -98,7 +98,7 @@ def resample_arms(
 def intervals(arms: Iterable[ResampledArm]) -> list[Interval]:
     """Value and 95% interval of each metric of each arm: `share_limits` of the mean over repeats.
 
-    Two exceptions: `fixed_sensitivity_limits`, and `percentile_limits` for the Brier score, which is not a
+    Two exceptions: `moving_threshold_limits`, and `percentile_limits` for the Brier score, which is not a
     share.
 
     An interval covers how much the number would change with other cases like these, for the models that were
@@ -124,7 +124,7 @@ def _limits(
     share_of = SHARE_OF.get(metric)
     if share_of is None:
         return percentile_limits(means, n_cases=arm.n_cases)
-    limits = fixed_sensitivity_limits if metric in SENSITIVITIES else share_limits
+    limits = moving_threshold_limits if metric in SENSITIVITIES else share_limits
     return limits(value, means, size=_sample_size(arm, share_of))
 
 
