@@ -80,7 +80,7 @@ def test_slides_are_cases_only_where_the_study_says_so(hardmil: Hardmil, study: 
         assert message in run.err
     checked = hardmil("doctor", study, "--json")
     assert checked.code == 1
-    assert message in checked.text.splitlines()[-1]
+    assert message in checked.out
     settings = (study / "study.yaml").read_text(encoding="utf-8")
     (study / "study.yaml").write_text("cases: slide\n" + settings, encoding="utf-8")
     assert "8 slides (4 normal, 4 tumour) of 8 cases" in hardmil("doctor", study).text

@@ -84,7 +84,7 @@ def test_the_cost_is_printed_before_a_run_and_not_where_nothing_is_left(hardmil:
     size = r"3 arms x 1 repeats x 2 folds, 6 of 6 trials to run: at most [\d,]+ patch visits, about .* at .*"
     assert re.search(size, first.err)
     assert re.search("a smaller run: --repeats 1 --folds 2 --epochs 3 takes about", first.err)
-    assert "patch visits" not in first.text
+    assert "patch visits" not in first.out
     assert len(json.loads(first.out)["arms"]) == 3
     again = hardmil(*call, "--epochs", "9", "--arms", "ours,ours+mb", "--set", "network.embedding_dim=8")
     assert (again.code, "patch visits" in again.err) == (0, False)

@@ -37,6 +37,7 @@ from hardmil.evaluation.results import (
     key_of,
 )
 from hardmil.evaluation.trial import Trial, TrialResult, run_trial
+from hardmil.evaluation.trial_records import record_paths
 from hardmil.files.csv_table import read_table
 from hardmil.metrics import binary_metrics
 from hardmil.mil.network import BagClassifier
@@ -200,7 +201,7 @@ def test_valid_rows_leave_out_what_is_stale(tmp_path: Path):
     rows = valid_rows(replace(new, only_folds=(0,)))
     assert [row.trial.fold for row in rows.results if row.trial.arm == "ours+mb"] == [1]
     assert len(rows.predictions) == 12 + 4
-    assert len(valid_rows(old).results) == 5
+    assert len(valid_rows(old).results) == 6, "records stay"
 
 
 def test_valid_rows_of_further_arms(tmp_path: Path):
@@ -269,37 +270,16 @@ def _run_and_kill(folder: Path, *, after: int) -> int:
 def test_a_killed_evaluation_continues_where_it_was(tmp_path: Path, ran: list[tuple[str, int, int]]):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     _run(make_evaluation(whole, arms=ARMS))
-    # Names are taken, trial by trial: weights, results, attention, hard negatives, predictions, results.
-    for after, n_rows in ((11, 1), (11, 2)):
+    # Names are taken, trial by trial: weights, attention, record; three tables after the first.
+    for after, n_records in ((3, 0), (6, 1), (5, 2)):
         assert _run_and_kill(killed, after=after) == -signal.SIGKILL
-        assert len(result_cells(killed)) == n_rows, after
+        assert len(record_paths(killed)) == n_records, after
     ran.clear()
     _run(make_evaluation(killed, arms=ARMS))
     assert len(ran) == 15 - 2  # the hashes of another process hold here
     assert result_cells(killed) == result_cells(whole)
     for name in ("predictions.csv", "hard_negatives.csv"):
         assert (killed / name).read_text() == (whole / name).read_text()
-
-
-def test_half_replaced_rows_are_not_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    old = make_evaluation(tmp_path, arms=("ours",))
-    _run(old)
-    expected = (tmp_path / "predictions.csv").read_text()
-    plain = evaluation_module.replace_rows
-
-    def killed(path: Path, rows: Any, **rest: Any) -> None:
-        if rows and path.name == "results.csv":
-            raise KeyboardInterrupt("killed")
-        plain(path, rows, **rest)
-
-    monkeypatch.setattr(evaluation_module, "replace_rows", killed)
-    with pytest.raises(KeyboardInterrupt, match="killed"):
-        _run(make_evaluation(tmp_path, arms=("ours",), seed=8))
-    assert (tmp_path / "predictions.csv").read_text() != expected
-    assert len(valid_rows(old).results) == 2
-    monkeypatch.setattr(evaluation_module, "replace_rows", plain)
-    _run(old)
-    assert (tmp_path / "predictions.csv").read_text() == expected
 
 
 def test_auto_leaves_its_choices_in_a_table(tmp_path: Path):

@@ -14,8 +14,6 @@ from hardmil.evaluation.results import (
     key_of,
     prediction_columns,
     prediction_row,
-    replace_rows,
-    sort_rows,
 )
 from hardmil.files.csv_table import columns_of, read_table, write_table
 from hardmil.metrics import BinaryMetrics
@@ -34,59 +32,11 @@ def _prediction(trial: TrialKey, slide_id: str) -> PredictionRow:
     return PredictionRow(trial, slide_id, f"case of {slide_id}", "tumour", 0.5, probabilities=chances)
 
 
-def _put(path: Path, arm: str, fold: int, *slides: str) -> None:
-    trial = _trial(arm, fold)
-    rows = [_prediction(trial, slide) for slide in slides]
-    replace_rows(path, rows, trial=trial, columns=COLUMNS)
-
-
-def _held(path: Path) -> list[tuple[str, int, str]]:
-    return [(key_of(row).arm, key_of(row).fold, row.slide_id) for row in read_table(path, PredictionRow)]
-
-
-def test_rows_of_a_trial_replace_its_old_ones(tmp_path: Path):
-    path = tmp_path / "runs" / "predictions.csv"
-    assert read_table(path, PredictionRow) == []
-    _put(path, "ours", 0, "a", "007")
-    _put(path, "abmil", 0, "a")
-    _put(path, "ours", 1, "b")
-    before = [("ours", 0, "a"), ("ours", 0, "007"), ("abmil", 0, "a"), ("ours", 1, "b")]
-    assert _held(path) == before
-    _put(path, "ours", 0, "a", "x", "y")
-    after = [("ours", 0, "a"), ("ours", 0, "x"), ("ours", 0, "y"), *before[2:]]
-    assert _held(path) == after
-    _put(path, "abmil", 0)
-    assert _held(path) == [row for row in after if row[0] == "ours"]
-
-
-def test_trials_differ_by_each_column_of_their_key(tmp_path: Path):
-    path = tmp_path / "t.csv"
-    _put(path, "ours", 0, "a")
-    for trial in (
-        TrialKey("ours", "file", "grid", 0, 0),
-        TrialKey("ours", "case", "nuclei", 0, 0),
-        TrialKey("ours", "case", "grid", 1, 0),
-    ):
-        replace_rows(path, [_prediction(trial, "b")], trial=trial, columns=COLUMNS)
-    assert [row.slide_id for row in read_table(path, PredictionRow)] == ["a", "b", "b", "b"]
-
-
-def test_rows_are_sorted_by_trial_and_those_of_other_trials_come_first(tmp_path: Path):
-    path = tmp_path / "t.csv"
-    _put(path, "ours", 1, "a", "b")
-    _put(path, "gone", 0, "c")
-    _put(path, "ours", 0, "d")
-    sort_rows(path, [_trial("ours", 0), _trial("ours", 1)], columns=COLUMNS)
-    assert _held(path) == [("gone", 0, "c"), ("ours", 0, "d"), ("ours", 1, "a"), ("ours", 1, "b")]
-    before = path.stat().st_mtime_ns
-    sort_rows(path, [_trial("ours", 0), _trial("ours", 1)], columns=COLUMNS)
-    assert path.stat().st_mtime_ns == before, "a table in order is not written again"
-
-
 def test_text_of_any_kind_comes_back(tmp_path: Path):
     slides = ["0012", 'a "b", c', "ü;ß"]
-    _put(tmp_path / "t.csv", "ours", 0, *slides)
-    assert [slide for _, _, slide in _held(tmp_path / "t.csv")] == slides
+    rows = [_prediction(_trial("ours", 0), slide) for slide in slides]
+    write_table(tmp_path / "t.csv", rows, row=PredictionRow, columns=COLUMNS)
+    assert read_table(tmp_path / "t.csv", PredictionRow) == rows
 
 
 def _bag(slide_id: str, label: int) -> Bag:

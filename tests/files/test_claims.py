@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import socket
@@ -6,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from tests.support.waiting import wait_until
 
 from hardmil.errors import BusyError, StoreError
 from hardmil.files import claims
-from hardmil.files.claims import claim
+from hardmil.files.claims import claim, holders
+from hardmil.files.writer import this_process
 
 LOCAL = socket.gethostname()
 
@@ -100,7 +103,69 @@ def test_lock_of_another_machine_is_taken_over_when_it_is_old(
             assert json.loads(_lock(path).read_text())["host"] == LOCAL
 
 
-@pytest.mark.parametrize(("age_s", "is_busy"), [(0, True), (1000, False)])
+@pytest.mark.parametrize("age_s", [1000, -1000])
+def test_a_lock_from_the_future_is_as_old_as_one_from_the_past(tmp_path: Path, age_s: float):
+    path = tmp_path / "a.h5"
+    _left_by(path, host="node-17", pid=1, age_s=age_s)
+    with claim(path):
+        pass
+
+
+def test_a_lock_of_an_earlier_process_with_our_number_is_taken_over(tmp_path: Path):
+    path = tmp_path / "a.h5"
+    for changed in ({"start": "1"}, {"boot": "another"}):
+        holder = asdict(this_process())
+        if not all(holder[name] for name in changed):
+            pytest.skip("the system does not say when a process started")
+        _lock(path).write_text(json.dumps({**holder, **changed, "id": "x"}))
+        with claim(path):
+            pass
+
+
+def test_a_lock_is_never_seen_without_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path, seen = tmp_path / "a.h5", []
+    plain = os.link
+
+    def linked(source: Path, target: Path) -> None:
+        plain(source, target)
+        seen.append(json.loads(_lock(path).read_text())["pid"])
+
+    monkeypatch.setattr(os, "link", linked)
+    with claim(path):
+        assert seen == [os.getpid()]
+
+
+def test_a_full_disk_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StoreError, match="disk is full"), claim(tmp_path / "a.h5"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_locks_on_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def unknown(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", unknown)
+    path = tmp_path / "a.h5"
+    with claim(path):
+        assert json.loads(_lock(path).read_text())["pid"] == os.getpid()
+        with pytest.raises(BusyError, match="another run"), claim(path):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_holders_are_the_runs_with_a_lock(tmp_path: Path):
+    assert holders(tmp_path) == []
+    _left_by(tmp_path / "b.h5", host="node-17", pid=3, age_s=0)
+    with claim(tmp_path / "a.h5"), claim(tmp_path / "c.h5"):
+        assert set(holders(tmp_path)) == {"process 3 on node-17", f"process {os.getpid()} on {LOCAL}"}
+
+
+@pytest.mark.parametrize(("age_s", "is_busy"), [(0, True), (15, False)])
 def test_empty_lock_is_judged_by_its_age(tmp_path: Path, age_s: float, is_busy: bool):
     path = tmp_path / "a.h5"
     _lock(path).write_text("")

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from hardmil.config.model import ModelConfig, resolve_config
 from hardmil.errors import BundleError
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.weights import load_network, save_network
+from hardmil.mil.weights import load_network, save_network, weights_digest
 
 
 def _network() -> BagClassifier:
@@ -48,6 +48,55 @@ def test_weights_that_are_damaged(damage: str, tmp_path: Path):
             pass
     with pytest.raises(BundleError, match=r"model\.safetensors: not the weights .*train it again"):
         load_network(path)
+
+
+def test_weights_that_were_changed(tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    save_network(path, _network())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(BundleError, match=r"do not match their digest\); train it again"):
+        load_network(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers(tmp_path: Path, value: float):
+    network = _network()
+    with torch.no_grad():
+        network.classify.bias.fill_(value)
+    save_network(tmp_path / "model.safetensors", network)
+    with pytest.raises(BundleError, match=r"classify\.bias has NaN or infinite values"):
+        load_network(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("shape", ["[1000000000000]", "[4, 1000000, 3]", "[-4]"])
+def test_a_shape_that_the_weights_do_not_have_takes_no_memory(tmp_path: Path, shape: str):
+    network = _network()
+    path = tmp_path / "model.safetensors"
+    save_network(path, network)
+    metadata = {"config": network.config.model_dump_json(), "instance_shape": shape}
+    save_file(load_file(path), path, metadata=metadata)
+    with pytest.raises(BundleError, match="not the weights of a hardmil network"):
+        load_network(path)
+
+
+def test_weights_without_a_digest_are_of_an_early_version(tmp_path: Path):
+    network = _network()
+    path = tmp_path / "model.safetensors"
+    save_network(path, network)
+    save_file(
+        load_file(path), path, metadata={"config": network.config.model_dump_json(), "instance_shape": "[4]"}
+    )
+    assert weights_digest(load_network(path)) == weights_digest(network)
+
+
+def test_the_digest_changes_with_a_weight():
+    network = _network()
+    before = weights_digest(network)
+    assert weights_digest(network) == before
+    with torch.no_grad():
+        network.classify.bias.add_(1e-6)
+    assert weights_digest(network) != before
 
 
 def test_weights_of_another_network(tmp_path: Path):

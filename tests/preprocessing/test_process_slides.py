@@ -10,13 +10,20 @@ from pathlib import Path
 
 import pytest
 from tests.support.studies import Hardmil, coords_of, read_csv, slide_path
-from tests.support.waiting import PATIENCE_S, wait_until
+from tests.support.waiting import PATIENCE_S
 
 from hardmil.bags.slide_table import SlideRow
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.pool import Engine
 from hardmil.jobs.run import JobResults
-from hardmil.preprocessing.process_slides import BatchFunction, RunOptions, SlideResult, Stage, process_slides
+from hardmil.preprocessing.process_slides import (
+    BatchFunction,
+    RunOptions,
+    SlideResult,
+    Stage,
+    process_slides,
+    waiting_line,
+)
 from hardmil.preprocessing.study_folder import Study, open_study
 
 
@@ -64,7 +71,7 @@ def test_two_runs_share_a_folder(study: Path):
     """Each slide is processed once, and both runs know all of them in the end."""
     call = [sys.executable, "-m", "hardmil.cli", "patch", str(study), "--json"]
     runs = [subprocess.Popen(call, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [json.loads(run.communicate(timeout=PATIENCE_S)[0].splitlines()[-1]) for run in runs]
+    said = [json.loads(run.communicate(timeout=PATIENCE_S)[0]) for run in runs]
     assert [(one["slides"], one["failures"]) for one in said] == [(8, {})] * 2
     assert said[0]["patches"] == said[1]["patches"]
     assert not list((study / "patches").glob(".*"))
@@ -76,11 +83,13 @@ def test_slide_that_another_run_works_on_is_waited_for(study: Path):
     held.parent.mkdir()
     held.write_text(json.dumps({"host": "node-17", "pid": 1, "id": "x"}))
     call = [sys.executable, "-m", "hardmil.cli", "patch", str(study), "--json"]
-    run = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
-    wait_until(lambda: len(coords_of(study)) == 7 or run.poll() is not None, what="the seven others")
-    assert run.poll() is None
+    run = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stderr is not None
+    waits = "waiting for 1 slide that another run works on (process 1 on node-17): 004 a\n"
+    assert any(line == waits for line in run.stderr), "the command ended"
+    assert len(coords_of(study)) == 7
     held.unlink()
-    assert json.loads(run.communicate(timeout=PATIENCE_S)[0].splitlines()[-1])["slides"] == 8
+    assert json.loads(run.communicate(timeout=PATIENCE_S)[0])["slides"] == 8
     assert len(coords_of(study)) == 8
 
 
@@ -136,3 +145,9 @@ def test_a_slide_that_ends_its_worker_is_alone_in_its_failure(
     assert [failure.name for failure in done.failures] == ["001 a", ids[5]]
     assert "its worker died 3 times" in done.failures[1].message
     assert list(done.patches) == [name for name in ids if name not in ("001 a", ids[5])]
+
+
+def test_what_is_waited_for_and_for_how_long(tmp_path: Path):
+    line = waiting_line(["a", "b", "c", "d"], folder=tmp_path, seconds=130)
+    what = "4 slides that another run works on (has just ended), for 2 min now: a, b, c and 1 more"
+    assert line == f"waiting for {what}"

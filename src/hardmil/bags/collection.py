@@ -9,6 +9,7 @@ from hardmil.bags.slide_table import SlideRow
 from hardmil.errors import BagError, EmptyBagError
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.run import run_jobs
+from hardmil.words import some_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def collect_bags(
 
 def notes_on(bags: Iterable[Bag], *, empty: Sequence[str] = ()) -> list[str]:
     """Notes for the user on bags: slides without patches, or with unknown coordinates."""
-    notes = [f"note: no patches in the bag of {_list_of(empty)}: left out"] if empty else []
+    notes = [f"note: no patches in the bag of {some_of(empty, most=5)}: left out"] if empty else []
     return notes + notes_on_missing_coords([bag.slide_id for bag in bags if bag.size_level0_px == 0])
 
 
@@ -51,15 +52,11 @@ def notes_on_missing_coords(slide_ids: Sequence[str]) -> list[str]:
     """A note for the user on slides with unknown coordinates; empty if there are none."""
     if not slide_ids:
         return []
+    named = some_of(slide_ids, most=5)
     return [
-        f"note: the patch coordinates of {_list_of(slide_ids)} are unknown, so they have no heat map: a .pt "
-        "file has no coordinates, and those of STAMP need the slide's mpp, which the column mpp can give"
+        f"note: the patch coordinates of {named} are unknown, so they have no heat map: a .pt file has no "
+        "coordinates, and those of STAMP need the slide's mpp, which the column mpp can give"
     ]
-
-
-def _list_of(slide_ids: Sequence[str]) -> str:
-    shown = ", ".join(slide_ids[:5])
-    return f"{shown} and {len(slide_ids) - 5} more" if len(slide_ids) > 5 else shown
 
 
 def check_same_instances(bags: Iterable[Bag]) -> None:

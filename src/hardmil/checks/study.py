@@ -11,12 +11,12 @@ from hardmil.bags.split_files import read_splits
 from hardmil.checks.duplicates import ImageMatch, Signature, matching_pairs, slide_signature
 from hardmil.errors import HardmilError
 from hardmil.jobs.failures import Failure
-from hardmil.jobs.outcome import count
 from hardmil.jobs.run import run_jobs
 from hardmil.preprocessing.annotations import check_annotated_classes
 from hardmil.preprocessing.patch_coords import open_slide_of_row, segment_and_place
 from hardmil.preprocessing.study_folder import Study, slide_name
 from hardmil.slides.notes import few_patches_note, slide_notes
+from hardmil.words import count
 
 
 @dataclass(frozen=True)

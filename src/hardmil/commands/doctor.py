@@ -12,8 +12,9 @@ from hardmil.checks.study import MatchingPair, StudyCheck, check_study
 from hardmil.errors import HardmilError
 from hardmil.evaluation.arms import check_arms
 from hardmil.jobs.failures import Failure
-from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.outcome import Outcome
 from hardmil.preprocessing.study_folder import Study, open_study
+from hardmil.words import count
 
 MAX_LINES = 100
 """Number of pairs printed; --json lists all."""

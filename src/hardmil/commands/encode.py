@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hardmil.commands.slides_outcome import slides_outcome
-from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.outcome import Outcome
 from hardmil.preprocessing.process_slides import DEFAULT_OPTIONS, RunOptions
 from hardmil.preprocessing.study_encoding import encode_study
 from hardmil.preprocessing.study_folder import open_study
+from hardmil.words import count
 
 
 def encode(

@@ -6,9 +6,10 @@ from pathlib import Path
 from hardmil.bundles import mining
 from hardmil.bundles.bundle import Card, load_bundle
 from hardmil.evaluation.results import HARD_NEGATIVES
-from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.outcome import Outcome
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.preprocessing.study_folder import open_study
+from hardmil.words import count
 
 
 def mine(

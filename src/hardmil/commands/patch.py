@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hardmil.commands.slides_outcome import slides_outcome
-from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.outcome import Outcome
 from hardmil.preprocessing.patch_coords import tissue_stem
 from hardmil.preprocessing.process_slides import DEFAULT_OPTIONS, ProcessedSlides, RunOptions
 from hardmil.preprocessing.study_folder import open_study
 from hardmil.preprocessing.study_patching import patch_study
 from hardmil.report.contact_sheet import SheetSlide, write_contact_sheet
+from hardmil.words import count
 
 MAX_NOTES = 10
 """Notes printed; --json has them all."""

@@ -13,7 +13,8 @@ from hardmil.bundles.prediction import predict as predict_slides
 from hardmil.bundles.prediction_folder import free_folder
 from hardmil.bundles.slide_files import HeatmapOptions
 from hardmil.encoders.encoder import encoder_notes
-from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.outcome import Outcome
+from hardmil.words import count
 
 MAX_WARNINGS = 5
 

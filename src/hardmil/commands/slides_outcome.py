@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.outcome import Outcome
 from hardmil.jobs.progress import rate
 from hardmil.preprocessing.process_slides import ProcessedSlides
-
-MAX_NAMED = 5
-"""Slides named in a line; the rest is counted."""
+from hardmil.words import count, some_of
 
 
 def slides_outcome(
@@ -45,7 +43,7 @@ def slides_outcome(
 def _empty_lines(done: ProcessedSlides) -> list[str]:
     if not done.empty:
         return []
-    named = ", ".join(done.empty[:MAX_NAMED]) + (", ..." if len(done.empty) > MAX_NAMED else "")
+    named = some_of(done.empty, most=5)
     config = done.study.config.patches
     return [
         f"{count(len(done.empty), 'slide')} without a patch of {config.min_tissue:.0%} tissue: {named}; look "

@@ -10,10 +10,11 @@ from hardmil.commands.arms_table import AUTO_COULD_NOT
 from hardmil.evaluation.arm_name import parse_arm_name
 from hardmil.evaluation.arms import AUTO
 from hardmil.evaluation.choice import Choice
-from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.outcome import Outcome
 from hardmil.preprocessing.study_folder import open_study
 from hardmil.statistics.cautions import few_cases_note
 from hardmil.tracking import TrackWith
+from hardmil.words import count
 
 
 def train(

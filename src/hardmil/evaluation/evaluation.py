@@ -1,5 +1,6 @@
-"""Arms, repeats and folds: run the trials that have no row with the same hash yet."""
+"""Arms, repeats and folds: run the trials that have no record with the same hash yet."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,17 +27,22 @@ from hardmil.evaluation.results import (
     PredictionRow,
     ResultRow,
     TrialKey,
-    choice_rows,
-    prediction_columns,
-    prediction_row,
-    replace_rows,
-    sort_rows,
 )
 from hardmil.evaluation.sharing import groups_of, trial_length
 from hardmil.evaluation.together import Meeting, population_size
 from hardmil.evaluation.trainer import Trainer
 from hardmil.evaluation.trial import OperatingSettings, Trial, TrialResult, run_trial
-from hardmil.files.csv_table import columns_of, read_table
+from hardmil.evaluation.trial_records import (
+    TRIALS,
+    import_tables,
+    read_record,
+    record_path,
+    trial_tables,
+    write_record,
+    write_tables,
+)
+from hardmil.files.csv_table import Row, rows_of_cells
+from hardmil.files.drafts import remove_drafts
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.pool import LOCAL, Engine
 from hardmil.jobs.progress import progress
@@ -45,6 +51,8 @@ from hardmil.jobs.schedule import run_groups
 
 # A leak, an arm that cannot be run as written, a full disk: these stop all trials, not just one.
 FATAL_ERRORS = (FoldError, ConfigError, StoreError)
+TABLES_EVERY_S = 30.0
+"""How often the tables are made while trials run; at the end in any case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +88,10 @@ class Evaluation:
         """The columns that identify a trial in the tables."""
         return TrialKey(trial.arm.name, self.split, self.patches, trial.repeat, trial.fold_number)
 
+    def record_path(self, trial: Trial) -> Path:
+        """The file with what the trial found."""
+        return record_path(self.folder, self.key(trial), config_hash=trial.config_hash(self.cohort))
+
     def _seed(self, repeat: int, fold: int) -> int:
         return (self.seed * 1000 + repeat) * 1000 + fold
 
@@ -97,10 +109,10 @@ def patches_word(config: StudyConfig) -> str:
 def evaluate_arms(
     evaluation: Evaluation, *, device: Device, engine: Engine = LOCAL, quiet: bool = False
 ) -> list[Failure]:
-    """Run the trials that have no row with their hash, and write their rows to the tables; those that failed.
+    """Run the trials that have no record with their hash, and make the tables; the trials that failed.
 
-    Only this process writes rows, as trials end; the final order is that of the evaluation. Apart from
-    `seconds`, the tables do not depend on where trials ran, for the same number of threads.
+    A trial is recorded when it ends; several runs may share the folder. Apart from `seconds`, the tables do
+    not depend on where trials ran, for the same number of threads.
 
     Raises:
         FoldError: If a case is on both sides of a fold, a training side has one label only, anything was
@@ -113,6 +125,8 @@ def evaluate_arms(
     for folds in evaluation.folds:
         check_folds(folds, evaluation.cohort.cases)
         check_classes(folds, evaluation.cohort.labels)
+    remove_drafts(evaluation.folder)
+    import_tables(evaluation.folder)
     todo = missing_trials(evaluation)
     size = population_size(evaluation.cohort.bags, device=device, wanted=engine.population)
     if engine.is_here and size > 1:
@@ -121,18 +135,13 @@ def evaluate_arms(
         failures = _run_here(todo, evaluation=evaluation, device=device, quiet=quiet)
     else:
         failures = _run_in_pool(todo, evaluation=evaluation, device=device, engine=engine, quiet=quiet)
-    _sort_tables(evaluation)
+    make_tables(evaluation)
     return failures
 
 
 def missing_trials(evaluation: Evaluation) -> list[Trial]:
-    """The trials that have no row with their hash."""
-    hashes = {row.trial: row.config_hash for row in read_table(evaluation.folder / RESULTS, ResultRow)}
-    return [
-        trial
-        for trial in evaluation.trials()
-        if hashes.get(evaluation.key(trial)) != trial.config_hash(evaluation.cohort)
-    ]
+    """The trials that have no record with their hash, or a damaged one."""
+    return [trial for trial in evaluation.trials() if read_record(evaluation.record_path(trial)) is None]
 
 
 def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, quiet: bool) -> list[Failure]:
@@ -141,7 +150,7 @@ def _run_here(todo: Sequence[Trial], *, evaluation: Evaluation, device: Device, 
     ends = np.cumsum([trial_length(trial) for trial in todo]).tolist()
     with progress(f"{len(todo)} trials", total=sum(ends[-1:]), quiet=quiet) as steps:
         trainer = Trainer(
-            evaluation.folder / "trials",
+            evaluation.folder / TRIALS,
             evaluation.cohort.digest,
             device,
             on_epoch=lambda epoch, loss: steps(),
@@ -166,7 +175,7 @@ def _run_together(
     failures: dict[int, Failure] = {}
     meeting = Meeting(size=size, device=device, quiet=quiet)
     cohort, storing = evaluation.cohort, Lock()
-    trainer = Trainer(evaluation.folder / "trials", cohort.digest, device, meeting=meeting)
+    trainer = Trainer(evaluation.folder / TRIALS, cohort.digest, device, meeting=meeting)
     run_one = partial(run_trial, cohort=cohort, trainer=trainer)
 
     def run(numbered: tuple[int, Trial]) -> None:
@@ -208,7 +217,7 @@ def _run_in_pool(
         )
     cohort = evaluation.cohort
     # Resolved: workers of a cluster have their own working folders.
-    context = TrialContext(cohort, evaluation.folder.resolve() / "trials", device)
+    context = TrialContext(cohort, evaluation.folder.resolve() / TRIALS, device)
     return run_groups(
         run_in_context,
         groups_of(todo),
@@ -230,53 +239,28 @@ def _check_only_folds(evaluation: Evaluation) -> None:
 
 
 def store_result(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -> None:
-    """Write a finished trial into the tables; its row of results last."""
-    key, folder, classes = evaluation.key(trial), evaluation.folder, evaluation.classes
-    config_hash = trial.config_hash(evaluation.cohort)
+    """Write attention and record of a finished trial; make the tables if that was not done for a while."""
+    folder, config_hash = evaluation.folder, trial.config_hash(evaluation.cohort)
     test = [evaluation.cohort.bags[i] for i in trial.fold.test]
-    # Removed first: if the run is killed now, no row of results belongs to tables that are half replaced.
-    replace_rows(folder / RESULTS, [], trial=key, columns=columns_of(ResultRow))
-    write_attention(folder / "trials" / config_hash / "attention.h5", test, scores=result.test_scores)
-    mined = [HardNegativeRow(key, one) for one in result.hard_negatives]
-    replace_rows(folder / HARD_NEGATIVES, mined, trial=key, columns=columns_of(HardNegativeRow))
-    if trial.arm.auto is not None:
-        choices = choice_rows(result.choice, trial=key)
-        replace_rows(folder / CHOICES, choices, trial=key, columns=columns_of(ChoiceRow))
-    probabilities = [None] * len(test) if result.probabilities is None else result.probabilities.tolist()
-    predictions = [
-        prediction_row(
-            bag,
-            score.bag_score,
-            classes=classes,
-            trial=key,
-            op_threshold=result.op_threshold,
-            probability=probability,
-        )
-        for bag, score, probability in zip(test, result.test_scores, probabilities, strict=True)
-    ]
-    replace_rows(folder / PREDICTIONS, predictions, trial=key, columns=prediction_columns(classes))
-    row = ResultRow(
-        trial=key,
-        config_hash=config_hash,
-        n_false_positive_bags=result.n_false_positive_bags,
-        n_hard=len(result.hard_negatives),
-        metrics=result.metrics,
-        op_threshold=result.op_threshold,
-        instance_auc=result.instance_auc,
-        mined_look_alikes=result.mined_look_alikes,
-        seconds=result.seconds,
+    write_attention(folder / TRIALS / config_hash / "attention.h5", test, scores=result.test_scores)
+    tables = trial_tables(
+        result, trial=evaluation.key(trial), config_hash=config_hash, test=test, classes=evaluation.classes
     )
-    replace_rows(folder / RESULTS, [row], trial=key, columns=columns_of(ResultRow))
+    write_record(folder, tables)
+    table = folder / RESULTS
+    if not table.exists() or time.time() - table.stat().st_mtime > TABLES_EVERY_S:
+        make_tables(evaluation)
 
 
-def _sort_tables(evaluation: Evaluation) -> None:
+def make_tables(evaluation: Evaluation) -> None:
+    """Make the tables from the records in the folder.
+
+    Raises:
+        StoreError: If the disk is full, or the folder is not writable.
+    """
     whole = replace(evaluation, only_folds=None)
-    trials = [whole.key(trial) for trial in whole.trials()]
-    sort_rows(evaluation.folder / RESULTS, trials, columns=columns_of(ResultRow))
-    sort_rows(evaluation.folder / PREDICTIONS, trials, columns=prediction_columns(evaluation.classes))
-    sort_rows(evaluation.folder / HARD_NEGATIVES, trials, columns=columns_of(HardNegativeRow))
-    if any(arm.auto for arm in evaluation.arms):
-        sort_rows(evaluation.folder / CHOICES, trials, columns=columns_of(ChoiceRow))
+    hashes = {whole.key(trial): trial.config_hash(whole.cohort) for trial in whole.trials()}
+    write_tables(evaluation.folder, hashes=hashes, order=hashes, classes=evaluation.classes)
 
 
 @dataclass(frozen=True)
@@ -298,19 +282,23 @@ def valid_rows(evaluation: Evaluation, *, also: Sequence[Arm] = ()) -> TrialRows
     """
     arms = {arm.name: arm for arm in (*evaluation.arms, *also)}
     whole = replace(evaluation, arms=tuple(arms.values()), only_folds=None)
-    hashes = {whole.key(trial): trial.config_hash(whole.cohort) for trial in whole.trials()}
-    folder = evaluation.folder
-    results = [
-        row for row in read_table(folder / RESULTS, ResultRow) if hashes.get(row.trial) == row.config_hash
-    ]
+    records = [read_record(whole.record_path(trial)) for trial in whole.trials()]
     order = {name: position for position, name in enumerate(arms)}
-    results.sort(key=lambda row: (order[row.trial.arm], row.trial.repeat, row.trial.fold))
-    valid = {row.trial for row in results}
-    predictions = read_table(folder / PREDICTIONS, PredictionRow)
-    mined = read_table(folder / HARD_NEGATIVES, HardNegativeRow)
+    found = sorted(
+        filter(None, records),
+        key=lambda one: (order[one.result.trial.arm], one.result.trial.repeat, one.result.trial.fold),
+    )
+
+    def rows(name: str, kind: type[Row]) -> list[Row]:
+        return [
+            row
+            for one in found
+            for row in rows_of_cells(one.tables.get(name, ()), kind, path=whole.folder / name)
+        ]
+
     return TrialRows(
-        results,
-        [row for row in predictions if row.trial in valid],
-        [row for row in mined if row.trial in valid],
-        [row for row in read_table(folder / CHOICES, ChoiceRow) if row.trial in valid],
+        [one.result for one in found],
+        rows(PREDICTIONS, PredictionRow),
+        rows(HARD_NEGATIVES, HardNegativeRow),
+        rows(CHOICES, ChoiceRow),
     )

@@ -1,18 +1,13 @@
-"""The tables of an evaluation: results.csv, predictions.csv, hard_negatives.csv and choices.csv.
-
-The rows of a trial are written together, its row of results last: if there is a row of results, the other
-rows are complete.
-"""
+"""The tables of an evaluation: results.csv, predictions.csv, hard_negatives.csv and choices.csv."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import NamedTuple
 
 from hardmil.bags.bag import Bag
 from hardmil.evaluation.choice import Choice
-from hardmil.files.csv_table import Cells, cells_of, columns_by_name, columns_of, read_cells, write_cells
+from hardmil.files.csv_table import columns_by_name, columns_of
 from hardmil.metrics import BinaryMetrics
 from hardmil.mining.hard_instances import HardInstance
 
@@ -167,24 +162,3 @@ def prediction_row(
         op_prediction=by_op,
         probabilities={classes[0]: 1 - probability_positive, classes[1]: probability_positive},
     )
-
-
-def replace_rows(path: Path, rows: Iterable[object], *, trial: TrialKey, columns: Sequence[str]) -> None:
-    """Replace the rows of a trial in a table; all other rows stay unchanged."""
-    key, old = _key(cells_of(trial)), read_cells(path)
-    first = next((i for i, line in enumerate(old) if _key(line) == key), len(old))
-    after = [line for line in old[first:] if _key(line) != key]
-    write_cells(path, [*old[:first], *map(cells_of, rows), *after], columns=columns)
-
-
-def sort_rows(path: Path, trials: Iterable[TrialKey], *, columns: Sequence[str]) -> None:
-    """Sort the rows of a table by trial; rows of other trials come first, in their order."""
-    position = {_key(cells_of(trial)): number for number, trial in enumerate(trials)}
-    lines = read_cells(path)
-    in_order = sorted(lines, key=lambda line: position.get(_key(line), -1))
-    if in_order != lines:
-        write_cells(path, in_order, columns=columns)
-
-
-def _key(line: Cells) -> tuple[str, ...]:
-    return tuple(line[column] for column in TRIAL_COLUMNS)

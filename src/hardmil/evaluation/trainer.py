@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,13 @@ from hardmil.config.evaluation import FisherConfig
 from hardmil.config.model import ResolvedModelConfig, training_config
 from hardmil.config.section import fingerprint
 from hardmil.device import Device
+from hardmil.errors import BundleError
 from hardmil.evaluation.together import Meeting
 from hardmil.files.atomic import write_atomically
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.population import Training
 from hardmil.mil.training import TrainingExtras, fit
-from hardmil.mil.weights import load_network, save_network
+from hardmil.mil.weights import load_network, save_network, weights_digest
 
 # Increased when the same config would give other numbers, so that results of older code are not reused.
 CODE_VERSION = 3
@@ -47,7 +49,7 @@ class Trainer:
         extras: TrainingExtras | None = None,
         start: BagClassifier | None = None,
     ) -> BagClassifier:
-        """The network that `fit` gives; loaded from the folder if it is there.
+        """The network that `fit` gives; loaded from the folder if it is there and not damaged.
 
         Networks that differ only in how they score a bag are trained once.
         """
@@ -66,14 +68,15 @@ class Trainer:
             ]
         )
         path = self.folder / key / "model.safetensors"
-        if not path.exists():
+        network = _kept(path, device=self.device)
+        if network is None:
             training = Training(bags, seed, extras, start)
             alone, keep = partial(self._fit, training, config=config), partial(save_network, path)
             if self.meeting is None:
                 keep(alone())
             else:
                 self.meeting.train(key, training, config=config, alone=alone, keep=keep)
-        network = load_network(path, device=self.device.name)
+            network = load_network(path, device=self.device.name)
         network.config = wanted
         return network
 
@@ -94,20 +97,22 @@ class Trainer:
 
         key = fingerprint([CODE_VERSION, self.cohort_digest, bag.slide_id, config.radii, config.step])
         path = self.folder / "descriptors" / f"{key}.npy"
-        if not path.exists():
-            found = fisher.describe(bag, config=config)
-            with write_atomically(path) as draft:
-                np.save(draft, found)
-        return np.load(path)
+        with suppress(OSError, ValueError, EOFError):  # not there, or damaged
+            return np.load(path)
+        found = fisher.describe(bag, config=config)
+        with write_atomically(path) as draft:
+            np.save(draft, found)
+        return found
 
 
-def weights_digest(network: BagClassifier) -> str:
-    """A hash of the weights of a network."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
+def _kept(path: Path, *, device: Device) -> BagClassifier | None:
+    """The network in a file; None if there is none, or if the file is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return load_network(path, device=device.name)
+    except BundleError:
+        return None
 
 
 def annotations_digest(bag: Bag) -> str | None:

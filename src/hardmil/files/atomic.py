@@ -3,12 +3,12 @@
 import errno
 import json
 import os
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hardmil.errors import HardmilError, StoreError, TableError
+from hardmil.files.drafts import draft_path
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -33,9 +33,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: If the disk is full, or the folder is not writable.
     """
-    # In the same folder, as a rename is only atomic within one file system. The dot hides what a killed
-    # process leaves, see `visible`; the suffix is kept for writers that choose the format by it.
-    draft = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    draft = draft_path(path)
     try:
         with store_errors(path, every=True):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,21 +6,25 @@ written atomically anyway, so that two runs on the same file could only waste ti
 
 import json
 import os
-import socket
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from hardmil.errors import BusyError
 from hardmil.files.atomic import store_errors
+from hardmil.files.drafts import draft_path
+from hardmil.files.writer import Writer, this_process
 
 HEARTBEAT_S = 30.0
 """How often a run updates the modification time of its lock file."""
 STALE_S = 300.0
 """Age at which the lock of a run on another machine counts as abandoned; on this machine, it counts as soon
 as the process is gone."""
+UNREADABLE_S = 10.0
+"""The same for a lock that cannot be read. Locks are written whole, so no run of this version made it."""
 
 
 @contextmanager
@@ -56,53 +60,65 @@ def claim(path: Path) -> Iterator[None]:
                 lock.unlink()
 
 
+def holders(folder: Path) -> list[str]:
+    """The runs that hold locks in a folder, such as `process 17 on node-3`."""
+    return sorted({_holder(lock) for lock in folder.glob(".*.lock")})
+
+
 def _signature() -> str:
-    """The content of a lock file: host and process, and an id, because process ids are reused."""
-    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex})
+    """The content of a lock file: the process, and an id, as one process may lock a file several times."""
+    return json.dumps({**asdict(this_process()), "id": uuid.uuid4().hex})
 
 
 def _create(lock: Path, content: str, *, of: Path) -> bool:
-    """Whether this run created the lock file; False if it already existed."""
+    """Whether this run created the lock file; False if it already existed. It is never seen half written."""
     with store_errors(of, every=True):
         lock.parent.mkdir(parents=True, exist_ok=True)
+        draft = draft_path(lock)
         try:
-            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            draft.write_text(content, encoding="utf-8")
+            return _link(draft, lock)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _link(draft: Path, lock: Path) -> bool:
+    """Whether the lock was made from its draft; False if it already existed."""
+    try:
+        os.link(draft, lock)
+    except FileExistsError:
+        return False
+    except OSError:
+        # A file system without hard links: the lock is empty for a moment.
+        try:
+            with lock.open("x", encoding="utf-8") as file:
+                file.write(draft.read_text(encoding="utf-8"))
         except FileExistsError:
             return False
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
+        except OSError:
+            lock.unlink(missing_ok=True)
+            raise
     return True
 
 
 def _is_abandoned(lock: Path) -> bool:
     """Whether the run that holds a lock is gone: its process on this machine, or a lock file not updated."""
+    holder = _read_holder(lock)
+    if holder is not None and holder.is_gone:
+        return True
     try:
-        holder = json.loads(lock.read_text(encoding="utf-8"))
-        if holder["host"] == socket.gethostname() and not _is_running(int(holder["pid"])):
-            return True
-        return _file_server_time(lock.parent) - lock.stat().st_mtime > STALE_S
+        # A time in the future is no better than one in the past: a run that is there updates it.
+        age_s = abs(_file_server_time(lock.parent) - lock.stat().st_mtime)
     except FileNotFoundError:
         return True
-    except (OSError, ValueError, LookupError, TypeError):
-        # Just created and still empty, or written by another program: only its age counts.
-        with suppress(OSError):
-            return _file_server_time(lock.parent) - lock.stat().st_mtime > STALE_S
+    except OSError:
         return False
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return age_s > (UNREADABLE_S if holder is None else STALE_S)
 
 
 def _file_server_time(folder: Path) -> float:
     """The current time by the clock that sets modification times in a folder, which may be a server's."""
-    probe = folder / f".{uuid.uuid4().hex[:8]}.now"
+    probe = draft_path(folder / "now")
     try:
         probe.touch()
         return probe.stat().st_mtime
@@ -110,12 +126,20 @@ def _file_server_time(folder: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _holder(lock: Path) -> str:
+def _read_holder(lock: Path) -> Writer | None:
+    """The process in a lock file; None where it cannot be read."""
     try:
-        holder = json.loads(lock.read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']}"
-    except (OSError, ValueError, LookupError, TypeError):
-        return f"see {lock}"
+        found = json.loads(lock.read_text(encoding="utf-8"))
+        # Locks of early versions have neither `boot` nor `start`.
+        text = {name: str(found.get(name, "")) for name in ("boot", "start")}
+        return Writer(host=str(found["host"]), pid=int(found["pid"]), **text)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _holder(lock: Path) -> str:
+    holder = _read_holder(lock)
+    return f"see {lock}" if holder is None else f"process {holder.pid} on {holder.host}"
 
 
 def _keep_touching(lock: Path, ended: threading.Event) -> None:

@@ -9,9 +9,7 @@ from pathlib import Path
 from hardmil.errors import HardmilError
 from hardmil.files.atomic import write_atomically
 from hardmil.files.csv_table import write_table
-
-MAX_NAMED = 3
-"""Items named in the line of a cause; failures.csv has all."""
+from hardmil.words import some_of
 
 
 @dataclass(frozen=True)
@@ -37,17 +35,14 @@ def _by_cause(failures: Iterable[Failure]) -> list[str]:
     causes: dict[str, list[Failure]] = {}
     for failure in failures:
         causes.setdefault(failure.message.replace(failure.name, ""), []).append(failure)
-    return [f"{_names(found)}: {_cause(found[0])}" for found in causes.values()]
+    return [
+        f"{some_of([failure.name for failure in found])}: {_cause(found[0])}" for found in causes.values()
+    ]
 
 
 def _cause(failure: Failure) -> str:
     """The message without the name that it may begin with."""
     return failure.message.removeprefix(f"slide {failure.name}: ")
-
-
-def _names(found: list[Failure]) -> str:
-    named = ", ".join(failure.name for failure in found[:MAX_NAMED])
-    return named if len(found) <= MAX_NAMED else f"{named} and {len(found) - MAX_NAMED} more"
 
 
 def write_failures(folder: Path, failures: list[Failure]) -> Path | None:

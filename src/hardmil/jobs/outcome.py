@@ -15,9 +15,3 @@ class Outcome:
     values: Mapping[str, object] = field(default_factory=dict)
     failures: Sequence[Failure] = ()
     log: Path | None = None
-
-
-def count(n: int, thing: str) -> str:
-    """`1 slide`, `2 slides`, `2 patches`."""
-    ending = "" if n == 1 else "es" if thing.endswith(("ch", "s", "x")) else "s"
-    return f"{n} {thing}{ending}"

@@ -1,5 +1,6 @@
 """One stage over all slides of a study: in this process or on workers, with failures set aside."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,14 +8,17 @@ from pathlib import Path
 
 from hardmil.bags.slide_table import SlideRow
 from hardmil.errors import BusyError, ConfigError
-from hardmil.files.claims import claim
+from hardmil.files.claims import claim, holders
+from hardmil.files.drafts import remove_drafts
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.pool import LOCAL, Engine
+from hardmil.jobs.progress import LINE_EVERY_S, minutes
 from hardmil.jobs.run import JobResults
 from hardmil.jobs.schedule import run_items
 from hardmil.preprocessing.annotations import check_annotated_classes
 from hardmil.preprocessing.study_folder import Study, slide_name
+from hardmil.words import count, some_of
 
 POLL_S = 2.0
 """How long to wait before looking again at a slide that another run works on."""
@@ -105,16 +109,18 @@ def process_slides(study: Study, stage: Stage, *, options: RunOptions) -> Proces
     started = time.time()
     _refuse_features(study, command=stage.command)
     check_annotated_classes(study)
+    remove_drafts(stage.folder)
     made: dict[str, SlideResult] = {}
     failures: list[Failure] = []
     todo = list(study.slide_table.rows)
+    wait = Waiting(stage.folder, quiet=options.quiet)
     while todo:
         done = _process_once(study, stage, todo, options=options)
         failures += done.failures
         made |= {slide_id: one for slide_id, one in done.results.items() if one is not None}
         todo = [row for row in todo if row.slide_id in done.results and row.slide_id not in made]
         if todo:
-            time.sleep(POLL_S)
+            wait.for_a_moment([row.slide_id for row in todo])
     order = {row.slide_id: position for position, row in enumerate(study.slide_table.rows)}
     failures.sort(key=lambda failure: order[failure.name])
     in_order = {slide_id: made[slide_id] for slide_id in order if slide_id in made}
@@ -130,6 +136,33 @@ def process_slides(study: Study, stage: Stage, *, options: RunOptions) -> Proces
         log=log,
         seconds=time.time() - started,
     )
+
+
+@dataclass
+class Waiting:
+    """Waits for slides that other runs work on, and says so on stderr each minute."""
+
+    folder: Path
+    quiet: bool
+    begun: float | None = None
+    n_told: int = 0
+
+    def for_a_moment(self, slides: Sequence[str]) -> None:
+        """Wait `POLL_S` seconds."""
+        now = time.monotonic()
+        self.begun = now if self.begun is None else self.begun
+        if not self.quiet and now - self.begun >= self.n_told * LINE_EVERY_S:
+            self.n_told += 1
+            print(waiting_line(slides, folder=self.folder, seconds=now - self.begun), file=sys.stderr)
+        time.sleep(POLL_S)
+
+
+def waiting_line(slides: Sequence[str], *, folder: Path, seconds: float) -> str:
+    """What a run waits for, and for how long."""
+    by = ", ".join(holders(folder)) or "has just ended"
+    waited = "" if seconds < LINE_EVERY_S else f", for {minutes(seconds)} now"
+    what = f"{count(len(slides), 'slide')} that another run works on ({by})"
+    return f"waiting for {what}{waited}: {some_of(slides)}"
 
 
 def skip_if_locked(path: Path, make: Callable[[], SlideResult]) -> SlideResult | None:
