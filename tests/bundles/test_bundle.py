@@ -1,4 +1,7 @@
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ from hardmil.bundles.bundle import Bundle, Card, load_bundle, read_card, save_bu
 from hardmil.bundles.training_profile import profile_of
 from hardmil.config.model import ModelConfig, resolve_config
 from hardmil.config.patches import PatchConfig
-from hardmil.errors import BagError, BundleError, TrainingError
+from hardmil.errors import BagError, BundleError, StoreError, TrainingError
+from hardmil.files.drafts import remove_drafts
 from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.operating import set_operating_point
@@ -50,9 +54,10 @@ def _bundle(shape: tuple[int, ...]) -> Bundle:
 @SHAPES
 def test_saved_then_loaded_is_the_same(shape: tuple[int, ...], tmp_path: Path):
     bundle, bag = _bundle(shape), _bag(shape)
-    save_bundle(tmp_path / "bundle", bundle)
+    card = save_bundle(tmp_path / "bundle", bundle)
     loaded = load_bundle(tmp_path / "bundle")
-    assert loaded.card == bundle.card == read_card(tmp_path / "bundle")
+    assert loaded.card == card == read_card(tmp_path / "bundle")
+    assert card == bundle.card.model_copy(update={"content": card.content})
     assert loaded.network.config == bundle.network.config
     assert loaded.network.instance_shape == shape
     assert not loaded.network.training
@@ -62,17 +67,84 @@ def test_saved_then_loaded_is_the_same(shape: tuple[int, ...], tmp_path: Path):
     np.testing.assert_array_equal(before.instance_logit, after.instance_logit)
 
 
-def test_saving_again_replaces_the_card_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("name", ["save_network", "write_table", "write_json"])
+def test_the_earlier_bundle_serves_until_the_new_one_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    bundle = _bundle((4,))
+    card = save_bundle(tmp_path, bundle, tables={"hard_negatives.csv": []})
+    before = _files(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(f"hardmil.bundles.bundle.{name}", full)
+    with pytest.raises(StoreError, match="the disk is full"):
+        save_bundle(tmp_path, bundle, tables={"hard_negatives.csv": []})
+    assert load_bundle(tmp_path, device="cpu").card == card
+    assert _files(tmp_path) == before
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.bundles.test_bundle import _bundle
+from hardmil.bundles.bundle import save_bundle
+left, replace = int(sys.argv[2]), os.replace
+def counted(source, target):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = counted
+save_bundle(Path(sys.argv[1]), _bundle((4,)), tables={"hard_negatives.csv": []})
+"""
+
+
+def test_a_training_that_is_killed_while_it_saves_leaves_the_earlier_bundle(tmp_path: Path):
+    card = save_bundle(tmp_path, _bundle((4,)))
+    for after in (1, 2, 3):
+        call = [sys.executable, "-c", KILLED, str(tmp_path), str(after)]
+        assert subprocess.run(call, check=False).returncode == -signal.SIGKILL
+        assert load_bundle(tmp_path, device="cpu").card == card
     save_bundle(tmp_path, _bundle((4,)))
+    remove_drafts(tmp_path)
+    assert _files(tmp_path) == ["bundle.json", "model.safetensors"], "what killed trainings left is gone"
 
-    def killed(path: Path, network: BagClassifier) -> None:
-        raise KeyboardInterrupt("killed")
 
-    monkeypatch.setattr("hardmil.bundles.bundle.save_network", killed)
-    with pytest.raises(KeyboardInterrupt, match="killed"):
-        save_bundle(tmp_path, _bundle((4,)))
-    with pytest.raises(BundleError, match=r"no bundle\.json in it"):
-        read_card(tmp_path)
+def test_a_bundle_that_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from hardmil.bundles import bundle as bundle_module
+
+    save_bundle(tmp_path, _bundle((4,)))
+    plain, cards = bundle_module.read_card, []
+
+    def read(folder: Path) -> Card:
+        cards.append(plain(folder))
+        if len(cards) == 1:
+            save_bundle(tmp_path, _bundle((4,)))
+        return cards[-1]
+
+    monkeypatch.setattr(bundle_module, "read_card", read)
+    assert load_bundle(tmp_path, device="cpu").card == cards[-1] != cards[0]
+
+
+def test_a_bundle_of_format_1_loads_and_is_replaced(tmp_path: Path):
+    """Its weights are next to the card."""
+    card = save_bundle(tmp_path, _bundle((4,)))
+    for path in (tmp_path / card.content).iterdir():
+        path.rename(tmp_path / path.name)
+    content = json.loads((tmp_path / "bundle.json").read_text())
+    del content["content"]
+    (tmp_path / "bundle.json").write_text(json.dumps(content | {"format": 1}))
+    assert load_bundle(tmp_path, device="cpu").card.format == 1
+    save_bundle(tmp_path, _bundle((4,)))
+    assert _files(tmp_path) == ["bundle.json", "model.safetensors"]
+    assert not (tmp_path / "model.safetensors").exists()
 
 
 def test_a_folder_without_a_bundle(tmp_path: Path):
@@ -89,8 +161,16 @@ def _change_card(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, r"bundle\.json: bundle format 2, this hardmil reads format 1; train it again"),
+        ({"format": 3}, r"bundle\.json: bundle format 3, this hardmil reads format 1 and 2; train it again"),
         ({"format": "dropped"}, "bundle format None, this hardmil reads format 1"),
+        ({"content": "../other"}, "content: String should match pattern"),
+        ({"threshold": 5}, "threshold: Input should be less than or equal to 1"),
+        ({"threshold": float("nan")}, "threshold: Input should be"),
+        ({"threshold": float("inf")}, "threshold: Input should be"),
+        ({"calibration": {"method": "temperature", "temperature": 0}}, "temperature: .* greater than 0"),
+        ({"calibration": {"method": "temperature", "shift": float("nan")}}, "shift: .* finite"),
+        ({"calibration": {"method": "isotonic"}}, "isotonic without knots"),
+        ({"calibration": {"method": "isotonic", "knots": [[1, 0], [0, 1]]}}, "not sorted by score"),
         ({"threshold": "dropped"}, r"bundle\.json: threshold: Field required; train it again"),
         ({"classes": ["one"]}, r"bundle\.json: classes.*: .*; train it again"),
         ({"colour": "red"}, r"bundle\.json: colour: Extra inputs"),
@@ -132,7 +212,7 @@ def test_a_card_of_an_earlier_version_loads(tmp_path: Path):
             "operating": set_operating_point(labels, scores, cases=list("abcd"), target="fpr=0.05"),
         }
     )
-    save_bundle(tmp_path, Bundle(bundle.network, card))
+    card = save_bundle(tmp_path, Bundle(bundle.network, card))
     content = json.loads((tmp_path / "bundle.json").read_text())
     content["familiar"] = content.pop("training_profile")
     content["operating"]["asked"] = content["operating"].pop("target")

@@ -233,7 +233,8 @@ def test_train_again_where_the_bundle_is_stale_or_broken(hardmil: Hardmil, featu
     call = ("train", feature_study, "--set", "training.epochs=1", "--json")
     hardmil(*call)
     assert "nothing to do" in hardmil(*call).text
-    (feature_study / "bundle" / "model.safetensors").write_bytes(b"")
+    bundle = feature_study / "bundle"
+    (bundle / read_card(bundle).content / "model.safetensors").write_bytes(b"")
     assert "trained ours on 12 slides" in hardmil(*call).text
     table = (feature_study / "slides.csv").read_text(encoding="utf-8").replace(",0\n", ",benign\n")
     (feature_study / "slides.csv").write_text(table.replace(",1\n", ",malignant\n"), encoding="utf-8")

@@ -107,7 +107,7 @@ def test_a_bundle_of_several_networks_scores_with_all_of_them(hardmil: Hardmil, 
     folder = feature_study / "bundle"
     assert hardmil("train", feature_study, "--set", "arm=ours-seeds3", *quick()).code == 0
     names = ["model-2.safetensors", "model-3.safetensors", "model.safetensors"]
-    assert sorted(path.name for path in folder.glob("*.safetensors")) == names
+    assert sorted(path.name for path in folder.rglob("*.safetensors")) == names
     bundle = load_bundle(folder, device="cpu")
     rng = np.random.default_rng(0)
     features = rng.normal(size=(6, *bundle.network.instance_shape)).astype(np.float32)
@@ -117,9 +117,9 @@ def test_a_bundle_of_several_networks_scores_with_all_of_them(hardmil: Hardmil, 
     assert len(bundle.others) == 2
     assert found.bag_score == expected.bag_score != score_bags(bundle.network, [bag])[0].bag_score
     assert hardmil("train", feature_study, "--set", "arm=ours", *quick()).code == 0
-    assert [path.name for path in folder.glob("*.safetensors")] == ["model.safetensors"]
+    assert [path.name for path in folder.rglob("*.safetensors")] == ["model.safetensors"]
     assert hardmil("train", feature_study, "--set", "arm=ours-seeds3", *quick()).code == 0
-    (folder / "model-3.safetensors").unlink()
+    (folder / read_card(folder).content / "model-3.safetensors").unlink()
     with pytest.raises(BundleError, match=r"model-3\.safetensors: not the weights of a hardmil network"):
         load_bundle(folder)
 

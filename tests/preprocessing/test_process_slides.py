@@ -148,6 +148,6 @@ def test_a_slide_that_ends_its_worker_is_alone_in_its_failure(
 
 
 def test_what_is_waited_for_and_for_how_long(tmp_path: Path):
-    line = waiting_line(["a", "b", "c", "d"], folder=tmp_path, seconds=130)
+    line = waiting_line(["a", "b", "c", "d"], folder=tmp_path, seconds=130.0)
     what = "4 slides that another run works on (has just ended), for 2 min now: a, b, c and 1 more"
     assert line == f"waiting for {what}"

@@ -3,7 +3,9 @@
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Sequence
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,16 +21,24 @@ from hardmil.config.study import PIXELS, InstanceConfig
 from hardmil.device import find_device
 from hardmil.errors import BagError, BundleError, TableError
 from hardmil.evaluation.choice import Choice
+from hardmil.evaluation.results import HARD_NEGATIVES
 from hardmil.files.atomic import read_json, visible, write_json
+from hardmil.files.csv_table import write_table
 from hardmil.mil.calibration import Calibration
 from hardmil.mil.inference import BagScore, score_together
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.operating import OperatingPoint
 from hardmil.mil.weights import load_network, save_network
+from hardmil.mining.hard_instances import HardInstance
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""Formats that can be read. 1: weights and tables are next to `bundle.json`."""
 OUT_OF_FOLD = "out_of_fold_hard_negatives.csv"
 """Table in the bundle: what fooled the arm on slides that it had not seen."""
+CONTENT = "content"
+SLACK = 1e-6
+"""How far a threshold may be outside of the scores, 0 to 1: it is put just below a score."""
 
 
 class Card(BaseModel):
@@ -41,19 +51,21 @@ class Card(BaseModel):
     is what the threshold is set for, `calibration` turns a score into a probability; both are None if the
     study was too small to set them, and the threshold is then 0.5. `training_profile` describes the training
     slides; None in bundles of early versions. `choice` is how the arm `auto` came to `arm`; None if the study
-    named the arm. `n_networks` is how many networks are averaged.
+    named the arm. `n_networks` is how many networks are averaged. `content` is the folder next to the card
+    with weights and tables; empty in format 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = FORMAT
+    format: Literal[1, 2] = FORMAT
+    content: str = Field(default="", pattern=r"^[a-z0-9-]*$")
     hardmil: str
     fingerprint: str
     arm: str
     choice: Choice | None = None
     n_networks: int = Field(default=1, ge=1)
     classes: tuple[str, str]
-    threshold: float
+    threshold: float = Field(ge=-SLACK, le=1 + SLACK, allow_inf_nan=False)
     instances: BagKind
     patches: PatchConfig | None
     encode: str = PIXELS
@@ -90,6 +102,10 @@ class Bundle:
         """
         return score_together([self.network, *self.others], bags)
 
+    def path(self, name: str) -> Path | None:
+        """Where a file of the bundle is; None for one that is not on disk."""
+        return None if self.folder is None else self.folder / self.card.content / name
+
     @property
     def device(self) -> str:
         """Where the network runs."""
@@ -125,16 +141,44 @@ class Bundle:
         return bag
 
 
-def save_bundle(folder: Path, bundle: Bundle) -> None:
-    """Write `model.safetensors`, then `bundle.json`: a folder with the latter is complete."""
-    (folder / "bundle.json").unlink(missing_ok=True)
-    names = _weights(bundle.card)
-    for name, network in zip(names, [bundle.network, *bundle.others], strict=True):
-        save_network(folder / name, network)
-    for path in visible(folder.glob("model-*.safetensors")):
-        if path.name not in names:  # of an earlier bundle of more networks
-            path.unlink()
-    write_json(folder / "bundle.json", bundle.card.model_dump(mode="json"))
+def save_bundle(
+    folder: Path, bundle: Bundle, *, tables: Mapping[str, Sequence[HardInstance]] | None = None
+) -> Card:
+    """Write a bundle, which takes the place of an earlier one at once; its card.
+
+    Weights and tables go to a new folder, which counts when `bundle.json` names it. Until then, and if the
+    disk is full or the process is killed, the earlier bundle is complete.
+
+    Args:
+        folder: The folder of the bundle.
+        bundle: The bundle.
+        tables: Hard negatives, by the name of their file.
+
+    Raises:
+        StoreError: If the disk is full, or the folder is not writable.
+    """
+    card = bundle.card.model_copy(update={"format": FORMAT, "content": f"{CONTENT}-{uuid.uuid4().hex[:8]}"})
+    content = folder / card.content
+    try:
+        for name, network in zip(_weights(card), [bundle.network, *bundle.others], strict=True):
+            save_network(content / name, network)
+        for name, rows in (tables or {}).items():
+            write_table(content / name, rows, row=HardInstance)
+        write_json(folder / "bundle.json", card.model_dump(mode="json"))
+    except BaseException:
+        shutil.rmtree(content, ignore_errors=True)
+        raise
+    _remove_earlier(folder, content=content)
+    return card
+
+
+def _remove_earlier(folder: Path, *, content: Path) -> None:
+    """Remove what earlier bundles left, also those of format 1 and of killed trainings."""
+    for path in visible(folder.glob(f"{CONTENT}-*")):
+        if path != content:
+            shutil.rmtree(path, ignore_errors=True)
+    for path in [*folder.glob("model*.safetensors"), folder / HARD_NEGATIVES, folder / OUT_OF_FOLD]:
+        path.unlink(missing_ok=True)
 
 
 def read_card(folder: Path) -> Card:
@@ -151,9 +195,9 @@ def read_card(folder: Path) -> Card:
     except TableError as error:
         raise BundleError(f"{path}: not the card of a bundle (no JSON in it); train it again") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
+    if found not in READABLE:
         raise BundleError(
-            f"{path}: bundle format {found}, this hardmil reads format {FORMAT}; train it again, or use "
+            f"{path}: bundle format {found}, this hardmil reads format 1 and 2; train it again, or use "
             "the version of hardmil that made it"
         )
     try:
@@ -175,7 +219,13 @@ def load_bundle(folder: Path, *, device: str = "auto") -> Bundle:
         TrainingError: If this machine has no such device.
     """
     card, where = read_card(folder), find_device(device).name
-    network, *others = (load_network(folder / name, device=where) for name in _weights(card))
+    paths = [folder / card.content / name for name in _weights(card)]
+    try:
+        network, *others = (load_network(path, device=where) for path in paths)
+    except BundleError:
+        if read_card(folder).content == card.content:
+            raise
+        return load_bundle(folder, device=device)  # another training has just replaced it
     return Bundle(network, card, folder, tuple(others))
 
 

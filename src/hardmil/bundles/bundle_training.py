@@ -31,7 +31,9 @@ from hardmil.evaluation.trial import (
     operating_settings,
     whole_arm_out_of_fold,
 )
-from hardmil.files.csv_table import write_table
+from hardmil.files.atomic import check_writable
+from hardmil.files.claims import claim
+from hardmil.files.drafts import remove_drafts
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.progress import progress
@@ -44,6 +46,8 @@ from hardmil.mining.verdicts import reviewer_digest
 from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.tracking import LossByEpoch, TrackWith, tracked
 
+SAVING_S = 60.0
+"""How long to wait for another training that writes its bundle."""
 DEFAULT_THRESHOLD = 0.5
 """Score above which a slide is called positive where no threshold could be set."""
 
@@ -83,20 +87,22 @@ def train_bundle(
         BagError: If no slide has a bag.
     """
     started = time.time()
+    folder = study.folder / "bundle"
     check_arms([study.config.arm], study=study.config)
+    check_writable(folder)
     found = read_bags(study, quiet=quiet)
     cohort = study_cohort(study, bags=found.bags)
     chosen = arm(study.config.arm, study=study.config, kind=cohort.bags[0].kind)
     wanted = _fingerprint(chosen, study=study, cohort=cohort)
-    folder = study.folder / "bundle"
+    remove_drafts(folder)
     card, log, is_new = _current_card(folder, wanted), None, False
     if card is None:
         learned = _train(chosen, study=study, cohort=cohort, device=device, track=track, quiet=quiet)
         card, is_new = _card(study, cohort=cohort, learned=learned, training_hash=wanted), True
-        write_table(folder / HARD_NEGATIVES, learned.members[0].pool, row=HardInstance)
-        write_table(folder / OUT_OF_FOLD, learned.out_of_fold, row=HardInstance)
         network, *others = (one.model for one in learned.members)
-        save_bundle(folder, Bundle(network, card, folder, tuple(others)))
+        tables = {HARD_NEGATIVES: learned.members[0].pool, OUT_OF_FOLD: learned.out_of_fold}
+        with claim(folder / "bundle.json", patience_s=SAVING_S):
+            card = save_bundle(folder, Bundle(network, card, folder, tuple(others)), tables=tables)
         log = write_failures(folder, list(found.failures))
         config = _recorded_config(study, learned.arm)
         write_run_record(folder, "hardmil train", config=config, seed=study.config.seed, started=started)

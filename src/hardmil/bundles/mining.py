@@ -8,10 +8,12 @@ from pathlib import Path
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle
 from hardmil.evaluation.results import HARD_NEGATIVES, HardNegativeRow
-from hardmil.files.atomic import visible
+from hardmil.files.atomic import check_writable
 from hardmil.files.csv_table import read_table, write_table
+from hardmil.files.drafts import remove_drafts
 from hardmil.files.geojson import Region, square, write_regions
 from hardmil.files.run_record import write_run_record
+from hardmil.files.written import edited_notes, replacing
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.mining.hard_instances import HardInstance, mine_instances_above
 from hardmil.preprocessing.study_folder import Study, read_bags
@@ -55,24 +57,27 @@ def mine(study: Study, *, bundle: Bundle, quiet: bool = False) -> HardNegatives:
         BagError: If no slide has a bag, or the bundle cannot take one.
     """
     started = time.time()
+    folder = study.folder / "mined"
+    check_writable(folder)
+    remove_drafts(folder)
     found = read_bags(study, quiet=quiet)
     negatives = [bundle.check(bag) for bag in found.bags if bag.label == 0]
     current = current_hard_negatives(bundle, negatives, n_sigma=study.config.mining.n_sigma)
     before = _kept(bundle, HARD_NEGATIVES, study=study)
     fooled = _without(before, _kept(bundle, OUT_OF_FOLD, study=study))
     current = _without([*before, *fooled], current)
-    folder, pool = study.folder / "mined", [*before, *fooled, *current]
-    write_table(folder / HARD_NEGATIVES, pool, row=HardInstance)
+    pool = [*before, *fooled, *current]
     paths = {row.slide_id: row.path for row in study.slide_table.rows}
-    _write_tiles(folder / "geojson", pool, paths=paths)
-    log = write_failures(folder, list(found.failures))
     config = study.config.model_dump(mode="json") | {"bundle": str(bundle.folder)}
-    write_run_record(folder, "hardmil mine", config=config, seed=None, started=started)
-    rows = [HardNegativeRow(None, one) for one in pool]
-    gallery = write_gallery(folder / "hard_negatives.html", study=study, found=found, rows=rows)
-    return HardNegatives(
-        folder, gallery, before, fooled, current, len(negatives), found.notes, found.failures, log
-    )
+    with replacing(folder) as edited:
+        write_table(folder / HARD_NEGATIVES, pool, row=HardInstance)
+        _write_tiles(folder / "geojson", pool, paths=paths)
+        log = write_failures(folder, list(found.failures))
+        write_run_record(folder, "hardmil mine", config=config, seed=None, started=started)
+        rows = [HardNegativeRow(None, one) for one in pool]
+        gallery = write_gallery(folder / "hard_negatives.html", study=study, found=found, rows=rows)
+    notes = [*found.notes, *edited_notes(edited)]
+    return HardNegatives(folder, gallery, before, fooled, current, len(negatives), notes, found.failures, log)
 
 
 def current_hard_negatives(
@@ -90,10 +95,11 @@ def current_hard_negatives(
 
 def _kept(bundle: Bundle, name: str, *, study: Study) -> list[HardInstance]:
     """The hard negatives in a table of the bundle, of slides in this study, without the random control."""
-    if bundle.folder is None:
+    path = bundle.path(name)
+    if path is None:
         return []
     known = {row.slide_id for row in study.slide_table.rows}
-    mined = read_table(bundle.folder / name, HardInstance)
+    mined = read_table(path, HardInstance)
     return [one for one in mined if one.slide_id in known and one.source != "random"]
 
 
@@ -103,9 +109,7 @@ def _without(known: Sequence[HardInstance], others: Sequence[HardInstance]) -> l
 
 
 def _write_tiles(folder: Path, pool: Sequence[HardInstance], *, paths: Mapping[str, Path | None]) -> None:
-    """One file for each slide, its hard negatives as QuPath tiles; replaces those of an earlier call."""
-    for old in visible(folder.glob("*.geojson")):
-        old.unlink()
+    """One file for each slide, its hard negatives as QuPath tiles."""
     for slide_id in dict.fromkeys(one.slide_id for one in pool):
         regions = [
             Region(

@@ -13,7 +13,7 @@ from hardmil.bags.feature_folder import find_feature_file, read_features
 from hardmil.bags.slide_table import SlideRow, read_slide_table
 from hardmil.bundles.bundle import Bundle
 from hardmil.bundles.cases import Cases, CaseScore
-from hardmil.bundles.prediction_folder import COMMAND, DEFAULT_FOLDER, remove_earlier
+from hardmil.bundles.prediction_folder import DEFAULT_FOLDER
 from hardmil.bundles.slide_files import HeatmapOptions, write_slide_files
 from hardmil.bundles.tables import (
     CaseRow,
@@ -29,10 +29,12 @@ from hardmil.config.patches import PatchConfig, implausible_mpp, is_plausible_mp
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.encoders.open_encoder import encoder_of
 from hardmil.errors import ConfigError, TableError
-from hardmil.files.atomic import write_json
+from hardmil.files.atomic import check_writable, write_json
 from hardmil.files.csv_table import write_table
+from hardmil.files.drafts import remove_drafts
 from hardmil.files.run_record import write_run_record
 from hardmil.files.slide_stem import slide_stem
+from hardmil.files.written import edited_notes, replacing
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.run import run_jobs
 from hardmil.metrics import BinaryMetrics, binary_metrics
@@ -59,6 +61,7 @@ class Predictions:
     encoder: PatchEncoder | None = None
     failures: Sequence[Failure] = ()
     log: Path | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,7 @@ def predict(
 ) -> Predictions:
     """Score new slides and their cases; tables, heat maps and GeoJSON go to a folder.
 
-    The files of an earlier prediction in the folder are replaced.
+    The files of an earlier prediction in the folder are replaced, unless they were changed.
 
     Args:
         bundle: From `load_bundle`.
@@ -110,7 +113,8 @@ def predict(
         TableError: If the table of slides cannot be used.
     """
     started, card = time.time(), bundle.card
-    remove_earlier(output)
+    check_writable(output)
+    remove_drafts(output)
     request = _request(bundle, slides=slides, table=table, features=features, mpp=mpp)
     if card.patches is not None:
         request = replace(request, patches=with_tissue_settings(card.patches, overrides))
@@ -137,21 +141,25 @@ def predict(
         return one
 
     by_case = sorted(request.rows, key=lambda row: row.case_id)
-    done = run_jobs(score, by_case, name=slide_name, label="predicting", quiet=quiet)
-    found = [done.results[row.slide_id] for row in request.rows if row.slide_id in done.results]
-    case_rows = cases.rows(failed=[row.case_id for row in request.rows if row.slide_id not in done.results])
-    _write_tables(output, found, case_rows, classes=card.classes)
-    if key_slides:
-        write_key_patches(output / "key_patches.html", key_slides, n_slides=len(found))
-    log = write_failures(output, done.failures)
-    config = {"bundle": str(bundle.folder), "card": card.model_dump(mode="json"), "set": list(overrides)}
-    write_run_record(output, COMMAND, config=config, seed=None, started=started)
-    metrics = _metrics(found, threshold=card.threshold)
-    if metrics is not None:
-        n_labelled = sum(one.label >= 0 for one in found)
-        content = {"threshold": card.threshold, "labelled_slides": n_labelled, **metrics.for_json()}
-        write_json(output / "metrics.json", content)
-    return Predictions(output, found, case_rows, metrics, encoder, done.failures, log)
+    with replacing(output) as edited:
+        done = run_jobs(score, by_case, name=slide_name, label="predicting", quiet=quiet)
+        found = [done.results[row.slide_id] for row in request.rows if row.slide_id in done.results]
+        case_rows = cases.rows(
+            failed=[row.case_id for row in request.rows if row.slide_id not in done.results]
+        )
+        _write_tables(output, found, case_rows, classes=card.classes)
+        if key_slides:
+            write_key_patches(output / "key_patches.html", key_slides, n_slides=len(found))
+        log = write_failures(output, done.failures)
+        config = {"bundle": str(bundle.folder), "card": card.model_dump(mode="json"), "set": list(overrides)}
+        write_run_record(output, "hardmil predict", config=config, seed=None, started=started)
+        metrics = _metrics(found, threshold=card.threshold)
+        if metrics is not None:
+            n_labelled = sum(one.label >= 0 for one in found)
+            content = {"threshold": card.threshold, "labelled_slides": n_labelled, **metrics.for_json()}
+            write_json(output / "metrics.json", content)
+    notes = edited_notes(edited)
+    return Predictions(output, found, case_rows, metrics, encoder, done.failures, log, notes)
 
 
 def _write_tables(

@@ -51,6 +51,7 @@ def predict(
         quiet=quiet,
     )
     lines, values = _summary(found, card=bundle.card)
+    lines += found.notes
     lines += _case_lines(found, how=case_score, table=table)
     lines += _warning_lines(found)
     lines += notes_on_missing_coords([one.slide_id for one in found.slides if not one.has_coords])

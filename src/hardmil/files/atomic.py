@@ -51,6 +51,23 @@ def write_atomically(path: Path) -> Iterator[Path]:
         raise
 
 
+def check_writable(folder: Path) -> None:
+    """Check that files can be written to a folder, before work whose result will go there.
+
+    Raises:
+        StoreError: If the disk is full, or the folder is not writable.
+    """
+    draft = draft_path(folder / "check")
+    with store_errors(folder, every=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.write_text(
+                "whether the disk is full shows only when something is written", encoding="utf-8"
+            )
+        finally:
+            draft.unlink(missing_ok=True)
+
+
 def visible(paths: Iterable[Path]) -> list[Path]:
     """The paths that are not hidden, in sorted order.
 

@@ -7,6 +7,7 @@ written atomically anyway, so that two runs on the same file could only waste ti
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,29 +24,33 @@ HEARTBEAT_S = 30.0
 STALE_S = 300.0
 """Age at which the lock of a run on another machine counts as abandoned; on this machine, it counts as soon
 as the process is gone."""
+POLL_S = 0.1
+"""How often a run that waits looks again."""
 UNREADABLE_S = 10.0
 """The same for a lock that cannot be read. Locks are written whole, so no run of this version made it."""
 
 
 @contextmanager
-def claim(path: Path) -> Iterator[None]:
+def claim(path: Path, *, patience_s: float = 0.0) -> Iterator[None]:
     """Lock the file at `path`, which need not exist, against other runs until the block ends.
 
     The lock is the file `.<name>.lock` next to it, touched every half minute. The lock of a run that was
     killed is taken over.
+
+    Args:
+        path: The file.
+        patience_s: How many seconds to wait for another run.
 
     Raises:
         BusyError: If another run is working on it.
         StoreError: If the disk is full, or the folder is not writable.
     """
     lock, signature = path.with_name(f".{path.name}.lock"), _signature()
-    if not _create(lock, signature, of=path):
-        if not _is_abandoned(lock):
+    deadline = time.monotonic() + patience_s
+    while not _take(lock, signature, of=path):
+        if time.monotonic() >= deadline:
             raise BusyError(f"{path}: another run works on it ({_holder(lock)}); wait for it, or stop it")
-        with store_errors(path, every=True):
-            lock.unlink(missing_ok=True)
-        if not _create(lock, signature, of=path):
-            raise BusyError(f"{path}: another run has just started it ({_holder(lock)}); wait for it")
+        time.sleep(POLL_S)
     ended = threading.Event()
     heartbeat = threading.Thread(target=_keep_touching, args=(lock, ended), daemon=True)
     heartbeat.start()
@@ -58,6 +63,17 @@ def claim(path: Path) -> Iterator[None]:
         with suppress(OSError):
             if lock.read_text(encoding="utf-8") == signature:
                 lock.unlink()
+
+
+def _take(lock: Path, signature: str, *, of: Path) -> bool:
+    """Whether this run has the lock now: there was none, or that of a run that is gone."""
+    if _create(lock, signature, of=of):
+        return True
+    if not _is_abandoned(lock):
+        return False
+    with store_errors(of, every=True):
+        lock.unlink(missing_ok=True)
+    return _create(lock, signature, of=of)
 
 
 def holders(folder: Path) -> list[str]:

@@ -4,9 +4,11 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.optimize import minimize, minimize_scalar
 
 from hardmil.config.evaluation import CalibrationMethod
@@ -28,9 +30,18 @@ class Calibration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: CalibrationMethod
-    temperature: float = 1.0
-    shift: float = 0.0
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    shift: float = Field(default=0.0, allow_inf_nan=False)
     knots: tuple[tuple[float, float], ...] = ()
+
+    @model_validator(mode="after")
+    def _knots_are_a_line(self) -> "Calibration":
+        scores, chances = ([knot[side] for knot in self.knots] for side in (0, 1))
+        if self.method == "isotonic" and not self.knots:
+            raise ValueError("isotonic without knots")
+        if not all(map(math.isfinite, [*scores, *chances])) or scores != sorted(scores):
+            raise ValueError("knots that are not finite, or not sorted by score")
+        return self
 
     def probabilities(self, scores: Float[np.ndarray, " bag"]) -> Float[np.ndarray, " bag"]:
         """The probability that a slide with this score is positive, among slides like those of the study."""

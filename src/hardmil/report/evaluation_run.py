@@ -13,6 +13,7 @@ from hardmil.evaluation.cohort import study_cohort
 from hardmil.evaluation.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
 from hardmil.evaluation.study_folds import study_folds
 from hardmil.evaluation.trial import operating_settings
+from hardmil.files.atomic import check_writable
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.pool import LOCAL, Engine
@@ -69,6 +70,7 @@ def evaluate(
         raise ConfigError(
             f"--name {name}: expected the name of a folder in runs/, without slash or first dot"
         )
+    check_writable(study.folder / "runs" / name)
     started, config = time.time(), study.config
     names = with_controls(config.evaluation.arms)
     check_arms(names, study=config)
