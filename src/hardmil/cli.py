@@ -27,6 +27,7 @@ from hardmil.commands.options import (
     Set,
     StudyPath,
     Track,
+    TrustEncoder,
     Workers,
     numbers_of,
     settings_of,
@@ -267,6 +268,7 @@ def predict(
             help="Another setting of what counts as tissue, e.g. patches.min_tissue=0.",
         ),
     ] = None,
+    trust_encoder: TrustEncoder = False,
     device: DeviceName = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -288,6 +290,7 @@ def predict(
         case_score=case_score,
         heatmaps=HeatmapOptions(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff),
         overrides=overrides or (),
+        trust_encoder=trust_encoder,
         device=device,
         quiet=quiet,
     )

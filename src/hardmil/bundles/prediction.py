@@ -12,6 +12,7 @@ from hardmil.bags.dicom_series import check_one_row_a_series
 from hardmil.bags.feature_folder import find_feature_file, read_features
 from hardmil.bags.slide_table import SlideRow, read_slide_table
 from hardmil.bundles.bundle import Bundle
+from hardmil.bundles.bundle_encoder import bundle_encoder
 from hardmil.bundles.cases import Cases, CaseScore
 from hardmil.bundles.prediction_folder import DEFAULT_FOLDER
 from hardmil.bundles.slide_files import HeatmapOptions, write_slide_files
@@ -27,7 +28,6 @@ from hardmil.bundles.tables import (
 from hardmil.bundles.tissue_settings import with_tissue_settings
 from hardmil.config.patches import PatchConfig, implausible_mpp, is_plausible_mpp
 from hardmil.encoders.encoder import PatchEncoder
-from hardmil.encoders.open_encoder import encoder_of
 from hardmil.errors import ConfigError, TableError
 from hardmil.files.atomic import check_writable, write_json
 from hardmil.files.csv_table import write_table
@@ -89,6 +89,7 @@ def predict(
     case_score: CaseScore = "pooled",
     heatmaps: HeatmapOptions = DEFAULT_HEATMAPS,
     overrides: Sequence[str] = (),
+    trust_encoder: bool = False,
     quiet: bool = False,
 ) -> Predictions:
     """Score new slides and their cases; tables, heat maps and GeoJSON go to a folder.
@@ -106,10 +107,13 @@ def predict(
             mean of its slides' scores.
         heatmaps: Which heat maps to draw.
         overrides: Other settings of what counts as tissue, such as "patches.min_tissue=0".
+        trust_encoder: Whether an encoder that the bundle names may run, if it is code: TorchScript,
+            torch.export, or a function of a Python module.
         quiet: No progress bar.
 
     Raises:
-        ConfigError: If there is nothing to predict, or the bundle cannot take what is given.
+        ConfigError: If there is nothing to predict, the bundle cannot take what is given, or its encoder is
+            code that is not trusted.
         TableError: If the table of slides cannot be used.
     """
     started, card = time.time(), bundle.card
@@ -118,7 +122,7 @@ def predict(
     request = _request(bundle, slides=slides, table=table, features=features, mpp=mpp)
     if card.patches is not None:
         request = replace(request, patches=with_tissue_settings(card.patches, overrides))
-    encoder = _encoder(bundle)
+    encoder = bundle_encoder(bundle, trust=trust_encoder)
     cases = Cases(bundle, how=case_score)
     key_slides: list[KeySlide] = []
 
@@ -232,30 +236,6 @@ def rows_of_slides(slides: Sequence[Path], *, are_ids: bool) -> tuple[SlideRow, 
     if not are_ids:
         check_one_row_a_series(slides, where="the slides to predict")
     return tuple(SlideRow(stem, stem, None, path, None) for stem, path in zip(stems, slides, strict=True))
-
-
-def _encoder(bundle: Bundle) -> PatchEncoder | None:
-    """The encoder of a bundle; its file may be in the bundle, next to it, or in the working folder.
-
-    Raises:
-        ConfigError: If it is not available, or has other weights than the one the bundle was trained with.
-    """
-    config, folder = bundle.instance_config, bundle.folder or Path()
-    if config is None:
-        return None
-    encoder = encoder_of(
-        config,
-        device=bundle.device,
-        precision=bundle.network.config.training.precision,
-        folders=(folder, folder.parent, Path()),
-    )
-    wanted = bundle.card.encoder
-    if encoder is not None and wanted is not None and encoder.name != wanted:
-        raise ConfigError(
-            f"{folder}: was trained on embeddings of {wanted}, but {config.encode} is {encoder.name} here; "
-            "expected the same weights; bring that file or version, or train the bundle again"
-        )
-    return encoder
 
 
 def _bag(row: SlideRow, *, bundle: Bundle, request: PredictionRequest, encoder: PatchEncoder | None) -> Bag:

@@ -40,6 +40,12 @@ OperatingPoint = Annotated[
     str | None, typer.Option(help="What the threshold is set for: sensitivity=0.95, fpr=0.05 or youden.")
 ]
 MaxMinutes = Annotated[float, typer.Option(help="Time limit for each slide; 0: no limit.", min=0)]
+TrustEncoder = Annotated[
+    bool,
+    typer.Option(
+        help="Run the encoder that the bundle names, where it is code: .pt, .ts, .pt2, module:callable."
+    ),
+]
 CaseScore = Literal["pooled", "max", "mean"]
 HeatmapOf = Literal["attention", "contribution"]
 HeatmapScale = Literal["rank", "raw"]

@@ -30,6 +30,7 @@ def predict(
     case_score: CaseScore = "pooled",
     heatmaps: HeatmapOptions = DEFAULT_HEATMAPS,
     overrides: Sequence[str] = (),
+    trust_encoder: bool = False,
     device: str | None = None,
     quiet: bool = False,
 ) -> Outcome:
@@ -48,6 +49,7 @@ def predict(
         case_score=case_score,
         heatmaps=heatmaps,
         overrides=overrides,
+        trust_encoder=trust_encoder,
         quiet=quiet,
     )
     lines, values = _summary(found, card=bundle.card)

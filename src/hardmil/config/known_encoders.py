@@ -109,6 +109,17 @@ def is_encoder_file(encode: str) -> bool:
     return encode.lower().endswith(FILE_SUFFIXES)
 
 
+def runs_code(encode: str) -> bool:
+    """Whether an encoder is code of its own: TorchScript, torch.export, or a function of a Python module.
+
+    ONNX files and the encoders that are known by name are weights of networks whose code is in a library.
+    """
+    if is_encoder_file(encode):
+        return not encode.lower().endswith(".onnx")
+    prefix, colon, _ = split_location(encode)[0].partition(":")
+    return bool(colon) and prefix not in ("timm", "hf-hub", "local-dir")
+
+
 def short_name(encode: str) -> str:
     """The name of the encoder for use in folder names: without path and colon."""
     name, _ = split_location(encode)
