@@ -110,8 +110,21 @@ def test_invalid_bags_are_refused(changed: dict[str, Any], message: str):
 def test_invalid_features_are_counted_by_instance():
     features = np.ones((3, 4), dtype=np.float16)
     features[0, :2], features[2, 0] = np.nan, np.inf
-    with pytest.raises(BagError, match=r"slide s1: 2 of 3 instances have NaN or infinite.*in float32"):
+    with pytest.raises(BagError, match=r"slide s1: 2 of 3 instances have .* NaN, infinite or .*in float32"):
         _bag(features)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(3.4e38, np.float32), (-2e15, np.float32)])
+def test_features_whose_square_is_infinite_are_refused(value: float, dtype: type):
+    features = np.ones((3, 4), dtype=dtype)
+    features[1, 2] = value
+    with pytest.raises(BagError, match=r"slide s1: 1 of 3 instances have .* above 1e\+15; expected numbers"):
+        _bag(features)
+
+
+def test_large_features_that_can_be_used_are_accepted():
+    _bag(np.full((3, 4), 1e15, dtype=np.float32))
+    _bag(np.full((3, 4), 65504, dtype=np.float16))
 
 
 def test_empty_bag_is_refused():

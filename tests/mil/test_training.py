@@ -377,13 +377,39 @@ def test_pixels_are_turned_in_training():
 
 
 def test_a_loss_of_nan_stops_training():
-    with pytest.raises(TrainingError, match=r"epoch \d: the loss is (nan|inf), .* lower training\.lr"):
+    message = r"epoch \d, slide s\d+: the loss is (nan|inf), .* of this slide .* lower training\.lr"
+    with pytest.raises(TrainingError, match=message):
         fit(_bags(), config=_config(lr=1e25), device=CPU)
 
 
+def test_the_slide_of_a_loss_of_nan_is_named():
+    """Its features are finite, but a training of one step goes wrong with it."""
+    bags = _bags()
+    broken = replace(bags[2], slide_id="broken", instances=np.full_like(bags[2].instances, 1e15))
+    config = _config(lr=1e-3, epochs=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "hardmil.mil.training._standardise",
+            lambda network, bags: network.standardise_by(
+                mean=np.zeros(broken.instances.shape[1], np.float32),
+                scale=np.full(broken.instances.shape[1], 1e-30, np.float32),
+            ),
+        )
+        tame = [replace(bag, instances=bag.instances * np.float32(1e-30)) for bag in bags]
+        with pytest.raises(TrainingError, match="epoch 1, slide broken: the loss is"):
+            fit([*tame[:2], broken, *tame[3:]], config=config, device=CPU)
+
+
 def test_a_validation_loss_of_nan_stops_training(monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(TrainingError, match="epoch 1: the loss is nan"):
-        _scripted(monkeypatch, [float("nan")])
+    plain: Callable[..., torch.Tensor] = training.training_loss
+
+    def broken(output: Any, **rest: Any) -> torch.Tensor:
+        loss = plain(output, **rest)
+        return loss if loss.requires_grad else loss * float("nan")
+
+    monkeypatch.setattr(training, "training_loss", broken)
+    with pytest.raises(TrainingError, match=r"epoch 1, slide s\d+: the loss is nan"):
+        fit(_bags(), config=_config(epochs=1, select="validation"), device=CPU)
 
 
 def test_the_callers_random_numbers_go_on():

@@ -10,6 +10,9 @@ from hardmil.bags.neighbours import neighbour_pairs
 from hardmil.bags.provenance import UNKNOWN_PROVENANCE, Provenance
 from hardmil.errors import BagError, EmptyBagError
 
+LARGEST = 1e15
+"""Largest size of a feature: the square of a larger one is beyond float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class Bag:
@@ -103,9 +106,14 @@ def _check_instances(instances: np.ndarray, *, slide_id: str) -> None:
             f"slide {slide_id}: instances are {dtype} {shape}; expected uint8 (n, height, width, 3), or "
             "float16 or float32 (n, dim); encode it again"
         )
-    broken = 0 if is_pixels else int(np.sum(~np.isfinite(instances).all(axis=1)))
+    if is_pixels:
+        return
+    # Also true for NaN. As a float16, 1e15 would be infinite.
+    limit = min(LARGEST, float(np.finfo(instances.dtype).max))
+    broken = int(np.sum(~(np.abs(instances) <= limit).all(axis=1)))
     if broken:
         raise BagError(
-            f"slide {slide_id}: {broken} of {len(instances)} instances have NaN or infinite features; "
-            "expected finite numbers; encode it again, in float32 if it was float16"
+            f"slide {slide_id}: {broken} of {len(instances)} instances have features that are NaN, infinite "
+            f"or above {LARGEST:g}; expected numbers as an encoder gives them; encode it again, in float32 if "
+            "it was float16"
         )

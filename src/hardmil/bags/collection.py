@@ -43,8 +43,15 @@ def collect_bags(
 
 
 def notes_on(bags: Iterable[Bag], *, empty: Sequence[str] = ()) -> list[str]:
-    """Notes for the user on bags: slides without patches, or with unknown coordinates."""
+    """Notes for the user on bags: slides without patches, with unknown coordinates, or with dead features."""
+    bags = list(bags)
     notes = [f"note: no patches in the bag of {some_of(empty, most=5)}: left out"] if empty else []
+    same = [bag.slide_id for bag in bags if len(bag) > 1 and bool((bag.instances == bag.instances[0]).all())]
+    if same:
+        notes.append(
+            f"note: all patches of {some_of(same, most=5)} have the same features, so attention has nothing "
+            "to choose from; check how they were encoded"
+        )
     return notes + notes_on_missing_coords([bag.slide_id for bag in bags if bag.size_level0_px == 0])
 
 

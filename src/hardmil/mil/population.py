@@ -208,7 +208,8 @@ class _BestEpochs:
             network, epoch = is_bad.nonzero()[0].tolist()
             raise TrainingError(
                 f"epoch {epoch + 1} of training {network + 1}: the loss is "
-                f"{self.losses[network, epoch].item()}, expected a finite number; lower training.lr"
+                f"{self.losses[network, epoch].item()}, expected a finite number; lower training.lr, or find "
+                "the slide with --population 1, which names it"
             )
 
     def state(self, number: int) -> dict[str, Tensor]:

@@ -110,6 +110,7 @@ def fit(
         for epoch in range(config.training.epochs):
             network.train()
             losses: list[Tensor] = []
+            slides: list[list[str]] = []
             joined = [*training, *(extras.draw(epoch) if extras else [])]
             mix = partial(extras.mix, epoch=epoch) if extras else None
             for step in steps_of_epoch(joined, mix=mix, config=config, generator=generator):
@@ -122,9 +123,12 @@ def fit(
                 loss.backward()
                 optimiser.step()
                 losses.append(loss.detach() * batch.n_bags)
+                slides.append([bag.slide_id for bag in step.bags])
+            _check_finite(losses, slides=slides, epoch=epoch)
             mean = torch.stack(losses).sum().item() / len(joined)
-            selection = _validation_loss(network, validation, device=device) if validation else mean
-            _check_finite(mean, selection, epoch=epoch)
+            selection = (
+                _validation_loss(network, validation, device=device, epoch=epoch) if validation else mean
+            )
             # With "last", each epoch counts as better than the one before.
             loss_of_epoch = float(-epoch) if config.training.select == "last" else selection
             best.update(network, loss=loss_of_epoch, epoch=epoch)
@@ -200,20 +204,26 @@ def class_weights(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> Float[
 
 
 @torch.no_grad()
-def _validation_loss(network: BagClassifier, bags: Sequence[Bag], *, device: Device) -> float:
+def _validation_loss(network: BagClassifier, bags: Sequence[Bag], *, device: Device, epoch: int) -> float:
     network.eval()
     ones = torch.ones(2, device=device.name)
-    losses: list[float] = []
+    losses: list[Tensor] = []
     for bag in bags:
         batch = pack([bag], device=device.name)
         output = _forward(network, batch, device=device)
-        losses.append(training_loss(output, batch=batch, config=network.config, class_weight=ones).item())
-    return sum(losses) / len(losses)
+        losses.append(training_loss(output, batch=batch, config=network.config, class_weight=ones))
+    _check_finite(losses, slides=[[bag.slide_id] for bag in bags], epoch=epoch)
+    return sum(loss.item() for loss in losses) / len(losses)
 
 
-def _check_finite(training_loss: float, selection_loss: float, *, epoch: int) -> None:
-    if not (math.isfinite(training_loss) and math.isfinite(selection_loss)):
+def _check_finite(losses: Sequence[Tensor], *, slides: Sequence[Sequence[str]], epoch: int) -> None:
+    """Raise TrainingError where a loss is not finite: it names the slides of the first one."""
+    values = torch.stack(list(losses))
+    broken = torch.nonzero(~torch.isfinite(values))
+    if len(broken):
+        first = int(broken[0])
         raise TrainingError(
-            f"epoch {epoch + 1}: the loss is {training_loss + selection_loss}, expected a finite number; "
-            "lower training.lr, or look for unusual values in the features"
+            f"epoch {epoch + 1}, slide {', '.join(slides[first])}: the loss is "
+            f"{values[first].item()}, expected a finite number; look for unusual values in the features "
+            "of this slide and of the one before it, or lower training.lr"
         )
