@@ -114,6 +114,6 @@ def _check_instances(instances: np.ndarray, *, slide_id: str) -> None:
     if broken:
         raise BagError(
             f"slide {slide_id}: {broken} of {len(instances)} instances have features that are NaN, infinite "
-            f"or above {LARGEST:g}; expected numbers as an encoder gives them; encode it again, in float32 if "
+            f"or above {LARGEST:g}; expected numbers as encoders give them; encode it again, in float32 if "
             "it was float16"
         )
