@@ -21,6 +21,7 @@ from hardmil.evaluation.results import ChoiceRow, key_of
 from hardmil.metrics import fpr_at_sensitivity
 from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_note
 from hardmil.statistics.choices import summarise_choices
+from hardmil.statistics.claims import claim_words
 from hardmil.statistics.comparisons import Comparison
 from hardmil.statistics.tables import Statistics, write_statistics
 
@@ -48,11 +49,14 @@ def test_the_terminal_shows_the_interval_and_the_differences(tmp_path: Path):
     assert limits in ours
     lines = comparison_lines(found)
     (table,) = [i for i, line in enumerate(lines) if line.startswith("arm minus other")]
-    assert [line.split("  ")[0] for line in lines[table + 1 :]] == [
+    assert [line.split("  ")[0] for line in lines[table + 1 : table + 4]] == [
         "ours+mb minus ours",
         "ours+mb minus ours+mb@random",
         "ours+mb@random minus ours",
     ]
+    assert "by more than 0.05 (tested together, Holm-corrected):" in lines[table + 5]
+    assert lines[table + 6 :] == [claim_words(one) for one in found.claims]
+    assert len(found.claims) == 3
     assert any("@op" in line and "training fold" in line for line in lines[:table])
     assert few_cases_note(12) in lines[:table]
     assert lines[table - 1] == FIXED_SENSITIVITY
@@ -67,9 +71,9 @@ def test_with_enough_cases_there_is_no_warning(tmp_path: Path):
 def test_without_calls_at_the_operating_point_there_is_a_dash(tmp_path: Path):
     found = _statistics(tmp_path, trial_rows(("ours", "abmil"), knows_op=False))
     lines = comparison_lines(found)
-    heading, row = lines[-2:]
-    start = heading.index("FPR@op")
-    assert row[start : heading.index("FPR@90")].strip() == "-"
+    (table,) = [i for i, line in enumerate(lines) if line.startswith("arm minus other")]
+    heading, row = lines[table : table + 2]
+    assert row[heading.index("FPR@op") : heading.index("FPR@90")].split() == ["-", "-"]
     assert any(line.startswith("@op is -: no threshold was set") for line in lines)
     assert not any("@op is -" in line for line in comparison_lines(_statistics(tmp_path)))
 

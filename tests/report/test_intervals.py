@@ -1,5 +1,3 @@
-import math
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +5,7 @@ from tests.support.predictions import THREE_ARMS, trial_rows
 
 from hardmil.report.intervals import report_intervals, report_rates
 from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_note
+from hardmil.statistics.claims import AT_OP, AT_SENSITIVITY, Claim, claim_words
 from hardmil.statistics.comparisons import Comparison
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.tables import Statistics, write_statistics
@@ -44,38 +43,24 @@ def statistics(metric: str = "fpr_op", *, p: float = 0.2, difference: float = -0
     return Statistics([], intervals, comparisons, [])
 
 
-def test_findings_on_mining():
-    rates = report_rates(statistics(), split="case", patches="grid")
+def claim(arm: str, other: str, *, threshold: str = AT_OP, verdict: str = "not decided") -> Claim:
+    limits = (-0.1, -0.2, 0.0, 0.01, -0.02, 0.04)
+    return Claim(arm, other, "case", "grid", threshold, *limits, 0.05, 0.02, 0.03, verdict)
+
+
+def test_findings_are_joint_claims_and_leave_out_controls():
+    claims = [claim("ours+fmb", "ours", verdict="fewer"), claim("ours+fmb", "ours+fmb@random")]
+    found = replace(statistics(), claims=[*claims, claim("ours+fmb@random", "ours")])
+    rates = report_rates(found, split="case", patches="grid")
     assert rates is not None
     assert [one.name for one in rates.rows] == [
         *("abmil", "ours", "ours+instance", "ours+fmb", "ours+fmb@random"),
     ]
     assert [one.role[:7] for one in rates.rows] == ["does no"] * 3 + ["mines", "control"]
-    (finding,) = rates.findings
-    assert finding.startswith("ours+fmb, at the threshold set in training")
-    number = r"0\.100 lower \(−0\.200 to \+0\.100; p 0\.200[^)]*chance\)"
-    assert re.search(rf"{number} than without mining; {number} than its control", finding)
-    clear = report_rates(statistics("fpr_at_sens_95", p=0.01, difference=0.3), split="case", patches="grid")
-    assert clear is not None
-    assert "at sensitivity 0.95: false-positive rate 0.300 higher" in clear.findings[0]
-    assert "p 0.010, a clear difference" in clear.findings[0]
-    assert (rates.p_note, clear.p_note) == ("", FIXED_SENSITIVITY)
-    unknown = report_rates(statistics(difference=math.nan), split="case", patches="grid")
-    assert unknown is not None
-    assert unknown.findings == []
-    assert report_rates(statistics(), split="image", patches="grid") is None
-
-
-def test_arms_that_never_differ_are_called_the_same():
-    found = statistics(difference=0.0)
-    level = [replace(one, low=0.0, high=0.0, p=1.0, p_holm=1.0) for one in found.comparisons]
-    rates = report_rates(replace(found, comparisons=level), split="case", patches="grid")
+    assert rates.findings == [f"{claim_words(one)}." for one in claims]
+    assert rates.p_note == ""
+    at_sensitivity = replace(found, claims=[claim("ours+fmb", "ours", threshold=AT_SENSITIVITY)])
+    rates = report_rates(at_sensitivity, split="case", patches="grid")
     assert rates is not None
-    assert re.search("the same as without mining.*; the same as its control", rates.findings[0])
-
-
-def test_a_difference_that_rounds_to_zero_is_neither_higher_nor_lower():
-    rates = report_rates(statistics(difference=-0.0004), split="case", patches="grid")
-    assert rates is not None
-    assert re.search(r"the same as without mining \(−0\.100 to \+0\.200; p 0\.200\)", rates.findings[0])
-    assert "lower" not in rates.findings[0]
+    assert rates.p_note == FIXED_SENSITIVITY
+    assert report_rates(found, split="image", patches="grid") is None

@@ -9,6 +9,7 @@ from hardmil.metrics import MeanSE
 from hardmil.paper.tables import Published
 from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_notes
 from hardmil.statistics.choices import choice_words
+from hardmil.statistics.claims import claim_words
 from hardmil.statistics.comparisons import Comparison, by_pair
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.summary import ArmSummary
@@ -17,6 +18,7 @@ from hardmil.statistics.tables import Statistics
 SHOWN = {
     "pooled_auc": "AUC (pooled)",
     "fpr_op": "FPR@op",
+    "sens_op": "Sens@op",
     "fpr_at_sens_90": "FPR@90",
     "fpr_at_sens_95": "FPR@95",
 }
@@ -152,11 +154,24 @@ def comparison_lines(found: Statistics) -> list[str]:
             table.append([f"{arm} minus {other}", *(difference_cell(by_metric[name]) for name in SHOWN)])
         heading = "differences by case, with 95% interval and two-sided p (Holm-corrected):"
         lines += ["", heading, FIXED_SENSITIVITY, *align(table)]
+    lines += claim_lines(found)
     lines += [
         f"not compared: {arm} and {other} were not run on the same slides and repeats"
         for arm, other in found.not_compared
     ]
     return lines
+
+
+def claim_lines(found: Statistics) -> list[str]:
+    """Which arm has fewer false positives at no loss of sensitivity, one line for each pair."""
+    if not found.claims:
+        return []
+    margin = found.claims[0].margin
+    heading = (
+        "fewer or more false positives, with a sensitivity that is not lower or higher by more than "
+        f"{margin:g} (tested together, Holm-corrected):"
+    )
+    return ["", heading, *map(claim_words, found.claims)]
 
 
 def difference_cell(one: Comparison) -> str:

@@ -5,10 +5,11 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from hardmil.config.section import Section
+from hardmil.config.section import ADDED_LATER, Section
 
 CalibrationMethod = Literal["temperature", "isotonic", "none"]
 Criterion = Literal["auc", "partial-auc", "fpr"]
+SENSITIVITY_MARGIN = 0.05
 
 
 class OperatingTarget(NamedTuple):
@@ -102,6 +103,9 @@ class EvaluationConfig(Section):
     operating_folds: int = Field(default=4, ge=0)
     """Folds of these scores; each trains the whole arm. If equal to mining.inner_folds, both share models.
     0: no operating point and no calibration, which saves their time."""
+    sensitivity_margin: float = Field(default=SENSITIVITY_MARGIN, ge=0, le=0.5, json_schema_extra=ADDED_LATER)
+    """How much lower the sensitivity of an arm may be for "fewer false positives": both are tested together.
+    Ours."""
     calibration: CalibrationMethod = "temperature"
     """Turns a score into a probability, fitted on the same scores: one number (temperature) or a step
     function (isotonic)."""

@@ -155,7 +155,13 @@ def run_evaluation(
             f"none of {len(failed)} trials could be done; first: {failed[0].name}: {failed[0].message}; "
             f"tracebacks of all in {log}"
         )
-    statistics = write_statistics(folder, rows=rows, positive=evaluation.classes[1], seed=seed)
+    statistics = write_statistics(
+        folder,
+        rows=rows,
+        positive=evaluation.classes[1],
+        seed=seed,
+        margin=page.config.evaluation.sensitivity_margin,
+    )
     record = page.config.model_dump(mode="json")
     write_run_record(folder, command, config=record, seed=seed, started=started)
     report = write_evaluation_report(

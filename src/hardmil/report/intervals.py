@@ -5,16 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from hardmil.bootstrap import N_RESAMPLES
 from hardmil.evaluation.arm_name import ArmName, parse_arm_name
 from hardmil.report.page_data import RATES, Estimate, EstimateRow, RateRow, ReportIntervals, ReportRates
-from hardmil.report.templating import signed
 from hardmil.statistics.cautions import FIXED_SENSITIVITY, few_cases_notes
+from hardmil.statistics.claims import AT_SENSITIVITY, claim_words
 from hardmil.statistics.comparisons import Comparison, by_pair
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.tables import Statistics
-
-SMALLEST_DIFFERENCE = 0.0005
-"""Below this, a difference of two rates is 0.000 on the page: neither higher nor lower."""
-
-AT_SENSITIVITY = "at sensitivity"
 
 
 def report_intervals(
@@ -48,10 +43,9 @@ def report_rates(found: Statistics, *, split: str, patches: str) -> ReportRates 
     bases = list(dict.fromkeys(name.base for name in names))
     names.sort(key=lambda name: (bases.index(name.base), name.mines))
     rows = [_rate_row(name, by_arm[name.text]) for name in names]
-    here = [one for one in found.comparisons if (one.split, one.patches) == setting]
-    findings = [_finding(name, here) for name in names if name.mines and not name.is_control]
-    findings = [finding for finding in findings if finding]
-    p_note = FIXED_SENSITIVITY if any(AT_SENSITIVITY in finding for finding in findings) else ""
+    here = [one for one in found.claims if (one.split, one.patches) == setting]
+    findings = [f"{claim_words(one)}." for one in here if not parse_arm_name(one.arm).is_control]
+    p_note = FIXED_SENSITIVITY if any(one.threshold == AT_SENSITIVITY for one in here) else ""
     return ReportRates(rows, findings, any(name.mines for name in names), p_note)
 
 
@@ -64,42 +58,6 @@ def _role(name: ArmName) -> str:
     if not name.mines:
         return "does not mine"
     return "control: patches drawn at random" if name.is_control else "mines"
-
-
-def _finding(arm: ArmName, comparisons: Sequence[Comparison]) -> str:
-    """Whether mining lowered the false positives, in one or two sentences; empty if nothing was compared."""
-    by_other = {
-        other: {one.metric: one for one in comparisons if (one.arm, one.other) == (arm.text, other)}
-        for other in (arm.base, arm.its_control)
-    }
-    # The rate at the operating point if there is one; otherwise a rate taken from the test scores.
-    metric = next(
-        (key for key in RATES for found in by_other.values() if key in found and _is_known(found[key])), None
-    )
-    if metric is None:
-        return ""
-    where = "at the threshold set in training" if metric == "fpr_op" else f"{AT_SENSITIVITY} 0.{metric[-2:]}"
-    parts = [
-        _against(found[metric], "without mining" if other == arm.base else "its control")
-        for other, found in by_other.items()
-        if metric in found and _is_known(found[metric])
-    ]
-    return f"{arm.text}, {where}: false-positive rate {'; '.join(parts)}."
-
-
-def _is_known(one: Comparison) -> bool:
-    return one.difference == one.difference and one.low == one.low
-
-
-def _against(one: Comparison, other: str) -> str:
-    if one.difference == one.low == one.high == 0:
-        return f"the same as {other} in every resample of cases"
-    limits = f"{signed(one.low)} to {signed(one.high)}; p {one.p_holm:.3f}"
-    if abs(one.difference) < SMALLEST_DIFFERENCE:
-        return f"the same as {other} ({limits})"
-    strength = "a clear difference" if one.p_holm < 0.05 else "which may be chance"
-    direction = "lower" if one.difference < 0 else "higher"
-    return f"{abs(one.difference):.3f} {direction} ({limits}, {strength}) than {other}"
 
 
 def _by_arm(found: Iterable[Interval]) -> dict[str, dict[str, Estimate]]:

@@ -44,17 +44,17 @@ def compare_arms(arms: Sequence[ResampledArm]) -> list[Comparison]:
     control. Holm's correction is over comparisons with the same metric, split, patches and reference. All
     random controls count as one reference; otherwise there would be no correction over them.
     """
-    pairs = [pair for pair in _pairs(arms) if can_compare(*pair)]
+    pairs = [pair for pair in standard_pairs(arms) if can_compare(*pair)]
     return holm_corrected(comparison for one, other in pairs for comparison in compare(one, other))
 
 
 def not_comparable(arms: Sequence[ResampledArm]) -> list[tuple[str, str]]:
     """(arm, other) of standard comparisons between arms that were not run on the same slides and folds."""
-    return [(one.key[0], other.key[0]) for one, other in _pairs(arms) if not can_compare(one, other)]
+    return [(one.key[0], other.key[0]) for one, other in standard_pairs(arms) if not can_compare(one, other)]
 
 
-def _pairs(arms: Sequence[ResampledArm]) -> list[tuple[ResampledArm, ResampledArm]]:
-    """The standard pairs within each split and kind of patches."""
+def standard_pairs(arms: Sequence[ResampledArm]) -> list[tuple[ResampledArm, ResampledArm]]:
+    """The standard comparisons within each split and kind of patches, as (arm, other)."""
     by_setting: dict[tuple[str, ...], dict[str, ResampledArm]] = {}
     for one in arms:
         arm, *setting = one.key
@@ -136,12 +136,17 @@ def holm_corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:
     families: dict[tuple[str, ...], list[int]] = {}
     for i, one in enumerate(found):
         if not math.isnan(one.p):
-            reference = CONTROL if one.is_hard_minus_random else one.other
-            families.setdefault((reference, one.split, one.patches, one.metric), []).append(i)
+            family = (family_of(one.arm, one.other), one.split, one.patches, one.metric)
+            families.setdefault(family, []).append(i)
     for members in families.values():
         for i, p in zip(members, holm([found[i].p for i in members]), strict=True):
             found[i] = replace(found[i], p_holm=p)
     return found
+
+
+def family_of(arm: str, other: str) -> str:
+    """The reference of a comparison, over whose comparisons p is corrected: random controls count as one."""
+    return CONTROL if other == parse_arm_name(arm).its_control else other
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
