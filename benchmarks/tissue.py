@@ -22,6 +22,7 @@ from hardmil.phantom.slide import draw_phantom
 from hardmil.slides.grid import place_patches
 from hardmil.slides.picture_source import Picture, PictureSource
 from hardmil.slides.reader import open_slide
+from hardmil.slides.resolution import Scale
 from hardmil.slides.slide import Slide
 
 PAGE = Path(__file__).parents[1] / "docs" / "tissue.md"
@@ -103,7 +104,7 @@ def synthetic(_: Path) -> Iterator[Case]:
             artefact[550:1400, 50:1950] = False
             rgb[artefact] = 0
         pixels = rgb.round().clip(0, 255).astype(np.uint8)
-        slide = Slide(Path(f"{ink}.png"), PictureSource(Picture(pixels, 1.0, None)))
+        slide = Slide(Path(f"{ink}.png"), PictureSource(Picture(pixels, Scale(1.0, 1.0))))
         yield Case(slide, 1.0, tissue=tissue, artefact=artefact if ink else None)
 
 

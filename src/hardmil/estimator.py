@@ -28,8 +28,12 @@ from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.preprocessing.instances import equalised
 
-Instances = Shaped[np.ndarray, "_ ..."]
-Bags = Sequence[Instances] | Shaped[np.ndarray, " bag"]
+# What a bag may be is checked in `_as_instances`, for better words than those of an annotation.
+Bags = Sequence[object] | Shaped[np.ndarray, "bag ..."]
+_EXPECTED = (
+    "real numbers (n, dim), or pixels, uint8 (n, height, width, 3); convert it: toarray() of a sparse "
+    "matrix, detach().float().numpy() of a tensor"
+)
 Labels = Sequence[Hashable] | Shaped[np.ndarray, " bag"]
 
 
@@ -158,6 +162,11 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         cases = range(len(bags)) if groups is None else groups
         if len(cases) != len(bags):
             raise BagError(f"{len(cases)} groups for {len(bags)} bags; expected one for each bag")
+        for position, case in enumerate(cases):
+            if _is_missing(case):
+                raise BagError(
+                    f"bag {position}: its group is {case!r}; expected its case; name it, or leave the bag out"
+                )
         named = zip(bags, index, cases, strict=True)
         made = [self._bag(array, i, label, str(case)) for i, (array, label, case) in enumerate(named)]
         check_same_instances(made)
@@ -206,12 +215,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
                 )
         return score_bags(self.network_, made)
 
-    def _bag(self, array: Instances, position: int, label: int, case: str) -> Bag:
-        instances = np.asarray(array)
-        if len(instances) == 0:
-            raise EmptyBagError(f"bag {position}: no instances; expected at least one; leave the bag out")
-        if instances.dtype != np.uint8 and np.issubdtype(instances.dtype, np.number):
-            instances = instances.astype(np.float32, copy=False)
+    def _bag(self, given: object, position: int, label: int, case: str) -> Bag:
+        instances = _as_instances(given, position=position)
         coords = np.zeros((len(instances), 2), dtype=np.int64)
         return equalised(Bag(str(position), case, label, instances, coords, 0), config=self._patches)
 
@@ -230,6 +235,37 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             },
         }
         return parse_study(content, source="MILClassifier")
+
+
+def _as_instances(given: object, *, position: int) -> Shaped[np.ndarray, "instance ..."]:
+    """The instances of a bag as an array: pixels as they are, numbers as float32.
+
+    Raises:
+        BagError: If they cannot be an array, or are masked, complex, or not to be told apart in float32.
+        EmptyBagError: If there are none.
+    """
+    try:
+        array = np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise BagError(f"bag {position}: is not an array ({error}); expected {_EXPECTED}") from error
+    if array.ndim < 2 or array.dtype.kind not in "biuf" or isinstance(given, np.ma.MaskedArray):
+        found = f"{type(given).__name__}, {array.dtype} {array.shape}"
+        raise BagError(f"bag {position}: its instances are {found}; expected {_EXPECTED}")
+    if len(array) == 0:
+        raise EmptyBagError(f"bag {position}: no instances; expected at least one; leave the bag out")
+    if array.ndim == 4 and array.dtype == np.uint8:
+        return array
+    with np.errstate(over="ignore"):
+        # A value too large for float32 becomes infinite, which `Bag` refuses.
+        single = array.astype(np.float32, copy=False)
+    varies = array.min(axis=0) < array.max(axis=0)
+    lost = np.flatnonzero((varies & (single.min(axis=0) == single.max(axis=0))).ravel())
+    if len(lost):
+        raise BagError(
+            f"bag {position}: feature {lost[0]} differs between instances by less than float32 can hold; "
+            "expected features near 0; subtract the mean of the training bags from all bags"
+        )
+    return single
 
 
 def _positive(classes: Shaped[np.ndarray, "2"], *, wanted: Hashable | None) -> Hashable:
@@ -269,11 +305,15 @@ def _check_label(label: object, *, position: int) -> None:
             f"bag {position}: its label is {label!r}; expected one value; if labels are one-hot, give "
             "numpy.argmax(labels, axis=1)"
         )
-    # NaN and NaT differ from themselves; pandas.NA cannot be compared.
-    if label is None or str(label) == "<NA>" or label != label:
+    if _is_missing(label):
         raise BagError(
             f"bag {position}: its label is {label!r}; expected a value; leave out bags without a label"
         )
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a label or a case is None, NaN or NaT, which differ from themselves, or pandas.NA."""
+    return value is None or str(value) == "<NA>" or bool(value != value)
 
 
 def _type_of(label: object) -> str:

@@ -96,10 +96,12 @@ def _kind_of(path: Path) -> Kind:
 
 
 def _open_plain_tiff(path: Path) -> LevelSource:
-    """A tiled TIFF that no scanner wrote; tifffile reads it where OpenSlide does not (a compression, say)."""
+    """A tiled TIFF that no scanner wrote; tifffile reads it where OpenSlide does not, or not rightly."""
     from hardmil.slides.openslide_source import OpenSlideSource
-    from hardmil.slides.tiff_source import open_tiff
+    from hardmil.slides.tiff_source import is_misread_by_openslide, open_tiff
 
+    if is_misread_by_openslide(path):
+        return open_tiff(path)
     try:
         return OpenSlideSource(path)
     except SlideError:
