@@ -1,6 +1,6 @@
-"""Which rule finds tissue: kept patches, lost lesions, and patches on glass, pen and black fill.
+"""Which rule finds tissue: kept patches, lost lesions, and patches on glass, pen, fill, folds and blur.
 
-    python benchmarks/tissue.py --data DIR   # about five minutes
+    python benchmarks/tissue.py --data DIR   # about ten minutes
     python benchmarks/tissue.py --table      # write docs/tissue.md from the kept rows
 
 DIR holds the colon set, UCSB, GlaS and the CMU-1 region. Rows are kept in docs/tissue/results.csv.
@@ -19,6 +19,7 @@ from hardmil.files.atomic import visible
 from hardmil.files.csv_table import read_table, write_table
 from hardmil.paper.colon import colon_nuclei
 from hardmil.phantom.slide import draw_phantom
+from hardmil.phantom.tissue import outline
 from hardmil.slides.grid import place_patches
 from hardmil.slides.picture_source import Picture, PictureSource
 from hardmil.slides.reader import open_slide
@@ -31,6 +32,7 @@ PEN_KEPT = TissueConfig(drop_pen=False)
 RULES = {
     "absorption": PatchConfig(),
     "absorption, pen kept": PatchConfig(tissue=PEN_KEPT),
+    "absorption, no blur": PatchConfig(tissue=TissueConfig(drop_blurred=True)),
     "s-or-v (paper)": PatchConfig(tissue_rule="s-or-v", tissue=PEN_KEPT),
     "s-and-v": PatchConfig(tissue_rule="s-and-v", tissue=PEN_KEPT),
     "s": PatchConfig(tissue_rule="s", tissue=PEN_KEPT),
@@ -56,8 +58,9 @@ class Case:
 class TissueRow:
     """What a rule does with a set of images; a share is NaN where the set has nothing of the kind.
 
-    `kept` is the share of all places of the grid. `lesion` and `tissue` are the shares of lesion nuclei and
-    of pixels of tissue inside a kept patch; `glass` and `artefact` those of the kept patches.
+    `kept` is the share of all places of the grid. `lesion`, `tissue` and `artefact_kept` are the shares of
+    lesion nuclei, of pixels of tissue and of pixels of the artefact inside a kept patch; `glass` and `artefact`
+    those of the kept patches.
     """
 
     data: str
@@ -70,6 +73,7 @@ class TissueRow:
     tissue: float
     glass: float
     artefact: float
+    artefact_kept: float
 
 
 def colon(data: Path) -> Iterator[Case]:
@@ -108,12 +112,50 @@ def synthetic(_: Path) -> Iterator[Case]:
         yield Case(slide, 1.0, tissue=tissue, artefact=artefact if ink else None)
 
 
+def fold(_: Path) -> Iterator[Case]:
+    """Synthetic tissue with a fold, 120 um wide: light passes the tissue twice."""
+    for rgb, tissue in _drawn_tissue():
+        artefact = np.zeros_like(tissue)
+        artefact[:, 700:820] = tissue[:, 700:820]
+        light = rgb / np.array(GLASS)
+        over = np.where(artefact[..., None], light * np.roll(light, 150, axis=1), light) * GLASS
+        yield _with_artefact(over, tissue=tissue, artefact=artefact)
+
+
+def blur(_: Path) -> Iterator[Case]:
+    """Synthetic tissue whose right half is out of focus, by a Gaussian blur of 3 um."""
+    for rgb, tissue in _drawn_tissue():
+        artefact = np.zeros_like(tissue)
+        artefact[:, 750:] = tissue[:, 750:]
+        blurred = np.where(artefact[..., None], cv2.GaussianBlur(rgb, (0, 0), 3), rgb)
+        yield _with_artefact(blurred, tissue=tissue, artefact=artefact)
+
+
+def _drawn_tissue() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """RGB of four synthetic slides at 1 um/px, and what is inside the outline of their tissue."""
+    for seed in range(4):
+        drawn = draw_phantom(seed, lesion=True, look_alikes=True, width_px=3000, height_px=2400).rgb
+        rgb = cv2.resize(drawn, (1500, 1200), interpolation=cv2.INTER_AREA)
+        # The outline is the first that `draw_phantom` draws.
+        depth = outline(np.random.default_rng(seed), shape=(2400, 3000))
+        yield rgb.astype(float), cv2.resize(depth, (1500, 1200), interpolation=cv2.INTER_AREA) > 0
+
+
+def _with_artefact(rgb: np.ndarray, *, tissue: np.ndarray, artefact: np.ndarray) -> Case:
+    """A case whose tissue is all but the artefact."""
+    pixels = rgb.round().clip(0, 255).astype(np.uint8)
+    slide = Slide(Path("synthetic.png"), PictureSource(Picture(pixels, Scale(1.0, 1.0))))
+    return Case(slide, 1.0, tissue=tissue & ~artefact, artefact=artefact)
+
+
 SETS = {
     "colon": (colon, (32, 64)),
     "UCSB": (lambda data: images(data / "ucsb_breast", "*.tif", mpp=0.5), (32, 224)),
     "GlaS": (lambda data: images(data / "glas", "*.jpg", mpp=0.62), (32, 112)),
     "CMU-1 region": (lambda data: images(data / "slides", "CMU-1-Small-Region.svs", mpp=0.499), (32, 224)),
     "synthetic": (synthetic, (32, 112)),
+    "fold": (fold, (32, 112)),
+    "blur": (blur, (32, 112)),
 }
 
 
@@ -128,7 +170,9 @@ def measure(name: str, cases: Iterable[Case], *, sizes: Sequence[int]) -> list[T
 
 
 def _counts(case: Case, rgb: np.ndarray, *, config: PatchConfig, size: int) -> list[float]:
-    """Places, kept, few; lesions, of these kept; tissue pixels, of these kept; glass; artefact, or NaN."""
+    """Places, kept, few; lesions, of these kept; tissue pixels, of these kept; glass; artefact pixels, of these
+    kept; artefact patches, or NaN.
+    """
     here = config.model_copy(update={"size_px": size, "um_per_px": None})
     coords = place_patches(case.slide, here, mpp=case.mpp).coords
     n_places = (case.slide.width_px // size) * (case.slide.height_px // size)
@@ -140,11 +184,13 @@ def _counts(case: Case, rgb: np.ndarray, *, config: PatchConfig, size: int) -> l
         if case.artefact is not None:
             n_artefact += case.artefact[y : y + size, x : x + size].mean() > 0.5
     lesions = case.lesions[(case.lesions < [rgb.shape[1], rgb.shape[0]]).all(axis=1)]
-    tissue = np.zeros_like(is_kept) if case.tissue is None else case.tissue
+    none = np.zeros_like(is_kept)
+    tissue, artefact = (none if mask is None else mask for mask in (case.tissue, case.artefact))
     return [
         *(n_places, len(coords), len(coords) <= FEW),
         *(len(lesions), is_kept[lesions[:, 1], lesions[:, 0]].sum()),
         *(tissue.sum(), is_kept[tissue].sum(), n_glass),
+        *(artefact.sum(), is_kept[artefact].sum()),
         np.nan if case.artefact is None else n_artefact,
     ]
 
@@ -157,14 +203,17 @@ def _is_glass(patch: np.ndarray) -> bool:
 
 
 def _row(name: str, size: int, rule: str, counts: np.ndarray) -> TissueRow:
-    places, kept, few, lesions, lesions_kept, tissue, tissue_kept, glass, _ = np.nansum(counts, axis=0)
-    with_artefact = counts[~np.isnan(counts[:, 8])]
+    places, kept, few, lesions, lesions_kept, tissue, tissue_kept, glass, spoilt, spoilt_kept, _ = np.nansum(
+        counts, axis=0
+    )
+    with_artefact = counts[~np.isnan(counts[:, -1])]
     return TissueRow(
         *(name, size, rule, len(counts), kept / places, int(few)),
         lesion=lesions_kept / lesions if lesions else np.nan,
         tissue=tissue_kept / tissue if tissue else np.nan,
         glass=glass / kept if kept else np.nan,
-        artefact=with_artefact[:, 8].sum() / with_artefact[:, 1].sum() if len(with_artefact) else np.nan,
+        artefact=with_artefact[:, -1].sum() / with_artefact[:, 1].sum() if len(with_artefact) else np.nan,
+        artefact_kept=spoilt_kept / spoilt if spoilt else np.nan,
     )
 
 
@@ -195,7 +244,8 @@ us must be downloaded.
 """
 HEADS = {
     "data": "set", "patch_px": "px", "rule": "rule", "images": "images", "kept": "kept",
-    "images_with_few": "few", "lesion": "lesion", "tissue": "pale", "glass": "glass", "artefact": "artefact",
+    "images_with_few": "few", "lesion": "lesion", "tissue": "tissue", "glass": "glass", "artefact": "artefact",
+    "artefact_kept": "of artefact",
 }  # fmt: skip
 
 

@@ -252,7 +252,7 @@ def test_booleans_and_whole_numbers_are_features(dtype: type) -> None:
         (lambda bag: bag + 1j, "its instances are ndarray, complex"),
         (lambda bag: bag.astype(str), "its instances are ndarray, <U"),
         (csr_matrix, r"its instances are csr_matrix, object .* toarray\(\)"),
-        (lambda bag: torch.from_numpy(bag).bfloat16(), r"is not an array .* float\(\)"),
+        (lambda bag: torch.from_numpy(bag).bfloat16(), r"is not an array .*float\(\)"),
         (lambda bag: [[1.0], [1.0, 2.0]], "is not an array .*inhomogeneous"),
         (lambda bag: bag[0], r"its instances are ndarray, float32 \(6,\)"),
         (lambda bag: bag.astype(np.float64) + 1e9, "feature 0 differs .* less than float32 can hold"),
@@ -269,3 +269,37 @@ def test_a_missing_group_is_not_a_case(missing: object) -> None:
     bags, labels = feature_bags()
     with pytest.raises(BagError, match=r"bag 1: its group is (None|nan); expected its case"):
         MILClassifier(epochs=1).fit(bags, labels, groups=["a", missing, *range(22)])
+
+
+class _Frame:
+    """A table with named columns, as a DataFrame is for numpy."""
+
+    def __init__(self, values: np.ndarray, columns: str) -> None:
+        self.values, self.columns = values, list(columns)
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return self.values
+
+
+def test_columns_in_another_order_are_refused() -> None:
+    bags, labels = feature_bags()
+    model = MILClassifier(epochs=1, device="cpu").fit([_Frame(bag, "abcdef") for bag in bags], labels)
+    plain = MILClassifier(epochs=1, device="cpu").fit(bags, labels)
+    np.testing.assert_array_equal(
+        model.predict_proba([_Frame(bags[0], "abcdef")]), plain.predict_proba(bags[:1])
+    )
+    with pytest.raises(BagError, match=r"bag 1: its columns are \['b', 'a', .*; expected \['a', 'b'"):
+        model.predict([_Frame(bags[0], "abcdef"), _Frame(bags[1], "bacdef")])
+
+
+def test_padded_bags_are_refused() -> None:
+    bags, labels = feature_bags()
+    padded = np.zeros((len(bags), 15, 6), np.float32)
+    for row, bag in zip(padded, bags, strict=True):
+        row[: len(bag)] = bag
+    n = 15 - len(bags[0])
+    with pytest.raises(
+        BagError, match=f"bag 0: the last {n} of its 15 instances are all 0, as in padded bags"
+    ):
+        MILClassifier(epochs=1).fit(padded, labels)
+    MILClassifier(epochs=1, device="cpu").fit(padded[:, :8], labels)

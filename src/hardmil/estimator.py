@@ -155,6 +155,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             ConfigError: If a parameter has no such value.
         """
         study = self._study()
+        self._columns = _columns_of(bags[0]) if len(bags) else None
         self.classes_ = _two_classes(labels, n_bags=len(bags))
         self._patches: PatchConfig = study.patches
         self.positive_ = _positive(self.classes_, wanted=self.positive)
@@ -169,6 +170,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
                 )
         named = zip(bags, index, cases, strict=True)
         made = [self._bag(array, i, label, str(case)) for i, (array, label, case) in enumerate(named)]
+        _check_not_padded(bags, made)
         check_same_instances(made)
         device = find_device(self.device, precision=study.training.precision)
         mined = train_and_mine(
@@ -207,6 +209,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
     def _scores(self, bags: Bags) -> list[BagScore]:
         check_is_fitted(self, "network_")
         made = [self._bag(array, i, -1, str(i)) for i, array in enumerate(bags)]
+        _check_not_padded(bags, made)
         for bag in made:
             if bag.instances.shape[1:] != self.network_.instance_shape:
                 raise BagError(
@@ -216,6 +219,11 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         return score_bags(self.network_, made)
 
     def _bag(self, given: object, position: int, label: int, case: str) -> Bag:
+        if _columns_of(given) != self._columns:
+            raise BagError(
+                f"bag {position}: its columns are {_columns_of(given)}; expected {self._columns}, as in the "
+                "first bag of training; give all bags the same columns in the same order"
+            )
         instances = _as_instances(given, position=position)
         coords = np.zeros((len(instances), 2), dtype=np.int64)
         return equalised(Bag(str(position), case, label, instances, coords, 0), config=self._patches)
@@ -266,6 +274,24 @@ def _as_instances(given: object, *, position: int) -> Shaped[np.ndarray, "instan
             "expected features near 0; subtract the mean of the training bags from all bags"
         )
     return single
+
+
+def _columns_of(given: object) -> list[object] | None:
+    """The names of the columns of a table such as a DataFrame; None for an array."""
+    columns = getattr(given, "columns", None)
+    return None if columns is None else list(columns)
+
+
+def _check_not_padded(bags: Bags, made: Sequence[Bag]) -> None:
+    """Check that bags in one array, of one size, are not padded with zeros to this size."""
+    for bag in made if getattr(bags, "ndim", 1) > 2 else ():
+        is_zero = ~bag.instances.reshape(len(bag), -1).any(axis=1)
+        if is_zero[-1]:
+            n = len(bag) if is_zero.all() else int(np.argmin(is_zero[::-1]))
+            raise BagError(
+                f"bag {bag.slide_id}: the last {n} of its {len(bag)} instances are all 0, as in padded bags; "
+                "expected its own instances alone; give a list of arrays of different lengths"
+            )
 
 
 def _positive(classes: Shaped[np.ndarray, "2"], *, wanted: Hashable | None) -> Hashable:
