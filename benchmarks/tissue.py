@@ -17,6 +17,7 @@ import numpy as np
 from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.files.atomic import visible
 from hardmil.files.csv_table import read_table, write_table
+from hardmil.geometry import Downsample
 from hardmil.paper.colon import colon_nuclei
 from hardmil.phantom.slide import draw_phantom
 from hardmil.phantom.tissue import outline
@@ -25,6 +26,7 @@ from hardmil.slides.picture_source import Picture, PictureSource
 from hardmil.slides.reader import open_slide
 from hardmil.slides.resolution import Scale
 from hardmil.slides.slide import Slide
+from hardmil.slides.tissue import MAX_EDGE_PX, TissueMask
 
 PAGE = Path(__file__).parents[1] / "docs" / "tissue.md"
 ROWS = PAGE.parent / "tissue" / "results.csv"
@@ -38,6 +40,8 @@ RULES = {
     "s": PatchConfig(tissue_rule="s", tissue=PEN_KEPT),
     "v": PatchConfig(tissue_rule="v", tissue=PEN_KEPT),
 }
+HISTOLAB = "histolab 0.2.0"
+RULES[HISTOLAB] = PatchConfig()
 FEW = 2
 GLASS, PALE = (243, 242, 244), (236, 206, 224)
 INKS = {"blue": (30, 60, 200), "green": (20, 150, 60), "red": (210, 25, 40), "black": (25, 25, 30)}
@@ -59,8 +63,8 @@ class TissueRow:
     """What a rule does with a set of images; a share is NaN where the set has nothing of the kind.
 
     `kept` is the share of all places of the grid. `lesion`, `tissue` and `artefact_kept` are the shares of
-    lesion nuclei, of pixels of tissue and of pixels of the artefact inside a kept patch; `glass` and `artefact`
-    those of the kept patches.
+    lesion nuclei, of pixels of tissue and of pixels of the artefact inside a kept patch; `glass` and
+    `artefact` those of the kept patches.
     """
 
     data: str
@@ -159,22 +163,35 @@ SETS = {
 }
 
 
-def measure(name: str, cases: Iterable[Case], *, sizes: Sequence[int]) -> list[TissueRow]:
+def histolab_tissue(slide: Slide) -> TissueMask:
+    """The tissue by histolab, which is installed with `pip install histolab`; on a thumbnail, as ours."""
+    from histolab.filters.compositions import FiltersComposition
+    from histolab.slide import Slide as HistolabSlide
+    from PIL import Image
+
+    rgb = slide.thumbnail(MAX_EDGE_PX)
+    is_tissue = np.asarray(FiltersComposition(HistolabSlide).tissue_mask_filters(Image.fromarray(rgb)), bool)
+    factors = Downsample.between((slide.width_px, slide.height_px), is_tissue.shape[::-1])
+    return TissueMask(is_tissue, factors, 0, 0, 0)
+
+
+def measure(
+    name: str, cases: Iterable[Case], *, sizes: Sequence[int], rules: Sequence[str]
+) -> list[TissueRow]:
     """The rows of a set: one for each rule and size of a patch."""
-    found: dict[tuple[int, str], list[list[float]]] = {(size, rule): [] for size in sizes for rule in RULES}
+    found: dict[tuple[int, str], list[list[float]]] = {(size, rule): [] for size in sizes for rule in rules}
     for case in cases:
         rgb = case.slide.read(0, 0, case.slide.width_px, case.slide.height_px)
         for size, rule in found:
-            found[size, rule].append(_counts(case, rgb, config=RULES[rule], size=size))
+            found[size, rule].append(_counts(case, rgb, rule=rule, size=size))
     return [_row(name, size, rule, np.array(counts)) for (size, rule), counts in found.items()]
 
 
-def _counts(case: Case, rgb: np.ndarray, *, config: PatchConfig, size: int) -> list[float]:
-    """Places, kept, few; lesions, of these kept; tissue pixels, of these kept; glass; artefact pixels, of these
-    kept; artefact patches, or NaN.
-    """
-    here = config.model_copy(update={"size_px": size, "um_per_px": None})
-    coords = place_patches(case.slide, here, mpp=case.mpp).coords
+def _counts(case: Case, rgb: np.ndarray, *, rule: str, size: int) -> list[float]:
+    """What is counted in an image, in the order of the names in `_row`; the last is NaN without artefact."""
+    here = RULES[rule].model_copy(update={"size_px": size, "um_per_px": None})
+    mask = histolab_tissue(case.slide) if rule == HISTOLAB else None
+    coords = place_patches(case.slide, here, mpp=case.mpp, tissue=mask).coords
     n_places = (case.slide.width_px // size) * (case.slide.height_px // size)
     is_kept = np.zeros(rgb.shape[:2], bool)
     n_glass = n_artefact = 0
@@ -203,9 +220,8 @@ def _is_glass(patch: np.ndarray) -> bool:
 
 
 def _row(name: str, size: int, rule: str, counts: np.ndarray) -> TissueRow:
-    places, kept, few, lesions, lesions_kept, tissue, tissue_kept, glass, spoilt, spoilt_kept, _ = np.nansum(
-        counts, axis=0
-    )
+    sums = np.nansum(counts, axis=0)
+    places, kept, few, lesions, lesions_kept, tissue, tissue_kept, glass, spoilt, spoilt_kept, _ = sums
     with_artefact = counts[~np.isnan(counts[:, -1])]
     return TissueRow(
         *(name, size, rule, len(counts), kept / places, int(few)),
@@ -244,8 +260,8 @@ us must be downloaded.
 """
 HEADS = {
     "data": "set", "patch_px": "px", "rule": "rule", "images": "images", "kept": "kept",
-    "images_with_few": "few", "lesion": "lesion", "tissue": "tissue", "glass": "glass", "artefact": "artefact",
-    "artefact_kept": "of artefact",
+    "images_with_few": "few", "lesion": "lesion", "tissue": "tissue", "glass": "glass",
+    "artefact": "artefact", "artefact_kept": "artefact kept",
 }  # fmt: skip
 
 
@@ -266,15 +282,18 @@ def _cell(value: object) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="folder that holds the sets")
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES), metavar="RULE")
     parser.add_argument("--table", action="store_true", help="only write docs/tissue.md")
     options = parser.parse_args()
     if not options.table:
         if options.data is None:
             parser.error("expected --data DIR or --table")
-        rows: list[TissueRow] = []
+        rows = [row for row in read_table(ROWS, TissueRow) if row.rule not in options.rules]
         for name, (cases, sizes) in SETS.items():
-            rows += measure(name, cases(options.data), sizes=sizes)
-            print(table(rows[-len(RULES) * len(sizes) :]), flush=True)
+            rows += measure(name, cases(options.data), sizes=sizes, rules=options.rules)
+            print(table(rows[-len(options.rules) * len(sizes) :]), flush=True)
+        sets, rules = list(SETS), list(RULES)
+        rows.sort(key=lambda row: (sets.index(row.data), row.patch_px, rules.index(row.rule)))
         ROWS.parent.mkdir(exist_ok=True)
         write_table(ROWS, rows, row=TissueRow)
     PAGE.write_text("\n".join([HEAD, table(read_table(ROWS, TissueRow))]), encoding="utf-8")

@@ -285,7 +285,7 @@ def _columns_of(given: object) -> list[object] | None:
 def _check_not_padded(bags: Bags, made: Sequence[Bag]) -> None:
     """Check that bags in one array, of one size, are not padded with zeros to this size."""
     for bag in made if getattr(bags, "ndim", 1) > 2 else ():
-        is_zero = ~bag.instances.reshape(len(bag), -1).any(axis=1)
+        is_zero = (bag.instances.reshape(len(bag), -1) == 0).all(axis=1)
         if is_zero[-1]:
             n = len(bag) if is_zero.all() else int(np.argmin(is_zero[::-1]))
             raise BagError(
