@@ -7,7 +7,7 @@ from functools import partial
 from numbers import Number
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Float32, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -155,7 +155,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             ConfigError: If a parameter has no such value.
         """
         study = self._study()
-        self._columns = _columns_of(bags[0]) if len(bags) else None
+        self._columns = _columns_of(next(iter(bags), None))
         self.classes_ = _two_classes(labels, n_bags=len(bags))
         self._patches: PatchConfig = study.patches
         self.positive_ = _positive(self.classes_, wanted=self.positive)
@@ -266,6 +266,15 @@ def _as_instances(given: object, *, position: int) -> Shaped[np.ndarray, "instan
     with np.errstate(over="ignore"):
         # A value too large for float32 becomes infinite, which `Bag` refuses.
         single = array.astype(np.float32, copy=False)
+    if array.dtype.itemsize > single.dtype.itemsize:
+        _check_kept(array, single, position=position)
+    return single
+
+
+def _check_kept(
+    array: Shaped[np.ndarray, "instance ..."], single: Float32[np.ndarray, "instance ..."], *, position: int
+) -> None:
+    """Check that a feature that differs between instances does so in float32 too."""
     varies = array.min(axis=0) < array.max(axis=0)
     lost = np.flatnonzero((varies & (single.min(axis=0) == single.max(axis=0))).ravel())
     if len(lost):
@@ -273,7 +282,6 @@ def _as_instances(given: object, *, position: int) -> Shaped[np.ndarray, "instan
             f"bag {position}: feature {lost[0]} differs between instances by less than float32 can hold; "
             "expected features near 0; subtract the mean of the training bags from all bags"
         )
-    return single
 
 
 def _columns_of(given: object) -> list[object] | None:

@@ -356,20 +356,6 @@ def test_tile_that_aperio_left_out_is_white(tmp_path: Path):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("tile", [None, (64, 64)])
-@pytest.mark.parametrize(("kind", "alpha", "white_share"), [(0, 128, 0), (1, 200, 55 / 255), (2, 204, 0.2)])
-def test_a_fourth_channel_is_used_as_the_file_says(
-    tmp_path: Path, tile, kind: int, alpha: int, white_share: float
-):
-    pixels = (RGB * (alpha / 255)).astype(np.uint8) if kind == 1 else RGB
-    fourth = np.full((*RGB.shape[:2], 1), alpha, np.uint8)
-    how = {"photometric": "rgb", "extrasamples": [kind], "tile": tile}
-    tifffile.imwrite(tmp_path / "rgba.tif", np.concatenate([pixels, fourth], axis=2), **how)
-    with open_slide(tmp_path / "rgba.tif") as slide:
-        found = slide.read(0, 0, 300, 200)
-    np.testing.assert_allclose(found, RGB * (1 - white_share) + 255 * white_share, atol=1)
-
-
 def test_the_largest_of_a_tiled_tiff_is_read_whatever_the_order_of_its_images(tmp_path: Path):
     with tifffile.TiffWriter(tmp_path / "odd.tif") as tiff:
         for step in (4, 1, 2):

@@ -73,8 +73,8 @@ def read_user_table(path: Path, *, what: str) -> UserTable:
             start = reader.line_num + 1
     except csv.Error as error:
         raise TableError(
-            f"{path}, line {start}: not CSV ({error}); expected {what}, with two double quotes around a cell "
-            "or none; correct it, or save the table as CSV UTF-8"
+            f"{path}, line {start}: not CSV ({error}); expected {what}; a cell that begins with a double "
+            "quote must end with one: correct it, or save the table as CSV UTF-8"
         ) from error
     named = (
         (number, _named(header, cells, where=f"{path}, line {number}"))
