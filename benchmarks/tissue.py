@@ -9,6 +9,7 @@ DIR holds the colon set, UCSB, GlaS and the CMU-1 region. Rows are kept in docs/
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -40,8 +41,6 @@ RULES = {
     "s": PatchConfig(tissue_rule="s", tissue=PEN_KEPT),
     "v": PatchConfig(tissue_rule="v", tissue=PEN_KEPT),
 }
-HISTOLAB = "histolab 0.2.0"
-RULES[HISTOLAB] = PatchConfig()
 FEW = 2
 GLASS, PALE = (243, 242, 244), (236, 206, 224)
 INKS = {"blue": (30, 60, 200), "green": (20, 150, 60), "red": (210, 25, 40), "black": (25, 25, 30)}
@@ -163,14 +162,35 @@ SETS = {
 }
 
 
-def histolab_tissue(slide: Slide) -> TissueMask:
-    """The tissue by histolab, which is installed with `pip install histolab`; on a thumbnail, as ours."""
+def _histolab(rgb: np.ndarray) -> np.ndarray:
     from histolab.filters.compositions import FiltersComposition
     from histolab.slide import Slide as HistolabSlide
     from PIL import Image
 
-    rgb = slide.thumbnail(MAX_EDGE_PX)
-    is_tissue = np.asarray(FiltersComposition(HistolabSlide).tissue_mask_filters(Image.fromarray(rgb)), bool)
+    return FiltersComposition(HistolabSlide).tissue_mask_filters(Image.fromarray(rgb))
+
+
+def _hs2p(rgb: np.ndarray, *, method: str) -> np.ndarray:
+    from hs2p.configs import SegmentationConfig
+    from hs2p.segmentation import segment_tissue_image
+
+    return segment_tissue_image(rgb, config=SegmentationConfig(method=method))
+
+
+SEGMENTERS = {
+    "histolab 0.2.0": _histolab,
+    "hs2p 6.1.0, hsv": partial(_hs2p, method="hsv"),
+    "hs2p 6.1.0, threshold": partial(_hs2p, method="threshold"),
+}
+"""Other packages; for their rows, `pip install histolab hs2p`."""
+RULES |= dict.fromkeys(SEGMENTERS, PatchConfig())
+
+
+def _tissue_of(slide: Slide, rule: str) -> TissueMask | None:
+    """The tissue by another package, on a thumbnail of the size that ours is found on; None for our rules."""
+    if rule not in SEGMENTERS:
+        return None
+    is_tissue = SEGMENTERS[rule](slide.thumbnail(MAX_EDGE_PX)).astype(bool)
     factors = Downsample.between((slide.width_px, slide.height_px), is_tissue.shape[::-1])
     return TissueMask(is_tissue, factors, 0, 0, 0)
 
@@ -190,8 +210,8 @@ def measure(
 def _counts(case: Case, rgb: np.ndarray, *, rule: str, size: int) -> list[float]:
     """What is counted in an image, in the order of the names in `_row`; the last is NaN without artefact."""
     here = RULES[rule].model_copy(update={"size_px": size, "um_per_px": None})
-    mask = histolab_tissue(case.slide) if rule == HISTOLAB else None
-    coords = place_patches(case.slide, here, mpp=case.mpp, tissue=mask).coords
+    tissue = _tissue_of(case.slide, rule)
+    coords = place_patches(case.slide, here, mpp=case.mpp, tissue=tissue).coords
     n_places = (case.slide.width_px // size) * (case.slide.height_px // size)
     is_kept = np.zeros(rgb.shape[:2], bool)
     n_glass = n_artefact = 0
@@ -202,11 +222,11 @@ def _counts(case: Case, rgb: np.ndarray, *, rule: str, size: int) -> list[float]
             n_artefact += case.artefact[y : y + size, x : x + size].mean() > 0.5
     lesions = case.lesions[(case.lesions < [rgb.shape[1], rgb.shape[0]]).all(axis=1)]
     none = np.zeros_like(is_kept)
-    tissue, artefact = (none if mask is None else mask for mask in (case.tissue, case.artefact))
+    known, artefact = (none if mask is None else mask for mask in (case.tissue, case.artefact))
     return [
         *(n_places, len(coords), len(coords) <= FEW),
         *(len(lesions), is_kept[lesions[:, 1], lesions[:, 0]].sum()),
-        *(tissue.sum(), is_kept[tissue].sum(), n_glass),
+        *(known.sum(), is_kept[known].sum(), n_glass),
         *(artefact.sum(), is_kept[artefact].sum()),
         np.nan if case.artefact is None else n_artefact,
     ]
