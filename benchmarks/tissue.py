@@ -266,17 +266,54 @@ The paper's rule compares saturation and value with Otsu's thresholds of the ima
 classes. Where an image is nearly all tissue, the two classes are dark and pale tissue, and pale tissue is
 dropped; next to a pen mark, they are ink and everything else. `reproduce` keeps the paper's rule.
 
-Each row is one rule on all images of a set, patches of `px` level-0 pixels without overlap. *kept*: share
-of all places. *few*: images with at most {FEW} patches. *lesion*: share of epithelial nuclei inside a kept
-patch (colon). *pale*: share of a piece of pale eosin, {PALE} on glass of {GLASS}, inside a kept patch
-(synthetic slides). *glass*: share of the kept patches that are bright and without structure. *artefact*:
-share of the kept patches on pen (blue, green, red, black) or black fill. The resolution is given; UCSB has
-none, 0.5 um/px was assumed.
+Each row is one rule on all images of a set, patches of `px` level-0 pixels without overlap. The
+resolution is given; UCSB has none, 0.5 um/px was assumed.
+
+- *kept*: share of all places; *few*: images with at most {FEW} patches.
+- *lesion*: share of epithelial nuclei inside a kept patch (colon).
+- *tissue*: share of known tissue inside a kept patch: a piece of pale eosin, {PALE} on glass of {GLASS}
+  (synthetic), or all inside the outline of synthetic tissue that is not the artefact (fold, blur).
+- *glass*: share of the kept patches that are bright and without structure.
+- *artefact*: share of the kept patches that are mostly artefact; *artefact kept*: share of the artefact
+  inside a kept patch. The artefact is pen (blue, green, red, black) or black fill (synthetic), a fold of
+  120 um where light passes the tissue twice (fold), or half of the tissue, out of focus by a Gaussian
+  blur of 3 um (blur).
 
 The limit of 0.90 was chosen on colon, UCSB and GlaS among 0.80, 0.84, 0.87, 0.90 and 0.93 by the lesion
-nuclei kept and by the pale eosin of the tests, which lets 0.88 through; 0.93 comes close to dust and uneven
-light on glass, which let 0.92 through. Networks that segment tissue were not compared: the weights known to
-us must be downloaded.
+nuclei kept and by the pale eosin of the tests, which lets 0.88 through; 0.93 comes close to dust and
+uneven light on glass, which let 0.92 through.
+
+No rule recognises folds: they are dark, so every rule that keeps tissue keeps them, and those that need a
+low value keep little else. Draw a fold as an annotation, and name its class in `patches.tissue.drop`.
+`absorption, no blur` is the default with `patches.tissue.drop_blurred: true`, which is off unless it is
+set, as it needs a known resolution and reads all tissue at 1 um/px.
+
+## Other segmenters
+
+*histolab* 0.2.0 and *hs2p* 6.1.0 (both Apache-2.0) can be installed with pip next to hardmil, without
+torchvision; histolab 0.7.0 needs numpy below 1.25. Their rows are their own masks with their default
+settings, on the image that our mask is made from; the defaults are meant for thumbnails of whole slides.
+The `threshold` of hs2p is a fixed one on saturation.
+
+These were considered and not measured:
+
+| package | licence | why not |
+|---|---|---|
+| TRIDENT 0.2.4 (HEST, GrandQC) | CC BY-NC-ND 4.0 | not permissive; needs torchvision; downloads weights |
+| weights of GrandQC | CC BY-NC-SA 4.0 | not permissive; must be downloaded |
+| CLAM | GPLv3, non-commercial academic | not permissive |
+| hs2p, method `sam2` | code Apache-2.0 | downloads weights of AtlasPatch |
+| atlas-patch 1.1.0 | CC BY-NC-SA 4.0 | not permissive; needs torchvision |
+| pathml 3.0.8 | GPLv2 | not permissive |
+| tiatoolbox 2.1.3 | BSD-3-Clause; weights have others | needs torchvision |
+| lazyslide 0.13.0 | MIT | needs torchvision |
+| slideflow 3.0.2 | Apache-2.0 | a dependency could not be built with Python 3.11 |
+| HistoQC | not checked | cannot be installed with pip under this name |
+
+Licences are those that the packages state, and for the weights of GrandQC, a page that distributes them
+again.
+
+## Figures
 """
 HEADS = {
     "data": "set", "patch_px": "px", "rule": "rule", "images": "images", "kept": "kept",
