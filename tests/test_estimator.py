@@ -150,6 +150,11 @@ def test_wrong_parameters_are_named(settings: dict[str, object], message: str) -
             [(1, 0), (0, 1)],
             r"bag 0: its label is \(1, 0\); expected one value.* numpy\.argmax\(labels, axis=1\)",
         ),
+        ([(0,), (1,)], r"bag 0: its label is \(0,\); expected one value; give labels\.ravel\(\)"),
+        (
+            ["Tumour", "tumour "],
+            r"the labels \['Tumour', 'tumour '\] differ in upper and lower case or spaces",
+        ),
         (["tumour", "tumour"], r"all 24 bags are labelled tumour; expected two labels"),
         ([1, 1.0], r"all 24 bags are labelled 1"),
     ],

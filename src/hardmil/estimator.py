@@ -330,15 +330,20 @@ def _two_classes(labels: Labels, *, n_bags: int) -> Shaped[np.ndarray, "2"]:
         )
     if len(classes) != 2:
         raise BagError(f"labels of {len(classes)} values ({classes[:5].tolist()}); expected two")
+    one, other = (" ".join(str(label).casefold().split()) for label in classes)
+    if one == other:
+        raise BagError(
+            f"the labels {classes.tolist()} differ in upper and lower case or spaces only; expected two "
+            "labels, each in one spelling; correct one of them"
+        )
     return classes
 
 
 def _check_label(label: object, *, position: int) -> None:
     if np.asarray(label).ndim > 0:
-        raise BagError(
-            f"bag {position}: its label is {label!r}; expected one value; if labels are one-hot, give "
-            "numpy.argmax(labels, axis=1)"
-        )
+        is_one = np.size(np.asarray(label)) == 1
+        advice = "labels.ravel()" if is_one else "numpy.argmax(labels, axis=1) if labels are one-hot"
+        raise BagError(f"bag {position}: its label is {label!r}; expected one value; give {advice}")
     if _is_missing(label):
         raise BagError(
             f"bag {position}: its label is {label!r}; expected a value; leave out bags without a label"
