@@ -128,6 +128,8 @@ def _problem_of(path: Path) -> str | None:
         with path.open("rb") as file:
             return None if file.read(1) else "is empty (0 bytes); expected a slide, copy the file again"
     except FileNotFoundError:
+        if "\\" in path.name:
+            return "there is no such file; it is a path of Windows: give the path on this computer"
         return "there is no such file; check the path"
     except PermissionError:
         return "no permission to read it; ask its owner, or change its permissions"
