@@ -4,6 +4,8 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 import pytest
+import torch
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
@@ -148,6 +150,11 @@ def test_wrong_parameters_are_named(settings: dict[str, object], message: str) -
             [(1, 0), (0, 1)],
             r"bag 0: its label is \(1, 0\); expected one value.* numpy\.argmax\(labels, axis=1\)",
         ),
+        ([(0,), (1,)], r"bag 0: its label is \(0,\); expected one value; give labels\.ravel\(\)"),
+        (
+            ["Tumour", "tumour "],
+            r"the labels \['Tumour', 'tumour '\] differ in upper and lower case or spaces",
+        ),
         (["tumour", "tumour"], r"all 24 bags are labelled tumour; expected two labels"),
         ([1, 1.0], r"all 24 bags are labelled 1"),
     ],
@@ -221,3 +228,83 @@ def test_a_positive_label_that_does_not_occur_is_refused() -> None:
     bags, labels = feature_bags()
     with pytest.raises(BagError, match=r"positive: 'tumour'; expected one of the labels, \[0, 1\]"):
         MILClassifier(positive="tumour", epochs=1).fit(bags, labels)
+
+
+@pytest.mark.parametrize("convert", [np.float64, np.float16, np.asfortranarray, np.ndarray.tolist])
+def test_the_form_of_an_array_does_not_change_the_model(convert: Callable[[np.ndarray], object]) -> None:
+    bags, labels = feature_bags()
+    bags = [bag.round(2).astype(np.float16).astype(np.float32) for bag in bags]
+    settings = {"epochs": 1, "device": "cpu"}
+    expected = MILClassifier(**settings).fit(bags, labels).predict_proba(bags)
+    found = MILClassifier(**settings).fit([convert(bag) for bag in bags], labels).predict_proba(bags)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+def test_booleans_and_whole_numbers_are_features(dtype: type) -> None:
+    bags, labels = feature_bags()
+    whole = [np.abs(bag).astype(dtype) for bag in bags]
+    model = MILClassifier(epochs=1, device="cpu").fit(whole, labels)
+    np.testing.assert_array_equal(
+        model.predict_proba(whole), model.predict_proba([bag.astype(np.float32) for bag in whole])
+    )
+
+
+@pytest.mark.parametrize(
+    ("convert", "message"),
+    [
+        (lambda bag: np.ma.masked_greater(bag, 0), "its instances are MaskedArray"),
+        (lambda bag: bag + 1j, "its instances are ndarray, complex"),
+        (lambda bag: bag.astype(str), "its instances are ndarray, <U"),
+        (csr_matrix, r"its instances are csr_matrix, object .* toarray\(\)"),
+        (lambda bag: torch.from_numpy(bag).bfloat16(), r"is not an array .*float\(\)"),
+        (lambda bag: [[1.0], [1.0, 2.0]], "is not an array .*inhomogeneous"),
+        (lambda bag: bag[0], r"its instances are ndarray, float32 \(6,\)"),
+        (lambda bag: bag.astype(np.float64) + 1e9, "feature 0 differs .* less than float32 can hold"),
+    ],
+)
+def test_bags_that_would_be_misread_are_named(convert: Callable[[np.ndarray], object], message: str) -> None:
+    bags, labels = feature_bags()
+    with pytest.raises(BagError, match=f"bag 0: {message}"):
+        MILClassifier(epochs=1).fit([convert(bag) for bag in bags], labels)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_missing_group_is_not_a_case(missing: object) -> None:
+    bags, labels = feature_bags()
+    with pytest.raises(BagError, match=r"bag 1: its group is (None|nan); expected its case"):
+        MILClassifier(epochs=1).fit(bags, labels, groups=["a", missing, *range(22)])
+
+
+class _Frame:
+    """A table with named columns, as a DataFrame is for numpy."""
+
+    def __init__(self, values: np.ndarray, columns: str) -> None:
+        self.values, self.columns = values, list(columns)
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return self.values
+
+
+def test_columns_in_another_order_are_refused() -> None:
+    bags, labels = feature_bags()
+    model = MILClassifier(epochs=1, device="cpu").fit([_Frame(bag, "abcdef") for bag in bags], labels)
+    plain = MILClassifier(epochs=1, device="cpu").fit(bags, labels)
+    np.testing.assert_array_equal(
+        model.predict_proba([_Frame(bags[0], "abcdef")]), plain.predict_proba(bags[:1])
+    )
+    with pytest.raises(BagError, match=r"bag 1: its columns are \['b', 'a', .*; expected \['a', 'b'"):
+        model.predict([_Frame(bags[0], "abcdef"), _Frame(bags[1], "bacdef")])
+
+
+def test_padded_bags_are_refused() -> None:
+    bags, labels = feature_bags()
+    padded = np.zeros((len(bags), 15, 6), np.float32)
+    for row, bag in zip(padded, bags, strict=True):
+        row[: len(bag)] = bag
+    n = 15 - len(bags[0])
+    with pytest.raises(
+        BagError, match=f"bag 0: the last {n} of its 15 instances are all 0, as in padded bags"
+    ):
+        MILClassifier(epochs=1).fit(padded, labels)
+    MILClassifier(epochs=1, device="cpu").fit(padded[:, :8], labels)

@@ -7,7 +7,7 @@ from functools import partial
 from numbers import Number
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Float32, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -28,8 +28,12 @@ from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.preprocessing.instances import equalised
 
-Instances = Shaped[np.ndarray, "_ ..."]
-Bags = Sequence[Instances] | Shaped[np.ndarray, " bag"]
+# What a bag may be is checked in `_as_instances`, for better words than those of an annotation.
+Bags = Sequence[object] | Shaped[np.ndarray, "bag ..."]
+_EXPECTED = (
+    "real numbers (n, dim), or pixels, uint8 (n, height, width, 3); convert it: toarray() of a sparse "
+    "matrix, detach().float().numpy() of a tensor"
+)
 Labels = Sequence[Hashable] | Shaped[np.ndarray, " bag"]
 
 
@@ -151,6 +155,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             ConfigError: If a parameter has no such value.
         """
         study = self._study()
+        self._columns = _columns_of(next(iter(bags), None))
         self.classes_ = _two_classes(labels, n_bags=len(bags))
         self._patches: PatchConfig = study.patches
         self.positive_ = _positive(self.classes_, wanted=self.positive)
@@ -158,8 +163,14 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         cases = range(len(bags)) if groups is None else groups
         if len(cases) != len(bags):
             raise BagError(f"{len(cases)} groups for {len(bags)} bags; expected one for each bag")
+        for position, case in enumerate(cases):
+            if _is_missing(case):
+                raise BagError(
+                    f"bag {position}: its group is {case!r}; expected its case; name it, or leave the bag out"
+                )
         named = zip(bags, index, cases, strict=True)
         made = [self._bag(array, i, label, str(case)) for i, (array, label, case) in enumerate(named)]
+        _check_not_padded(bags, made)
         check_same_instances(made)
         device = find_device(self.device, precision=study.training.precision)
         mined = train_and_mine(
@@ -198,6 +209,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
     def _scores(self, bags: Bags) -> list[BagScore]:
         check_is_fitted(self, "network_")
         made = [self._bag(array, i, -1, str(i)) for i, array in enumerate(bags)]
+        _check_not_padded(bags, made)
         for bag in made:
             if bag.instances.shape[1:] != self.network_.instance_shape:
                 raise BagError(
@@ -206,12 +218,13 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
                 )
         return score_bags(self.network_, made)
 
-    def _bag(self, array: Instances, position: int, label: int, case: str) -> Bag:
-        instances = np.asarray(array)
-        if len(instances) == 0:
-            raise EmptyBagError(f"bag {position}: no instances; expected at least one; leave the bag out")
-        if instances.dtype != np.uint8 and np.issubdtype(instances.dtype, np.number):
-            instances = instances.astype(np.float32, copy=False)
+    def _bag(self, given: object, position: int, label: int, case: str) -> Bag:
+        if _columns_of(given) != self._columns:
+            raise BagError(
+                f"bag {position}: its columns are {_columns_of(given)}; expected {self._columns}, as in the "
+                "first bag of training; give all bags the same columns in the same order"
+            )
+        instances = _as_instances(given, position=position)
         coords = np.zeros((len(instances), 2), dtype=np.int64)
         return equalised(Bag(str(position), case, label, instances, coords, 0), config=self._patches)
 
@@ -230,6 +243,63 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             },
         }
         return parse_study(content, source="MILClassifier")
+
+
+def _as_instances(given: object, *, position: int) -> Shaped[np.ndarray, "instance ..."]:
+    """The instances of a bag as an array: pixels as they are, numbers as float32.
+
+    Raises:
+        BagError: If they cannot be an array, or are masked, complex, or not to be told apart in float32.
+        EmptyBagError: If there are none.
+    """
+    try:
+        array = np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise BagError(f"bag {position}: is not an array ({error}); expected {_EXPECTED}") from error
+    if array.ndim < 2 or array.dtype.kind not in "biuf" or isinstance(given, np.ma.MaskedArray):
+        found = f"{type(given).__name__}, {array.dtype} {array.shape}"
+        raise BagError(f"bag {position}: its instances are {found}; expected {_EXPECTED}")
+    if len(array) == 0:
+        raise EmptyBagError(f"bag {position}: no instances; expected at least one; leave the bag out")
+    if array.ndim == 4 and array.dtype == np.uint8:
+        return array
+    with np.errstate(over="ignore"):
+        # A value too large for float32 becomes infinite, which `Bag` refuses.
+        single = array.astype(np.float32, copy=False)
+    if array.dtype.itemsize > single.dtype.itemsize:
+        _check_kept(array, single, position=position)
+    return single
+
+
+def _check_kept(
+    array: Shaped[np.ndarray, "instance ..."], single: Float32[np.ndarray, "instance ..."], *, position: int
+) -> None:
+    """Check that a feature that differs between instances does so in float32 too."""
+    varies = array.min(axis=0) < array.max(axis=0)
+    lost = np.flatnonzero((varies & (single.min(axis=0) == single.max(axis=0))).ravel())
+    if len(lost):
+        raise BagError(
+            f"bag {position}: feature {lost[0]} differs between instances by less than float32 can hold; "
+            "expected features near 0; subtract the mean of the training bags from all bags"
+        )
+
+
+def _columns_of(given: object) -> list[object] | None:
+    """The names of the columns of a table such as a DataFrame; None for an array."""
+    columns = getattr(given, "columns", None)
+    return None if columns is None else list(columns)
+
+
+def _check_not_padded(bags: Bags, made: Sequence[Bag]) -> None:
+    """Check that bags in one array, of one size, are not padded with zeros to this size."""
+    for bag in made if getattr(bags, "ndim", 1) > 2 else ():
+        is_zero = (bag.instances.reshape(len(bag), -1) == 0).all(axis=1)
+        if is_zero[-1]:
+            n = len(bag) if is_zero.all() else int(np.argmin(is_zero[::-1]))
+            raise BagError(
+                f"bag {bag.slide_id}: the last {n} of its {len(bag)} instances are all 0, as in padded bags; "
+                "expected its own instances alone; give a list of arrays of different lengths"
+            )
 
 
 def _positive(classes: Shaped[np.ndarray, "2"], *, wanted: Hashable | None) -> Hashable:
@@ -260,20 +330,29 @@ def _two_classes(labels: Labels, *, n_bags: int) -> Shaped[np.ndarray, "2"]:
         )
     if len(classes) != 2:
         raise BagError(f"labels of {len(classes)} values ({classes[:5].tolist()}); expected two")
+    one, other = (" ".join(str(label).casefold().split()) for label in classes)
+    if one == other:
+        raise BagError(
+            f"the labels {classes.tolist()} differ in upper and lower case or spaces only; expected two "
+            "labels, each in one spelling; correct one of them"
+        )
     return classes
 
 
 def _check_label(label: object, *, position: int) -> None:
     if np.asarray(label).ndim > 0:
-        raise BagError(
-            f"bag {position}: its label is {label!r}; expected one value; if labels are one-hot, give "
-            "numpy.argmax(labels, axis=1)"
-        )
-    # NaN and NaT differ from themselves; pandas.NA cannot be compared.
-    if label is None or str(label) == "<NA>" or label != label:
+        is_one = np.size(np.asarray(label)) == 1
+        advice = "labels.ravel()" if is_one else "numpy.argmax(labels, axis=1) if labels are one-hot"
+        raise BagError(f"bag {position}: its label is {label!r}; expected one value; give {advice}")
+    if _is_missing(label):
         raise BagError(
             f"bag {position}: its label is {label!r}; expected a value; leave out bags without a label"
         )
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a label or a case is None, NaN or NaT, which differ from themselves, or pandas.NA."""
+    return value is None or str(value) == "<NA>" or bool(value != value)
 
 
 def _type_of(label: object) -> str:

@@ -310,3 +310,16 @@ def test_a_patch_size_that_is_not_a_number_is_refused(tmp_path: Path):
         file["coords"].attrs["patch_size_level0"] = "large"
     with pytest.raises(FeatureFileError, match="its patch size is 'large'; expected a number"):
         _read(path)
+
+
+def test_clam_patch_size_of_a_level_of_unknown_downsample_is_the_step_of_the_grid(tmp_path: Path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["features"] = np.ones((3, 4), np.float32)
+        file["coords"] = np.array([[0, 0], [1024, 0], [2048, 0]])
+        file["coords"].attrs.update({"patch_size": 256, "patch_level": 1})
+    assert read_features(tmp_path / "a.h5", SlideRow("a", "a"), label=0).size_level0_px == 1024
+
+
+def test_a_file_is_found_whether_its_letters_are_composed_or_not(tmp_path: Path):
+    (tmp_path / "Mu\u0308ller.h5").touch()
+    assert find_feature_file(tmp_path, slide_id="M\u00fcller").samefile(tmp_path / "Mu\u0308ller.h5")

@@ -187,6 +187,9 @@ def test_invalid_splits_are_refused(tmp_path: Path):
     with pytest.raises(TableError, match=r"splits_0\.csv, column train: 2 slides are not in the table, .*x"):
         read_splits(tmp_path, ["a", "b"])
     _clam_splits(tmp_path, 0, {"train": ["a"], "validation": [], "tset": ["b"]})
+    with pytest.raises(TableError, match="no column test; found train, validation, tset; expected columns"):
+        read_splits(tmp_path, ["a", "b"])
+    _clam_splits(tmp_path, 0, {"train": ["a", "b"], "val": [], "test": []})
     with pytest.raises(TableError, match="no slides in test; expected some in train and in test"):
         read_splits(tmp_path, ["a", "b"])
     (tmp_path / "splits_0.csv").write_bytes(b"train,test\n\xe4,b\n")
@@ -251,3 +254,11 @@ def test_colon_folds_by_image_separate_adjacent_tiles_and_folds_by_group_do_not(
     by_image = n_cut(images)
     assert by_image > 20, by_image
     assert n_cut(groups) == 0
+
+
+def test_splits_of_clam_with_empty_cells_and_other_spellings_of_their_columns(tmp_path: Path):
+    (tmp_path / "splits_0.csv").write_text(",Train,Val,Test\n0,a,c,d\n1,b,nan,\n")
+    (fold,) = read_splits(tmp_path, ["a", "b", "c", "d"])
+    assert (fold.train.tolist(), fold.test.tolist()) == ([0, 1], [3])
+    assert fold.validation is not None
+    assert fold.validation.tolist() == [2]

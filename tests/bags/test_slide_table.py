@@ -141,7 +141,7 @@ def test_one_label_if_not_required(tmp_path: Path):
         ("slide_id,label,label\na,0,1\n", r"2 columns are named label; expected one"),
         ("slide_id,label\n", r"no slides below the header"),
         ("slide_id,label\na,0\nb,0\n", r'all 2 slides are labelled "0"; expected two labels'),
-        ("slide_id,label\na,0\nb,1\nc,2\n", r"3 labels \(0, 1, 2\); expected two"),
+        ("slide_id,label\na,0\nb,1\nc,2\n", r"3 labels: 0 \(1\), 1 \(1\), 2 \(1\); expected two"),
         ("slide_id,label\na,0\nb,1\na,1\n", r'line 4: slide a is labelled "1" here and "0" in line 2'),
         ("slide_id,label\na,0\nb,1\na,0\n", r"line 4: slide a is listed twice, first in line 2; remove one"),
         ("slide_id,label\na,0\n ,1\n", r"line 3: empty slide_id; give every slide an id"),
@@ -156,7 +156,7 @@ def test_one_label_if_not_required(tmp_path: Path):
         ("slide_id,mpp,label\na,46,0\n", r"slide a: mpp is 46 um/px; expected 0\.05 to 10, .* decimal point"),
         ("slide_id,mpp,label\na,0.00046,0\n", r"mpp is 0\.00046 um/px; expected 0\.05 to 10"),
         ("slide_id,mpp,label\na,-1,0\n", r'mpp is "-1"'),
-        ("slide_id,mpp,label\na,nan,0\n", r'mpp is "nan"'),
+        ("slide_id,mpp,label\na,half,0\n", r'mpp is "half"'),
         ("slide_id,mpp,label\na,inf,0\n", r'mpp is "inf"'),
         ("slide_id,label\na,0,x\n", r"line 2: 3 cells under 2 columns; put a cell .* double quotes"),
     ],
@@ -230,3 +230,50 @@ def test_a_decimal_comma_is_read(tmp_path: Path):
     path = tmp_path / "slides.csv"
     path.write_text("slide_id;case_id;label;path;mpp\na;1;normal;a.png;0,25\nb;2;tumour;b.png;0.5\n")
     assert [row.mpp for row in read_slide_table(path, positive=None).rows] == [0.25, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "slide_id,case_id,patient_id,label\na,acc1,p1,0\nb,acc2,p1,1\n",
+            r"line 3: patient_id p1 has two cases, acc1 and acc2 \(case_id\); .* training and test",
+        ),
+        (
+            "slide_id,case_id,label\na,Patient 1,0\nb,patient  1,1\n",
+            r'the cases "Patient 1" and "patient  1" differ in upper and lower case or spaces only',
+        ),
+        (
+            "slide_id,case_id,label\na,1,Tumour\nb,2,tumour\n",
+            r'the labels "Tumour" and "tumour" differ in upper and lower case or spaces only',
+        ),
+        (
+            "slide_id,case_id,label,Label\na,1,0,1\nb,2,1,0\n",
+            r"2 columns are named label and Label; expected one",
+        ),
+        ("slide_id,case_id,label\na,#N/A,0\nb,2,1\n", r"line 2: slide a has no case_id; fill in its patient"),
+        ("slide_id,case_id,label\na,1,nan\nb,2,1\n", r"line 2: slide a has no label"),
+        (
+            "slide_id,case_id,label\na,1.23E+11,0\nb,2,1\n",
+            r"line 2: case_id is 1\.23E\+11, a long number that a spreadsheet has shortened; .* as text",
+        ),
+    ],
+)
+def test_what_would_mix_cases_or_labels_is_refused(tmp_path: Path, text: str, message: str):
+    (tmp_path / "slides.csv").write_text(text)
+    with pytest.raises(TableError, match=rf"slides\.csv.*{message}"):
+        read_slide_table(
+            tmp_path / "slides.csv", positive="tumour" if "tumour" in text else None, paths_required=False
+        )
+
+
+def test_a_second_column_of_cases_may_be_finer(tmp_path: Path):
+    (tmp_path / "slides.csv").write_text("slide_id,case_id,case,label\na,p1,acc1,0\nb,p1,acc2,1\n")
+    table = read_slide_table(tmp_path / "slides.csv", paths_required=False)
+    assert [row.case_id for row in table.rows] == ["p1", "p1"]
+
+
+def test_ids_that_only_look_like_numbers_are_kept(tmp_path: Path):
+    (tmp_path / "slides.csv").write_text("slide_id,case_id,label\n0017,1E5,0\n1-2,3/4/21,1\n")
+    table = read_slide_table(tmp_path / "slides.csv", paths_required=False)
+    assert [(row.slide_id, row.case_id) for row in table.rows] == [("0017", "1E5"), ("1-2", "3/4/21")]

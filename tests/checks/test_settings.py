@@ -39,3 +39,11 @@ def test_missing_and_damaged_feature_files_are_named(feature_study: Path):
     failures = dict(_failures(feature_study))
     assert set(failures) == {"s3", "s5"}
     assert "no feature file" in failures["s3"]
+
+
+def test_one_feature_file_under_two_names_is_named(feature_study: Path):
+    feats = feature_study / "feats"
+    (feats / "s5.h5").write_bytes((feats / "s3.h5").read_bytes())
+    ((name, message),) = _failures(feature_study)
+    assert name == "s5"
+    assert "identical to those of s3" in message

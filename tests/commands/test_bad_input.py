@@ -56,7 +56,10 @@ def test_bad_slides_are_listed_and_the_others_processed(hardmil: Hardmil, study:
             "slide_id,case_id,label,path\na,1,0,a.png\nb,2,1,b.png\na,1,0,c.png\n",
             "slide a is listed twice",
         ),
-        ("slide_id,case_id,label,path\na,1,0,a.png\nb,2,1,b.png\nc,3,2,c.png\n", "3 labels (0, 1, 2)"),
+        (
+            "slide_id,case_id,label,path\na,1,0,a.png\nb,2,1,b.png\nc,3,2,c.png\n",
+            "3 labels: 0 (1), 1 (1), 2 (1)",
+        ),
         ("slide_id,case_id,label,path\n", "header"),
         ("slide_id,Ward,label,path\na,1,0,a.png\n", "no column of cases; found slide_id, Ward, label, path"),
     ],

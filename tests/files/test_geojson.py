@@ -119,11 +119,14 @@ def test_classes_of_all_versions_of_qupath(tmp_path: Path, classification: objec
         ("", "Expecting value"),
         ('{"type": "FeatureCollection"}', "'features'"),
         ("[1]", "no attribute 'get'"),
-        ('[{"geometry": {"type": "Point", "coordinates": [1, 2]}}]', "found a Point"),
+        ('[{"geometry": {"type": "Circle", "coordinates": [1, 2]}}]', "found a Circle"),
         ('[{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1]]]}}]', "not closed"),
         ('[{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [0, 0]]]}}]', "three corners"),
-        ('[{"geometry": null}]', "subscriptable"),
-        ('[{"geometry": {"type": "Polygon", "coordinates": []}, "properties": {}}]', "at least 1"),
+        (
+            '[{"geometry": {"type": "LineString", "coordinates": [[1, 2], [3, 4]]}, '
+            '"properties": {"classification": {"name": "Tumour"}}}]',
+            "found a line of class Tumour, which has no area",
+        ),
         ('[{"geometry": null, "properties": {"measurements": 3}}]', "found measurements 3"),
     ],
 )
@@ -183,3 +186,39 @@ def test_any_bytes_are_read_or_named(tmp_path_factory: pytest.TempPathFactory, c
     path = tmp_path_factory.getbasetemp() / "any.geojson"
     path.write_bytes(content)
     assert _read_or_named(path) == []
+
+
+SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 9], [0, 0]]]}
+LINE = {"type": "LineString", "coordinates": [[1, 2], [3, 4]]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"type": "Feature", "geometry": SQUARE, "properties": {}},
+        [{"geometry": SQUARE}, {"geometry": {"type": "Point", "coordinates": [1, 2]}}],
+        [{"geometry": {"type": "MultiPoint", "coordinates": [[1, 2]]}}, {"geometry": SQUARE}],
+        [{"geometry": LINE}, {"geometry": SQUARE}],
+        [{"geometry": None}, {"geometry": SQUARE}],
+        [{"geometry": {"type": "Polygon", "coordinates": []}}, {"geometry": SQUARE}],
+        [{"geometry": {"type": "GeometryCollection", "geometries": [SQUARE, LINE]}}],
+        [
+            {
+                "geometry": {
+                    "type": "Polygon",
+                    "coordinates": [[[x, y, 3] for x, y in SQUARE["coordinates"][0]]],
+                }
+            }
+        ],
+        [{"geometry": SQUARE, "properties": {"measurements": {"area": None}}}],
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_areas_are_read_from_what_qupath_exports_and_other_objects_left_out(
+    tmp_path: Path, content: object, encoding: str
+):
+    path = tmp_path / "exported.geojson"
+    path.write_text(json.dumps(content), encoding=encoding)
+    (region,) = read_regions(path)
+    np.testing.assert_array_equal(region.polygon, [[0, 0], [9, 0], [9, 9], [0, 9]])
+    assert region.measurements == {}

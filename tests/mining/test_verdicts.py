@@ -65,6 +65,13 @@ def test_spaces_around_cells_do_not_matter(tmp_path: Path):
     np.testing.assert_array_equal(read_verdicts(path, [_bag("a", 1)])["a"], [1, *[NAN] * 5])
 
 
+def test_numbers_as_pandas_writes_them_and_american_spelling(tmp_path: Path):
+    found = read_verdicts(_table(tmp_path, "a,10.0,7.0,Artifact,jo"), [_bag("a", 1)])
+    np.testing.assert_array_equal(found["a"], [NAN, -1, NAN, NAN, NAN, NAN])
+    with pytest.raises(TableError, match=r"no patch of slide a .* x 10\.5"):
+        read_verdicts(_table(tmp_path, "a,10.5,7,lesion,jo"), [_bag("a", 1)])
+
+
 def test_a_table_that_matches_no_slide_is_refused(tmp_path: Path):
     message = r"verdicts\.csv: none of its slides has a bag: found c, d; expected .*such as a, b; correct"
     with pytest.raises(TableError, match=message):

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.support.slides import picture_slide
 
+from hardmil.config.patches import PatchConfig
 from hardmil.errors import SlideError
 from hardmil.slides import pictures
+from hardmil.slides.grid import place_patches
 from hardmil.slides.picture_source import PictureSource
 from hardmil.slides.pictures import decode_picture, over_white
 from hardmil.slides.reader import open_slide, open_source
@@ -102,8 +104,8 @@ def test_tiff_that_only_tifffile_decodes(tmp_path: Path):
 def test_only_a_plausible_resolution_is_used(tmp_path: Path):
     for name, dpi in (("scan.png", 50_800), ("screen.png", 72)):
         Image.fromarray(RGB).save(tmp_path / name, dpi=(dpi, dpi))
-    assert decode_picture(tmp_path / "scan.png").mpp == pytest.approx(0.5, abs=1e-3)
-    assert decode_picture(tmp_path / "screen.png").mpp is None
+    assert decode_picture(tmp_path / "scan.png").scale.mpp == pytest.approx(0.5, abs=1e-3)
+    assert decode_picture(tmp_path / "screen.png").scale.mpp is None
 
 
 def test_plausible_resolutions_are_averaged():
@@ -198,3 +200,18 @@ def test_picture_of_sixteen_bits_is_refused(tmp_path: Path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((20, 30, 3), 3000, np.uint16))
     with pytest.raises(SlideError, match=r"a\.png: is a picture with 16 bits per channel; expected 8"):
         decode_picture(tmp_path / "a.png")
+
+
+def test_pixels_of_a_picture_that_are_not_square_are_refused(tmp_path: Path):
+    Image.new("RGB", (60, 40), "white").save(tmp_path / "wide.png", dpi=(25_400, 50_800))
+    with open_slide(tmp_path / "wide.png") as slide:
+        assert slide.mpp is None
+        with pytest.raises(SlideError, match=r"wide\.png: its pixels are not square \(1 x 0\.5\d* um\)"):
+            place_patches(slide, PatchConfig())
+
+
+def test_the_resolution_of_a_screen_may_differ_along_x_and_y(tmp_path: Path):
+    Image.new("RGB", (60, 40), "white").save(tmp_path / "screen.png", dpi=(72, 96))
+    with open_slide(tmp_path / "screen.png") as slide:
+        assert not slide.scale.is_oblong
+        assert len(place_patches(slide, PatchConfig(), mpp=0.5)) == 0

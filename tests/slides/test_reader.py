@@ -164,6 +164,11 @@ def test_missing_file_is_named(tmp_path: Path):
         open_slide(tmp_path / "none.svs")
 
 
+def test_a_path_of_another_computer_is_called_so(tmp_path: Path):
+    with pytest.raises(SlideError, match=r"0017\.svs: there is no such file; it is a path of Windows"):
+        open_slide(tmp_path / "D:\\scans\\0017.svs")
+
+
 def test_path_that_is_too_long_is_named():
     with pytest.raises(SlideError, match=r"cannot be read \(File name too long\); check the path"):
         open_slide("x" * 300)

@@ -225,7 +225,7 @@ class CountingSource(PictureSource):
     """A pink picture of 1,000 x 600 px in tiles of 64 x 128 px; counts how often each pixel is read."""
 
     def __init__(self) -> None:
-        super().__init__(Picture(np.full((600, 1000, 3), PINK, np.uint8), None))
+        super().__init__(Picture(np.full((600, 1000, 3), PINK, np.uint8)))
         self.levels = (Level(1000, 600, Downsample(1.0, 1.0), (64, 128)),)
         self.times = np.zeros((600, 1000), np.int64)
 

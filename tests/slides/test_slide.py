@@ -12,7 +12,7 @@ from hardmil.geometry import Downsample
 from hardmil.slides.level_source import Level
 from hardmil.slides.reader import open_slide, origin_of
 from hardmil.slides.resolution import Scale
-from hardmil.slides.slide import Slide, picture_of_bounds
+from hardmil.slides.slide import Slide, check_patches_inside, picture_of_bounds
 
 WAIT_S = 60.0
 
@@ -106,3 +106,13 @@ def test_slide_without_a_stated_area_was_scanned_whole(tmp_path: Path):
     slide = picture_slide(np.zeros((20, 30, 3), np.uint8))
     assert (slide.bounds, slide.origin) == ((0, 0, 30, 20), (0, 0))
     assert origin_of(tmp_path / "not here.scn") == origin_of(None) == (0, 0)
+
+
+def test_patches_outside_the_slide_are_named():
+    slide = picture_slide(np.zeros((30, 50, 3), np.uint8))
+    check_patches_inside(slide, np.array([[0, 0], [49, 29]]))
+    for outside in ([50, 0], [0, 30], [-1, 0]):
+        with pytest.raises(
+            SlideError, match=rf"1 of 2 patches are outside it, first \({outside[0]}, .* 50 x 30 px"
+        ):
+            check_patches_inside(slide, np.array([[0, 0], outside]))

@@ -354,3 +354,37 @@ def test_tile_that_aperio_left_out_is_white(tmp_path: Path):
     expected = RGB.copy()
     expected[:64, 192:256] = 255
     np.testing.assert_array_equal(found, expected)
+
+
+def test_the_largest_of_a_tiled_tiff_is_read_whatever_the_order_of_its_images(tmp_path: Path):
+    with tifffile.TiffWriter(tmp_path / "odd.tif") as tiff:
+        for step in (4, 1, 2):
+            tiff.write(RGB[::step, ::step], tile=(64, 64), photometric="rgb", subfiletype=int(step > 1))
+    with open_slide(tmp_path / "odd.tif") as slide:
+        assert [level.width_px for level in slide.levels] == [300, 150, 75]
+        np.testing.assert_array_equal(slide.read(0, 0, 300, 200), RGB)
+        assert "the largest is used, of 300 x 200 px" in slide.notes[0]
+
+
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+@pytest.mark.parametrize("pixels", [np.moveaxis(RGB, 2, 0), np.stack([RGB, 255 - RGB])])
+def test_several_images_of_one_size_are_refused(tmp_path: Path, tile, pixels: np.ndarray):
+    photometric = "rgb" if pixels.shape[-1] == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "stack.tif", pixels, tile=tile, photometric=photometric)
+    with pytest.raises(
+        SlideError, match=rf"stack\.tif: holds {len(pixels)} images of 300 x 200 px; expected one"
+    ):
+        open_slide(tmp_path / "stack.tif")
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_unit", "mpp"), [("um", 2, 0.5), ("micron", 4, 0.25), ("pixel", 2, None)]
+)
+def test_imagej_states_the_unit_of_the_resolution(
+    tmp_path: Path, unit: str, per_unit: int, mpp: float | None
+):
+    tifffile.imwrite(
+        tmp_path / "fiji.tif", RGB, imagej=True, resolution=(per_unit, per_unit), metadata={"unit": unit}
+    )
+    with open_slide(tmp_path / "fiji.tif") as slide:
+        assert slide.mpp == mpp

@@ -281,6 +281,18 @@ def test_annotated_areas_restrict_and_exclude():
     assert kept.sum() == (32 * 32 - 8 * 8) + 10 * 10 * 2
 
 
+@pytest.mark.parametrize("where", [(200, 10), (10, 150), (-60, 10), (10, -60)])
+@pytest.mark.parametrize("setting", ["keep", "drop"])
+def test_an_annotation_outside_the_slide_is_named(where: tuple[int, int], setting: str):
+    slide = picture_slide(np.full((150, 200, 3), PINK, np.uint8), mpp=0.5)
+    config, regions = with_settings(**{setting: ("tumour",)}), [Region(square(*where, size=50), "tumour")]
+    with pytest.raises(
+        SlideError, match=r'an annotation "tumour" is outside the slide, at x .* 200 x 150 px'
+    ):
+        segment_tissue(slide, config, regions=regions)
+    segment_tissue(slide, with_settings(drop=("fold",)), regions=regions)
+
+
 def test_slide_without_the_annotations_that_restrict_it_is_named():
     slide = pink(np.ones((60, 80), bool), mpp=None)
     with pytest.raises(

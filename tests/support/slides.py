@@ -6,6 +6,7 @@ import numpy as np
 
 from hardmil.slides.picture_source import PictureSource
 from hardmil.slides.pictures import Picture
+from hardmil.slides.resolution import Scale
 from hardmil.slides.slide import Slide
 
 
@@ -13,4 +14,4 @@ def picture_slide(
     rgb: np.ndarray, *, mpp: float | None = None, icc_profile: bytes | None = None, name: str = "slide.png"
 ) -> Slide:
     """A slide with one level and these pixels."""
-    return Slide(Path(name), PictureSource(Picture(rgb, mpp, icc_profile)))
+    return Slide(Path(name), PictureSource(Picture(rgb, Scale(mpp, mpp), icc_profile)))

@@ -14,6 +14,7 @@ from hardmil.bags.slide_table import SlideRow, SlideTable
 from hardmil.bags.stamp import is_stamp, stamp_bag
 from hardmil.errors import FeatureFileError, SlideError
 from hardmil.files.h5 import open_h5
+from hardmil.files.on_disk import on_disk
 from hardmil.slides.reader import open_slide
 from hardmil.slides.resolution import find_resolution
 
@@ -43,8 +44,9 @@ def find_feature_file(folder: Path, *, slide_id: str) -> Path:
     """
     names = [name.format(slide_id) for name in _FILE_NAMES]
     for name in names:
-        if (folder / name).is_file():
-            return folder / name
+        path = on_disk(folder / name)
+        if path.is_file():
+            return path
     raise FeatureFileError(
         f"slide {slide_id}: no feature file in {folder}; expected {', '.join(names[:-1])} or {names[-1]}; "
         "write it, or correct the slide_id"
@@ -77,7 +79,7 @@ def read_features(path: Path, row: SlideRow, *, label: int) -> Bag:
 
 def _mpp_of(row: SlideRow) -> float | None:
     """The mpp of the table, else of the slide; None if unknown, or if the slide cannot be opened."""
-    if row.mpp is not None or row.path is None or not row.path.is_file():
+    if row.mpp is not None or row.path is None or not row.path.exists():
         return row.mpp
     try:
         with open_slide(row.path) as slide:

@@ -54,13 +54,17 @@ def check_inside(
 
 
 def size_level0_px_of(attributes: Mapping[str, object], *, path: Path) -> int:
-    """The patch size in the file, in level-0 px; CLAM's is converted from its level. 0 if there is none.
+    """The patch size in the file, in level-0 px; CLAM's is converted from its level.
+
+    0 if there is none, or if it is in px of a coarser level and the file does not say how coarse.
 
     Raises:
         FeatureFileError: If it is not a valid number of pixels.
     """
     size = _one_number(attributes.get("patch_size_level0", "None"))
     if str(size) == "None":
+        if "downsample" not in attributes and attributes.get("patch_level") not in (None, "None", 0):
+            return 0
         downsample = np.ravel(cast(np.ndarray, attributes.get("downsample", 1))).tolist()
         size, level = _one_number(attributes.get("patch_size", 0)), downsample[0] if downsample else None
         size = 0 if str(size) == "None" else size

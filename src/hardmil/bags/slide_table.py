@@ -2,6 +2,8 @@
 
 import difflib
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -10,7 +12,8 @@ from typing import Literal
 from hardmil.bags.dicom_series import check_one_row_a_series
 from hardmil.config.patches import implausible_mpp, is_plausible_mpp
 from hardmil.errors import TableError
-from hardmil.files.user_table import read_user_table
+from hardmil.files.on_disk import on_disk
+from hardmil.files.user_table import UserTable, read_user_table
 
 CaseSource = Literal["column", "slide", "column-or-slide"]
 """What names the case of a slide: a column, which must exist; the slide; or the column, if there is one."""
@@ -93,7 +96,7 @@ def read_slide_table(
 
     Ids are strings, so leading zeros are kept. Spaces around a cell are removed, those inside are kept. A
     relative path starts at the table's folder. Whether a slide file exists is checked only when it is opened,
-    so that one missing file does not stop the others. NA, as R writes it, is an empty cell.
+    so that one missing file does not stop the others. NA, nan, #N/A and the like are empty cells.
 
     Args:
         path: Columns slide_id, case_id, label, path, mpp, annotations, in any order; others are ignored.
@@ -121,6 +124,9 @@ def read_slide_table(
     if not rows:
         raise TableError(f"{path}: no slides below the header; add one line for each slide")
     _check_ids(rows, lines=[line for line, _ in table.lines], path=path)
+    if "case_id" in columns:
+        _check_spellings([row.case_id for row in rows], what="cases", path=path)
+        _check_cases(table, column=columns["case_id"])
     for (line, _), row in zip(table.lines, rows, strict=True):
         _check_filled(row, where=f"{path}, line {line}", labels=labels_required, paths=paths_required)
     check_one_row_a_series([row.path for row in rows], where=str(path))
@@ -133,12 +139,14 @@ def _required(labels: bool, paths: bool) -> tuple[str, ...]:
 
 def _find_columns(header: tuple[str, ...], *, path: Path, required: Iterable[str]) -> dict[str, str]:
     """The table's name of each of our columns."""
-    twice = [name for name in header if name and header.count(name) > 1]
-    if twice:
-        raise TableError(
-            f"{path}: {header.count(twice[0])} columns are named {twice[0]}; expected one; rename the others"
-        )
-    by_lower = {name.lower(): name for name in reversed(header)}
+    by_lower = {name.lower(): name for name in header}
+    for lower in filter(None, by_lower):
+        same = [name for name in header if name.lower() == lower]
+        if len(same) > 1:
+            raise TableError(
+                f"{path}: {len(same)} columns are named {' and '.join(dict.fromkeys(same))}; expected one; "
+                "rename the others"
+            )
     found = {
         ours: by_lower[next(alias for alias in aliases if alias in by_lower)]
         for ours, aliases in _ALIASES.items()
@@ -168,6 +176,8 @@ def _row(cells: Mapping[str, str], *, columns: Mapping[str, str], where: str, fo
         return cells[columns[name]] if name in columns else ""
 
     slide_id = _slide_id(cell("slide_id"), column=columns["slide_id"], where=where)
+    for name in ("slide_id", "case_id"):
+        _check_not_shortened(cell(name), where=f"{where}: {columns.get(name)}")
     if "case_id" in columns and not cell("case_id"):
         raise TableError(f"{where}: slide {slide_id} has no {columns['case_id']}; fill in its patient")
     file, annotations = cell("path"), cell("annotations")
@@ -175,9 +185,9 @@ def _row(cells: Mapping[str, str], *, columns: Mapping[str, str], where: str, fo
         slide_id=slide_id,
         case_id=cell("case_id") or slide_id,
         label=cell("label") or None,
-        path=folder / file if file else None,
+        path=on_disk(folder / file) if file else None,
         mpp=_mpp(cell("mpp"), where=f"{where}: slide {slide_id}"),
-        annotations=folder / annotations if annotations else None,
+        annotations=on_disk(folder / annotations) if annotations else None,
     )
 
 
@@ -194,6 +204,14 @@ def _slide_id(text: str, *, column: str, where: str) -> str:
             "file into the column path"
         )
     return text
+
+
+def _check_not_shortened(text: str, *, where: str) -> None:
+    if re.fullmatch(r"\d([.,]\d+)?E\+\d+", text):
+        raise TableError(
+            f"{where} is {text}, a long number that a spreadsheet has shortened; expected the whole id; "
+            "format the column as text, enter the ids again, and save"
+        )
 
 
 def _mpp(text: str, *, where: str) -> float | None:
@@ -231,6 +249,33 @@ def _check_ids(rows: tuple[SlideRow, ...], *, lines: list[int], path: Path) -> N
         )
 
 
+def _check_spellings(values: Sequence[str], *, what: str, path: Path) -> None:
+    """Check that no two values are the same but for upper and lower case, or the spaces inside."""
+    first: dict[str, str] = {}
+    for value in values:
+        other = first.setdefault(" ".join(value.casefold().split()), value)
+        if other != value:
+            raise TableError(
+                f'{path}: the {what} "{other}" and "{value}" differ in upper and lower case or spaces only; '
+                "expected one spelling; correct one of them"
+            )
+
+
+def _check_cases(table: UserTable, *, column: str) -> None:
+    """Check that no other column of cases says that slides of two cases are from one patient."""
+    for other in table.header:
+        if other == column or other.lower() not in _ALIASES["case_id"]:
+            continue
+        first: dict[str, str] = {}
+        for line, cells in table.lines:
+            if cells[other] and first.setdefault(cells[other], cells[column]) != cells[column]:
+                raise TableError(
+                    f"{table.path}, line {line}: {other} {cells[other]} has two cases, {first[cells[other]]} "
+                    f"and {cells[column]} ({column}); expected one, or slides of a patient could be in "
+                    "training and test; remove the column that does not name the patient"
+                )
+
+
 def _check_filled(row: SlideRow, *, where: str, labels: bool, paths: bool) -> None:
     if labels and row.label is None:
         raise TableError(f"{where}: slide {row.slide_id} has no label; fill it in or remove the line")
@@ -239,11 +284,14 @@ def _check_filled(row: SlideRow, *, where: str, labels: bool, paths: bool) -> No
 
 
 def _classes(rows: tuple[SlideRow, ...], positive: str | None, *, path: Path, both: bool) -> tuple[str, ...]:
-    found = sorted({row.label for row in rows if row.label is not None})
+    n_of = Counter(row.label for row in rows if row.label is not None)
+    found = sorted(n_of)
+    _check_spellings(found, what="labels", path=path)
     if len(found) > 2:
+        shown = ", ".join(f"{label} ({n_of[label]})" for label in found)
         raise TableError(
-            f"{path}: {len(found)} labels ({', '.join(found)}); expected two, one positive and "
-            "one negative; merge labels or leave slides out"
+            f"{path}: {len(found)} labels: {shown}; expected two, one positive and one negative; merge "
+            "labels or leave slides out"
         )
     if both and len(found) == 1:
         raise TableError(

@@ -78,7 +78,14 @@ def _read_split_files(folder: Path, slide_ids: Sequence[str], failed: Collection
 
 def _read_split(path: Path, positions: dict[str, int], failed: Collection[str]) -> Fold:
     table = read_user_table(path, what=EXPECTED)
-    ids = {side: _ids(table, side, failed) for side in ("train", "val", "test")}
+    columns = {name.lower(): name for name in table.header}
+    for side in ("train", "test"):
+        if side not in columns:
+            raise TableError(
+                f"{path}: no column {side}; found {', '.join(filter(None, table.header))}; expected columns "
+                "train, val and test with slide ids, as in the splits of CLAM"
+            )
+    ids = {side: _ids(table, columns.get(side, side), failed) for side in ("train", "val", "test")}
     found = {side: _positions(path, side, ids[side], positions) for side in ids}
     return _fold(found, where=str(path))
 

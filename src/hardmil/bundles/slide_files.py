@@ -49,7 +49,7 @@ def write_slide_files(
     Returns small pictures for the page of key patches, if they are wanted and possible.
 
     Raises:
-        SlideError: If the slide cannot be read.
+        SlideError: If the slide cannot be read, or a patch is outside it.
         ConfigError: If heat maps show contributions and the pooling of the model has none.
     """
     write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[score])

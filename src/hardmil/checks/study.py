@@ -1,5 +1,6 @@
 """The checks of `hardmil doctor STUDY`: table, folds, slides, and pictures shared by different cases."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from hardmil.preprocessing.patch_coords import open_slide_of_row, segment_and_pl
 from hardmil.preprocessing.study_folder import Study, slide_name
 from hardmil.slides.notes import few_patches_note, slide_notes
 from hardmil.words import count
+
+_TCGA_PATIENT = re.compile(r"TCGA-\w{2}-\w{4}(?=-|$)")
+"""The patient in the id of a slide: project, site and participant."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,13 @@ def check_study(study: Study, *, quiet: bool = False) -> StudyCheck:
         pairs=pairs,
         groups=leaking_groups(pairs),
         notes={name: seen.notes for name, seen in done.results.items() if seen.notes},
-        failures=[*_check_folds(study), *_check_annotations(study), *done.failures, *_leaks(pairs)],
+        failures=[
+            *_check_folds(study),
+            *patient_failures(rows),
+            *_check_annotations(study),
+            *done.failures,
+            *_leaks(pairs),
+        ],
     )
 
 
@@ -112,6 +122,24 @@ def _check_folds(study: Study) -> list[Failure]:
     except HardmilError as error:
         return [Failure(name="folds", message=str(error), traceback="")]
     return []
+
+
+def patient_failures(rows: Iterable[SlideRow]) -> list[Failure]:
+    """A failure if slides of a patient, as the ids of TCGA name it, are in different cases."""
+    cases: dict[str, dict[str, str]] = {}
+    for row in rows:
+        patient = _TCGA_PATIENT.match(row.slide_id)
+        if patient:
+            cases.setdefault(patient.group(), {}).setdefault(row.case_id, row.slide_id)
+    split = {patient: found for patient, found in cases.items() if len(found) > 1}
+    if not split:
+        return []
+    patient, found = next(iter(split.items()))
+    message = (
+        f"slides of {count(len(split), 'TCGA patient')} are in different cases: folds by case may train on "
+        f"one and test on the other; first {', '.join(list(found.values())[:2])}; give both case_id {patient}"
+    )
+    return [Failure(name="cases", message=message, traceback="")]
 
 
 def _check_annotations(study: Study) -> list[Failure]:

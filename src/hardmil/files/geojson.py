@@ -95,26 +95,34 @@ def _feature(path: Path, region: Region, *, object_type: ObjectType, origin: tup
 
 
 def read_regions(path: Path, *, origin: tuple[int, int] = SLIDE_CORNER) -> list[Region]:
-    """The polygons of a GeoJSON file of hardmil or QuPath; each part of a multipolygon is a region.
+    """The areas of a GeoJSON file of hardmil or QuPath; each part of a multipolygon is a region.
+
+    Objects without an area are left out: points, measured lines, and objects without a geometry.
 
     Args:
         path: The file.
         origin: The point of the slide at which the coordinates of the file start, level-0 px.
 
     Raises:
-        TableError: If the file is missing, is not GeoJSON, or contains geometry other than polygons.
+        TableError: If the file is missing, is not GeoJSON, or has a class that is drawn as a line.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        features = content["features"] if isinstance(content, dict) else content
+        features = _features(json.loads(path.read_text(encoding="utf-8-sig")))
         return [region for feature in features for region in _regions(feature, origin=origin)]
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TableError(
-            f"{path}: is not GeoJSON with polygons ({error}); expected a FeatureCollection; export it "
-            "from QuPath"
+            f"{path}: is not GeoJSON with polygons ({error}); expected objects with an area, as QuPath "
+            "exports them; correct it, or export it again"
         ) from error
+
+
+def _features(content: Any) -> list[Any]:
+    """The objects of a file: QuPath exports a collection, a list, or one object alone."""
+    if isinstance(content, list):
+        return content
+    return [content] if content.get("type") == "Feature" else content["features"]
 
 
 def path_next_to(slide: Path) -> Path:
@@ -140,31 +148,42 @@ def _regions(feature: Any, *, origin: tuple[int, int]) -> list[Region]:
     properties = feature.get("properties") or {}
     name = _class_name(properties.get("classification") or {})
     measurements = _measurements(properties.get("measurements") or {})
-    parts = ([_open_ring(ring) + np.array(origin) for ring in part] for part in _parts(feature["geometry"]))
+    areas = _parts(feature["geometry"], name=name)
+    parts = ([_open_ring(ring) + np.array(origin) for ring in area] for area in areas if area)
     return [Region(outline, name, measurements, tuple(holes)) for outline, *holes in parts]
 
 
 def _class_name(classification: Any) -> str:
     """The class as QuPath shows it, "Artefact: Fold"; since version 0.4, it writes a list of the parts."""
+    if isinstance(classification, str):
+        return classification
     names = classification.get("names")
     return ": ".join(map(str, names)) if isinstance(names, list) else str(classification.get("name") or "")
 
 
-def _parts(geometry: Any) -> list[Any]:
-    match geometry["type"]:
+def _parts(geometry: Any, *, name: str) -> list[Any]:
+    """The polygons of a geometry; `name` is the class of the object."""
+    match geometry["type"] if geometry else None:
         case "Polygon":
             return [geometry["coordinates"]]
         case "MultiPolygon":
             return list(geometry["coordinates"])
+        case "GeometryCollection":
+            return [part for one in geometry["geometries"] for part in _parts(one, name=name)]
+        case "LineString" | "MultiLineString" if name:
+            raise ValueError(f"found a line of class {name}, which has no area")
+        case None | "Point" | "MultiPoint" | "LineString" | "MultiLineString":
+            return []
         case kind:
             raise ValueError(f"found a {kind}")
 
 
 def _open_ring(points: object) -> Float[np.ndarray, "point 2"]:
+    """The corners of a ring. A third coordinate, the plane of a stack, is left out."""
     ring = np.asarray(points, dtype=np.float64)
-    if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 4 or (ring[0] != ring[-1]).any():
+    if ring.ndim != 2 or ring.shape[1] not in (2, 3) or len(ring) < 4 or (ring[0] != ring[-1]).any():
         raise ValueError("found a ring that is not closed or has fewer than three corners")
-    return ring[:-1]
+    return ring[:-1, :2]
 
 
 def _measurements(found: object) -> dict[str, float]:
@@ -173,4 +192,4 @@ def _measurements(found: object) -> dict[str, float]:
         found = {item["name"]: item["value"] for item in found}
     if not isinstance(found, dict):
         raise TypeError(f"found measurements {found!r}")
-    return {str(name): float(value) for name, value in found.items()}
+    return {str(name): float(value) for name, value in found.items() if value is not None}

@@ -1,15 +1,25 @@
 """A table that a person or another tool wrote: CSV with comma, semicolon or tab, as text."""
 
+import codecs
 import csv
 import io
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.errors import TableError
 
-MISSING = "NA"
-"""How R writes an empty cell."""
+MISSING = frozenset(
+    (
+        *("NA", "N/A", "nan", "NaN", "NAN", "<NA>", "NULL", "null"),
+        *("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"),
+    )
+)
+"""How R, pandas and databases write an empty cell, and how a spreadsheet writes a formula that failed."""
+_INVISIBLE = {0x200B: None, 0x2060: None, 0xFEFF: None, 0xA0: " "}
+"""Characters without width, which come with text from web pages, and the space that does not break."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +45,12 @@ class UserTable:
 
 
 def read_user_table(path: Path, *, what: str) -> UserTable:
-    """The table in a CSV file, without spaces around cells; a cell NA is empty.
+    """The table in a CSV file, without spaces around cells; a cell in `MISSING` is empty.
+
+    Letters with marks are composed (NFC), so that the same name is the same text, whatever program wrote it.
 
     Args:
-        path: The file, in UTF-8.
+        path: The file, in UTF-8, or in UTF-16 as the Unicode text of a spreadsheet.
         what: What it should be, for errors: "a table of slides; `hardmil init` makes one".
 
     Raises:
@@ -46,22 +58,37 @@ def read_user_table(path: Path, *, what: str) -> UserTable:
     """
     text = _text_of(path, what=what)
     first_line = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first_line.count))
+    stated = re.fullmatch(r'"?sep=(.)"?', first_line.strip(" "), flags=re.IGNORECASE)
+    delimiter = stated.group(1) if stated else max(",;\t", key=first_line.count)
+    # Strict, or a quote that is not closed would take all lines up to the next one into its cell.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    start, lines = 1, []
     try:
+        if stated:
+            next(reader)
         header = tuple(cell.strip() for cell in next(reader, []))
-        read = ((reader.line_num, [_cell(text) for text in cells]) for cells in reader)
-        lines = [(number, cells) for number, cells in read if any(cells)]
+        start = reader.line_num + 1
+        for cells in reader:
+            lines.append((reader.line_num, [_cell(text) for text in cells]))
+            start = reader.line_num + 1
     except csv.Error as error:
         raise TableError(
-            f"{path}, line {reader.line_num}: not CSV ({error}); expected {what}; save it as CSV UTF-8"
+            f"{path}, line {start}: not CSV ({error}); expected {what}; a cell that begins with a double "
+            "quote must end with one: correct it, or save the table as CSV UTF-8"
         ) from error
-    named = ((number, _named(header, cells, where=f"{path}, line {number}")) for number, cells in lines)
+    named = (
+        (number, _named(header, cells, where=f"{path}, line {number}"))
+        for number, cells in lines
+        if any(cells)
+    )
     return UserTable(path, header, tuple(named))
 
 
 def _text_of(path: Path, *, what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except FileNotFoundError as error:
         raise TableError(f"{path}: no such file; expected {what}") from error
     except UnicodeDecodeError as error:
@@ -71,6 +98,8 @@ def _text_of(path: Path, *, what: str) -> str:
         ) from error
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return unicodedata.normalize("NFC", lines.translate(_INVISIBLE))
 
 
 def _named(header: tuple[str, ...], cells: list[str], *, where: str) -> Mapping[str, str]:
@@ -85,4 +114,4 @@ def _named(header: tuple[str, ...], cells: list[str], *, where: str) -> Mapping[
 
 def _cell(text: str) -> str:
     stripped = text.strip()
-    return "" if stripped == MISSING else stripped
+    return "" if stripped in MISSING else stripped

@@ -43,7 +43,7 @@ def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray
     table = read_user_table(path, what="a table of verdicts")
     table.require("slide_id", "x", "y", "verdict")
     for number, row in table.lines:
-        slide_id, verdict = row["slide_id"], row["verdict"].lower()
+        slide_id, verdict = row["slide_id"], row["verdict"].lower().replace("artifact", "artefact")
         if verdict not in VALUES:
             raise TableError(
                 f"{path}, line {number}: verdict {row['verdict']!r} on slide {slide_id}; expected one of "
@@ -71,13 +71,21 @@ def _first(names: Iterable[str]) -> str:
 
 def _instance(path: Path, number: int, row: Mapping[str, str], corners: Mapping[tuple[int, int], int]) -> int:
     try:
-        return corners[int(row["x"]), int(row["y"])]
+        return corners[_whole(row["x"]), _whole(row["y"])]
     except (KeyError, ValueError) as error:
         raise TableError(
             f"{path}, line {number}: no patch of slide {row['slide_id']} has its corner at x {row['x']}, "
             f"y {row['y']}; expected the top-left corner of a patch, in level-0 px; correct it, or, if the "
             "patches were extracted again since, judge them again"
         ) from error
+
+
+def _whole(text: str) -> int:
+    """A whole number, also as pandas writes it where a column has empty cells: 128.0."""
+    value = float(text)
+    if value % 1 != 0:
+        raise ValueError(text)
+    return int(value)
 
 
 def reviewer_digest(verdicts: Reviewer) -> str:

@@ -10,7 +10,7 @@ from hardmil.files.geojson import regions_next_to
 from hardmil.pictures.heatmap import HeatmapQuantity, Scale, SlideAttention, attention_figure
 from hardmil.pictures.heatmap_tiff import write_heatmap_tiff
 from hardmil.slides.resolution import find_resolution
-from hardmil.slides.slide import Slide, picture_of_bounds
+from hardmil.slides.slide import Slide, check_patches_inside, picture_of_bounds
 
 THUMBNAIL_PX = 1600
 
@@ -29,12 +29,12 @@ def draw_heatmap(
     `fallback_mpp`, as for patches.
 
     Raises:
-        SlideError: If the slide cannot be read.
+        SlideError: If the slide cannot be read, or a patch is outside it.
         ConfigError: If contributions are asked for, but the pooling of the model has none.
     """
     thumbnail, frame = picture_of_bounds(slide, max_edge_px=THUMBNAIL_PX)
     truth = regions_next_to(slide.path, origin=slide.origin)
-    known = replace(_with_mpp(slide, attention, fallback_mpp), truth=truth or [])
+    known = replace(_on_slide(slide, attention, fallback_mpp), truth=truth or [])
     return attention_figure(known, thumbnail=thumbnail, frame=frame, quantity=quantity, scale=scale)
 
 
@@ -50,14 +50,16 @@ def write_bag_heatmap_tiff(
     """Write the heat map alone, as a pyramid with the extent of the scanned area.
 
     Raises:
+        SlideError: If a patch is outside the slide.
         ConfigError: If contributions are asked for, but the pooling of the model has none.
         StoreError: If the disk is full, or the folder is not writable.
     """
-    known = _with_mpp(slide, attention, fallback_mpp)
+    known = _on_slide(slide, attention, fallback_mpp)
     write_heatmap_tiff(path, known, bounds=slide.bounds, quantity=quantity, scale=scale)
 
 
-def _with_mpp(slide: Slide, attention: SlideAttention, fallback_mpp: float | None) -> SlideAttention:
+def _on_slide(slide: Slide, attention: SlideAttention, fallback_mpp: float | None) -> SlideAttention:
+    check_patches_inside(slide, attention.coords)
     return replace(
         attention, mpp=find_resolution(slide.scale, table=attention.mpp, fallback=fallback_mpp).mpp
     )

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from hardmil.pictures.drawing import resized, webp_bytes
 from hardmil.pictures.heatmap import SlideAttention, attention_overlay
-from hardmil.slides.slide import Slide, picture_of_bounds
+from hardmil.slides.slide import Slide, check_patches_inside, picture_of_bounds
 
 THUMBNAIL_EDGE_PX = 360
 KEY_PATCHES = 4
@@ -46,8 +46,9 @@ def slide_pictures(slide: Slide, attention: SlideAttention) -> SlidePictures:
     """The small pictures of an open slide; each region is read once.
 
     Raises:
-        SlideError: If its pixels cannot be read.
+        SlideError: If its pixels cannot be read, or a patch is outside it.
     """
+    check_patches_inside(slide, attention.coords)
     thumbnail, frame = picture_of_bounds(slide, max_edge_px=THUMBNAIL_EDGE_PX)
     overlay = attention_overlay(
         thumbnail,

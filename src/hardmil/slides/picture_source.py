@@ -6,7 +6,6 @@ from jaxtyping import UInt8
 from hardmil.geometry import Downsample
 from hardmil.slides.level_source import Level, read_clipped
 from hardmil.slides.pictures import Picture
-from hardmil.slides.resolution import Scale
 
 
 class PictureSource:
@@ -15,7 +14,7 @@ class PictureSource:
     def __init__(self, picture: Picture) -> None:
         height, width = picture.rgb.shape[:2]
         self.levels = (Level(width, height, Downsample(1.0, 1.0)),)
-        self.scale = Scale(picture.mpp, picture.mpp)
+        self.scale = picture.scale
         self.icc_profile = picture.icc_profile
         self.bounds = None
         self.notes: tuple[str, ...] = ()

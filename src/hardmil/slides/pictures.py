@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from hardmil.errors import SlideError
 from hardmil.slides.level_source import TIFF_SIGNATURES
-from hardmil.slides.resolution import plausible_mpp
+from hardmil.slides.resolution import UNKNOWN_SCALE, Scale
 
 MAX_PICTURE_PX = 400_000_000
 """Largest picture that is decoded whole (1.2 GB of RGB); a larger one must be tiled."""
@@ -35,10 +35,10 @@ _pillow_limit = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded picture; `mpp` is micrometres per pixel, None if the file does not state it."""
+    """A decoded picture; `scale` is what the file states about its resolution."""
 
     rgb: UInt8[np.ndarray, "height width 3"]
-    mpp: float | None
+    scale: Scale = UNKNOWN_SCALE
     icc_profile: bytes | None = None
 
 
@@ -51,12 +51,12 @@ def decode_picture(path: Path) -> Picture:
     try:
         with _any_size(), Image.open(path, formats=_FORMATS) as image:
             _check_size(path, width=image.width, height=image.height)
-            return Picture(_to_rgb(path, image), _mpp_of(image), image.info.get("icc_profile"))
+            return Picture(_to_rgb(path, image), _scale_of(image), image.info.get("icc_profile"))
     except SlideError:
         raise
     except UnidentifiedImageError as error:
         if _first_bytes(path)[:4] in TIFF_SIGNATURES:
-            return Picture(_decode_with_tifffile(path), None)
+            return Picture(_decode_with_tifffile(path))
         raise SlideError(
             f"{path}: is not an image in a supported format (it starts with {_first_bytes(path)!r}); "
             f"{_EXPECTED}; check what the file is"
@@ -116,9 +116,12 @@ def _to_rgb(path: Path, image: Image.Image) -> UInt8[np.ndarray, "height width 3
             raise SlideError(f"{path}: is a picture of mode {mode}; expected 8 bits per channel; convert it")
 
 
-def _mpp_of(image: Image.Image) -> float | None:
+def _scale_of(image: Image.Image) -> Scale:
+    """Resolution along x and y; often that of a screen: see `plausible_mpp`."""
     dots_per_inch = [float(value) for value in image.info.get("dpi", ())]
-    return plausible_mpp([_UM_PER_INCH / value for value in dots_per_inch if value > 0])
+    if len(dots_per_inch) != 2 or min(dots_per_inch) <= 0:
+        return UNKNOWN_SCALE
+    return Scale(*(_UM_PER_INCH / value for value in dots_per_inch))
 
 
 def _first_bytes(path: Path) -> bytes:

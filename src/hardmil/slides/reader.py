@@ -96,10 +96,12 @@ def _kind_of(path: Path) -> Kind:
 
 
 def _open_plain_tiff(path: Path) -> LevelSource:
-    """A tiled TIFF that no scanner wrote; tifffile reads it where OpenSlide does not (a compression, say)."""
+    """A tiled TIFF that no scanner wrote; tifffile reads it where OpenSlide does not, or not rightly."""
     from hardmil.slides.openslide_source import OpenSlideSource
-    from hardmil.slides.tiff_source import open_tiff
+    from hardmil.slides.tiff_source import is_misread_by_openslide, open_tiff
 
+    if is_misread_by_openslide(path):
+        return open_tiff(path)
     try:
         return OpenSlideSource(path)
     except SlideError:
@@ -126,6 +128,8 @@ def _problem_of(path: Path) -> str | None:
         with path.open("rb") as file:
             return None if file.read(1) else "is empty (0 bytes); expected a slide, copy the file again"
     except FileNotFoundError:
+        if "\\" in path.name:
+            return "there is no such file; it is a path of Windows: give the path on this computer"
         return "there is no such file; check the path"
     except PermissionError:
         return "no permission to read it; ask its owner, or change its permissions"

@@ -42,9 +42,10 @@ class Scale:
 
     @property
     def is_oblong(self) -> bool:
-        """Whether the pixels are not square."""
+        """Whether the pixels are not square; False where the file states the resolution of a screen."""
         known = self._known
-        return len(known) == 2 and min(known) > 0 and max(known) > min(known) * SQUARE
+        is_known = len(known) == 2 and min(known) > 0 and plausible_mpp(known) is not None
+        return is_known and max(known) > min(known) * SQUARE
 
     @property
     def implausible(self) -> float | None:
@@ -55,6 +56,9 @@ class Scale:
     @property
     def _known(self) -> list[float]:
         return [value for value in (self.mpp_x, self.mpp_y) if value is not None]
+
+
+UNKNOWN_SCALE = Scale()
 
 
 @dataclass(frozen=True)

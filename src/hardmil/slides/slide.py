@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import final
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from hardmil.errors import SlideError
 from hardmil.geometry import Downsample, Frame, Rectangle, best_level
@@ -165,6 +165,23 @@ def picture_of_bounds(slide: Slide, *, max_edge_px: int) -> tuple[UInt8[np.ndarr
     height, width = rgb.shape[:2]
     downsample = Downsample.between((area.width, area.height), (width, height))
     return rgb, Frame(area.x, area.y, downsample)
+
+
+def check_patches_inside(slide: Slide, coords: Int[np.ndarray, "patch 2"]) -> None:
+    """Check that the top-left corners of all patches, in level-0 px, are on the slide.
+
+    Raises:
+        SlideError: If one is not; the first is named.
+    """
+    edges = slide.width_px, slide.height_px
+    outside = np.flatnonzero(((coords < 0) | (coords >= np.array(edges))).any(axis=1))
+    if len(outside):
+        x, y = coords[outside[0]].tolist()
+        raise SlideError(
+            f"{slide.path}: {len(outside)} of {len(coords)} patches are outside it, first ({x}, {y}); "
+            f"expected corners on its {edges[0]} x {edges[1]} px; they are of another slide, or of another "
+            "scan of it: correct the path, or make the patches again"
+        )
 
 
 def _inside(area: Rectangle | None, whole: Rectangle) -> Rectangle:

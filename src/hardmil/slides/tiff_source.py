@@ -21,7 +21,7 @@ from hardmil.slides.tiff_tiles import TiledPage, is_complete, unsupported
 
 _UM_OF = {
     **{"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6},
-    **{"Å": 1e-4, "in": 25_400.0, "inch": 25_400.0},
+    **{"Å": 1e-4, "in": 25_400.0, "inch": 25_400.0, "micron": 1.0, "microns": 1.0},
 }
 _UM_OF_UNIT_TAG = {2: 25_400.0, 3: 10_000.0}
 _ICC_TAG = 34675
@@ -76,6 +76,22 @@ def is_ome_or_qptiff(path: Path) -> bool:
     try:
         with _silent(), tifffile.TiffFile(path) as tiff:
             return tiff.is_ome or tiff.is_qpi
+    except DAMAGE:
+        return False
+
+
+def is_misread_by_openslide(path: Path) -> bool:
+    """Whether OpenSlide reads the wrong image or colours of a plain tiled TIFF; False if it cannot be read.
+
+    OpenSlide takes the first image, and those marked as reduced; it takes any fourth channel for alpha that
+    is multiplied already, and returns colours beyond white as dark ones.
+    """
+    try:
+        with _silent(), tifffile.TiffFile(path) as tiff:
+            pages = _pages(tiff)
+            finest = _finest(pages)
+            has_fourth = finest.samplesperpixel == 4 and len(finest.extrasamples) == 1
+            return finest is not pages[0] or len(_equals(finest, pages)) > 1 or has_fourth
     except DAMAGE:
         return False
 
@@ -141,9 +157,16 @@ def _levels(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     The first image of a file may be a macro picture or a label.
     """
     if not (tiff.is_ome or tiff.is_qpi):
-        pages = [page for page in list(tiff.pages) if isinstance(page, tifffile.TiffPage)]
-        finest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
-        return [finest, *(page for page in pages if _is_reduced(page, of=finest))]
+        pages = _pages(tiff)
+        finest = _finest(pages)
+        if len(same := _equals(finest, pages)) > 1:
+            raise SlideError(
+                f"{path}: holds {len(same)} images of {finest.imagewidth} x {finest.imagelength} px; "
+                "expected one; they may be channels, planes of a stack or several fields: export each field "
+                "as an RGB image of its own"
+            )
+        reduced = [page for page in pages if _is_reduced(page, of=finest)]
+        return [finest, *sorted(reduced, key=lambda page: -page.imagewidth)]
     series = max(tiff.series, key=lambda one: one.keyframe.imagewidth * one.keyframe.imagelength)
     if len(series.pages) != 1 or set(series.axes) - set("YXS"):
         shape = " x ".join(f"{n} {axis}" for n, axis in zip(series.shape, series.axes, strict=True))
@@ -153,6 +176,24 @@ def _levels(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
         )
     pages = [level.keyframe for level in series.levels]
     return [pages[0], *(page for page in pages[1:] if unsupported(page) is None)]
+
+
+def _pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    return [page for page in list(tiff.pages) if isinstance(page, tifffile.TiffPage)]
+
+
+def _finest(pages: list[tifffile.TiffPage]) -> tifffile.TiffPage:
+    return max(pages, key=lambda page: page.imagewidth * page.imagelength)
+
+
+def _equals(finest: tifffile.TiffPage, pages: list[tifffile.TiffPage]) -> list[tifffile.TiffPage]:
+    """The images of the same size that are neither levels nor masks of another."""
+    size = finest.imagewidth, finest.imagelength
+    return [
+        page
+        for page in pages
+        if (page.imagewidth, page.imagelength) == size and not page.is_reduced and not page.is_mask
+    ]
 
 
 def _is_reduced(page: tifffile.TiffPage, *, of: tifffile.TiffPage) -> bool:
@@ -170,7 +211,8 @@ def _scale(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Scale:
         return found if found.mpp_x is not None else _tag_scale(page)
     if tiff.is_qpi:
         return _qptiff_scale(page)
-    return _tag_scale(page)
+    unit = str((tiff.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ")
+    return _tag_scale(page, um=_UM_OF.get(unit))
 
 
 def _ome_scale(xml: str, *, size_px: tuple[int, int]) -> Scale:
@@ -229,9 +271,12 @@ def _qptiff_scale(page: tifffile.TiffPage) -> Scale:
     return Scale(size or tags.mpp_x, size or tags.mpp_y, power)
 
 
-def _tag_scale(page: tifffile.TiffPage) -> Scale:
-    """Scale from XResolution and YResolution; often a screen resolution: see `plausible_mpp`."""
-    um = _UM_OF_UNIT_TAG.get(int(page.tags.valueof(296, 2) or 0))
+def _tag_scale(page: tifffile.TiffPage, *, um: float | None = None) -> Scale:
+    """Scale from XResolution and YResolution; often a screen resolution: see `plausible_mpp`.
+
+    `um` is the length of their unit, where ImageJ states it; None: that of the tag.
+    """
+    um = um or _UM_OF_UNIT_TAG.get(int(page.tags.valueof(296, 2) or 0))
     sizes: list[float | None] = []
     for code in (282, 283):
         numerator, denominator = page.tags.valueof(code, (0, 1))

@@ -17,6 +17,7 @@ from hardmil.slides.pictures import DAMAGE, MAX_PICTURE_PX, over_white
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
 _CONTIGUOUS = 1
+_UNSPECIFIED, _PREMULTIPLIED = 0, 1
 
 
 class TiledPage:
@@ -86,7 +87,7 @@ class TiledPage:
                 grey = 255 - piece if self._page.photometric == _WHITE_IS_ZERO else piece
                 return np.repeat(grey, 3, axis=2)
             case 4:
-                return over_white(piece)
+                return _without_fourth(piece, kind=self._page.extrasamples[0])
             case _:
                 return piece
 
@@ -111,6 +112,18 @@ class TiledPage:
         if piece is None:
             raise damaged(self.path, f"cannot be read at tile {index}", reason="it holds no pixels")
         return np.asarray(piece[0])
+
+
+def _without_fourth(
+    rgba: UInt8[np.ndarray, "height width 4"], *, kind: int
+) -> UInt8[np.ndarray, "height width 3"]:
+    """RGB on white; `kind` is what the file says about the fourth channel, which may be other than alpha."""
+    if kind == _UNSPECIFIED:
+        return np.ascontiguousarray(rgba[..., :3])
+    if kind == _PREMULTIPLIED:
+        light = rgba[..., :3].astype(np.uint16) + (255 - rgba[..., 3:])
+        return np.minimum(light, 255).astype(np.uint8)
+    return over_white(rgba)
 
 
 def unsupported(page: tifffile.TiffPage) -> str | None:

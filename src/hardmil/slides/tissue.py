@@ -259,9 +259,24 @@ def _as_annotated(
             f"{slide.path}: has no annotations, but patches.tissue.keep asks for {', '.join(settings.keep)}; "
             "give its GeoJSON in the annotations column of the table, or clear the setting"
         )
-    shape, found = is_tissue.shape, regions or ()
+    shape = is_tissue.shape
+    kept, dropped = (
+        [region for region in regions or () if region.name in names or ANY in names]
+        for names in (settings.keep, settings.drop)
+    )
+    _check_on_slide([*kept, *dropped], slide=slide)
     if settings.keep:
-        kept = [region for region in found if region.name in settings.keep or ANY in settings.keep]
         is_tissue = is_tissue & inside(kept, shape=shape, downsample=downsample)
-    dropped = [region for region in found if region.name in settings.drop or ANY in settings.drop]
     return is_tissue & ~inside(dropped, shape=shape, downsample=downsample)
+
+
+def _check_on_slide(regions: Sequence[Region], *, slide: Slide) -> None:
+    """Raise SlideError if an area is wholly outside the slide: it was drawn on another."""
+    for region in regions:
+        (left, top), (right, bottom) = region.polygon.min(axis=0), region.polygon.max(axis=0)
+        if left >= slide.width_px or top >= slide.height_px or right <= 0 or bottom <= 0:
+            raise SlideError(
+                f'{slide.path}: an annotation "{region.name}" is outside the slide, at x {left:g} to '
+                f"{right:g}, y {top:g} to {bottom:g}; expected level-0 px of its {slide.width_px} x "
+                f"{slide.height_px} px; it was drawn on another slide, or in another unit: export it again"
+            )
