@@ -2,12 +2,13 @@
 
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hardmil.commands.answer import json_alone, print_error, print_json
+from hardmil.commands.answer import finish, json_alone, print_error, print_json, print_stopped
 from hardmil.commands.options import (
     HERE,
     Address,
@@ -33,9 +34,7 @@ from hardmil.commands.options import (
     settings_of,
 )
 from hardmil.errors import HardmilError
-
-if TYPE_CHECKING:
-    from hardmil.jobs.outcome import Outcome
+from hardmil.stopping import ended_by_signals
 
 app = typer.Typer(
     name="hardmil",
@@ -57,7 +56,8 @@ def main() -> None:
     With `--json`, it is also printed as JSON, and stdout has nothing but JSON.
     """
     as_json = "--json" in sys.argv[1:]
-    with json_alone() if as_json else nullcontext():
+    tell = partial(print_stopped, as_json=as_json)
+    with json_alone() if as_json else nullcontext(), ended_by_signals(tell):
         try:
             app()
         except HardmilError as error:
@@ -65,7 +65,7 @@ def main() -> None:
             sys.exit(1)
         except SystemExit as stop:
             if stop.code == INTERRUPTED:
-                print_error("stopped; run the same command to continue", as_json=as_json)
+                tell()
             elif stop.code == WRONG_USAGE and as_json:
                 print_json({"error": "wrong arguments; the message is on stderr"})
             raise
@@ -99,7 +99,7 @@ def demo(
     """Synthetic cohort: train, mine, retrain, and write report.html."""
     from hardmil.commands.demo import demo as run
 
-    _finish(run(output, seed=seed, quiet=quiet), as_json=as_json)
+    finish(run(output, seed=seed, quiet=quiet), as_json=as_json)
 
 
 @app.command()
@@ -114,7 +114,7 @@ def init(
     """Write a commented study.yaml and a slides.csv to fill in."""
     from hardmil.commands.init import init as run
 
-    _finish(run(folder, encode=encode), as_json=as_json)
+    finish(run(folder, encode=encode), as_json=as_json)
 
 
 @app.command()
@@ -137,7 +137,7 @@ def patch(
 
     settings = settings_of(overrides, mpp=mpp, icc=icc)
     options = RunOptions(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
-    _finish(run(study, overrides=settings, options=options), as_json=as_json)
+    finish(run(study, overrides=settings, options=options), as_json=as_json)
 
 
 @app.command()
@@ -161,7 +161,7 @@ def encode(
 
     settings = settings_of(overrides, mpp=mpp, icc=icc)
     options = RunOptions(find_engine(engine, workers=workers, address=address), max_minutes, quiet)
-    _finish(run(study, overrides=settings, device=device, options=options), as_json=as_json)
+    finish(run(study, overrides=settings, device=device, options=options), as_json=as_json)
 
 
 @app.command()
@@ -178,7 +178,7 @@ def train(
     from hardmil.commands.train import train as run
 
     settings = settings_of(overrides, operating_point=operating_point)
-    _finish(run(study, overrides=settings, device=device, track=track, quiet=quiet), as_json=as_json)
+    finish(run(study, overrides=settings, device=device, track=track, quiet=quiet), as_json=as_json)
 
 
 @app.command()
@@ -211,7 +211,7 @@ def evaluate(
         track=track,
         quiet=quiet,
     )
-    _finish(outcome, as_json=as_json)
+    finish(outcome, as_json=as_json)
 
 
 @app.command()
@@ -227,7 +227,7 @@ def mine(
     from hardmil.commands.mine import mine as run
 
     outcome = run(study, bundle_folder=bundle, overrides=overrides or (), device=device, quiet=quiet)
-    _finish(outcome, as_json=as_json)
+    finish(outcome, as_json=as_json)
 
 
 @app.command()
@@ -294,7 +294,7 @@ def predict(
         device=device,
         quiet=quiet,
     )
-    _finish(outcome, as_json=as_json)
+    finish(outcome, as_json=as_json)
 
 
 @app.command()
@@ -358,7 +358,7 @@ def reproduce(
         engine=find_engine(engine, workers=workers, address=address, population=population),
         quiet=quiet,
     )
-    _finish(outcome, as_json=as_json)
+    finish(outcome, as_json=as_json)
 
 
 @app.command()
@@ -377,21 +377,7 @@ def doctor(
     """
     from hardmil.commands.doctor import doctor as run
 
-    _finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
-
-
-def _finish(outcome: "Outcome", *, as_json: bool) -> None:
-    """Print the failures and the lines of a command; exit 1 if there are failures."""
-    from hardmil.jobs.failures import print_failures
-
-    print_failures(list(outcome.failures), log=outcome.log)
-    for line in outcome.lines:
-        print(line)
-    if as_json:
-        failed = {failure.name: failure.message for failure in outcome.failures}
-        print_json({**outcome.values, "failures": failed})
-    if outcome.failures:
-        raise typer.Exit(1)
+    finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
 
 
 if __name__ == "__main__":

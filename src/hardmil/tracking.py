@@ -4,10 +4,12 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from hardmil.errors import ConfigError
+from hardmil.stopping import undone_at_stop
 
 TrackWith = Literal["mlflow", "tensorboard"]
 STORE = "mlflow.db"
@@ -88,7 +90,7 @@ def _mlflow(folder: Path, *, name: str) -> Iterator[Tracker]:
         def artifact(self, path: Path) -> None:
             mlflow.log_artifact(str(path))
 
-    with mlflow.start_run(run_name=name):
+    with mlflow.start_run(run_name=name), undone_at_stop(partial(mlflow.end_run, "KILLED")):
         yield MLflow()
 
 

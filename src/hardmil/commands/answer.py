@@ -1,11 +1,16 @@
-"""What `--json` prints: one JSON object on stdout and nothing else, so that a script can read it."""
+"""What a command prints at its end; with `--json`, one JSON object on stdout and nothing else."""
 
 import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from hardmil.jobs.outcome import Outcome
 
 _STDOUT: ContextVar[TextIO | None] = ContextVar("stdout of the command line", default=None)
 
@@ -31,3 +36,23 @@ def print_error(message: str, *, as_json: bool) -> None:
     print(f"hardmil: {message}", file=sys.stderr)
     if as_json:
         print_json({"error": message})
+
+
+def print_stopped(how_far: str = "", *, as_json: bool) -> None:
+    """Print that Ctrl-C or SIGTERM ended the command, how far it was, and how to go on."""
+    done = f" at {how_far}" if how_far else ""
+    print_error(f"stopped{done}; run the same command to continue", as_json=as_json)
+
+
+def finish(outcome: "Outcome", *, as_json: bool) -> None:
+    """Print the failures and the lines of a command; exit 1 if there are failures."""
+    from hardmil.jobs.failures import print_failures
+
+    print_failures(list(outcome.failures), log=outcome.log)
+    for line in outcome.lines:
+        print(line)
+    if as_json:
+        failed = {failure.name: failure.message for failure in outcome.failures}
+        print_json({**outcome.values, "failures": failed})
+    if outcome.failures:
+        raise typer.Exit(1)

@@ -5,10 +5,12 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from hardmil.errors import HardmilError, StoreError, TableError
 from hardmil.files.drafts import draft_path
+from hardmil.stopping import undone_at_stop
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -37,14 +39,15 @@ def write_atomically(path: Path) -> Iterator[Path]:
     try:
         with store_errors(path, every=True):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with store_errors(path):
-            yield draft
-        with store_errors(path, every=True):
-            _flush(draft)
-            # Some writers let only the owner read; not every file system has modes.
-            with suppress(OSError):
-                draft.chmod(_USUAL_MODE)
-            os.replace(draft, path)
+        with undone_at_stop(partial(draft.unlink, missing_ok=True)):
+            with store_errors(path):
+                yield draft
+            with store_errors(path, every=True):
+                _flush(draft)
+                # Some writers let only the owner read; not every file system has modes.
+                with suppress(OSError):
+                    draft.chmod(_USUAL_MODE)
+                os.replace(draft, path)
     except BaseException:
         with suppress(OSError):
             draft.unlink(missing_ok=True)

@@ -12,12 +12,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from hardmil.errors import BusyError
 from hardmil.files.atomic import store_errors
 from hardmil.files.drafts import draft_path
 from hardmil.files.writer import Writer, this_process
+from hardmil.stopping import undone_at_stop
 
 HEARTBEAT_S = 30.0
 """How often a run updates the modification time of its lock file."""
@@ -46,23 +48,32 @@ def claim(path: Path, *, patience_s: float = 0.0) -> Iterator[None]:
         StoreError: If the disk is full, or the folder is not writable.
     """
     lock, signature = path.with_name(f".{path.name}.lock"), _signature()
-    deadline = time.monotonic() + patience_s
-    while not _take(lock, signature, of=path):
-        if time.monotonic() >= deadline:
-            raise BusyError(f"{path}: another run works on it ({_holder(lock)}); wait for it, or stop it")
-        time.sleep(POLL_S)
-    ended = threading.Event()
-    heartbeat = threading.Thread(target=_keep_touching, args=(lock, ended), daemon=True)
-    heartbeat.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        heartbeat.join()
-        # No longer ours if this process was suspended so long that another run took the lock over.
-        with suppress(OSError):
-            if lock.read_text(encoding="utf-8") == signature:
-                lock.unlink()
+    # Listed before there is a lock: `_release` only removes one of this run.
+    with undone_at_stop(partial(_release, lock, signature)):
+        deadline = time.monotonic() + patience_s
+        while not _take(lock, signature, of=path):
+            if time.monotonic() >= deadline:
+                raise BusyError(f"{path}: another run works on it ({_holder(lock)}); wait for it, or stop it")
+            time.sleep(POLL_S)
+        ended = threading.Event()
+        heartbeat = threading.Thread(target=_keep_touching, args=(lock, ended), daemon=True)
+        heartbeat.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            heartbeat.join()
+            _release(lock, signature)
+
+
+def _release(lock: Path, signature: str) -> None:
+    """Remove a lock of this run.
+
+    It is no longer ours if this process was suspended so long that another run took it over.
+    """
+    with suppress(OSError):
+        if lock.read_text(encoding="utf-8") == signature:
+            lock.unlink()
 
 
 def _take(lock: Path, signature: str, *, of: Path) -> bool:

@@ -116,6 +116,10 @@ class Pool(Protocol[Item, Result]):
         """Stop all workers immediately."""
         ...
 
+    def stop(self) -> None:
+        """Stop all workers, so that they leave nothing half done; for `undone_at_stop`."""
+        ...
+
 
 def work(job: Job[Any, Item, Result], item: Item) -> Done[Result] | Failure | HardmilError:
     """The outcome of one item, in a worker; an error that stops the run is returned, not raised."""

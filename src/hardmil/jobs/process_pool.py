@@ -13,9 +13,14 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Generic
 
 from hardmil.jobs.pool import Item, Job, JobOutcome, Result, WorkerDied, work
+from hardmil.stopping import ended_by_signals, undo_for_good, wait_if_stopped
 
 # Environment variables that torch, MKL and OpenBLAS read once, when they are imported.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+STOP_S = 1.0
+"""How long a worker that is stopped may take to remove its drafts and locks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +78,7 @@ class Processes(Generic[Item, Result]):
             try:
                 outcome: JobOutcome[Result] = worker.connection.recv()
             except (EOFError, OSError):
+                wait_if_stopped()
                 outcome = WorkerDied(worker.end())
             else:
                 self._idle.append(worker)
@@ -81,8 +87,19 @@ class Processes(Generic[Item, Result]):
 
     def close(self) -> None:
         """Stop all workers immediately."""
-        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
+        for worker in self._workers():
             worker.end()
+
+    def stop(self) -> None:
+        """Stop all workers; each removes its drafts and locks."""
+        workers = self._workers()
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.process.join(STOP_S)
+
+    def _workers(self) -> list[_Worker]:
+        return [*self._idle, *(worker for worker, _ in self._busy.values())]
 
     def _new(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
@@ -112,10 +129,9 @@ def _environment_of_new_workers(threads: int) -> Iterator[None]:
 
 def _serve(connection: Connection) -> None:
     """The main loop of a worker: receive the job, then process items until the pipe is closed."""
-    # Ctrl-C reaches the whole process group; the parent handles it and stops its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches the whole process group; each process of it removes what it has half done.
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    with suppress(EOFError):
+    with ended_by_signals(), suppress(EOFError):
         job = pickle.loads(connection.recv_bytes())
         while True:
             connection.send(work(job, connection.recv()))
@@ -126,4 +142,5 @@ def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        undo_for_good()
         os._exit(1)

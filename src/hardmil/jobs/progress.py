@@ -4,8 +4,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+
+from hardmil.stopping import told_at_stop, undone_at_stop
 
 LINE_EVERY_S = 60.0
 """Seconds between two lines where there is no terminal, as in a batch job."""
@@ -38,14 +40,13 @@ def progress(label: str, *, total: int, quiet: bool = False) -> Iterator[Steps]:
     A bar in a terminal; otherwise a line at the end of each minute, so that a log shows that work goes on.
     Nothing with `quiet`.
     """
-    if quiet:
-        yield Steps(label, total)
-    elif sys.stderr.isatty():
-        with _bar(label, total=total) as steps:
-            yield steps
-    else:
-        with _lines(label, total=total) as steps:
-            yield steps
+    shown = nullcontext(Steps(label, total)) if quiet else _shown(label, total=total)
+    with shown as steps, told_at_stop(lambda: f"{steps.label}: {steps.n_done} of {steps.total}"):
+        yield steps
+
+
+def _shown(label: str, *, total: int) -> AbstractContextManager[Steps]:
+    return _bar(label, total=total) if sys.stderr.isatty() else _lines(label, total=total)
 
 
 @contextmanager
@@ -66,7 +67,10 @@ def _bar(label: str, *, total: int) -> Iterator[Steps]:
             return Text(rate(task.speed), style="progress.data.speed")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(""))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    with (
+        Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar,
+        undone_at_stop(bar.stop),
+    ):
         task = bar.add_task(label, total=total)
         yield Steps(
             label,

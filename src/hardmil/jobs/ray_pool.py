@@ -44,6 +44,10 @@ class Cluster(Generic[Item, Result]):
             self._ray.cancel(one, force=True)
         self._ray.shutdown()
 
+    def stop(self) -> None:
+        """The same as `close`; workers of a cluster that go on finish or leave drafts."""
+        self.close()
+
     def _outcome(self, one: Any) -> JobOutcome[Result]:
         try:
             return self._ray.get(one)

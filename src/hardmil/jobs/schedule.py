@@ -12,6 +12,7 @@ from hardmil.jobs.failures import Failure
 from hardmil.jobs.pool import Engine, Item, Job, Pool, Result, Shared, WorkerDied
 from hardmil.jobs.progress import progress
 from hardmil.jobs.run import Done, JobResults, run_jobs
+from hardmil.stopping import undone_at_stop
 
 MAX_DEATHS = 3
 """An item fails when its worker died this many times."""
@@ -200,6 +201,7 @@ def _open_pool(job: Job[Any, Item, Result], *, engine: Engine) -> Iterator[Pool[
 
             pool = Cluster(job, engine=engine)
     try:
-        yield pool
+        with undone_at_stop(pool.stop):
+            yield pool
     finally:
         pool.close()
