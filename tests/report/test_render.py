@@ -274,8 +274,9 @@ def test_every_rate_is_next_to_its_mark(sample: Report):
         for cell, key in zip(cells[1:], RATES, strict=True):
             one = row.values[key]
             expected = [value for value in (one.value, one.low, one.high) if not math.isnan(value)]
-            found = row.values["sens_op"].value
-            expected += [found] if key == "fpr_op" and expected else []
+            found = row.values["sens_op"]
+            if key == "fpr_op" and expected:
+                expected += [value for value in (found.value, found.low, found.high) if not math.isnan(value)]
             assert numbers_in(cell) == [round(value, 3) for value in expected]
 
 

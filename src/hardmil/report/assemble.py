@@ -102,6 +102,7 @@ def write_evaluation_report(
         clusters_of=selection.training,
         attention=attention,
         diagnoses=diagnoses_of_arm(evaluation, rows=rows, arm=arm),
+        about=page.config.about,
     )
     write_report(path, report)
     return path
@@ -128,6 +129,7 @@ def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[
         hard_negatives=_pictures(selection, drawn),
         n_hard_negatives=len(rows),
         n_by_cluster=selection.n_by_cluster,
+        about=study.config.about,
     )
     write_report(path, report)
     return path
@@ -143,7 +145,7 @@ def _slides(
     page: Page, *, evaluation: Evaluation, rows: TrialRows, arm: str, selection: GallerySelection
 ) -> tuple[Confusion | None, dict[str, DrawnPictures], list[AttentionPicture]]:
     """The confusion with its pictures, all drawn pictures, and large heat maps; reads each slide once."""
-    confusion = confusion_of(rows, arm=arm, classes=evaluation.classes)
+    confusion = confusion_of(rows, arm=arm, evaluation=evaluation)
     if confusion is None:
         return None, draw_slides(_with_gallery(selection, {}), paths=page.paths), []
     wrong = wrong_slides(confusion, classes=evaluation.classes)

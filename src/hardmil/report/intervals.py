@@ -49,7 +49,7 @@ def report_rates(found: Statistics, *, split: str, patches: str) -> ReportRates 
     names.sort(key=lambda name: (bases.index(name.base), name.mines))
     rows = [_rate_row(name, by_arm[name.text]) for name in names]
     here = [one for one in found.comparisons if (one.split, one.patches) == setting]
-    findings = [_finding(name, here) for name in names if name.mines and not name.is_control]
+    findings = [_finding(name, here) for name in names if name.text != name.base and not name.is_control]
     findings = [finding for finding in findings if finding]
     p_note = FIXED_SENSITIVITY if any(AT_SENSITIVITY in finding for finding in findings) else ""
     return ReportRates(rows, findings, any(name.mines for name in names), p_note)
@@ -62,12 +62,12 @@ def _rate_row(name: ArmName, values: Mapping[str, Estimate]) -> RateRow:
 
 def _role(name: ArmName) -> str:
     if not name.mines:
-        return "does not mine"
+        return "uses verdicts" if name.uses_verdicts else "does not mine"
     return "control: patches drawn at random" if name.is_control else "mines"
 
 
 def _finding(arm: ArmName, comparisons: Sequence[Comparison]) -> str:
-    """Whether mining lowered the false positives, in one or two sentences; empty if nothing was compared."""
+    """Whether an arm has fewer false positives than its base and its control; empty if nothing was compared."""
     by_other = {
         other: {one.metric: one for one in comparisons if (one.arm, one.other) == (arm.text, other)}
         for other in (arm.base, arm.its_control)
@@ -80,11 +80,17 @@ def _finding(arm: ArmName, comparisons: Sequence[Comparison]) -> str:
         return ""
     where = "at the threshold set in training" if metric == "fpr_op" else f"{AT_SENSITIVITY} 0.{metric[-2:]}"
     parts = [
-        _against(found[metric], "without mining" if other == arm.base else "its control")
+        _against(found[metric], _other_words(arm, other=other))
         for other, found in by_other.items()
         if metric in found and _is_known(found[metric])
     ]
     return f"{arm.text}, {where}: false-positive rate {'; '.join(parts)}."
+
+
+def _other_words(arm: ArmName, *, other: str) -> str:
+    if other == arm.its_control:
+        return "its control"
+    return "without mining" if arm.mines else "its base"
 
 
 def _is_known(one: Comparison) -> bool:

@@ -245,7 +245,7 @@ class SlideDiagnosis:
 
 @dataclass(frozen=True)
 class Report:
-    """The content of the page. `config` is YAML text; `run` is a run record.
+    """The content of the page. `config` is YAML text; `run` is a run record; `about` is that of the study.
 
     `failures` are of trials. `n_by_cluster` counts the candidates for `hard_negatives` in each cluster; -1 is
     for those without a cluster. `clusters_of` is the training that the clusters are from. `choice_seconds` is
@@ -270,4 +270,5 @@ class Report:
     clusters_of: str = ""
     attention: Sequence[AttentionPicture] = ()
     diagnoses: Sequence[SlideDiagnosis] = ()
+    about: str = ""
     limits: Sequence[str] = LIMITS
