@@ -66,6 +66,24 @@ def test_findings_on_mining():
     assert report_rates(statistics(), split="image", patches="grid") is None
 
 
+def test_an_arm_that_does_not_mine_is_compared_with_its_base_in_both_rates():
+    arm = "ours+instance+verdicts-3"
+    intervals = [Interval(name, "case", "grid", "fpr_op", 0.3, 0.2, 0.4, 9, 1) for name in ("ours", arm)]
+    comparisons = [
+        Comparison(arm, "ours", "case", "grid", "fpr_op", -0.2, -0.3, -0.1, 0.01, 0.01),
+        Comparison(arm, "ours", "case", "grid", "sens_op", 0.05, -0.1, 0.2, 0.4, 0.4),
+    ]
+    rates = report_rates(Statistics([], intervals, comparisons, []), split="case", patches="grid")
+    assert rates is not None
+    assert [row.role for row in rates.rows] == ["does not mine", "uses verdicts"]
+    assert rates.findings == [
+        f"{arm}, at the threshold set in training: false-positive rate 0.200 lower (−0.300 to −0.100; "
+        "p 0.010, a clear difference) than its base. Sensitivity: 0.050 higher (−0.100 to +0.200; p 0.400, "
+        "which may be chance) than its base."
+    ]
+    assert not rates.any_mines
+
+
 def test_arms_that_never_differ_are_called_the_same():
     found = statistics(difference=0.0)
     level = [replace(one, low=0.0, high=0.0, p=1.0, p_holm=1.0) for one in found.comparisons]

@@ -266,6 +266,13 @@ def test_marks_are_where_their_numbers_say_next_to_those_of_the_base(sample: Rep
     assert rates.findings[0] in page.text
 
 
+def test_what_readers_must_know_stands_at_the_top(sample: Report):
+    about = "These slides are <synthetic>."
+    page = Page(render_report(replace(sample, about=about)))
+    assert page.text.index(about) < page.text.index("Research use")
+    assert 'class="warning">These' not in render_report(sample)
+
+
 def test_every_rate_is_next_to_its_mark(sample: Report):
     page, rates = Page(render_report(sample)), sample.tables[0].rates
     assert rates is not None

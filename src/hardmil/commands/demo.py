@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hardmil.commands.arms_table import align, short
 from hardmil.commands.encode import encode
 from hardmil.commands.evaluate import evaluate
 from hardmil.commands.patch import patch
@@ -11,12 +12,16 @@ from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.config.study import StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml
 from hardmil.files.atomic import write_atomically
+from hardmil.files.csv_table import read_table
 from hardmil.jobs.outcome import Outcome
 from hardmil.jobs.progress import progress
 from hardmil.phantom.cohort import write_cohort
 from hardmil.phantom.slide import Foci
 from hardmil.preprocessing.process_slides import RunOptions
+from hardmil.statistics.intervals import Interval
+from hardmil.statistics.summary import SummaryRow
 
+RUN = "demo"
 N_TRAIN, N_TEST = 80, 120
 SIZE_PX = (900, 680)
 FOCI = Foci(n=(1, 3), radius_px=(40.0, 66.0))
@@ -44,9 +49,33 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
     options = RunOptions(quiet=quiet)
     patched = patch(folder, options=options)
     encoded = encode(folder, options=options)
-    compared = evaluate(folder, name="demo", quiet=quiet)
-    lines = [*patched.lines, *encoded.lines, *compared.lines]
+    compared = evaluate(folder, name=RUN, quiet=quiet)
+    *compared_lines, report = compared.lines
+    shown = result_lines(folder / "runs" / RUN)
+    lines = [*patched.lines, *encoded.lines, *compared_lines, "", *shown, "", report]
     return Outcome(lines, compared.values, compared.failures, compared.log)
+
+
+def result_lines(run: Path) -> list[str]:
+    """What an evaluation of the demo shows: false positives and sensitivity of each arm, and what was mined."""
+    intervals = {(one.arm, one.metric): one for one in read_table(run / "intervals.csv", Interval)}
+    table = [["arm", "false-positive rate", "sensitivity"]]
+    mined: list[str] = []
+    for row in read_table(run / "summary.csv", SummaryRow):
+        table.append([row.arm, *(_with_limits(intervals[row.arm, name]) for name in ("fpr_op", "sens_op"))])
+        share = row.values["mined_look_alikes"]
+        if share == share:
+            mined.append(f"{row.arm}: {row.n_hard} patches, {share:.0%} of them in look-alikes")
+    return [
+        f"the {N_TEST} held-out slides at the threshold set on the {N_TRAIN} training slides, with 95% intervals:",
+        *align(table),
+        "what was mined from negative training slides:",
+        *mined,
+    ]
+
+
+def _with_limits(one: Interval) -> str:
+    return f"{short(one.value)} [{short(one.low)}, {short(one.high)}]"
 
 
 def write_demo_study(folder: Path, *, seed: int, quiet: bool = False) -> None:

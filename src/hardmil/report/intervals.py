@@ -84,7 +84,15 @@ def _finding(arm: ArmName, comparisons: Sequence[Comparison]) -> str:
         for other, found in by_other.items()
         if metric in found and _is_known(found[metric])
     ]
-    return f"{arm.text}, {where}: false-positive rate {'; '.join(parts)}."
+    return f"{arm.text}, {where}: false-positive rate {'; '.join(parts)}.{_sensitivity(arm, by_other[arm.base])}"
+
+
+def _sensitivity(arm: ArmName, against_base: Mapping[str, Comparison]) -> str:
+    """The sensitivity at the operating point: fewer false positives are no gain if fewer lesions are found."""
+    one = against_base.get("sens_op")
+    if one is None or not _is_known(one):
+        return ""
+    return f" Sensitivity: {_against(one, _other_words(arm, other=arm.base))}."
 
 
 def _other_words(arm: ArmName, *, other: str) -> str:
