@@ -7,7 +7,7 @@ from hardmil.commands.encode import encode
 from hardmil.commands.evaluate import evaluate
 from hardmil.commands.patch import patch
 from hardmil.config.evaluation import EvaluationConfig
-from hardmil.config.model import TrainingConfig
+from hardmil.config.model import NetworkConfig, TrainingConfig
 from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.config.study import StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml
@@ -109,6 +109,7 @@ def demo_config(seed: int) -> StudyConfig:
         encode="stain-statistics",
         arm="ours",
         patches=PatchConfig(size_px=32, um_per_px=1.0, tissue_rule="s-or-v", tissue=NO_CLEANING),
-        training=TrainingConfig(epochs=30, lr=1e-3, bags_per_step=2),
+        network=NetworkConfig(embedding_dim=32),
+        training=TrainingConfig(epochs=30, lr=2e-3, bags_per_step=4),
         evaluation=EvaluationConfig(arms=ARMS, splits="."),
     )
