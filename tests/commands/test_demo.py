@@ -34,6 +34,15 @@ def test_the_report_says_what_the_slides_are_and_speaks_of_what_was_run(
     assert "the 8 held-out slides at the threshold set on the 16 training slides" in run.out
 
 
+def test_a_folder_with_other_slides_is_left_as_it_is(hardmil: Hardmil, tmp_path: Path) -> None:
+    table = tmp_path / "slides.csv"
+    table.write_text("slide_id,case_id,label,path\nmine,c1,tumour,mine.svs\n")
+    run = hardmil("demo", "--output", tmp_path)
+    assert run.code == 1
+    assert f"{table}: found 1 slide; expected the 200 of the demo; name another folder" in run.err
+    assert not (tmp_path / "study.yaml").exists()
+
+
 def test_the_control_of_each_arm_is_among_its_arms() -> None:
     assert with_controls(demo_config(0).evaluation.arms) == ARMS
 

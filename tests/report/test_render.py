@@ -19,6 +19,7 @@ from hardmil.report.page_data import (
     DIFFERENCE_GROUPS,
     INTERVAL_GROUPS,
     RATES,
+    STANDARD_ERRORS,
     Confusion,
     EstimateRow,
     Exclusion,
@@ -273,6 +274,15 @@ def test_what_readers_must_know_stands_at_the_top(sample: Report):
     assert 'class="warning">These' not in render_report(sample)
 
 
+def test_standard_errors_are_explained_where_there_are_some(sample: Report):
+    once = replace(sample, tables=[replace(table, is_repeated=False) for table in sample.tables])
+    repeated, single = Page(render_report(sample)).text, Page(render_report(once)).text
+    for words in ("Mean ± standard error over repeats.", STANDARD_ERRORS[0], STANDARD_ERRORS[1]):
+        assert words in repeated
+        assert words not in single
+    assert sample.limits[-1] in single
+
+
 def test_every_rate_is_next_to_its_mark(sample: Report):
     page, rates = Page(render_report(sample)), sample.tables[0].rates
     assert rates is not None
@@ -294,6 +304,9 @@ def test_the_data_section_counts_labels_and_says_what_was_left_out(sample: Repor
     assert "slide_044 no patch" in page.text
     whole = replace(sample, data=replace(sample.data, exclusions=[]))
     assert "No slide of the table was left out." in Page(render_report(whole)).text
+    assert "Held out" not in page.text
+    held_out = replace(sample, data=replace(sample.data, n_held_out=31))
+    assert re.search(r"Held out\s*31", Page(render_report(held_out)).text)
 
 
 def test_each_cell_leads_to_its_slides_and_each_wrong_one_opens(sample: Report):

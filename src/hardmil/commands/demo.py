@@ -11,9 +11,10 @@ from hardmil.config.model import NetworkConfig, TrainingConfig
 from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.config.study import StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml
+from hardmil.errors import ConfigError
 from hardmil.files.atomic import write_atomically
-from hardmil.files.csv_table import read_table
-from hardmil.jobs.outcome import Outcome
+from hardmil.files.csv_table import read_cells, read_table
+from hardmil.jobs.outcome import Outcome, count
 from hardmil.jobs.progress import progress
 from hardmil.phantom.cohort import write_cohort
 from hardmil.phantom.slide import Foci
@@ -27,13 +28,13 @@ SIZE_PX = (900, 680)
 FOCI = Foci(n=(1, 3), radius_px=(40.0, 66.0))
 """Slides and foci are smaller than the default of `write_cohort`: 200 slides are drawn in half a minute."""
 ARMS = (
-    *("ours", "ours-top5", "ours+fmb-oof", "ours+fmb-oof@random"),
-    *("ours+instance", "ours+instance+verdicts-3"),
+    *("ours", "ours-top5", "ours+instance", "ours+instance+verdicts-3"),
+    *("ours+fmb-oof", "ours+fmb-oof@random", "ours+fmb-oof-continue", "ours+fmb-oof-continue@random"),
 )
 ABOUT = (
-    "These slides are synthetic: they were drawn by a program, which also knows where lesions and look-alikes "
-    "are. They show how hardmil works, not how good it is on tissue. Verdicts are given by the program instead "
-    "of a pathologist: it never errs."
+    "These slides are synthetic: a program drew them, and it knows where the lesions are, and where the "
+    "look-alikes, normal structures that resemble a lesion. They show how hardmil works, not how good it is on "
+    "tissue. In arms with verdicts, this knowledge replaces the pathologist, without errors."
 )
 # Synthetic slides have no dust and no cracks; their small holes are fat and vessels.
 NO_CLEANING = TissueConfig(min_area_um2=0, max_hole_um2=0, drop_pen=False)
@@ -43,6 +44,7 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
     """Draw the slides unless they exist, then patch, encode and evaluate; the last line is the report.
 
     Raises:
+        ConfigError: If the folder contains other slides.
         StoreError: If the folder is not writable.
     """
     write_demo_study(folder, seed=seed, quiet=quiet)
@@ -82,10 +84,13 @@ def write_demo_study(folder: Path, *, seed: int, quiet: bool = False) -> None:
     """Draw the slides unless they exist, and write study.yaml.
 
     Raises:
+        ConfigError: If the folder contains other slides.
         StoreError: If the folder is not writable.
     """
     config = demo_config(seed)
-    if not (folder / config.slides).exists():
+    if (folder / config.slides).exists():
+        _check_slides(folder / config.slides)
+    else:
         with progress("drawing slides", total=N_TRAIN + N_TEST, quiet=quiet) as step:
             write_cohort(
                 folder,
@@ -98,6 +103,15 @@ def write_demo_study(folder: Path, *, seed: int, quiet: bool = False) -> None:
             )
     with write_atomically(folder / FILE_NAME) as draft:
         draft.write_text(commented_yaml(config), encoding="utf-8")
+
+
+def _check_slides(table: Path) -> None:
+    n_found, n_expected = len(read_cells(table)), N_TRAIN + N_TEST
+    if n_found != n_expected:
+        raise ConfigError(
+            f"{table}: found {count(n_found, 'slide')}; expected the {n_expected} of the demo; name another folder "
+            "with --output"
+        )
 
 
 def demo_config(seed: int) -> StudyConfig:

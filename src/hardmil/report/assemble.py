@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -86,7 +86,10 @@ def write_evaluation_report(
     report = Report(
         title=page.title,
         question=page.question,
-        data=_data(bags, classes=evaluation.classes, exclusions=page.exclusions),
+        data=replace(
+            _data(bags, classes=evaluation.classes, exclusions=page.exclusions),
+            n_held_out=len({row.slide_id for row in rows.predictions}),
+        ),
         tables=_tables(statistics, page=page),
         config=config_text(page.config, kind=bags[0].kind, evaluation=evaluation),
         run=_record(evaluation.folder) | {"trial_seconds": _trial_seconds(rows.results)},
@@ -229,6 +232,7 @@ def _tables(statistics: Statistics, *, page: Page) -> list[ReportTable]:
             arms=[_arm(one, summary) for one in summary if (one.split, one.patches) == (split, patches)],
             intervals=report_intervals(statistics, split=split, patches=patches, notes=page.interval_notes),
             rates=report_rates(statistics, split=split, patches=patches),
+            is_repeated=not single,
         )
         for split, patches in keys
     ]
