@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from phantom import chance, has_look_alikes, shown
 
 from hardmil.commands.demo import ARMS, demo, write_demo_study
 from hardmil.evaluation.cohort import study_cohort
@@ -25,6 +24,7 @@ from hardmil.preprocessing.study_folder import open_study, read_bags
 from hardmil.report.evaluation_run import evaluate
 from hardmil.statistics.comparisons import usual_pairs
 from hardmil.statistics.summary import SummaryRow
+from phantom import chance, has_look_alikes, shown
 
 BASE = "ours"
 SEEDS = range(6)
@@ -92,7 +92,9 @@ def rows_of(folder: Path, *, seed: int, run: str = "demo") -> list[DemoRow]:
 
 def called(folder: Path, calls: Mapping[str, bool], *, look_alikes: bool) -> float:
     """Share called positive among the slides with look-alikes, or among those without."""
-    return float(np.mean([call for name, call in calls.items() if has_look_alikes(folder, name) == look_alikes]))
+    return float(
+        np.mean([call for name, call in calls.items() if has_look_alikes(folder, name) == look_alikes])
+    )
 
 
 def by_arm(rows: Sequence[DemoRow]) -> dict[str, dict[int, DemoRow]]:

@@ -31,7 +31,7 @@ def test_the_report_says_what_the_slides_are_and_speaks_of_what_was_run(
     results = read_csv(tmp_path / "runs" / "demo" / "results.csv")
     assert [row["arm"] for row in results] == list(ARMS)
     assert all(row["op_threshold"] for row in results)
-    assert "the 8 held-out slides at the threshold set on the 16 training slides" in run.out
+    assert "8 held-out slides, at the threshold set on the 16 training slides" in run.out
 
 
 def test_a_folder_with_other_slides_is_left_as_it_is(hardmil: Hardmil, tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ from hardmil.report.confusion import confusion_of
 
 
 def mined_words(evaluation: Evaluation) -> dict[str, str]:
-    """What the page says was mined from each slide, by slide_id; each was called positive, nothing was mined."""
+    """What the page says was mined from each slide, by slide_id, where nothing was mined."""
     key = evaluation.key(evaluation.trials()[0])
     predictions = [
-        prediction_row(bag, 0.9, classes=evaluation.classes, trial=key)
-        for bag in evaluation.cohort.bags
+        prediction_row(bag, 0.9, classes=evaluation.classes, trial=key) for bag in evaluation.cohort.bags
     ]
     found = confusion_of(TrialRows([], predictions, []), arm=key.arm, evaluation=evaluation)
     assert found is not None

@@ -33,8 +33,8 @@ ARMS = (
 )
 ABOUT = (
     "These slides are synthetic: a program drew them, and it knows where the lesions are, and where the "
-    "look-alikes, normal structures that resemble a lesion. They show how hardmil works, not how good it is on "
-    "tissue. In arms with verdicts, this knowledge replaces the pathologist, without errors."
+    "look-alikes, normal structures that resemble a lesion. They show how hardmil works, not how good it is "
+    "on tissue. In arms with verdicts, this knowledge replaces the pathologist, without errors."
 )
 # Synthetic slides have no dust and no cracks; their small holes are fat and vessels.
 NO_CLEANING = TissueConfig(min_area_um2=0, max_hole_um2=0, drop_pen=False)
@@ -59,7 +59,7 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
 
 
 def result_lines(run: Path) -> list[str]:
-    """What an evaluation of the demo shows: false positives and sensitivity of each arm, and what was mined."""
+    """What a run of the demo shows: false positives and sensitivity of each arm, and what was mined."""
     intervals = {(one.arm, one.metric): one for one in read_table(run / "intervals.csv", Interval)}
     table = [["arm", "false-positive rate", "sensitivity"]]
     mined: list[str] = []
@@ -69,7 +69,7 @@ def result_lines(run: Path) -> list[str]:
         if share == share:
             mined.append(f"{row.arm}: {row.n_hard} patches, {share:.0%} of them in look-alikes")
     return [
-        f"the {N_TEST} held-out slides at the threshold set on the {N_TRAIN} training slides, with 95% intervals:",
+        f"{N_TEST} held-out slides, at the threshold set on the {N_TRAIN} training slides (95% intervals):",
         *align(table),
         "what was mined from negative training slides:",
         *mined,
@@ -109,8 +109,8 @@ def _check_slides(table: Path) -> None:
     n_found, n_expected = len(read_cells(table)), N_TRAIN + N_TEST
     if n_found != n_expected:
         raise ConfigError(
-            f"{table}: found {count(n_found, 'slide')}; expected the {n_expected} of the demo; name another folder "
-            "with --output"
+            f"{table}: found {count(n_found, 'slide')}; expected the {n_expected} of the demo; name "
+            "another folder with --output"
         )
 
 

@@ -38,7 +38,7 @@ class StudyConfig(Section):
     """A study. Paths are relative to the folder of `study.yaml`."""
 
     about: str = Field(default="", json_schema_extra=ADDED_LATER)
-    """What readers of a report of this study must know, in a few sentences. Stands at the top of each report."""
+    """What readers of the reports of this study must know, in a few sentences. Shown at the top of each."""
     slides: str = "slides.csv"
     """Table of slides: slide_id, case_id, label, path, and mpp for files without it."""
     features: str | None = None

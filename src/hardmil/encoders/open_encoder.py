@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hardmil.encoders import stain_statistics
 from hardmil.config.known_encoders import KNOWN, is_encoder_file, known_encoder, split_location
 from hardmil.config.study import PIXELS, InstanceConfig
+from hardmil.encoders import stain_statistics
 from hardmil.encoders.encoder import PatchEncoder, Patches
 from hardmil.encoders.file_card import find_file
 from hardmil.errors import ConfigError
@@ -78,8 +78,8 @@ def open_encoder(
         case _:
             raise ConfigError(
                 f"encode: {name}: unknown encoder; expected pixels, efficientnet-lite0, stain-statistics, "
-                f"{', '.join(KNOWN)}, timm:NAME, hf-hub:OWNER/NAME, a file (.onnx, .pt, .ts, .pt2), or your own "
-                'as "module:callable"'
+                f"{', '.join(KNOWN)}, timm:NAME, hf-hub:OWNER/NAME, a file (.onnx, .pt, .ts, .pt2), or your "
+                'own as "module:callable"'
             )
 
 

@@ -1,7 +1,5 @@
 """Statistics of the two stains: an encoder without weights, for trials and for the demo."""
 
-import math
-
 import numpy as np
 from jaxtyping import Float32
 
@@ -32,8 +30,7 @@ class StainStatistics:
         self.input_px = input_px
 
     def embed(self, patches: Patches) -> Float32[np.ndarray, "patch dim"]:
-        """The statistics of each patch; what does not fill a block of 8 px at the right and bottom is left
-        out."""
+        """The statistics of each patch. Pixels that do not fill a block do not count in its scale."""
         planes = stain_planes(resize_patches(patches, size_px=self.input_px))
         quantiles = np.quantile(planes.reshape(*planes.shape[:2], -1), QUANTILES, axis=-1)
         spreads = [block_means(planes, edge_px=edge).std(axis=(2, 3)) for edge in BLOCKS_PX]

@@ -67,7 +67,7 @@ def _role(name: ArmName) -> str:
 
 
 def _finding(arm: ArmName, comparisons: Sequence[Comparison]) -> str:
-    """Whether an arm has fewer false positives than its base and its control; empty if nothing was compared."""
+    """Whether an arm has fewer false positives than its base and control; empty if nothing was compared."""
     by_other = {
         other: {one.metric: one for one in comparisons if (one.arm, one.other) == (arm.text, other)}
         for other in (arm.base, arm.its_control)
@@ -84,11 +84,13 @@ def _finding(arm: ArmName, comparisons: Sequence[Comparison]) -> str:
         for other, found in by_other.items()
         if metric in found and _is_known(found[metric])
     ]
-    return f"{arm.text}, {where}: false-positive rate {'; '.join(parts)}.{_sensitivity(arm, by_other[arm.base])}"
+    return (
+        f"{arm.text}, {where}: false-positive rate {'; '.join(parts)}.{_sensitivity(arm, by_other[arm.base])}"
+    )
 
 
 def _sensitivity(arm: ArmName, against_base: Mapping[str, Comparison]) -> str:
-    """The sensitivity at the operating point: fewer false positives are no gain if fewer lesions are found."""
+    """The sensitivity at the operating point: fewer false positives are no gain if it is lower, too."""
     one = against_base.get("sens_op")
     if one is None or not _is_known(one):
         return ""
