@@ -2,9 +2,17 @@ import numpy as np
 import pytest
 
 from hardmil.encoders.open_encoder import open_encoder
-from hardmil.encoders.stain_statistics import BLOCKS_PX, QUANTILES, STAINS, StainStatistics, block_means
+from hardmil.encoders.stain_statistics import (
+    BLOCKS_PX,
+    EDGE_QUANTILES,
+    QUANTILES,
+    STAINS,
+    StainStatistics,
+    block_means,
+    changes,
+)
 
-N = len(QUANTILES) + len(BLOCKS_PX)
+N = len(QUANTILES) + len(EDGE_QUANTILES) + len(BLOCKS_PX)
 
 
 def patch_of(haematoxylin: np.ndarray, eosin: np.ndarray) -> np.ndarray:
@@ -32,9 +40,31 @@ def test_spread_over_blocks_shows_the_scale_of_the_texture():
     """Stripes two pixels wide vary from pixel to pixel, and not at all between blocks of four."""
     stripes = np.tile(np.repeat([0.0, 1.0], 2), (32, 8))
     (found,) = StainStatistics().embed(patch_of(stripes, np.zeros((32, 32)))[None])
-    spread = found[len(QUANTILES) : N]
+    spread = found[N - len(BLOCKS_PX) : N]
     np.testing.assert_allclose(spread[:2], 0.5, atol=0.02)
     np.testing.assert_allclose(spread[2:], 0, atol=0.01)
+
+
+def test_changes_against_a_loop():
+    planes = np.random.default_rng(0).random((2, 2, 5, 5), dtype=np.float32)
+    found = changes(planes)
+    assert found.shape == (2, 2, 4, 4)
+    plane = planes[1, 0]
+    for row in range(4):
+        for column in range(4):
+            right = plane[row, column + 1] - plane[row, column]
+            down = plane[row + 1, column] - plane[row, column]
+            assert found[1, 0, row, column] == pytest.approx(np.hypot(right, down), abs=1e-6)
+
+
+def test_edges_are_where_density_changes():
+    """Half of the patch is stained: only one pixel in 31 is at the edge, which the highest quantile sees."""
+    half = np.zeros((32, 32))
+    half[:, 16:] = 1.0
+    (found,) = StainStatistics().embed(patch_of(half, np.zeros((32, 32)))[None])
+    edges = found[len(QUANTILES) : len(QUANTILES) + len(EDGE_QUANTILES)]
+    np.testing.assert_allclose(edges[:-1], 0, atol=0.02)
+    assert edges[-1] > 0.05
 
 
 def test_block_means_against_a_loop():

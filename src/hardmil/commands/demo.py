@@ -27,6 +27,9 @@ N_TRAIN, N_TEST = 80, 120
 SIZE_PX = (900, 680)
 FOCI = Foci(n=(1, 3), radius_px=(40.0, 66.0))
 """Slides and foci are smaller than the default of `write_cohort`: 200 slides are drawn in half a minute."""
+TRAIN_LOOK_ALIKES = 0.1
+"""Share of the negative training slides that have look-alikes; of the held-out ones, half. Normal slides of a
+study are often plainer than those of the clinic: their labels alone hardly teach what a look-alike is."""
 ARMS = (
     *("ours", "ours-top5", "ours+instance", "ours+instance+verdicts-3"),
     *("ours+fmb-oof", "ours+fmb-oof@random", "ours+fmb-oof-continue", "ours+fmb-oof-continue@random"),
@@ -99,6 +102,7 @@ def write_demo_study(folder: Path, *, seed: int, quiet: bool = False) -> None:
                 seed=seed,
                 size_px=SIZE_PX,
                 foci=FOCI,
+                train_look_alikes=TRAIN_LOOK_ALIKES,
                 progress=lambda slide_id: step(),
             )
     with write_atomically(folder / FILE_NAME) as draft:

@@ -1,7 +1,7 @@
 """Statistics of the two stains: an encoder without weights, for trials and for the demo."""
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from hardmil.encoders.encoder import Patches
 from hardmil.slides.reading import resize_patches
@@ -10,13 +10,15 @@ NAME = "stain-statistics"
 STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
 """Optical densities of haematoxylin and eosin in red, green and blue. Source: Ruifrok and Johnston 2001."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+EDGE_QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.97)
+"""Of the change of density from pixel to pixel: large at the edges of nuclei and in coarse chromatin."""
 BLOCKS_PX = (1, 2, 4, 8)
 """Edges of the blocks over which stain is averaged before its spread is taken: from chromatin to nuclei."""
-DIM = len(STAINS) * (len(QUANTILES) + len(BLOCKS_PX))
+DIM = len(STAINS) * (len(QUANTILES) + len(EDGE_QUANTILES) + len(BLOCKS_PX))
 
 
 class StainStatistics:
-    """A `PatchEncoder` of 18 numbers: for each stain, quantiles of its density and its spread at four scales.
+    """A `PatchEncoder` of 28 numbers: of each stain, its density, its edges, and its spread at four scales.
 
     Nothing is learned, so it is quick and weak: for slides of patients, use a network.
     """
@@ -32,9 +34,9 @@ class StainStatistics:
     def embed(self, patches: Patches) -> Float32[np.ndarray, "patch dim"]:
         """The statistics of each patch. Pixels that do not fill a block do not count in its scale."""
         planes = stain_planes(resize_patches(patches, size_px=self.input_px))
-        quantiles = np.quantile(planes.reshape(*planes.shape[:2], -1), QUANTILES, axis=-1)
+        densities, edges = quantiles(planes, QUANTILES), quantiles(changes(planes), EDGE_QUANTILES)
         spreads = [block_means(planes, edge_px=edge).std(axis=(2, 3)) for edge in BLOCKS_PX]
-        columns = np.concatenate([quantiles, np.stack(spreads)])
+        columns = np.concatenate([densities, edges, np.stack(spreads)])
         return columns.transpose(1, 2, 0).reshape(len(patches), DIM).astype(np.float32)
 
 
@@ -44,6 +46,21 @@ def stain_planes(patches: Patches) -> Float32[np.ndarray, "patch stain size size
     density = -np.log(levels / 255).astype(np.float32)[patches]
     unmixed = density @ np.linalg.pinv(STAINS).astype(np.float32)
     return np.moveaxis(unmixed, -1, 1)
+
+
+def changes(
+    planes: Float32[np.ndarray, "patch stain size size"],
+) -> Float32[np.ndarray, "patch stain smaller smaller"]:
+    """How much density changes from each pixel to the next, right and down; the last of both is left out."""
+    right, down = np.diff(planes, axis=3)[:, :, :-1], np.diff(planes, axis=2)[..., :-1]
+    return np.hypot(right, down)
+
+
+def quantiles(
+    planes: Float32[np.ndarray, "patch stain size size"], shares: tuple[float, ...]
+) -> Float[np.ndarray, "share patch stain"]:
+    """Quantiles of the pixels of each plane."""
+    return np.quantile(planes.reshape(*planes.shape[:2], -1), shares, axis=-1)
 
 
 def block_means(
