@@ -39,6 +39,8 @@ NUMBERS = {
     "fpr_at_sens_90": "FPR at 0.90 sens.",
 }
 
+COMPARED = ("auc", "fpr_op", "sens_op", "fpr_at_sens_90")
+
 
 @dataclass(frozen=True)
 class DemoRow:
@@ -116,16 +118,16 @@ def table(rows: Sequence[DemoRow]) -> list[str]:
 def differences(rows: Sequence[DemoRow]) -> list[str]:
     """Markdown: each arm minus its base, and minus its control, paired by seed."""
     found = by_arm(rows)
-    lines = _head("difference", *NUMBERS.values(), "FPR at the operating point: lower, same, higher")
+    lines = _head("difference", *(NUMBERS[name] for name in COMPARED), "seeds with lower, same, higher FPR")
     for arm, other in usual_pairs(ARMS):
         pairs = [(found[arm][seed], found[other][seed]) for seed in sorted(found[arm])]
         cells = [
             shown(mean_and_se([getattr(a, name) - getattr(b, name) for a, b in pairs]), signed=True)
-            for name in NUMBERS
+            for name in COMPARED
         ]
         signs = [int(np.sign(round(a.fpr_op - b.fpr_op, 9))) for a, b in pairs]
         counts = ", ".join(str(signs.count(sign)) for sign in (-1, 0, 1))
-        lines.append(_line(f"`{arm}` minus `{other}`", *cells, f"{counts} of {len(pairs)} seeds"))
+        lines.append(_line(f"`{arm}` minus `{other}`", *cells, counts))
     return lines
 
 

@@ -162,7 +162,8 @@ def shown(value: MeanSE, *, signed: bool = False) -> str:
         return ""
     sign = "+" if signed else ""
     spread = "" if np.isnan(value.se) else f" ± {value.se:.3f}"
-    return f"{value.mean:{sign}.3f}{spread}"
+    # Adding 0.0 turns the -0.0 of rounding into 0.0.
+    return f"{round(value.mean, 3) + 0.0:{sign}.3f}{spread}"
 
 
 def notes(rows: Sequence[SeedRow]) -> list[str]:
