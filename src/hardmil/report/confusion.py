@@ -139,7 +139,11 @@ def attention_of_arm(
 
 def _could_be_mined(evaluation: Evaluation) -> set[str]:
     """The slides that an arm that mines was trained on in one of the folds that were run."""
-    mining = (trial for trial in evaluation.trials() if trial.arm.mining.use != "none")
+    mining = [
+        trial
+        for trial in evaluation.trials()
+        if any(one.mining.use != "none" for one in (trial.arm, *trial.arm.candidates))
+    ]
     return {evaluation.cohort.bags[i].slide_id for trial in mining for i in trial.fold.train}
 
 
