@@ -15,6 +15,7 @@ from hardmil.errors import ConfigError
 from hardmil.files.atomic import write_atomically
 from hardmil.files.csv_table import read_cells, read_table
 from hardmil.jobs.outcome import Outcome, count
+from hardmil.jobs.pool import Engine
 from hardmil.jobs.progress import progress
 from hardmil.phantom.cohort import write_cohort
 from hardmil.phantom.slide import Foci
@@ -34,6 +35,8 @@ ARMS = (
     *("ours", "ours-top5", "ours+instance", "ours+instance+verdicts-3"),
     *("ours+fmb-oof", "ours+fmb-oof@random", "ours+fmb-oof-continue", "ours+fmb-oof-continue@random"),
 )
+TWO_WORKERS = Engine(workers=2)
+"""Networks this small gain nothing from a second thread, and lose much where other programs run."""
 ABOUT = (
     "These slides are synthetic: a program drew them, and it knows where the lesions are, and where the "
     "look-alikes, normal structures that resemble a lesion. They show how hardmil works, not how good it is "
@@ -54,7 +57,7 @@ def demo(folder: Path, *, seed: int = 0, quiet: bool = False) -> Outcome:
     options = RunOptions(quiet=quiet)
     patched = patch(folder, options=options)
     encoded = encode(folder, options=options)
-    compared = evaluate(folder, name=RUN, quiet=quiet)
+    compared = evaluate(folder, name=RUN, engine=TWO_WORKERS, quiet=quiet)
     *compared_lines, report = compared.lines
     shown = result_lines(folder / "runs" / RUN)
     lines = [*patched.lines, *encoded.lines, *compared_lines, "", *shown, "", report]
