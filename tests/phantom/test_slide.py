@@ -211,6 +211,24 @@ def test_cohort_is_a_study_with_a_fixed_split(tmp_path: Path):
         assert kinds.count(("negative", "look-alike")) == n_of_a_kind
 
 
+def test_share_of_look_alikes_changes_only_the_negative_training_slides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    drawn: list[tuple[int, bool, bool]] = []
+    monkeypatch.setattr(
+        "hardmil.phantom.cohort.draw_phantom",
+        lambda seed, **wanted: drawn.append((seed, wanted["lesion"], wanted["look_alikes"])),
+    )
+    monkeypatch.setattr("hardmil.phantom.cohort.write_phantom", lambda path, phantom: None)
+    for share in (0.5, 0.1):
+        write_cohort(tmp_path / str(share), n_train=40, n_test=20, seed=3, train_look_alikes=share)
+    usual, fewer = drawn[:60], drawn[60:]
+    changed = [(one, other) for one, other in zip(usual, fewer, strict=True) if one != other]
+    assert len(changed) == 8, "ten of the twenty negative training slides become two"
+    assert all(one == (other[0], False, True) for one, other in changed)
+    assert fewer[40:] == usual[40:]
+
+
 def truth(slide_path: Path) -> set[str]:
     with open_slide(slide_path) as slide:
         assert (slide.width_px, slide.height_px) == (1200, 900)

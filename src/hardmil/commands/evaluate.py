@@ -36,6 +36,7 @@ def evaluate(
     summary = run.statistics.summary
     lines = [
         *run.notes,
+        *([study.config.about] if study.config.about else []),
         f"positive label: {study.slide_table.classes[-1]}",
         *arms_table(summary, intervals=run.statistics.intervals),
         *choice_lines(run.statistics),

@@ -37,6 +37,8 @@ set."""
 class StudyConfig(Section):
     """A study. Paths are relative to the folder of `study.yaml`."""
 
+    about: str = Field(default="", json_schema_extra=ADDED_LATER)
+    """What readers of the reports of this study must know, in a few sentences. Shown at the top of each."""
     slides: str = "slides.csv"
     """Table of slides: slide_id, case_id, label, path, and mpp for files without it."""
     features: str | None = None
@@ -51,8 +53,8 @@ class StudyConfig(Section):
     encode: str = PIXELS
     """What an instance is: the pixels of a patch (the paper's network learns from them end to end), or its
     embedding by an encoder: efficientnet-lite0 (hardmil[efficientnet]); uni, virchow2 and others, or
-    timm:NAME (hardmil[timm]); a file .onnx, .pt, .pt2; or "module:callable" of your own. See
-    docs/encoders.md."""
+    timm:NAME (hardmil[timm]); stain-statistics, quick and weak; a file .onnx, .pt, .pt2; or
+    "module:callable" of your own. See docs/encoders.md."""
     encode_px: int | None = Field(default=None, ge=16, le=1024)
     """Edge that a patch is resized to for the encoder, in pixels. null: the size the encoder was trained
     on, if known; otherwise patches are not resized."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from hardmil.config.known_encoders import KNOWN, is_encoder_file, known_encoder, split_location
 from hardmil.config.study import PIXELS, InstanceConfig
+from hardmil.encoders import stain_statistics
 from hardmil.encoders.encoder import PatchEncoder, Patches
 from hardmil.encoders.file_card import find_file
 from hardmil.errors import ConfigError
@@ -38,9 +39,9 @@ def open_encoder(
     """The encoder with this name; docs/encoders.md lists all.
 
     Args:
-        name: efficientnet-lite0; a pathology encoder such as uni, or uni@FOLDER; timm:NAME[@FILE];
-            hf-hub:OWNER/NAME; local-dir:FOLDER; a file, .onnx, .pt, .ts or .pt2; or "module:callable", a
-            function of your own from uint8 patches (n, h, w, 3) to (n, dim).
+        name: efficientnet-lite0; stain-statistics; a pathology encoder such as uni, or uni@FOLDER;
+            timm:NAME[@FILE]; hf-hub:OWNER/NAME; local-dir:FOLDER; a file, .onnx, .pt, .ts or .pt2; or
+            "module:callable", a function of your own from uint8 patches (n, h, w, 3) to (n, dim).
         device: Where it runs; a function of your own chooses its device itself.
         half: Precision of autocast for networks that come as code; files run in their own precision.
         input_px: Edge to which patches are resized first; None: the edge it was trained on, if known.
@@ -68,15 +69,17 @@ def open_encoder(
             from hardmil.encoders.efficientnet import open_efficientnet_lite0
 
             return open_efficientnet_lite0(device=device, half=half, input_px=input_px)
+        case (stain_statistics.NAME, "", _):
+            return stain_statistics.StainStatistics(input_px=input_px)
         case _ if is_encoder_file(name):
             return _of_file(find_file(name, folders=folders, what=name), device=device, input_px=input_px)
         case (module, ":", attribute):
             return _CallableEncoder(name, _imported(name, module, attribute), input_px)
         case _:
             raise ConfigError(
-                f"encode: {name}: unknown encoder; expected pixels, efficientnet-lite0, {', '.join(KNOWN)}, "
-                "timm:NAME, hf-hub:OWNER/NAME, a file (.onnx, .pt, .ts, .pt2), or your own as "
-                '"module:callable"'
+                f"encode: {name}: unknown encoder; expected pixels, efficientnet-lite0, stain-statistics, "
+                f"{', '.join(KNOWN)}, timm:NAME, hf-hub:OWNER/NAME, a file (.onnx, .pt, .ts, .pt2), or your "
+                'own as "module:callable"'
             )
 
 

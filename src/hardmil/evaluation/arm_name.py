@@ -41,6 +41,11 @@ class ArmName:
         return any(use.name in MINING_USES for use in self.uses)
 
     @property
+    def uses_verdicts(self) -> bool:
+        """Whether the arm uses verdicts of a person."""
+        return any(use.name == "verdicts" for use in self.uses)
+
+    @property
     def is_centred(self) -> bool:
         """Whether a score of 0.5 means even odds: not where instance logits are averaged, as in `auto`."""
         scores_instances = any(re.fullmatch(r"top\d+|mean", option) for option in self.base_options)

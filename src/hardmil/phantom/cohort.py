@@ -42,12 +42,13 @@ def write_cohort(
     seed: int = 0,
     size_px: tuple[int, int] = (1200, 900),
     foci: Foci = DEFAULT_FOCI,
+    train_look_alikes: float = 0.5,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Write slides, their truth, slides.csv and splits_0.csv (as CLAM) to a folder; the path of slides.csv.
 
-    Half of the slides in each part are positive; half of the negative slides have look-alikes. Each case has
-    one slide.
+    Half of the slides in each part are positive; half of the negative slides have look-alikes, or another
+    share of those for training. Each case has one slide.
 
     Args:
         folder: Created if needed; slides of the same name are replaced.
@@ -56,13 +57,15 @@ def write_cohort(
         seed: The same seed gives the same slides.
         size_px: Width and height of a slide.
         foci: Number and size of lesions and look-alikes on a slide that has any.
+        train_look_alikes: Share of the negative training slides that have look-alikes.
         progress: Called with the id of each slide after it is written.
 
     Raises:
         StoreError: If the folder cannot be written.
     """
     rng = np.random.default_rng(seed)
-    parts = _plan(rng, n=n_train, part="train") + _plan(rng, n=n_test, part="test")
+    parts = _plan(rng, n=n_train, part="train", negative_share=train_look_alikes)
+    parts += _plan(rng, n=n_test, part="test", negative_share=0.5)
     cases = [replace(case, case_id=f"case-{i:02d}") for i, case in enumerate(parts, start=1)]
     for case in cases:
         phantom = draw_phantom(
@@ -82,12 +85,12 @@ def write_cohort(
     return table
 
 
-def _plan(rng: np.random.Generator, *, n: int, part: str) -> list[_Case]:
-    """The cases of one part in random order, half of them positive."""
+def _plan(rng: np.random.Generator, *, n: int, part: str, negative_share: float) -> list[_Case]:
+    """The cases of one part in random order, half positive; `negative_share` of the rest has look-alikes."""
     cases: list[_Case] = []
     for index in range(n):
         is_positive, of_its_label = index % 2 == 0, index // 2
-        share = BOTH_SHARE if is_positive else 0.5
+        share = BOTH_SHARE if is_positive else negative_share
         look_alikes = int((of_its_label + 1) * share) > int(of_its_label * share)
         cases.append(_Case("", part, is_positive, look_alikes, int(rng.integers(2**31))))
     return [cases[index] for index in rng.permutation(n)]

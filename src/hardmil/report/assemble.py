@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -86,7 +86,10 @@ def write_evaluation_report(
     report = Report(
         title=page.title,
         question=page.question,
-        data=_data(bags, classes=evaluation.classes, exclusions=page.exclusions),
+        data=replace(
+            _data(bags, classes=evaluation.classes, exclusions=page.exclusions),
+            n_held_out=len({row.slide_id for row in rows.predictions}),
+        ),
         tables=_tables(statistics, page=page),
         config=config_text(page.config, kind=bags[0].kind, evaluation=evaluation),
         run=_record(evaluation.folder) | {"trial_seconds": _trial_seconds(rows.results)},
@@ -102,6 +105,7 @@ def write_evaluation_report(
         clusters_of=selection.training,
         attention=attention,
         diagnoses=diagnoses_of_arm(evaluation, rows=rows, arm=arm),
+        about=page.config.about,
     )
     write_report(path, report)
     return path
@@ -128,6 +132,7 @@ def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[
         hard_negatives=_pictures(selection, drawn),
         n_hard_negatives=len(rows),
         n_by_cluster=selection.n_by_cluster,
+        about=study.config.about,
     )
     write_report(path, report)
     return path
@@ -143,7 +148,7 @@ def _slides(
     page: Page, *, evaluation: Evaluation, rows: TrialRows, arm: str, selection: GallerySelection
 ) -> tuple[Confusion | None, dict[str, DrawnPictures], list[AttentionPicture]]:
     """The confusion with its pictures, all drawn pictures, and large heat maps; reads each slide once."""
-    confusion = confusion_of(rows, arm=arm, classes=evaluation.classes)
+    confusion = confusion_of(rows, arm=arm, evaluation=evaluation)
     if confusion is None:
         return None, draw_slides(_with_gallery(selection, {}), paths=page.paths), []
     wrong = wrong_slides(confusion, classes=evaluation.classes)
@@ -227,6 +232,7 @@ def _tables(statistics: Statistics, *, page: Page) -> list[ReportTable]:
             arms=[_arm(one, summary) for one in summary if (one.split, one.patches) == (split, patches)],
             intervals=report_intervals(statistics, split=split, patches=patches, notes=page.interval_notes),
             rates=report_rates(statistics, split=split, patches=patches),
+            is_repeated=not single,
         )
         for split, patches in keys
     ]

@@ -25,7 +25,7 @@ NO_PLACES = "the feature files have no patch coordinates"
 NO_ATTENTION = "its attention is not available: the trials folder of the study was deleted"
 
 
-def confusion_of(rows: TrialRows, *, arm: str, classes: Sequence[str]) -> Confusion | None:
+def confusion_of(rows: TrialRows, *, arm: str, evaluation: Evaluation) -> Confusion | None:
     """How the arm called each slide in its first repeat; None if it has no predictions.
 
     A call is made at the operating point, or at 0.5 if none was set.
@@ -35,7 +35,8 @@ def confusion_of(rows: TrialRows, *, arm: str, classes: Sequence[str]) -> Confus
         return None
     thresholds = {row.trial: row.op_threshold for row in rows.results}
     at_op = all(row.op_prediction for row in predictions)
-    mined = _mined_by_slide(rows.hard_negatives)
+    mined, negative = _mined_by_slide(rows.hard_negatives), evaluation.classes[0]
+    could_be_mined = _could_be_mined(evaluation)
     slides = [
         CalledSlide(
             slide_id=row.slide_id,
@@ -43,7 +44,9 @@ def confusion_of(rows: TrialRows, *, arm: str, classes: Sequence[str]) -> Confus
             called=row.prediction,
             bag_score=row.bag_score,
             threshold=thresholds[key_of(row)] if at_op else 0.5,
-            mined=_mined_words(mined.get(row.slide_id, [])) if row.label == classes[0] else "",
+            mined=_mined_words(mined.get(row.slide_id, []))
+            if row.label == negative and row.slide_id in could_be_mined
+            else "",
         )
         for row in predictions
     ]
@@ -132,6 +135,16 @@ def attention_of_arm(
                 mpp=mpp.get(bag.slide_id),
             )
     return found
+
+
+def _could_be_mined(evaluation: Evaluation) -> set[str]:
+    """The slides that an arm that mines was trained on in one of the folds that were run."""
+    mining = [
+        trial
+        for trial in evaluation.trials()
+        if any(one.mining.use != "none" for one in (trial.arm, *trial.arm.candidates))
+    ]
+    return {evaluation.cohort.bags[i].slide_id for trial in mining for i in trial.fold.train}
 
 
 def _mined_by_slide(rows: Sequence[HardNegativeRow]) -> dict[str, list[HardNegativeRow]]:

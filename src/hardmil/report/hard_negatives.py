@@ -14,7 +14,8 @@ MAX_HARD_NEGATIVES = 24
 class GallerySelection:
     """The hard negatives to show, and the number of candidates in each cluster.
 
-    `training` is the training that the clusters are from; empty if nothing was clustered.
+    `training` is the training that the clusters are from; empty if nothing was clustered, or by one training
+    only.
     """
 
     items: Sequence[GalleryItem]
@@ -62,14 +63,15 @@ def gallery_item(row: HardNegativeRow) -> GalleryItem:
 
 
 def _of_one_training(rows: Sequence[HardNegativeRow], *, arm: str) -> tuple[Sequence[HardNegativeRow], str]:
-    """The rows of one training and its name; all rows, without a name, where there are no clusters."""
+    """The rows of one training, and its name if there are others; all rows where there are no clusters."""
     clustered = [row.trial for row in rows if row.trial is not None and row.mined.cluster >= 0]
     if not clustered:
         return rows, ""
     wanted = arm if any(trial.arm == arm for trial in clustered) else clustered[0].arm
     chosen, _ = Counter(trial for trial in clustered if trial.arm == wanted).most_common(1)[0]
     here = [row for row in rows if row.trial == chosen]
-    return here, f"arm {chosen.arm}, repeat {chosen.repeat}, fold {chosen.fold}"
+    name = f"arm {chosen.arm}, repeat {chosen.repeat + 1}, fold {chosen.fold + 1}"
+    return here, name if len(set(clustered)) > 1 else ""
 
 
 def _grouped(

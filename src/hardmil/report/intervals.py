@@ -56,7 +56,7 @@ def _rate_row(name: ArmName, values: Mapping[str, Estimate]) -> RateRow:
 
 def _role(name: ArmName) -> str:
     if not name.mines:
-        return "does not mine"
+        return "uses verdicts" if name.uses_verdicts else "does not mine"
     return "control: patches drawn at random" if name.is_control else "mines"
 
 

@@ -58,11 +58,15 @@ RATES = {
 }
 """The false-positive rates that show whether mining helped, and their headings."""
 
-LIMITS = (
-    "Research use; not a medical device. Do not treat any patient on the basis of this page.",
+STANDARD_ERRORS = (
     "± is the standard error over repeats of the folds: how much the numbers change when the same slides "
     "are split again, not how much they would change with other patients, scanners or stains.",
     "Differences that are not larger than their standard errors prove nothing.",
+)
+"""Limits of a page with standard errors."""
+
+LIMITS = (
+    "Research use; not a medical device. Do not treat any patient on the basis of this page.",
     "Attention shows where the model looked, not why, and not whether it was right.",
     "A hard negative is selected by a model: its slide is labelled negative, but nobody looked at the patch.",
 )
@@ -145,12 +149,13 @@ class ReportRates:
 
 @dataclass(frozen=True)
 class ReportTable:
-    """Arms compared on the same folds of the same bags."""
+    """Arms compared on the same folds of the same bags; `is_repeated` is whether folds were drawn again."""
 
     title: str
     arms: Sequence[ReportArm]
     intervals: ReportIntervals | None = None
     rates: ReportRates | None = None
+    is_repeated: bool = True
 
 
 @dataclass(frozen=True)
@@ -173,13 +178,17 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class ReportData:
-    """The data of the study, without excluded slides. The negative label comes first."""
+    """The data of the study, without excluded slides. The negative label comes first.
+
+    `n_held_out` slides were scored while they were held out; None if the page has no such scores.
+    """
 
     n_cases: int
     n_slides: int
     positive: str
     negative: str
     labels: Sequence[LabelCount] = ()
+    n_held_out: int | None = None
     exclusions: Sequence[Exclusion] = ()
 
 
@@ -245,7 +254,7 @@ class SlideDiagnosis:
 
 @dataclass(frozen=True)
 class Report:
-    """The content of the page. `config` is YAML text; `run` is a run record.
+    """The content of the page. `config` is YAML text; `run` is a run record; `about` is that of the study.
 
     `failures` are of trials. `n_by_cluster` counts the candidates for `hard_negatives` in each cluster; -1 is
     for those without a cluster. `clusters_of` is the training that the clusters are from. `choice_seconds` is
@@ -270,4 +279,5 @@ class Report:
     clusters_of: str = ""
     attention: Sequence[AttentionPicture] = ()
     diagnoses: Sequence[SlideDiagnosis] = ()
+    about: str = ""
     limits: Sequence[str] = LIMITS

@@ -13,6 +13,7 @@ from hardmil.report.page_data import (
     DIFFERENCE_GROUPS,
     INTERVAL_GROUPS,
     RATES,
+    STANDARD_ERRORS,
     Estimate,
     Report,
     ReportRates,
@@ -45,6 +46,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def render_report(report: Report) -> str:
     """The page as text."""
+    is_repeated = any(table.is_repeated for table in report.tables)
     return render_page(
         "report.html.jinja",
         report=report,
@@ -56,6 +58,7 @@ def render_report(report: Report) -> str:
         charts=[_chart(table.rates) for table in report.tables if table.rates],
         interval_groups=INTERVAL_GROUPS,
         difference_groups=DIFFERENCE_GROUPS,
+        limits=[*report.limits, *(STANDARD_ERRORS if is_repeated else ())],
         most_diagnoses=MAX_DIAGNOSES,
         undefined=MeanSE(math.nan, math.nan, 0, 0),
         groups=_by_cluster(report.hard_negatives, counts=report.n_by_cluster),
