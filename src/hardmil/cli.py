@@ -11,6 +11,7 @@ import typer
 from hardmil.commands.answer import finish, json_alone, print_error, print_json, print_stopped
 from hardmil.commands.options import (
     HERE,
+    TYPICAL_SEED,
     Address,
     CaseScore,
     DeviceName,
@@ -92,7 +93,7 @@ def _hardmil(
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder of the demo study.")] = Path("hardmil-demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the synthetic cohort and the training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic cohort and the training.")] = TYPICAL_SEED,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
