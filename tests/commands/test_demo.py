@@ -62,4 +62,4 @@ def test_result_lines_show_rates_with_limits_and_what_was_mined(tmp_path: Path) 
     )
     lines = result_lines(tmp_path)
     assert "ours+fmb  .250 [.100, .500]    .900 [.800, 1.000]" in lines
-    assert lines[-1] == "ours+fmb: 20 patches, 80% of them in look-alikes"
+    assert lines[-2] == "ours+fmb: 20 patches, 80% of them in look-alikes"

@@ -10,7 +10,7 @@ StudyPath = Annotated[
 ]
 HERE = Path()
 TYPICAL_SEED = 1
-"""Of six seeds of the demo, that in which verdicts do most nearly what they do on average (docs/phantom.md)."""
+"""Of six seeds of the demo, the one in which verdicts do nearly what they do on average: docs/phantom.md."""
 Set = Annotated[
     list[str] | None,
     typer.Option(
