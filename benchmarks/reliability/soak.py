@@ -4,8 +4,8 @@
     python benchmarks/reliability/soak.py --output DIR --engines local --trials 200 --slides 50
 
 Trials are small trainings on features, slides are small pictures. A worker is killed with SIGKILL every 15 to
-45 seconds. Prints a table: what was complete at the end, rows that occur twice, workers killed, and memory and
-open files of the parent process in the first and in the last quarter of the run.
+45 seconds. Prints a table: what was complete at the end, rows that occur twice, workers killed, and memory
+and open files of the parent process in the first and in the last quarter of the run.
 """
 
 import argparse
