@@ -57,7 +57,7 @@ def test_findings_are_joint_claims_and_leave_out_controls():
         *("abmil", "ours", "ours+instance", "ours+fmb", "ours+fmb@random"),
     ]
     assert [one.role[:7] for one in rates.rows] == ["does no"] * 3 + ["mines", "control"]
-    assert rates.findings == [f"{claim_words(one)}." for one in claims]
+    assert rates.findings == [f"{claim_words(one)}.".replace("-0", "−0") for one in claims]
     assert rates.p_note == ""
     at_sensitivity = replace(found, claims=[claim("ours+fmb", "ours", threshold=AT_SENSITIVITY)])
     rates = report_rates(at_sensitivity, split="case", patches="grid")

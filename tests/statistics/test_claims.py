@@ -145,7 +145,13 @@ def test_words_of_a_claim():
     fewer = Claim("ours+mb", "ours", "case", "grid", AT_OP, *numbers, 0.05, 0.01, 0.012, "fewer")
     both = "(FPR -0.120 [-0.200, -0.040], sensitivity +0.010 [-0.030, +0.050]; p 0.012)"
     assert claim_words(fewer) == f"ours+mb has fewer false positives than ours {both}"
-    assert claim_words(replace(fewer, verdict="not decided")) == f"ours+mb and ours: not decided {both}"
+    assert claim_words(replace(fewer, verdict="not decided", fpr_high=0.02)).startswith(
+        "ours+mb and ours: not decided (FPR -0.120 [-0.200, +0.020], sensitivity"
+    )
+    unsure = replace(fewer, verdict="not decided", sensitivity_low=-0.1)
+    assert "not decided; the FPR is lower, but the sensitivity may be lower by more than 0.05 (FPR" in (
+        claim_words(unsure)
+    )
     trade = replace(fewer, verdict="not decided", sensitivity=-0.2)
     assert "FPR and sensitivity both fell, as with a higher threshold; which is better" in claim_words(trade)
     assert not math.isnan(trade.p)

@@ -1,5 +1,6 @@
 """Intervals, comparisons and false-positive rates on report.html."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from hardmil.bootstrap import N_RESAMPLES
@@ -44,7 +45,8 @@ def report_rates(found: Statistics, *, split: str, patches: str) -> ReportRates 
     names.sort(key=lambda name: (bases.index(name.base), name.mines))
     rows = [_rate_row(name, by_arm[name.text]) for name in names]
     here = [one for one in found.claims if (one.split, one.patches) == setting]
-    findings = [f"{claim_words(one)}." for one in here if not parse_arm_name(one.arm).is_control]
+    claims = [one for one in here if not parse_arm_name(one.arm).is_control]
+    findings = [re.sub(r"-(?=\d\.)", "−", f"{claim_words(one)}.") for one in claims]
     p_note = FIXED_SENSITIVITY if any(one.threshold == AT_SENSITIVITY for one in here) else ""
     return ReportRates(rows, findings, any(name.mines for name in names), p_note)
 

@@ -92,6 +92,9 @@ def claim_words(claim: Claim) -> str:
         if claim.is_trade:
             how = "fell, as with a higher" if claim.fpr < 0 else "rose, as with a lower"
             what = f"{pair}: FPR and sensitivity both {how} threshold; which is better is not decided"
+        elif claim.fpr_high < 0:
+            why = f"the FPR is lower, but the sensitivity may be lower by more than {claim.margin:g}"
+            what = f"{pair}: not decided; {why}"
     else:
         what = f"{claim.arm} has {claim.verdict} false positives than {claim.other}"
     fpr = _difference_words(claim.fpr, claim.fpr_low, claim.fpr_high)
