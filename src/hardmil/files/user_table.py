@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hardmil.budget import TABLE_BYTES, read_bytes
 from hardmil.errors import TableError
 
 MISSING = frozenset(
@@ -86,7 +87,7 @@ def read_user_table(path: Path, *, what: str) -> UserTable:
 
 def _text_of(path: Path, *, what: str) -> str:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, most=TABLE_BYTES)
         is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except FileNotFoundError as error:

@@ -1,0 +1,120 @@
+"""What is refused in an HDF5 file before values are read: other files, and more memory than the file is worth."""
+
+import math
+import zlib
+from pathlib import Path
+
+import h5py
+
+from hardmil.budget import MIB, too_large
+from hardmil.errors import FeatureFileError
+
+MAX_CHUNKS = 1_000_000
+"""Most chunks of a dataset. CLAM writes one for each patch; 100,000 patches are a large slide."""
+ATTRIBUTE_BYTES = MIB
+"""Largest attribute; those of feature files are single numbers and names."""
+_DEFLATE = h5py.h5z.FILTER_DEFLATE
+_DEFLATE_RATIO = 1032
+"""How many bytes a byte can become by deflate."""
+_UNCHECKED_CHUNK_BYTES = 256 * MIB
+"""What a compressed chunk may grow to before it is tried; HDF5 itself has no limit."""
+
+
+def check_links(file: h5py.File, *, path: Path) -> None:
+    """Check that the names in a file are its own content, without following a link.
+
+    Raises:
+        FeatureFileError: If one is a link to another name or another file.
+    """
+    for name in file:
+        link = file.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            of = getattr(link, "filename", None)
+            where = f"{of}: {link.path}" if of else link.path
+            raise FeatureFileError(
+                f"{path}: {name} is a link to {where}; expected values in this file; write it again with a "
+                "copy of them"
+            )
+
+
+def check_attributes(item: h5py.Dataset | h5py.File, *, path: Path) -> None:
+    """Check the size of the attributes.
+
+    Raises:
+        FeatureFileError: If one is too large.
+    """
+    for name in item.attrs:
+        size = item.attrs.get_id(name).get_storage_size()
+        if size > ATTRIBUTE_BYTES:
+            raise FeatureFileError(
+                f"{path}: attribute {name} of {item.name} has {size:,} bytes; expected at most "
+                f"{ATTRIBUTE_BYTES:,}; write the file again"
+            )
+
+
+def check_dataset(dataset: h5py.Dataset, *, path: Path) -> None:
+    """Check that the values of a dataset are numbers in this file, and fit into memory.
+
+    Raises:
+        FeatureFileError: If they are in other files, are not numbers, or would take too much memory.
+    """
+    reason = _foreign(dataset) or _not_numbers(dataset) or _too_large(dataset, path=path)
+    if reason is not None:
+        raise FeatureFileError(f"{path}: {str(dataset.name)[1:]} {reason}; write the file again")
+
+
+def _foreign(dataset: h5py.Dataset) -> str | None:
+    if dataset.is_virtual:
+        return "is a virtual dataset, whose values are in other files; expected them in this file"
+    if dataset.external:
+        return f"has its values in {dataset.external[0][0]}; expected them in this file"
+    return None
+
+
+def _not_numbers(dataset: h5py.Dataset) -> str | None:
+    if dataset.shape is None or dataset.dtype.kind not in "iufbc":
+        return f"holds {'nothing' if dataset.shape is None else dataset.dtype}; expected numbers"
+    return None
+
+
+def _too_large(dataset: h5py.Dataset, *, path: Path) -> str | None:
+    reason = too_large(math.prod(dataset.shape) * dataset.dtype.itemsize, path=path)
+    if reason is not None:
+        return f"is {dataset.dtype} {dataset.shape}, {reason}"
+    if dataset.chunks is None:
+        return None
+    n_chunks = math.prod(-(-n // edge) for n, edge in zip(dataset.shape, dataset.chunks, strict=True))
+    if n_chunks > MAX_CHUNKS:
+        return f"is stored in {n_chunks:,} chunks; expected at most {MAX_CHUNKS:,}"
+    n_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    reason = too_large(n_bytes, path=path)
+    if reason is not None:
+        return f"is stored in chunks of {dataset.chunks}, {reason}"
+    return _inflated(dataset, chunk_bytes=n_bytes)
+
+
+def _inflated(dataset: h5py.Dataset, *, chunk_bytes: int) -> str | None:
+    """Whether a compressed chunk holds more than a chunk has: HDF5 would expand all of it.
+
+    Only chunks that could take much memory are tried; those of usual files are far smaller.
+    """
+    filters = dataset.id.get_create_plist()
+    codes = [filters.get_filter(number)[0] for number in range(filters.get_nfilters())]
+    if codes.count(_DEFLATE) > 1:
+        return "is compressed twice; expected once"
+    if _DEFLATE not in codes:
+        return None
+    large: list[tuple[int, ...]] = []
+
+    def note(chunk: h5py.h5d.StoreInfo) -> None:
+        if chunk.size * _DEFLATE_RATIO > _UNCHECKED_CHUNK_BYTES:
+            large.append(chunk.chunk_offset)
+
+    dataset.id.chunk_iter(note)
+    for offset in large:
+        mask, stored = dataset.id.read_direct_chunk(offset)
+        if mask >> codes.index(_DEFLATE) & 1:
+            continue
+        if len(zlib.decompressobj().decompress(stored, chunk_bytes + 1)) > chunk_bytes:
+            return f"has a compressed chunk of more than the {chunk_bytes:,} bytes that it states"
+    return None
