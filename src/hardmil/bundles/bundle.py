@@ -193,7 +193,7 @@ def read_card(folder: Path) -> Card:
     try:
         content = read_json(path)
     except TableError as error:
-        raise BundleError(f"{path}: not the card of a bundle (no JSON in it); train it again") from error
+        raise BundleError(f"{path}: not the card of a bundle ({error.__cause__}); train it again") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found not in READABLE:
         raise BundleError(

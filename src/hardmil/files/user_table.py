@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hardmil.budget import TABLE_BYTES, read_bytes
 from hardmil.errors import TableError
+from hardmil.files.formula import plain_text
 
 MISSING = frozenset(
     (
@@ -115,4 +116,4 @@ def _named(header: tuple[str, ...], cells: list[str], *, where: str) -> Mapping[
 
 def _cell(text: str) -> str:
     stripped = text.strip()
-    return "" if stripped in MISSING else stripped
+    return "" if stripped in MISSING else plain_text(stripped)
