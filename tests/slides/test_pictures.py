@@ -138,7 +138,7 @@ def test_many_threads_restore_the_limit(tmp_path: Path, monkeypatch: pytest.Monk
 def test_picture_beyond_our_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     Image.fromarray(RGB).save(tmp_path / "image.png")
     monkeypatch.setattr(pictures, "MAX_PICTURE_PX", 2_000)
-    with pytest.raises(SlideError, match=r"70 x 40 px; expected at most 2,000 px; .*vips tiffsave"):
+    with pytest.raises(SlideError, match=r"70 x 40 px, 2,800 px, .*; expected at most 2,000 px; .*vips tiffsave"):
         decode_picture(tmp_path / "image.png")
 
 

@@ -8,6 +8,7 @@ of all libraries become a `SlideError` that names the file.
 from pathlib import Path
 from typing import Literal
 
+from hardmil.budget import not_a_file
 from hardmil.errors import SlideError
 from hardmil.files.geojson import SLIDE_CORNER
 from hardmil.slides.level_source import TIFF_SIGNATURES, LevelSource, damaged
@@ -125,6 +126,9 @@ def _problem_of(path: Path) -> str | None:
     try:
         if path.is_dir():
             return None
+        found = not_a_file(path)
+        if found is not None:
+            return f"is {found}; expected a slide; check the path"
         with path.open("rb") as file:
             return None if file.read(1) else "is empty (0 bytes); expected a slide, copy the file again"
     except FileNotFoundError:
