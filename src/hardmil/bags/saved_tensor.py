@@ -46,7 +46,12 @@ def read_saved_tensor(path: Path) -> np.ndarray:
     try:
         check_file(path)
         _check_unpacked(path)
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_globals()):
+        with (
+            warnings.catch_warnings(),
+            torch.serialization.safe_globals(_numpy_globals()),
+            # Without it, indices of a sparse tensor that are out of bounds are written to any memory.
+            torch.sparse.check_sparse_tensor_invariants(),
+        ):
             # Warnings about pickle protocols; a file that cannot be read is an error below.
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True)

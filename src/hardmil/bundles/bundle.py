@@ -63,7 +63,7 @@ class Card(BaseModel):
     fingerprint: str
     arm: str
     choice: Choice | None = None
-    n_networks: int = Field(default=1, ge=1)
+    n_networks: int = Field(default=1, ge=1, le=1000)
     classes: tuple[str, str]
     threshold: float = Field(ge=-SLACK, le=1 + SLACK, allow_inf_nan=False)
     instances: BagKind

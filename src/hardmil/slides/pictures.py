@@ -32,6 +32,7 @@ _STRIP_ROWS = 512
 # errors come from tags that are missing or invalid.
 DAMAGE = (
     *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError),
+    *(MemoryError, AttributeError, AssertionError),
     *(struct.error, zlib.error),
 )
 # Pillow's other formats run external programs (EPS) or do not contain pixels.

@@ -144,6 +144,9 @@ def _without_fourth(
 
 def unsupported(page: tifffile.TiffPage) -> str | None:
     """Why a page cannot be read tile by tile as RGB, for a message; None if it can."""
+    sizes = (page.imagewidth, page.imagelength, *_tile_px(page))
+    if not all(isinstance(edge, int) and edge > 0 for edge in sizes):
+        return f"states sizes of {sizes} px"
     if page.dtype != np.uint8 or page.bitspersample != 8:
         return f"holds {page.dtype or 'unknown'} pixels ({page.bitspersample} bits a channel)"
     if page.compression != 1 and page.compression not in tifffile.TIFF.DECOMPRESSORS:
@@ -169,11 +172,15 @@ def images_of(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     """The images of a file.
 
     Raises:
-        ValueError: If there are more than `MAX_PAGES`.
+        ValueError: If there are more than `MAX_PAGES`, or the size of one is not a number.
     """
     if len(tiff.pages) > MAX_PAGES:
         raise ValueError(f"it has {len(tiff.pages):,} images, more than {MAX_PAGES:,}")
-    return [page for page in list(tiff.pages) if isinstance(page, tifffile.TiffPage)]
+    pages = [page for page in list(tiff.pages) if isinstance(page, tifffile.TiffPage)]
+    for page in pages:
+        if not isinstance(page.imagewidth, int) or not isinstance(page.imagelength, int):
+            raise ValueError(f"the size of image {page.index} is not a number")
+    return pages
 
 
 def is_complete(page: tifffile.TiffPage, *, n_bytes: int, may_be_sparse: bool = False) -> bool:
