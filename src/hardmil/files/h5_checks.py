@@ -1,6 +1,7 @@
 """What is refused in an HDF5 file before values are read: other files, and more memory than the file is worth."""
 
 import math
+import struct
 import zlib
 from pathlib import Path
 
@@ -13,11 +14,47 @@ MAX_CHUNKS = 1_000_000
 """Most chunks of a dataset. CLAM writes one for each patch; 100,000 patches are a large slide."""
 ATTRIBUTE_BYTES = MIB
 """Largest attribute; those of feature files are single numbers and names."""
+HEAPS_BYTES = 16 * MIB
+"""Largest file whose heaps are looked at, which takes some milliseconds."""
+_HEAP = b"GCOL\x01\0\0\0"
 _DEFLATE = h5py.h5z.FILTER_DEFLATE
 _DEFLATE_RATIO = 1032
 """How many bytes a byte can become by deflate."""
 _UNCHECKED_CHUNK_BYTES = 256 * MIB
 """What a compressed chunk may grow to before it is tried; HDF5 itself has no limit."""
+
+
+def check_heaps(path: Path) -> None:
+    """Check the sizes in the heaps of a small file, which hold the text of its attributes.
+
+    With a size of 0, or near 2^64, HDF5 would read the same place without end.
+
+    Raises:
+        FeatureFileError: If one is impossible.
+        OSError: If the file cannot be read.
+    """
+    if not 0 < path.stat().st_size <= HEAPS_BYTES:
+        return
+    content = path.read_bytes()
+    at = content.find(_HEAP)
+    while at >= 0:
+        (size,) = struct.unpack_from("<Q", content.ljust(at + 16, b"\0"), at + 8)
+        if at + 16 <= at + size <= len(content) and not _is_sound(content[at + 16 : at + size]):
+            raise FeatureFileError(f"{path}: the text of its attributes is damaged; copy it or write it again")
+        at = content.find(_HEAP, at + 1)
+
+
+def _is_sound(objects: bytes) -> bool:
+    """Whether the objects of a heap follow each other up to its end."""
+    at = 0
+    while at + 16 <= len(objects):
+        number, size = struct.unpack_from("<H6xQ", objects, at)
+        # The size of free space, number 0, includes its header; that of an object is padded to 8.
+        step = size if number == 0 else 16 + -(-size // 8) * 8
+        if not 0 < step <= len(objects) - at:
+            return False
+        at += step
+    return True
 
 
 def check_links(file: h5py.File, *, path: Path) -> None:

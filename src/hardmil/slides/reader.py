@@ -137,5 +137,6 @@ def _problem_of(path: Path) -> str | None:
         return "there is no such file; check the path"
     except PermissionError:
         return "no permission to read it; ask its owner, or change its permissions"
-    except OSError as error:
-        return f"cannot be read ({error.strerror}); check the path, and the disk or network it is on"
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return f"cannot be read ({reason}); check the path, and the disk or network it is on"
