@@ -135,6 +135,21 @@ def test_a_heap_that_hdf5_would_read_without_end_is_refused(tmp_path: Path, size
         _read(path)
 
 
+def test_text_that_claims_gigabytes_is_refused(tmp_path: Path):
+    def put(file: h5py.File) -> None:
+        file["features"] = FEATURES
+        file["coords"].attrs["name"] = "s1"
+
+    path = _write(tmp_path / "a.h5", put)
+    content = bytearray(path.read_bytes())
+    at = content.index(content.index(b"GCOL").to_bytes(8, "little") + b"\1\0\0\0") - 4
+    assert content[at : at + 4] == b"\2\0\0\0", "the length of s1"
+    content[at + 3] = 0xFF
+    path.write_bytes(content)
+    with pytest.raises(FeatureFileError, match=r"a\.h5: attribute name of /coords has 4,278,190,082 bytes"):
+        _read(path)
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "a.h5")
     with pytest.raises(FeatureFileError, match=r"a\.h5: cannot be read .*it is a named pipe, expected a file"):

@@ -3,6 +3,7 @@
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -25,36 +26,63 @@ _UNCHECKED_CHUNK_BYTES = 256 * MIB
 
 
 def check_heaps(path: Path) -> None:
-    """Check the sizes in the heaps of a small file, which hold the text of its attributes.
+    """Check the heaps of a small file, which hold the text of its attributes.
 
     With a size of 0, or near 2^64, HDF5 would read the same place without end.
 
     Raises:
-        FeatureFileError: If one is impossible.
+        FeatureFileError: If a size is impossible.
         OSError: If the file cannot be read.
     """
     if not 0 < path.stat().st_size <= HEAPS_BYTES:
         return
     content = path.read_bytes()
-    at = content.find(_HEAP)
-    while at >= 0:
-        (size,) = struct.unpack_from("<Q", content.ljust(at + 16, b"\0"), at + 8)
-        if at + 16 <= at + size <= len(content) and not _is_sound(content[at + 16 : at + size]):
-            raise FeatureFileError(f"{path}: the text of its attributes is damaged; copy it or write it again")
-        at = content.find(_HEAP, at + 1)
+    if not all(_is_sound(content, heap) for heap in _places(content, _HEAP)):
+        raise FeatureFileError(f"{path}: the text of its attributes is damaged; copy it or write it again")
 
 
-def _is_sound(objects: bytes) -> bool:
+def _is_sound(content: bytes, heap: int) -> bool:
     """Whether the objects of a heap follow each other up to its end."""
-    at = 0
-    while at + 16 <= len(objects):
-        number, size = struct.unpack_from("<H6xQ", objects, at)
+    (size,) = struct.unpack_from("<Q", content.ljust(heap + 16, b"\0"), heap + 8)
+    end = heap + size
+    if not 16 <= size <= len(content) - heap:
+        return False
+    at = heap + 16
+    while at + 16 <= end:
+        number, n_bytes = struct.unpack_from("<H6xQ", content, at)
         # The size of free space, number 0, includes its header; that of an object is padded to 8.
-        step = size if number == 0 else 16 + -(-size // 8) * 8
-        if not 0 < step <= len(objects) - at:
+        step = n_bytes if number == 0 else 16 + _padded(n_bytes)
+        if not 0 < step <= end - at:
             return False
         at += step
     return True
+
+
+def _text_lengths(content: bytes, name: str, *, n: int) -> Iterator[int]:
+    """The lengths that an attribute of `n` texts states, wherever an attribute of this name is in a file.
+
+    Before its name are the sizes of name, type and shape; after them, 16 bytes for each text.
+    """
+    stored = name.encode() + b"\0"
+    for at in _places(content, stored):
+        for version, header in ((1, 8), (2, 8), (3, 9)):
+            found = struct.unpack_from("<B1xHHH", content, at - header) if at >= header else (0, 0, 0, 0)
+            if found[:2] != (version, len(stored)):
+                continue
+            begin = at + sum(_padded(size) if version == 1 else size for size in found[1:])
+            for place in range(begin, min(begin + 16 * n, len(content) - 3), 16):
+                yield struct.unpack_from("<I", content, place)[0]
+
+
+def _padded(size: int) -> int:
+    return -(-size // 8) * 8
+
+
+def _places(content: bytes, pattern: bytes) -> Iterator[int]:
+    at = content.find(pattern)
+    while at >= 0:
+        yield at
+        at = content.find(pattern, at + 1)
 
 
 def check_links(file: h5py.File, *, path: Path) -> None:
@@ -75,13 +103,18 @@ def check_links(file: h5py.File, *, path: Path) -> None:
 
 
 def check_attributes(item: h5py.Dataset | h5py.File, *, path: Path) -> None:
-    """Check the size of the attributes.
+    """Check the size of the attributes; in a small file, also that of text, as HDF5 allocates what it states.
 
     Raises:
         FeatureFileError: If one is too large.
     """
+    content: bytes | None = None
     for name in item.attrs:
-        size = item.attrs.get_id(name).get_storage_size()
+        attribute = item.attrs.get_id(name)
+        size = attribute.get_storage_size()
+        if attribute.dtype.kind == "O" and size <= ATTRIBUTE_BYTES and path.stat().st_size <= HEAPS_BYTES:
+            content = path.read_bytes() if content is None else content
+            size = max(_text_lengths(content, name, n=size // 16), default=size)
         if size > ATTRIBUTE_BYTES:
             raise FeatureFileError(
                 f"{path}: attribute {name} of {item.name} has {size:,} bytes; expected at most "
