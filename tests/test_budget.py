@@ -44,7 +44,9 @@ def test_an_array_may_be_small_or_as_large_as_its_file_is_worth(tmp_path: Path):
     path = tmp_path / "a"
     path.write_bytes(b"1")
     assert too_large(FREE_BYTES, path=path) is None
-    assert str(too_large(FREE_BYTES + 1, path=path)).startswith("536,870,913 bytes in memory, from a file of 1 b")
+    assert str(too_large(FREE_BYTES + 1, path=path)).startswith(
+        "536,870,913 bytes in memory, from a file of 1 b"
+    )
     with path.open("wb") as file:
         file.truncate(FREE_BYTES)
     assert too_large(RATIO * FREE_BYTES, path=path) is None

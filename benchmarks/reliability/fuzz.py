@@ -3,8 +3,8 @@
     python benchmarks/reliability/fuzz.py --output DIR   # 10 minutes for each format; keeps the rows
     python benchmarks/reliability/fuzz.py --table        # prints the table of docs/reliability.md
 
-Each file is a valid one of at most 30 kB that was cut, spliced, or had numbers in it replaced. It is read in a
-child process. A file that hardmil refuses must be named in the error. Files that end in a traceback, take
+Each file is a valid one of at most 30 kB that was cut, spliced, or had numbers in it replaced. It is read in
+a child process. A file that hardmil refuses must be named in the error. Files that end in a traceback, take
 more than 2 GiB or 30 s, or end the process, are kept in DIR. Rows are in docs/reliability/fuzz.csv.
 """
 
@@ -50,7 +50,7 @@ class FormatRow:
     longest_s: float = 0.0
 
     def with_input(self, outcome: str, *, seconds: float, mib: int) -> "FormatRow":
-        """The row with one more file; `mib` is the peak memory of the process, which includes the libraries."""
+        """The row with one more file; `mib` is the peak memory of the process, libraries included."""
         return replace(
             self,
             inputs=self.inputs + 1,
@@ -67,19 +67,20 @@ class FormatRow:
 
 def child(name: str, *, seed: int, folder: Path) -> None:
     """Read damaged files until stopped; a line for each: outcome, seconds, peak MiB."""
-    from fuzz_formats import FORMATS as formats
+    from fuzz_formats import FORMATS as ALL
     from fuzz_formats import damaged
 
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (SAFETY_BYTES, SAFETY_BYTES))
-    rng, format = random.Random(seed), formats[name]
-    contents, path = list(format.contents()), folder / format.file
+    rng, one = random.Random(seed), ALL[name]
+    contents, path = list(one.contents()), folder / one.file
     print("ready", flush=True)
     while True:
-        path.write_bytes(damaged(rng.choice(contents), contents, is_text=format.is_text, rng=rng))
+        path.write_bytes(damaged(rng.choice(contents), contents, is_text=one.is_text, rng=rng))
         _forget_peak()
         start = time.monotonic()
-        outcome = REFUSED if any([_outcome(read, path) == REFUSED for read in format.readers]) else READ
+        outcomes = [_outcome(read, path) for read in one.readers]
+        outcome = REFUSED if REFUSED in outcomes else READ
         took_s, mib = time.monotonic() - start, _peak_mib()
         print(outcome, round(took_s, 3), mib, flush=True)
         if mib > MOST_MIB or took_s > MOST_S:
@@ -133,7 +134,16 @@ def run(name: str, *, seconds: float, folder: Path) -> FormatRow:
 
 def _lines(name: str, *, seed: int, folder: Path, deadline: float) -> Iterator[tuple[str, float, int]]:
     """What a child process prints. Without a line in time, it hangs; without one at its end, it crashed."""
-    command = [sys.executable, __file__, "--child", name, "--seed", str(seed), "--output", str(folder / "now")]
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        name,
+        "--seed",
+        str(seed),
+        "--output",
+        str(folder / "now"),
+    ]
     (folder / "now").mkdir(exist_ok=True)
     with (folder / f"{name}-{seed}.log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -163,12 +173,13 @@ def _keep(folder: Path, why: str) -> None:
 def table(rows: Sequence[FormatRow]) -> list[str]:
     """The table of the page."""
     return [
-        "| format | files | read | refused by name | tracebacks | crashes | above 2 GiB | above 30 s | most memory "
-        "| longest |",
+        "| format | files | read | refused by name | tracebacks | crashes | above 2 GiB | above 30 s | "
+        "most memory | longest |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *(
             f"| {row.format} | {row.inputs:,} | {row.read:,} | {row.refused:,} | {row.tracebacks} | "
-            f"{row.crashes} | {row.above_2_gib} | {row.above_30_s} | {row.largest_mib:,} MiB | {row.longest_s:.1f} s |"
+            f"{row.crashes} | {row.above_2_gib} | {row.above_30_s} | {row.largest_mib:,} MiB | "
+            f"{row.longest_s:.1f} s |"
             for row in rows
         ),
     ]

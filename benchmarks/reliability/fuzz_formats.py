@@ -39,8 +39,37 @@ ROW = SlideRow("s1", "c1", None, None, 0.5)
 RNG = np.random.default_rng(0)
 EDGES = (0, 1, 2**7, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 """Numbers that programs take for something else, or that claim much memory."""
-NUMBERS = ("9" * 5000, "1e999", "-1", "0", "NaN", "1_000", "99999999999", "1e-400", "0x10", "true", '"a"', "1e300")
-TOKENS = ("[" * 3000, "{" * 300, '"', "\0", "&a ", "*a", "\n", "\ufeff", "'", "=cmd()", "😀", ",", ";", ": ", "null")
+NUMBERS = (
+    "9" * 5000,
+    "1e999",
+    "-1",
+    "0",
+    "NaN",
+    "1_000",
+    "99999999999",
+    "1e-400",
+    "0x10",
+    "true",
+    '"a"',
+    "1e300",
+)
+TOKENS = (
+    "[" * 3000,
+    "{" * 300,
+    '"',
+    "\0",
+    "&a ",
+    "*a",
+    "\n",
+    "\ufeff",
+    "'",
+    "=cmd()",
+    "😀",
+    ",",
+    ";",
+    ": ",
+    "null",
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +99,9 @@ def _at(content: bytes, rng: random.Random) -> int:
 
 def _cut(content: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
     start = _at(content, rng)
-    return content[:start] if rng.random() < 0.3 else content[:start] + content[start + rng.choice((1, 4, 40)) :]
+    return (
+        content[:start] if rng.random() < 0.3 else content[:start] + content[start + rng.choice((1, 4, 40)) :]
+    )
 
 
 def _repeat(content: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
@@ -133,7 +164,13 @@ def _h5() -> list[bytes]:
 
 def _pt() -> list[bytes]:
     tensor = torch.arange(160, dtype=torch.float32).reshape(20, 8)
-    kinds = (tensor, {"features": tensor}, {"feats": tensor.to_sparse()}, tensor.numpy(), tensor.to(torch.float8_e5m2))
+    kinds = (
+        tensor,
+        {"features": tensor},
+        {"feats": tensor.to_sparse()},
+        tensor.numpy(),
+        tensor.to(torch.float8_e5m2),
+    )
     found: list[bytes] = []
     for kind in (*kinds, torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8)):
         content = io.BytesIO()

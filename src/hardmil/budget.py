@@ -1,4 +1,4 @@
-"""How much a file may take: checked before anything is allocated, as a file of a few bytes can claim any size.
+"""How much a file may take: checked before anything is allocated, as a small file can claim any size.
 
 The limits are far above what the files of a study need, and far below the memory of a laptop.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 MIB = 1 << 20
 
 FREE_BYTES = 512 * MIB
-"""What any file may take in memory, however small it is: the features of 87,000 patches with 1,536 numbers."""
+"""What any file may take in memory, however small: the features of 87,000 patches with 1,536 numbers."""
 RATIO = 20
 """A larger array takes at most this many times the size of its file. Features hardly compress; the pixels of
 patches compress up to tenfold."""

@@ -4,7 +4,6 @@ Every message names the slide, bag or file, what was found, what was expected, a
 line catches only `HardmilError`; anything else is a bug and keeps its traceback.
 """
 
-
 MOST_CHARS = 4_000
 """Longest message. What was found may be a text of megabytes."""
 

@@ -48,4 +48,3 @@ def test_a_billion_laughs_are_refused_at_the_first():
     with pytest.raises(ConfigError) as raised:
         yaml_value(text, source="study.yaml")
     assert len(str(raised.value)) < 300
-

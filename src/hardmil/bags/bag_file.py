@@ -10,7 +10,14 @@ import numpy as np
 from jaxtyping import Int64
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.h5_fields import as_coords, attributes_of, check_inside, dataset_of, size_level0_px_of, values_of
+from hardmil.bags.h5_fields import (
+    as_coords,
+    attributes_of,
+    check_inside,
+    dataset_of,
+    size_level0_px_of,
+    values_of,
+)
 from hardmil.bags.provenance import provenance_of_attributes
 from hardmil.errors import FeatureFileError
 from hardmil.files.h5 import open_h5, write_growing_h5, write_h5

@@ -90,7 +90,11 @@ def _as_array(tensor: "torch.Tensor", *, path: Path) -> np.ndarray:
         dense = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
         dense = dense.dequantize() if dense.is_quantized else dense
         # numpy has neither bfloat16 nor the types of 8 bits.
-        wide = dense if str(dense.dtype).removeprefix("torch.") in _OF_NUMPY or dense.is_complex() else dense.float()
+        wide = (
+            dense
+            if str(dense.dtype).removeprefix("torch.") in _OF_NUMPY or dense.is_complex()
+            else dense.float()
+        )
         return wide.resolve_conj().resolve_neg().numpy()
     except _DAMAGE as error:
         raise FeatureFileError(

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -16,9 +15,7 @@ change a hash."""
 class Section(BaseModel):
     """A group of settings."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod

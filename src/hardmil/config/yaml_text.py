@@ -1,7 +1,7 @@
-"""YAML as a person writes it in study.yaml: version 1.2, without what can be misread or grow without limit."""
+"""YAML as a person writes it in study.yaml: version 1.2, without what can be misread or grow."""
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -28,7 +28,7 @@ _MAX_DIGITS = 30
 class _Loader(yaml.SafeLoader):
     """YAML without anchors, whose copies could fill any memory, and with every key once."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """The next node; anchors and aliases are refused."""
@@ -37,7 +37,10 @@ class _Loader(yaml.SafeLoader):
         if name is not None:
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
             raise yaml.composer.ComposerError(
-                None, None, f"found {sign}{name}, a name for a value; write the value itself", event.start_mark
+                None,
+                None,
+                f"found {sign}{name}, a name for a value; write the value itself",
+                event.start_mark,
             )
         return super().compose_node(parent, index)
 
@@ -62,7 +65,10 @@ def _whole(loader: _Loader, node: Any) -> int:
     text = str(loader.construct_scalar(node))
     if len(text) > _MAX_DIGITS:
         raise yaml.constructor.ConstructorError(
-            None, None, f"found a number of {len(text):,} digits; expected at most {_MAX_DIGITS}", node.start_mark
+            None,
+            None,
+            f"found a number of {len(text):,} digits; expected at most {_MAX_DIGITS}",
+            node.start_mark,
         )
     return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
 
@@ -80,7 +86,9 @@ def yaml_value(text: str, *, source: str) -> object:
     try:
         return yaml.load(text, _Loader)
     except RecursionError as error:
-        raise ConfigError(f"{source}: is nested too deeply; expected sections of settings; correct it") from error
+        raise ConfigError(
+            f"{source}: is nested too deeply; expected sections of settings; correct it"
+        ) from error
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split()).replace('in "<unicode string>", line', "in line")
         raise ConfigError(f"{source}: not readable as YAML ({reason[:400]}); correct it") from error

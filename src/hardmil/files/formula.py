@@ -1,4 +1,4 @@
-"""Text in tables that a spreadsheet would run as a formula: written with an apostrophe, and read without it."""
+"""Text in tables that a spreadsheet would run as a formula: written and read with an apostrophe before it."""
 
 import re
 

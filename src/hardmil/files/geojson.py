@@ -115,11 +115,13 @@ def read_regions(path: Path, *, origin: tuple[int, int] = SLIDE_CORNER) -> list[
             raise ValueError(f"found {len(features):,} objects, more than {MAX_OBJECTS:,}")
         return [region for feature in features for region in _regions(feature, origin=origin)]
     except OSError as error:
-        raise TableError(f"{path}: cannot be read ({error.strerror}); check the path, or export fewer objects") from error
+        raise TableError(
+            f"{path}: cannot be read ({error.strerror}); check the path, or export fewer objects"
+        ) from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise TableError(
-            f"{path}: is not GeoJSON with polygons ({str(error)[:SHOWN_CHARS]}); expected objects with an area, as QuPath "
-            "exports them; correct it, or export it again"
+            f"{path}: is not GeoJSON with polygons ({str(error)[:SHOWN_CHARS]}); expected objects with an "
+            "area, as QuPath exports them; correct it, or export it again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What is refused in an HDF5 file before values are read: other files, and more memory than the file is worth."""
+"""What is refused in an HDF5 file before values are read: other files, and impossible or very large sizes."""
 
 import math
 import struct

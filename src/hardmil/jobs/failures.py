@@ -11,7 +11,6 @@ from hardmil.files.atomic import write_atomically
 from hardmil.files.csv_table import write_table
 from hardmil.words import some_of
 
-
 MOST_CAUSES = 20
 """How many causes are printed."""
 

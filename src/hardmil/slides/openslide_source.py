@@ -78,7 +78,7 @@ class OpenSlideSource:
         self.notes: tuple[str, ...] = ()
 
     def _check_tiles(self) -> None:
-        """Raise SlideError for a tile that OpenSlide would decode again for every read, as it fits no cache."""
+        """Raise SlideError for a tile that fits no cache: OpenSlide would decode it for every read."""
         for index, level in enumerate(self.levels):
             width, height = level.tile_px
             if index not in self.tiled_pages and width * height * 4 > CACHE_BYTES:

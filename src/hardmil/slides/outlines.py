@@ -62,7 +62,7 @@ def inside(
 
 
 def _edges(regions: Sequence[Region], *, factors: np.ndarray) -> Edges:
-    """The edges of all rings, in px of the mask with pixel centres at integers, in the order of the regions."""
+    """The edges of all rings, in px of the mask with pixel centres at integers, region by region."""
     rings = [(i, ring) for i, region in enumerate(regions) for ring in (region.polygon, *region.holes)]
     if not rings:
         return np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, np.int64)

@@ -159,8 +159,8 @@ def _decode_with_tifffile(path: Path) -> UInt8[np.ndarray, "height width 3"]:
             _check_size(path, width=page.imagewidth, height=page.imagelength)
             if page.nbytes > PICTURE_BYTES // 2:
                 raise SlideError(
-                    f"{path}: its pixels have {page.nbytes:,} bytes; expected RGB, 8 bits per channel, of at most "
-                    f"{PICTURE_BYTES // 2:,} bytes; convert it"
+                    f"{path}: its pixels have {page.nbytes:,} bytes; expected RGB, 8 bits per channel, of at "
+                    f"most {PICTURE_BYTES // 2:,} bytes; convert it"
                 )
             _check_complete(path, offsets=page.dataoffsets, byte_counts=page.databytecounts)
             pixels = page.asarray()

@@ -162,8 +162,8 @@ def unsupported(page: tifffile.TiffPage) -> str | None:
     width, height = _tile_px(page)
     if width * min(height, page.imagelength) > MAX_PICTURE_PX:
         return (
-            f"has tiles of {width} x {height} px, {width * min(height, page.imagelength):,} px, more than the "
-            f"{MAX_PICTURE_PX:,} px that are decoded at once"
+            f"has tiles of {width} x {height} px, {width * min(height, page.imagelength):,} px, more than "
+            f"the {MAX_PICTURE_PX:,} px that are decoded at once"
         )
     return None
 
