@@ -17,3 +17,11 @@ def test_precision_of_a_device(monkeypatch: pytest.MonkeyPatch):
     for fast in (False, True):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast, raising=False)
         assert find_device("cpu") == Device("cpu", bfloat16=fast)
+
+
+@pytest.mark.parametrize("name", ["meta", "meta:0", "gpu", "cuda:99"])
+def test_a_device_that_cannot_train_is_refused(name: str):
+    with pytest.raises(
+        TrainingError, match=f"device {name}: not usable on this machine .*expected auto, cpu"
+    ):
+        find_device(name)

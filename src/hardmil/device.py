@@ -8,6 +8,8 @@ import torch
 
 from hardmil.errors import TrainingError
 
+_KINDS = ("cpu", "cuda", "mps")
+
 
 @dataclass(frozen=True)
 class Device:
@@ -38,8 +40,10 @@ def find_device(name: str, *, precision: str = "auto") -> Device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
+        if torch.device(name).type not in _KINDS:
+            raise RuntimeError("not a kind of device that networks run on here")
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise TrainingError(
             f"device {name}: not usable on this machine ({str(error).splitlines()[0]}); expected auto, cpu, "
             "cuda or mps; run with --device cpu"

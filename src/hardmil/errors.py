@@ -4,9 +4,19 @@ Every message names the slide, bag or file, what was found, what was expected, a
 line catches only `HardmilError`; anything else is a bug and keeps its traceback.
 """
 
+MOST_CHARS = 4_000
+"""Longest message. What was found may be a text of megabytes."""
+
 
 class HardmilError(Exception):
     """Base class of all errors that the user can fix."""
+
+    def __str__(self) -> str:
+        """The message; of a very long one, the beginning and the end, which says what to do."""
+        text = super().__str__()
+        if len(text) <= MOST_CHARS:
+            return text
+        return f"{text[: MOST_CHARS // 2]} [...] {text[-MOST_CHARS // 4 :]}"
 
 
 class ConfigError(HardmilError, ValueError):

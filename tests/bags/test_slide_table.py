@@ -277,3 +277,13 @@ def test_ids_that_only_look_like_numbers_are_kept(tmp_path: Path):
     (tmp_path / "slides.csv").write_text("slide_id,case_id,label\n0017,1E5,0\n1-2,3/4/21,1\n")
     table = read_slide_table(tmp_path / "slides.csv", paths_required=False)
     assert [(row.slide_id, row.case_id) for row in table.rows] == [("0017", "1E5"), ("1-2", "3/4/21")]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "é" * 101, "x/" * 2001])
+def test_what_cannot_be_the_name_of_a_file_is_refused(tmp_path: Path, name: str):
+    path = tmp_path / "slides.csv"
+    path.write_text(f"slide_id,case_id,label,path\na,1,0,a.png\nb,2,1,{name}\n", encoding="utf-8")
+    with pytest.raises(
+        TableError, match=r"line 3: path is .*expected the name of a file, of at most 200 bytes"
+    ):
+        read_slide_table(path)

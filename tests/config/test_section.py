@@ -1,3 +1,6 @@
+import pytest
+from pydantic import ValidationError
+
 from hardmil.config.mining import MiningConfig
 from hardmil.config.model import (
     ModelConfig,
@@ -43,3 +46,18 @@ def test_a_setting_added_later_keeps_old_hashes_at_its_default():
     assert changed.hashed()["pooling"] == before["pooling"] | {"score": "top", "top_k": 3}
     # The hash of the model settings in rows recorded before these settings existed.
     assert resolve_config(ModelConfig(), kind="features").fingerprint() == "291249042630"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"seed": True}, "expected a number; true and false are none"),
+        ({"seed": "yes"}, "valid integer"),
+        ({"seed": "1_000"}, "expected a number without _, such as 1000"),
+        ({"patches": {"um_per_px": "1_0"}}, "expected a number without _, such as 10"),
+        ({"training": {"lr": float("inf")}}, "finite number"),
+    ],
+)
+def test_what_only_looks_like_a_number_is_refused(content: dict[str, object], message: str):
+    with pytest.raises(ValidationError, match=message):
+        StudyConfig.model_validate(content)

@@ -225,3 +225,9 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ConfigError, match=f"sha256 is {hashlib.sha256(b'other weights').hexdigest()}; expected 5793"
     ):
         open_encoder("efficientnet-lite0")
+
+
+@pytest.mark.parametrize("name", [":x", "module:", ":"])
+def test_half_a_function_is_refused(name: str):
+    with pytest.raises(ConfigError, match=f"encode: {name}: "):
+        open_encoder(name)

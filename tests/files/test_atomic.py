@@ -171,3 +171,23 @@ def test_drafts_and_locks_are_not_among_the_visible_files(tmp_path: Path):
         assert draft in tmp_path.glob("*.h5"), "Path.glob lists hidden files"
         assert visible(tmp_path.glob("*.h5")) == [tmp_path / "a.h5", tmp_path / "b.h5"]
         assert visible(tmp_path.iterdir()) == [tmp_path / "a.h5", tmp_path / "b.h5"]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EFBIG, errno.ESTALE])
+def test_a_disk_that_fails_is_named(tmp_path: Path, code: int):
+    with (
+        pytest.raises(StoreError, match=rf"a\.txt: cannot be written \({os.strerror(code)}\)"),
+        write_atomically(tmp_path / "a.txt"),
+    ):
+        raise OSError(code, os.strerror(code))
+
+
+def test_json_that_cannot_be_read_is_named(tmp_path: Path):
+    path = tmp_path / "a.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(TableError, match=r"a\.json: not JSON"):
+        read_json(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(TableError, match=r"a\.json: cannot be read \(Is a directory\)"):
+        read_json(path)

@@ -245,3 +245,17 @@ def test_text_comes_back_from_a_file(pairs: list[tuple[str, str]]):
         lines = [{"a": one, "b": other} for one, other in pairs]
         write_cells(path, lines, columns=("a", "b"))
         assert read_cells(path) == lines
+
+
+@pytest.mark.parametrize(
+    "content", ["a,b\n1,2\n".encode("utf-16"), b"\xff\xfe,\x00\n", b'a\n"' + b"x" * 200_000]
+)
+def test_a_table_that_a_spreadsheet_saved_otherwise_is_named(tmp_path: Path, content: bytes):
+    path = tmp_path / "results.csv"
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=r"results\.csv: cannot be read as a table .*expected CSV in UTF-8"):
+        read_cells(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(TableError, match=r"cannot be read as a table .*Is a directory"):
+        read_cells(path)

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hardmil.errors import TableError
+from hardmil.files import geojson
 from hardmil.files.geojson import Region, read_regions, regions_next_to, square, write_regions
 
 coordinates = st.integers(-1000, 200_000).map(lambda value: value / 4)
@@ -222,3 +224,30 @@ def test_areas_are_read_from_what_qupath_exports_and_other_objects_left_out(
     (region,) = read_regions(path)
     np.testing.assert_array_equal(region.polygon, [[0, 0], [9, 0], [9, 9], [0, 9]])
     assert region.measurements == {}
+
+
+def test_small_files_that_take_long_or_wait_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.geojson"
+    write_regions(path, [Region(square(0, 0, 10), "a")] * 3)
+    assert len(read_regions(path)) == 3
+    monkeypatch.setattr(geojson, "MAX_OBJECTS", 2)
+    with pytest.raises(TableError, match=r"a\.geojson: .*found 3 objects, more than 2"):
+        read_regions(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(TableError, match=r"a\.geojson: is not GeoJSON"):
+        read_regions(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(
+        TableError, match=r"a\.geojson: cannot be read \(it is a named pipe, expected a file\)"
+    ):
+        read_regions(path)
+
+
+@pytest.mark.parametrize("corner", ["Infinity", "1e300", "-1e13"])
+def test_corners_that_are_on_no_slide_are_refused(tmp_path: Path, corner: str):
+    path = tmp_path / "a.geojson"
+    write_regions(path, [Region(square(12345, 0, 10), "a")])
+    path.write_text(path.read_text().replace("12345.0", corner))
+    with pytest.raises(TableError, match="a corner that is not on any slide"):
+        read_regions(path)

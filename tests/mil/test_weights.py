@@ -2,10 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from hardmil.config.model import ModelConfig, resolve_config
-from hardmil.errors import BundleError
+from hardmil.errors import BundleError, StoreError
+from hardmil.mil import weights
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.weights import load_network, save_network, weights_digest
 
@@ -122,3 +124,13 @@ def test_weights_of_another_network(tmp_path: Path):
     save_file(weights, path, metadata=metadata)
     with pytest.raises(BundleError, match="not the weights of a hardmil network"):
         load_network(path)
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(weights, "save_file", full)
+    with pytest.raises(StoreError, match=r"a\.safetensors: the disk is full"):
+        save_network(tmp_path / "a.safetensors", _network())
+    assert list(tmp_path.iterdir()) == []

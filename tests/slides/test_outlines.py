@@ -1,11 +1,14 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.path import Path as Polygon
 
+from hardmil.errors import TableError
 from hardmil.files.geojson import Region, square
 from hardmil.geometry import Downsample
+from hardmil.slides import outlines as outlines_module
 from hardmil.slides.outlines import inside, outlines
 
 masks = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
@@ -76,3 +79,31 @@ def test_inside_equals_matplotlib():
     np.testing.assert_array_equal(
         inside([Region(polygon, "any")], shape=(150, 140), downsample=Downsample(1.0, 1.0)), expected
     )
+
+
+def test_many_regions_are_the_union_of_each(monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(0)
+    regions = [
+        Region(rng.uniform(-5, 45, (n, 2)), "any", holes=(rng.uniform(0, 40, (3, 2)),))
+        for n in (3, 4, 7, 12, 5)
+    ]
+    shape, downsample = (31, 23), Downsample(1.5, 1.3)
+    each = [inside([region], shape=shape, downsample=downsample) for region in regions]
+    for batch in (1, 50, 10**6):
+        monkeypatch.setattr(outlines_module, "BATCH", batch)
+        np.testing.assert_array_equal(
+            inside(regions, shape=shape, downsample=downsample), np.any(each, axis=0)
+        )
+    assert not inside([], shape=shape, downsample=downsample).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("MAX_CROSSINGS", "2 outlines cross .* 40 times"), ("MAX_CROSSINGS_OF_ONE", "one outline")],
+)
+def test_outlines_that_take_too_long_are_refused(name: str, message: str, monkeypatch: pytest.MonkeyPatch):
+    regions = [Region(square(0, 0, 10), "any")] * 2
+    assert inside(regions, shape=(20, 20), downsample=Downsample(1.0, 1.0)).sum() == 100
+    monkeypatch.setattr(outlines_module, name, 19)
+    with pytest.raises(TableError, match=f"{message}.*expected at most 19; simplify"):
+        inside(regions, shape=(20, 20), downsample=Downsample(1.0, 1.0))

@@ -138,7 +138,9 @@ def test_many_threads_restore_the_limit(tmp_path: Path, monkeypatch: pytest.Monk
 def test_picture_beyond_our_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     Image.fromarray(RGB).save(tmp_path / "image.png")
     monkeypatch.setattr(pictures, "MAX_PICTURE_PX", 2_000)
-    with pytest.raises(SlideError, match=r"70 x 40 px; expected at most 2,000 px; .*vips tiffsave"):
+    with pytest.raises(
+        SlideError, match=r"70 x 40 px, 2,800 px, .*; expected at most 2,000 px; .*vips tiffsave"
+    ):
         decode_picture(tmp_path / "image.png")
 
 
@@ -215,3 +217,21 @@ def test_the_resolution_of_a_screen_may_differ_along_x_and_y(tmp_path: Path):
     with open_slide(tmp_path / "screen.png") as slide:
         assert not slide.scale.is_oblong
         assert len(place_patches(slide, PatchConfig(), mpp=0.5)) == 0
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "CMYK"])
+def test_strips_are_the_whole_picture(tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.tif"
+    Image.fromarray(RGB).convert(mode).save(path)
+    whole = decode_picture(path).rgb
+    monkeypatch.setattr(pictures, "_STRIP_ROWS", 7)
+    np.testing.assert_array_equal(decode_picture(path).rgb, whole)
+
+
+def test_a_progressive_picture_has_a_lower_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Image.fromarray(RGB).save(tmp_path / "a.jpg")
+    Image.fromarray(RGB).save(tmp_path / "b.jpg", progressive=True)
+    monkeypatch.setitem(pictures._PX_OF, "progressive", 2_000)
+    assert decode_picture(tmp_path / "a.jpg").rgb.shape == RGB.shape
+    with pytest.raises(SlideError, match=r"b\.jpg: is a picture of 70 x 40 px, 2,800 px, .*at most 2,000 px"):
+        decode_picture(tmp_path / "b.jpg")

@@ -276,3 +276,11 @@ def test_picture_is_a_slide_with_one_level(data_dir: Path):
         assert slide.mpp is None
         whole = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
         np.testing.assert_array_equal(slide.read(10, 480, 40, 20), whole[480:500, 10:50])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.svs")
+    with pytest.raises(SlideError, match=r"a\.svs: is a named pipe; expected a slide"):
+        open_slide(tmp_path / "a.svs")
+    with pytest.raises(SlideError, match=r"cannot be read .*null"):
+        open_slide("a\0.svs")

@@ -10,7 +10,14 @@ import numpy as np
 from jaxtyping import Int64
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.h5_fields import as_coords, attributes_of, check_inside, dataset_of, size_level0_px_of
+from hardmil.bags.h5_fields import (
+    as_coords,
+    attributes_of,
+    check_inside,
+    dataset_of,
+    size_level0_px_of,
+    values_of,
+)
 from hardmil.bags.provenance import provenance_of_attributes
 from hardmil.errors import FeatureFileError
 from hardmil.files.h5 import open_h5, write_growing_h5, write_h5
@@ -125,17 +132,17 @@ def read_bag(path: Path, *, case_id: str, label: int, slide_id: str | None = Non
                 f"{path}: found {_listing(file)}; expected datasets coords, and features or patches; "
                 "write it with hardmil, TRIDENT or CLAM"
             )
-        instances, attributes = dataset_of(file, name), attributes_of(dataset_of(file, "coords"))
-        coords = as_coords(dataset_of(file, "coords")[()], path=path)
+        attributes = attributes_of(dataset_of(file, "coords"))
+        coords = as_coords(values_of(file, "coords"), path=path)
         check_inside(coords, attributes, path=path)
         return Bag(
             slide_id=slide_id or str(attributes.get("name", "")) or path.stem,
             case_id=case_id,
             label=label,
-            instances=as_instances(instances[()]),
+            instances=as_instances(values_of(file, name)),
             coords=coords,
             size_level0_px=size_level0_px_of(attributes, path=path),
-            provenance=provenance_of_attributes(attributes, attributes_of(instances)),
+            provenance=provenance_of_attributes(attributes, attributes_of(dataset_of(file, name))),
         )
 
 
@@ -167,9 +174,8 @@ def read_coords(path: Path) -> Coords:
             raise FeatureFileError(
                 f"{path}: found {_listing(file)}; expected a dataset coords; write the file again"
             )
-        dataset = dataset_of(file, "coords")
-        attributes = attributes_of(dataset)
-        coords = as_coords(dataset[()], path=path)
+        attributes = attributes_of(dataset_of(file, "coords"))
+        coords = as_coords(values_of(file, "coords"), path=path)
         size = size_level0_px_of(attributes, path=path)
         return Coords(coords=coords, size_level0_px=size, attributes=attributes)
 

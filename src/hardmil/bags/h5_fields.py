@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from hardmil.errors import FeatureFileError
+from hardmil.files.h5_checks import check_attributes, check_dataset
 
 
 def as_coords(array: np.ndarray, *, path: Path) -> np.ndarray:
@@ -97,8 +98,24 @@ def dataset_of(file: h5py.File, name: str) -> h5py.Dataset:
     return found
 
 
+def values_of(file: h5py.File, name: str) -> np.ndarray:
+    """The values of the dataset with this name, which are numbers.
+
+    Raises:
+        FeatureFileError: If they are not numbers in this file, or would take too much memory.
+    """
+    dataset = dataset_of(file, name)
+    check_dataset(dataset, path=Path(file.filename))
+    return np.asarray(dataset[()])
+
+
 def attributes_of(dataset: h5py.Dataset | h5py.File) -> dict[str, object]:
-    """The attributes, with numbers as Python types."""
+    """The attributes, with numbers as Python types.
+
+    Raises:
+        FeatureFileError: If one is too large.
+    """
+    check_attributes(dataset, path=Path(dataset.file.filename))
     return {key: plain(value) for key, value in dataset.attrs.items()}
 
 

@@ -10,11 +10,14 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from hardmil.bags.dicom_series import check_one_row_a_series
+from hardmil.budget import shown
 from hardmil.config.patches import implausible_mpp, is_plausible_mpp
 from hardmil.errors import TableError
 from hardmil.files.on_disk import on_disk
 from hardmil.files.user_table import UserTable, read_user_table
 
+MAX_NAME_BYTES, MAX_PATH_CHARS = 200, 4000
+"""Longest name of a file or folder, and longest path; systems allow 255 and 4096, with our suffixes."""
 CaseSource = Literal["column", "slide", "column-or-slide"]
 """What names the case of a slide: a column, which must exist; the slide; or the column, if there is one."""
 
@@ -181,6 +184,8 @@ def _row(cells: Mapping[str, str], *, columns: Mapping[str, str], where: str, fo
     if "case_id" in columns and not cell("case_id"):
         raise TableError(f"{where}: slide {slide_id} has no {columns['case_id']}; fill in its patient")
     file, annotations = cell("path"), cell("annotations")
+    for name, text in (("slide_id", slide_id), ("path", file), ("annotations", annotations)):
+        _check_possible(text, where=f"{where}: {columns.get(name)}")
     return SlideRow(
         slide_id=slide_id,
         case_id=cell("case_id") or slide_id,
@@ -204,6 +209,16 @@ def _slide_id(text: str, *, column: str, where: str) -> str:
             "file into the column path"
         )
     return text
+
+
+def _check_possible(text: str, *, where: str) -> None:
+    """Check that a file can have this name; a slide's id is the name of its files, with a suffix."""
+    longest = max(len(part.encode(errors="replace")) for part in text.replace("\\", "/").split("/"))
+    if "\0" in text or longest > MAX_NAME_BYTES or len(text) > MAX_PATH_CHARS:
+        raise TableError(
+            f"{where} is {shown(text)}; expected the name of a file, of at most {MAX_NAME_BYTES} bytes, "
+            "without the character NUL; correct it"
+        )
 
 
 def _check_not_shortened(text: str, *, where: str) -> None:

@@ -38,7 +38,7 @@ def read_splits(path: Path, slide_ids: Sequence[str], *, failed: Collection[str]
 def _read_fold_columns(path: Path, slide_ids: Sequence[str], failed: Collection[str]) -> list[Fold]:
     table = read_user_table(path, what=EXPECTED)
     names = {
-        int(found.group(1)): name for name in table.header if (found := re.fullmatch(r"fold_(\d+)", name))
+        int(found.group(1)): name for name in table.header if (found := re.fullmatch(r"fold_(\d{1,9})", name))
     }
     if not names or "slide_id" not in table.header:
         raise TableError(
@@ -63,10 +63,16 @@ def _fold_of_column(table: UserTable, name: str, positions: dict[str, int], fail
 
 
 def _read_split_files(folder: Path, slide_ids: Sequence[str], failed: Collection[str]) -> list[Fold]:
+    try:
+        paths = visible(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise TableError(
+            f"{folder}: cannot be read ({error.strerror}); expected {EXPECTED}; change its permissions"
+        ) from error
     numbered = {
         int(found.group(1)): path
-        for path in (visible(folder.iterdir()) if folder.is_dir() else ())
-        if (found := re.fullmatch(r"splits_(\d+)\.csv", path.name))
+        for path in paths
+        if (found := re.fullmatch(r"splits_(\d{1,9})\.csv", path.name))
     }
     if not numbered:
         raise TableError(

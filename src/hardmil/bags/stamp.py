@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.bag_file import as_instances
-from hardmil.bags.h5_fields import attributes_of, dataset_of
+from hardmil.bags.h5_fields import attributes_of, values_of
 from hardmil.bags.provenance import UNKNOWN, Provenance
 from hardmil.errors import FeatureFileError
 
@@ -51,7 +51,7 @@ def stamp_bag(file: h5py.File, *, slide_id: str, case_id: str, label: int, mpp: 
         )
     if "coords" not in file:
         raise FeatureFileError(f"{file.filename}: found feats without coords; expected both; write it again")
-    features, stored = as_instances(dataset_of(file, "feats")[()]), dataset_of(file, "coords")[()]
+    features, stored = as_instances(values_of(file, "feats")), values_of(file, "coords")
     if stored.size == 0:
         stored = np.zeros((0, 2))
     if stored.ndim != 2 or stored.shape[1] != 2 or stored.dtype.kind not in "iuf":
@@ -60,7 +60,7 @@ def stamp_bag(file: h5py.File, *, slide_id: str, case_id: str, label: int, mpp: 
             "y; write it again"
         )
     if "augmented" in file:
-        kept = ~dataset_of(file, "augmented")[()].astype(bool)
+        kept = ~values_of(file, "augmented").astype(bool)
         features, stored = features[kept], stored[kept]
     tile_um, um_per_unit = _tile_units(attributes, stored.astype(np.float64), name=file.filename)
     provenance = Provenance(_known_text(attributes.get("extractor")), _patch(attributes, tile_um))

@@ -63,7 +63,7 @@ class Card(BaseModel):
     fingerprint: str
     arm: str
     choice: Choice | None = None
-    n_networks: int = Field(default=1, ge=1)
+    n_networks: int = Field(default=1, ge=1, le=1000)
     classes: tuple[str, str]
     threshold: float = Field(ge=-SLACK, le=1 + SLACK, allow_inf_nan=False)
     instances: BagKind
@@ -193,7 +193,7 @@ def read_card(folder: Path) -> Card:
     try:
         content = read_json(path)
     except TableError as error:
-        raise BundleError(f"{path}: not the card of a bundle (no JSON in it); train it again") from error
+        raise BundleError(f"{path}: not the card of a bundle ({error.__cause__}); train it again") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found not in READABLE:
         raise BundleError(

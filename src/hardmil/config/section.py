@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.config import JsonDict
 
 ADDED_LATER: JsonDict = {"added_later": True}
@@ -14,7 +15,21 @@ change a hash."""
 class Section(BaseModel):
     """A group of settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_plain(cls, value: object, info: Any) -> object:
+        """Refuse what pydantic would convert to a number, and the person did not mean as one."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        kinds = get_args(annotation) or (annotation,)
+        if not {int, float}.intersection(kinds) or {bool, str}.intersection(kinds):
+            return value
+        if isinstance(value, bool):
+            raise ValueError("expected a number; true and false are none")
+        if isinstance(value, str) and "_" in value and value.replace("_", "").isdigit():
+            raise ValueError(f"expected a number without _, such as {value.replace('_', '')}")
+        return value
 
     def fingerprint(self) -> str:
         """Twelve hex digits that change with any setting."""

@@ -1,32 +1,21 @@
 """study.yaml: reading it with overrides, and writing it with comments."""
 
 import difflib
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from hardmil.budget import YAML_BYTES, read_text, shown
 from hardmil.config.patches import PatchConfig
 from hardmil.config.study import StudyConfig
+from hardmil.config.yaml_text import yaml_value
 from hardmil.errors import ConfigError
 
 FILE_NAME = "study.yaml"
 BY_ENCODER = ("size_px", "um_per_px")
 """Settings of patches that take their default from the encoder."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with the booleans of version 1.2: `no`, `yes`, `on` and `off` are text, as a label may be."""
-
-
-_BOOL = "tag:yaml.org,2002:bool"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def read_study(path: Path, *, overrides: Sequence[str] = ()) -> tuple[StudyConfig, Path]:
@@ -41,14 +30,15 @@ def read_study(path: Path, *, overrides: Sequence[str] = ()) -> tuple[StudyConfi
     """
     path = path / FILE_NAME if path.is_dir() else path
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
+        text = read_text(path, most=YAML_BYTES)
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path}: no such file; expected a study; make one with: hardmil init DIR"
         ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{path}: not readable as YAML ({reason}); correct it") from error
+    content = yaml_value(text, source=str(path)) or {}
     if not isinstance(content, dict):
         raise ConfigError(
             f"{path}: found {type(content).__name__}, expected keys and values; see hardmil init"
@@ -77,7 +67,7 @@ def parse_study(content: Mapping[str, object], *, source: str) -> StudyConfig:
             key = key.rpartition(".")[0]
         # Pydantic puts "Value error, " before the message of our own checks.
         reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{source}: {key}: found {first['input']!r}; {reason}") from error
+        raise ConfigError(f"{source}: {key}: found {shown(first['input'])}; {reason}") from error
 
 
 def put_overrides(content: dict[str, object], overrides: Sequence[str]) -> None:
@@ -101,10 +91,7 @@ def _put(content: dict[str, object], override: str) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {override}: {section} is not a section; expected a key of study.yaml")
         node = inner
-    try:
-        node[name] = yaml.load(value, _Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: {value!r} is not a YAML value") from error
+    node[name] = yaml_value(value, source=f"--set {override}")
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

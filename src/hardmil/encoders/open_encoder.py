@@ -114,7 +114,7 @@ def _imported(name: str, module: str, attribute: str) -> Callable[[np.ndarray], 
         found: object = import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"encode: {name}: {error}; expected a module that Python can import, with this function"
         ) from error

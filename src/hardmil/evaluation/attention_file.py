@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from hardmil.bags.bag import Bag
-from hardmil.files.h5 import write_h5
+from hardmil.files.h5 import open_h5, write_h5
 from hardmil.mil.inference import BagScore
 
 
@@ -30,16 +29,24 @@ def write_attention(path: Path, bags: Sequence[Bag], *, scores: Sequence[BagScor
 
 
 def read_attention(path: Path, *, slide_id: str) -> tuple[np.ndarray, np.ndarray]:
-    """`attention_scores` and `coords` of one slide."""
-    with h5py.File(path) as file:
+    """`attention_scores` and `coords` of one slide.
+
+    Raises:
+        FeatureFileError: If the file is damaged, or has no such slide.
+    """
+    with open_h5(path) as file:
         names = (f"{slide_id}/attention_scores", f"{slide_id}/coords")
         attention, coords = (np.asarray(file[name]) for name in names)
         return attention, coords
 
 
 def read_score(path: Path, *, slide_id: str) -> BagScore:
-    """The output of a model for one slide; instance logits are 0 in old files, which lack them."""
-    with h5py.File(path) as file:
+    """The output of a model for one slide; instance logits are 0 in old files, which lack them.
+
+    Raises:
+        FeatureFileError: If the file is damaged, or has no such slide.
+    """
+    with open_h5(path) as file:
 
         def kept(name: str) -> np.ndarray | None:
             name = f"{slide_id}/{name}"

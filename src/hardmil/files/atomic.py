@@ -8,12 +8,17 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+from hardmil.budget import JSON_BYTES, read_text
 from hardmil.errors import HardmilError, StoreError, TableError
 from hardmil.files.drafts import draft_path
 from hardmil.stopping import undone_at_stop
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NOT_WRITABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG),
+    *(errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV),
+)
+"""Errors of the folder or its disk; EFBIG is the limit that a system sets for the size of files."""
 
 
 def _usual_mode() -> int:
@@ -108,13 +113,18 @@ def read_json(path: Path) -> object:
     """The value in a JSON file.
 
     Raises:
-        TableError: If the file is missing or is not JSON.
+        TableError: If the file is missing, cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path, most=JSON_BYTES))
     except FileNotFoundError as error:
         raise TableError(f"{path}: no such file; expected a JSON file that hardmil wrote there") from error
-    except ValueError as error:
+    except OSError as error:
+        raise TableError(
+            f"{path}: cannot be read ({error.strerror}); expected a JSON file that hardmil wrote there; move "
+            "it away and run again"
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise TableError(f"{path}: not JSON ({error}); move it away and run again") from error
 
 

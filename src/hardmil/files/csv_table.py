@@ -3,7 +3,8 @@
 A field is a string, a whole number or a number. A field that is a dataclass itself takes the columns of its
 own fields, all empty where it is None. A field made with `columns_by_name` takes a column for each of its
 keys. Numbers have nine significant digits: enough to restore a float32, since the scores of confident models
-differ in the seventh digit only. An empty cell is None or NaN.
+differ in the seventh digit only. An empty cell is None or NaN. Text that a spreadsheet would run as a formula
+has an apostrophe before it.
 """
 
 import csv
@@ -16,8 +17,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from hardmil.budget import check_file, shown
 from hardmil.errors import TableError
 from hardmil.files.atomic import write_atomically
+from hardmil.files.formula import as_text_cell, plain_text
 
 Cells = dict[str, str]
 """One line of a table as text, by column."""
@@ -116,21 +119,29 @@ def read_cells(path: Path) -> list[Cells]:
     """The lines of a table as text; none if there is no such file.
 
     Raises:
-        TableError: If a line has more or fewer cells than there are columns.
+        TableError: If it cannot be read, or a line has more or fewer cells than there are columns.
     """
     if not path.exists():
         return []
     found: list[Cells] = []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        columns = next(reader, [])
-        for cells in filter(None, reader):
-            if len(cells) != len(columns):
-                numbers = f"{len(cells)} cells, expected {len(columns)}"
-                raise TableError(
-                    f"{path}, line {reader.line_num}: {numbers}; move the file away and run again"
-                )
-            found.append(dict(zip(columns, cells, strict=True)))
+    try:
+        check_file(path)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            columns = next(reader, [])
+            for cells in filter(None, reader):
+                if len(cells) != len(columns):
+                    numbers = f"{len(cells)} cells, expected {len(columns)}"
+                    raise TableError(
+                        f"{path}, line {reader.line_num}: {numbers}; move the file away and run again"
+                    )
+                found.append(dict(zip(columns, cells, strict=True)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TableError(
+            f"{path}: cannot be read as a table ({reason}); expected CSV in UTF-8, as hardmil wrote it; move "
+            "the file away and run again"
+        ) from error
     return found
 
 
@@ -153,6 +164,8 @@ def _write_lines(file: io.TextIOBase, lines: Iterable[Mapping[str, str]], *, col
 def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.9g}"
+    if isinstance(value, str):
+        return as_text_cell(value)
     return "" if value is None else str(value)
 
 
@@ -197,7 +210,7 @@ def _value(line: Cells, *, name: str, default: object, kind: type, is_optional: 
         return None
     if text == "" and kind is float:
         return math.nan
-    return _number(text, name=name, kind=kind) if kind in (int, float) else text
+    return _number(text, name=name, kind=kind) if kind in (int, float) else plain_text(text)
 
 
 def _numbers_by_name(line: Cells, *, prefix: str, plain: frozenset[str]) -> dict[str, float]:
@@ -211,9 +224,9 @@ def _numbers_by_name(line: Cells, *, prefix: str, plain: frozenset[str]) -> dict
 def _number(text: str, *, name: str, kind: Callable[[str], Number]) -> Number:
     try:
         return kind(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         expected = "a whole number" if kind is int else "a number"
-        raise ValueError(f"{name} is {text!r}, expected {expected}") from error
+        raise ValueError(f"{name} is {shown(text)}, expected {expected}") from error
 
 
 def _required(kind: Any) -> type:

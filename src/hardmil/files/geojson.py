@@ -18,12 +18,15 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from hardmil.budget import GEOJSON_BYTES, SHOWN_CHARS, read_text
 from hardmil.errors import TableError
 from hardmil.files.atomic import write_atomically
 from hardmil.files.slide_stem import slide_stem
 
 ObjectType = Literal["annotation", "tile"]
 
+MAX_OBJECTS = 200_000
+"""Most objects of a file: more are cells, and no areas that somebody drew."""
 SLIDE_CORNER = (0, 0)
 """The origin of a file of a slide without a stated scanned area, level-0 px."""
 
@@ -107,14 +110,18 @@ def read_regions(path: Path, *, origin: tuple[int, int] = SLIDE_CORNER) -> list[
         TableError: If the file is missing, is not GeoJSON, or has a class that is drawn as a line.
     """
     try:
-        features = _features(json.loads(path.read_text(encoding="utf-8-sig")))
+        features = _features(json.loads(read_text(path, most=GEOJSON_BYTES, encoding="utf-8-sig")))
+        if len(features) > MAX_OBJECTS:
+            raise ValueError(f"found {len(features):,} objects, more than {MAX_OBJECTS:,}")
         return [region for feature in features for region in _regions(feature, origin=origin)]
     except OSError as error:
-        raise TableError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TableError(
-            f"{path}: is not GeoJSON with polygons ({error}); expected objects with an area, as QuPath "
-            "exports them; correct it, or export it again"
+            f"{path}: cannot be read ({error.strerror}); check the path, or export fewer objects"
+        ) from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise TableError(
+            f"{path}: is not GeoJSON with polygons ({str(error)[:SHOWN_CHARS]}); expected objects with an "
+            "area, as QuPath exports them; correct it, or export it again"
         ) from error
 
 
@@ -183,6 +190,8 @@ def _open_ring(points: object) -> Float[np.ndarray, "point 2"]:
     ring = np.asarray(points, dtype=np.float64)
     if ring.ndim != 2 or ring.shape[1] not in (2, 3) or len(ring) < 4 or (ring[0] != ring[-1]).any():
         raise ValueError("found a ring that is not closed or has fewer than three corners")
+    if not (np.abs(ring) < 2**40).all():
+        raise ValueError("found a corner that is not on any slide")
     return ring[:-1, :2]
 
 

@@ -8,8 +8,13 @@ from typing import Any, BinaryIO
 
 import h5py
 
+from hardmil.budget import check_file
 from hardmil.errors import FeatureFileError, HardmilError
 from hardmil.files.atomic import write_atomically
+from hardmil.files.h5_checks import check_attributes, check_heaps, check_links
+
+_BEYOND = (MemoryError, OverflowError, AssertionError, AttributeError)
+"""What numpy and h5py raise for sizes and types that no file should have."""
 
 
 @contextmanager
@@ -46,14 +51,19 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
     """An HDF5 file, open for reading.
 
     Raises:
-        FeatureFileError: If it is missing, in use or damaged, even if that is found only during the block.
+        FeatureFileError: If it is missing, in use, damaged, or has links to other files, even if that is
+            found only during the block.
     """
     try:
+        check_file(path)
+        check_heaps(path)
         with h5py.File(path, "r") as file:
+            check_links(file, path=path)
+            check_attributes(file, path=path)
             yield file
     except HardmilError:
         raise
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError, OverflowError) as error:
+    except (*(OSError, RuntimeError, LookupError, ValueError, TypeError), *_BEYOND) as error:
         raise FeatureFileError(f"{path}: {_what_to_do(error)}") from error
 
 

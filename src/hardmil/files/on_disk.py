@@ -1,5 +1,6 @@
 """The path of a file that was written down on another computer."""
 
+import os
 import unicodedata
 from pathlib import Path, PureWindowsPath
 
@@ -15,4 +16,4 @@ def on_disk(path: Path) -> Path:
         return path
     forms = (text, PureWindowsPath(text).as_posix())
     spellings = (Path(unicodedata.normalize(kind, form)) for form in forms for kind in ("NFC", "NFD"))
-    return next((one for one in (path, *spellings) if one.exists()), path)
+    return next((one for one in (path, *spellings) if os.path.exists(one)), path)

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hardmil.budget import TABLE_BYTES, read_bytes
 from hardmil.errors import TableError
+from hardmil.files.formula import plain_text
 
 MISSING = frozenset(
     (
@@ -86,7 +88,7 @@ def read_user_table(path: Path, *, what: str) -> UserTable:
 
 def _text_of(path: Path, *, what: str) -> str:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, most=TABLE_BYTES)
         is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except FileNotFoundError as error:
@@ -114,4 +116,4 @@ def _named(header: tuple[str, ...], cells: list[str], *, where: str) -> Mapping[
 
 def _cell(text: str) -> str:
     stripped = text.strip()
-    return "" if stripped in MISSING else stripped
+    return "" if stripped in MISSING else plain_text(stripped)

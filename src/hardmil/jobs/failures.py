@@ -11,6 +11,9 @@ from hardmil.files.atomic import write_atomically
 from hardmil.files.csv_table import write_table
 from hardmil.words import some_of
 
+MOST_CAUSES = 20
+"""How many causes are printed."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -25,7 +28,10 @@ def print_failures(failures: list[Failure], *, log: Path | None = None) -> None:
     """Print on stderr which items failed and why, equal causes once, and the file with the tracebacks."""
     if not failures:
         return
-    lines = [f"{len(failures)} failed", *(f"  {line}" for line in _by_cause(failures))]
+    causes = _by_cause(failures)
+    lines = [f"{len(failures)} failed", *(f"  {line}" for line in causes[:MOST_CAUSES])]
+    if len(causes) > MOST_CAUSES:
+        lines.append(f"  and {len(causes) - MOST_CAUSES} more causes; --json prints all")
     lines += [] if log is None else [f"tracebacks: {log}"]
     print("\n".join(lines), file=sys.stderr)
 

@@ -3,8 +3,10 @@
 # Partly typed libraries; the rest of strict holds.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import errno
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,7 +33,12 @@ def save_network(path: Path, network: BagClassifier) -> None:
         "instance_shape": json.dumps(network.instance_shape),
     }
     with write_atomically(path) as draft:
-        save_file(state, draft, metadata=metadata)
+        try:
+            save_file(state, draft, metadata=metadata)
+        except SafetensorError as error:
+            # Its errors of the disk are not OSErrors; their number is in the text.
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number.group(1)) if number else errno.EIO, str(error)) from error
 
 
 def load_network(path: Path, *, device: str = "cpu") -> BagClassifier:

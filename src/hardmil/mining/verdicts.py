@@ -72,7 +72,7 @@ def _first(names: Iterable[str]) -> str:
 def _instance(path: Path, number: int, row: Mapping[str, str], corners: Mapping[tuple[int, int], int]) -> int:
     try:
         return corners[_whole(row["x"]), _whole(row["y"])]
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, OverflowError) as error:
         raise TableError(
             f"{path}, line {number}: no patch of slide {row['slide_id']} has its corner at x {row['x']}, "
             f"y {row['y']}; expected the top-left corner of a patch, in level-0 px; correct it, or, if the "

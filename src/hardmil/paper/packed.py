@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.h5_fields import dataset_of
+from hardmil.bags.h5_fields import values_of
 from hardmil.config.patches import PatchConfig
 from hardmil.errors import ConfigError, FeatureFileError
 from hardmil.evaluation.truth import Truth
@@ -78,13 +78,13 @@ def read_packed(path: Path, *, name: str, split: str, config: PatchConfig) -> Pu
         bags: list[Bag] = []
         truth: dict[str, Truth] = {}
         for slide_id, case_id in content["cases"][split].items():
-            coords = dataset_of(file, f"{slide_id}/coords")[:]
-            patches = _expanded(dataset_of(file, f"{slide_id}/webp")[:].tobytes(), size_px=config.size_px)
+            coords = values_of(file, f"{slide_id}/coords")
+            patches = _expanded(values_of(file, f"{slide_id}/webp").tobytes(), size_px=config.size_px)
             pixels = equalise(patches[: len(coords)], mode=config.equalise)
             label, size = content["labels"][slide_id], content["size_level0_px"]
             bags.append(Bag(slide_id, case_id, label, pixels, coords, size))
             if f"{slide_id}/truth" in file:
-                truth[slide_id] = dataset_of(file, f"{slide_id}/truth")[:]
+                truth[slide_id] = values_of(file, f"{slide_id}/truth")
     negative, positive = content["classes"]
     return PublishedSet(bags, (negative, positive), tuple(content["notes"]), {}, content["mpp"], truth)
 

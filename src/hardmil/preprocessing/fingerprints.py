@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hardmil.bags.bag_file import Coords, read_coords
 from hardmil.bags.slide_table import SlideRow
+from hardmil.budget import GEOJSON_BYTES, read_bytes
 from hardmil.config.patches import PatchConfig
 from hardmil.config.section import fingerprint
 from hardmil.config.study import PIXELS, InstanceConfig
@@ -70,7 +71,7 @@ def finished_instances(
 def _digest(path: Path) -> str | None:
     """Hash of the content of a small file; None if it cannot be read, which its reader will report."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        return hashlib.sha256(read_bytes(path, most=GEOJSON_BYTES)).hexdigest()[:12]
     except OSError:
         return None
 

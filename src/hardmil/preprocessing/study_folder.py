@@ -1,5 +1,6 @@
 """The folder of a study: settings, table of slides, paths of its files, bags."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,14 +82,19 @@ def create_study(folder: Path, *, slides: Sequence[SlideRow], config: StudyConfi
     absolute = [
         replace(
             row,
-            path=row.path and row.path.resolve(),
-            annotations=row.annotations and row.annotations.resolve(),
+            path=row.path and _absolute(row.path),
+            annotations=row.annotations and _absolute(row.annotations),
         )
         for row in slides
     ]
     write_text_once(folder / FILE_NAME, commented_yaml(config))
     write_text_once(folder / config.slides, table_text(absolute, row=SlideRow))
     return open_study(folder)
+
+
+def _absolute(path: Path) -> Path:
+    """The path without links; unlike `Path.resolve`, also for a link that leads to itself."""
+    return Path(os.path.realpath(path))
 
 
 def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:

@@ -10,17 +10,18 @@ import numpy as np
 import tifffile
 from jaxtyping import UInt8
 
+from hardmil.budget import MIB
 from hardmil.errors import SlideError
 from hardmil.geometry import Downsample, Rectangle
 from hardmil.slides.level_source import Level, damaged
 from hardmil.slides.pictures import DAMAGE, over_white
 from hardmil.slides.resolution import Scale, positive
-from hardmil.slides.tiff_tiles import TiledPage, is_complete, unsupported
+from hardmil.slides.tiff_tiles import TiledPage, images_of, is_complete, unsupported
 
 if TYPE_CHECKING:
     import openslide
 
-CACHE_BYTES = 64 << 20
+CACHE_BYTES = 64 * MIB
 """Size of the tile cache of each slide: more than one row of the tiles that a read touches."""
 
 _TILED_TIFF = ("aperio", "generic-tiff")
@@ -71,8 +72,21 @@ class OpenSlideSource:
             Level(width, height, _downsample(self._slide, index), _tile_px(properties, index))
             for index, (width, height) in enumerate(self._slide.level_dimensions)
         )
+        if properties.get("openslide.vendor") in _TILED_TIFF:
+            self._check_tiles()
         self.bounds = _bounds(properties)
         self.notes: tuple[str, ...] = ()
+
+    def _check_tiles(self) -> None:
+        """Raise SlideError for a tile that fits no cache: OpenSlide would decode it for every read."""
+        for index, level in enumerate(self.levels):
+            width, height = level.tile_px
+            if index not in self.tiled_pages and width * height * 4 > CACHE_BYTES:
+                raise SlideError(
+                    f"{self._path}: level {index} has tiles of {width} x {height} px; expected at most "
+                    f"{CACHE_BYTES // 4:,} px; convert it: vips tiffsave IN OUT.tif --tile --pyramid "
+                    "--compression jpeg"
+                )
 
     def read_level(
         self, level: int, *, x: int, y: int, width: int, height: int
@@ -177,8 +191,7 @@ def _decodable(path: Path, tiff: tifffile.TiffFile, *, slide: "openslide.OpenSli
             bits, nearly nothing.
     """
     sizes = slide.level_dimensions
-    pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
-    for page in pages:
+    for page in images_of(tiff):
         if (page.imagewidth, page.imagelength) == sizes[0] and page.bitspersample > 8:
             raise SlideError(
                 f"{path}: holds {page.dtype} pixels ({page.bitspersample} bits a channel); expected 8-bit "
@@ -195,8 +208,7 @@ def _decodable(path: Path, tiff: tifffile.TiffFile, *, slide: "openslide.OpenSli
 
 def _page_of(tiff: tifffile.TiffFile, size: tuple[int, int]) -> tifffile.TiffPage | None:
     """The one tiled page of this size; None unless it surely decodes to the same pixels as in OpenSlide."""
-    pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
-    fit = [page for page in pages if page.is_tiled and (page.imagewidth, page.imagelength) == size]
+    fit = [page for page in images_of(tiff) if page.is_tiled and (page.imagewidth, page.imagelength) == size]
     if len(fit) != 1 or unsupported(fit[0]) is not None:
         return None
     page = fit[0]

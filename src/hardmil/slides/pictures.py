@@ -8,22 +8,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
+from hardmil.budget import MIB
 from hardmil.errors import SlideError
 from hardmil.slides.level_source import TIFF_SIGNATURES
 from hardmil.slides.resolution import UNKNOWN_SCALE, Scale
 
-MAX_PICTURE_PX = 400_000_000
-"""Largest picture that is decoded whole (1.2 GB of RGB); a larger one must be tiled."""
+PICTURE_BYTES = 1536 * MIB
+"""Memory for decoding one picture, which is decoded whole; a larger one must be tiled."""
+MAX_PICTURE_PX = PICTURE_BYTES // 8
+"""Largest picture, 201 million px: Pillow takes 4 bytes for each, the result 3, and the rest is for the strip
+between them."""
+_PX_OF = {"JPEG2000": PICTURE_BYTES // 16, "progressive": PICTURE_BYTES // 12}
+"""The same where decoders keep more: whole numbers of 32 bits, or the coefficients of all passes."""
+_STRIP_ROWS = 512
 
 # What the decoders raise on damaged files. Pillow raises SyntaxError for a broken PNG; lookup and arithmetic
 # errors come from tags that are missing or invalid.
 DAMAGE = (
     *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError),
+    *(MemoryError, AttributeError, AssertionError),
     *(struct.error, zlib.error),
 )
 # Pillow's other formats run external programs (EPS) or do not contain pixels.
@@ -50,7 +59,8 @@ def decode_picture(path: Path) -> Picture:
     """
     try:
         with _any_size(), Image.open(path, formats=_FORMATS) as image:
-            _check_size(path, width=image.width, height=image.height)
+            most = _PX_OF.get("progressive" if image.info.get("progressive") else str(image.format))
+            _check_size(path, width=image.width, height=image.height, most=most)
             return Picture(_to_rgb(path, image), _scale_of(image), image.info.get("icc_profile"))
     except SlideError:
         raise
@@ -89,11 +99,13 @@ def _any_size() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_size(path: Path, *, width: int, height: int) -> None:
-    if width * height > MAX_PICTURE_PX:
+def _check_size(path: Path, *, width: int, height: int, most: int | None = None) -> None:
+    most = most or MAX_PICTURE_PX
+    if width * height > most:
         raise SlideError(
-            f"{path}: is a picture of {width} x {height} px; expected at most {MAX_PICTURE_PX:,} px; convert "
-            "it to a pyramid: vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg"
+            f"{path}: is a picture of {width} x {height} px, {width * height:,} px, which is decoded whole; "
+            f"expected at most {most:,} px; convert it to a pyramid: vips tiffsave IN OUT.tif --tile "
+            "--pyramid --compression jpeg"
         )
 
 
@@ -105,15 +117,23 @@ def _to_rgb(path: Path, image: Image.Image) -> UInt8[np.ndarray, "height width 3
         )
     match image.mode:
         case "RGB" | "L" | "1" if "transparency" in image.info:
-            return over_white(np.array(image.convert("RGBA")))
-        case "RGB":
-            return np.array(image)
+            return _in_strips(image, mode="RGBA")
         case "RGBA" | "LA" | "PA" | "P":
-            return over_white(np.array(image.convert("RGBA")))
-        case "1" | "L" | "CMYK" | "YCbCr":
-            return np.array(image.convert("RGB"))
+            return _in_strips(image, mode="RGBA")
+        case "1" | "L" | "CMYK" | "YCbCr" | "RGB":
+            return _in_strips(image, mode="RGB")
         case mode:
             raise SlideError(f"{path}: is a picture of mode {mode}; expected 8 bits per channel; convert it")
+
+
+def _in_strips(image: Image.Image, *, mode: Literal["RGB", "RGBA"]) -> UInt8[np.ndarray, "height width 3"]:
+    """RGB of a picture, on white where it is transparent; only one strip is there in another form too."""
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _STRIP_ROWS):
+        strip = image.crop((0, top, image.width, min(top + _STRIP_ROWS, image.height)))
+        pixels = np.asarray(strip if strip.mode == mode else strip.convert(mode))
+        rgb[top : top + len(pixels)] = over_white(pixels) if mode == "RGBA" else pixels
+    return rgb
 
 
 def _scale_of(image: Image.Image) -> Scale:
@@ -137,6 +157,11 @@ def _decode_with_tifffile(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
             _check_size(path, width=page.imagewidth, height=page.imagelength)
+            if page.nbytes > PICTURE_BYTES // 2:
+                raise SlideError(
+                    f"{path}: its pixels have {page.nbytes:,} bytes; expected RGB, 8 bits per channel, of at "
+                    f"most {PICTURE_BYTES // 2:,} bytes; convert it"
+                )
             _check_complete(path, offsets=page.dataoffsets, byte_counts=page.databytecounts)
             pixels = page.asarray()
     except SlideError:

@@ -8,6 +8,7 @@ of all libraries become a `SlideError` that names the file.
 from pathlib import Path
 from typing import Literal
 
+from hardmil.budget import not_a_file
 from hardmil.errors import SlideError
 from hardmil.files.geojson import SLIDE_CORNER
 from hardmil.slides.level_source import TIFF_SIGNATURES, LevelSource, damaged
@@ -125,6 +126,9 @@ def _problem_of(path: Path) -> str | None:
     try:
         if path.is_dir():
             return None
+        found = not_a_file(path)
+        if found is not None:
+            return f"is {found}; expected a slide; check the path"
         with path.open("rb") as file:
             return None if file.read(1) else "is empty (0 bytes); expected a slide, copy the file again"
     except FileNotFoundError:
@@ -133,5 +137,6 @@ def _problem_of(path: Path) -> str | None:
         return "there is no such file; check the path"
     except PermissionError:
         return "no permission to read it; ask its owner, or change its permissions"
-    except OSError as error:
-        return f"cannot be read ({error.strerror}); check the path, and the disk or network it is on"
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return f"cannot be read ({reason}); check the path, and the disk or network it is on"

@@ -17,7 +17,7 @@ from hardmil.slides.level_source import Level, damaged
 from hardmil.slides.picture_source import PictureSource
 from hardmil.slides.pictures import DAMAGE, decode_picture
 from hardmil.slides.resolution import Scale, positive
-from hardmil.slides.tiff_tiles import TiledPage, is_complete, unsupported
+from hardmil.slides.tiff_tiles import TiledPage, images_of, is_complete, unsupported
 
 _UM_OF = {
     **{"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6},
@@ -88,7 +88,7 @@ def is_misread_by_openslide(path: Path) -> bool:
     """
     try:
         with _silent(), tifffile.TiffFile(path) as tiff:
-            pages = _pages(tiff)
+            pages = images_of(tiff)
             finest = _finest(pages)
             has_fourth = finest.samplesperpixel == 4 and len(finest.extrasamples) == 1
             return finest is not pages[0] or len(_equals(finest, pages)) > 1 or has_fourth
@@ -157,7 +157,7 @@ def _levels(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     The first image of a file may be a macro picture or a label.
     """
     if not (tiff.is_ome or tiff.is_qpi):
-        pages = _pages(tiff)
+        pages = images_of(tiff)
         finest = _finest(pages)
         if len(same := _equals(finest, pages)) > 1:
             raise SlideError(
@@ -176,10 +176,6 @@ def _levels(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
         )
     pages = [level.keyframe for level in series.levels]
     return [pages[0], *(page for page in pages[1:] if unsupported(page) is None)]
-
-
-def _pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
-    return [page for page in list(tiff.pages) if isinstance(page, tifffile.TiffPage)]
 
 
 def _finest(pages: list[tifffile.TiffPage]) -> tifffile.TiffPage:

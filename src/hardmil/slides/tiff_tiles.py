@@ -17,6 +17,10 @@ from hardmil.slides.pictures import DAMAGE, MAX_PICTURE_PX, over_white
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
 _CONTIGUOUS = 1
+LARGE_TILE_PX = 2048 * 2048
+"""A larger tile is kept until another one is read: a thumbnail reads many strips of it."""
+MAX_PAGES = 10_000
+"""Most images of a file that are looked at; slides have fewer than twenty."""
 _UNSPECIFIED, _PREMULTIPLIED = 0, 1
 
 
@@ -40,6 +44,8 @@ class TiledPage:
         _drop_tile_bytes(page)
         self._n_rows, self._n_columns, self._n_planes = _tile_grid(page)
         self._jpeg_tables = page.jpegtables
+        self._is_large = math.prod(self.tile_px) > LARGE_TILE_PX
+        self._large, self._last = threading.Lock(), (-1, -1, np.zeros((0, 0, 3), np.uint8))
 
     def read(self, x: int, y: int, width: int, height: int) -> UInt8[np.ndarray, "{height} {width} 3"]:
         """RGB of a rectangle in px of this image; white outside.
@@ -50,7 +56,8 @@ class TiledPage:
         left, right = max(x, 0), min(x + width, self.width_px)
         top, bottom = max(y, 0), min(y + height, self.height_px)
         is_inside = (left, right, top, bottom) == (x, x + width, y, y + height)
-        if is_inside and (width, height) == self.tile_px and x % width == y % height == 0:
+        is_tile = (width, height) == self.tile_px and x % width == y % height == 0
+        if is_inside and is_tile and not self._is_large:
             return self._tile(y // height, x // width)
         shape = (height, width, 3)
         region = np.empty(shape, np.uint8) if is_inside else np.full(shape, 255, np.uint8)
@@ -67,6 +74,15 @@ class TiledPage:
         return region
 
     def _tile(self, row: int, column: int) -> UInt8[np.ndarray, "tile_height tile_width 3"]:
+        if not self._is_large:
+            return self._read_tile(row, column)
+        with self._large:
+            if self._last[:2] != (row, column):
+                self._last = (-1, -1, self._last[2][:0])
+                self._last = (row, column, self._read_tile(row, column))
+            return self._last[2]
+
+    def _read_tile(self, row: int, column: int) -> UInt8[np.ndarray, "tile_height tile_width 3"]:
         first, step = row * self._n_columns + column, self._n_rows * self._n_columns
         planes = range(first, first + self._n_planes * step, step)
         if not self._counts[planes].any():
@@ -128,6 +144,9 @@ def _without_fourth(
 
 def unsupported(page: tifffile.TiffPage) -> str | None:
     """Why a page cannot be read tile by tile as RGB, for a message; None if it can."""
+    sizes = (page.imagewidth, page.imagelength, *_tile_px(page))
+    if not all(isinstance(edge, int) and edge > 0 for edge in sizes):
+        return f"states sizes of {sizes} px"
     if page.dtype != np.uint8 or page.bitspersample != 8:
         return f"holds {page.dtype or 'unknown'} pixels ({page.bitspersample} bits a channel)"
     if page.compression != 1 and page.compression not in tifffile.TIFF.DECOMPRESSORS:
@@ -142,8 +161,26 @@ def unsupported(page: tifffile.TiffPage) -> str | None:
         return "is not a two-dimensional image"
     width, height = _tile_px(page)
     if width * min(height, page.imagelength) > MAX_PICTURE_PX:
-        return f"has tiles of {width} x {height} px, too large to decode"
+        return (
+            f"has tiles of {width} x {height} px, {width * min(height, page.imagelength):,} px, more than "
+            f"the {MAX_PICTURE_PX:,} px that are decoded at once"
+        )
     return None
+
+
+def images_of(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    """The images of a file.
+
+    Raises:
+        ValueError: If there are more than `MAX_PAGES`, or the size of one is not a number.
+    """
+    if len(tiff.pages) > MAX_PAGES:
+        raise ValueError(f"it has {len(tiff.pages):,} images, more than {MAX_PAGES:,}")
+    pages = [page for page in list(tiff.pages) if isinstance(page, tifffile.TiffPage)]
+    for page in pages:
+        if not isinstance(page.imagewidth, int) or not isinstance(page.imagelength, int):
+            raise ValueError(f"the size of image {page.index} is not a number")
+    return pages
 
 
 def is_complete(page: tifffile.TiffPage, *, n_bytes: int, may_be_sparse: bool = False) -> bool:

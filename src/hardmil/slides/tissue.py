@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
 from hardmil.config.patches import PatchConfig, TissueConfig
-from hardmil.errors import SlideError
+from hardmil.errors import SlideError, TableError
 from hardmil.files.geojson import Region
 from hardmil.geometry import Downsample
 from hardmil.slides.artefacts import is_out_of_focus, is_pen
@@ -265,9 +265,12 @@ def _as_annotated(
         for names in (settings.keep, settings.drop)
     )
     _check_on_slide([*kept, *dropped], slide=slide)
-    if settings.keep:
-        is_tissue = is_tissue & inside(kept, shape=shape, downsample=downsample)
-    return is_tissue & ~inside(dropped, shape=shape, downsample=downsample)
+    try:
+        if settings.keep:
+            is_tissue = is_tissue & inside(kept, shape=shape, downsample=downsample)
+        return is_tissue & ~inside(dropped, shape=shape, downsample=downsample)
+    except TableError as error:
+        raise SlideError(f"{slide.path}: its annotations are too many to draw: {error}") from error
 
 
 def _check_on_slide(regions: Sequence[Region], *, slide: Slide) -> None:
