@@ -116,8 +116,8 @@ def _key(path: Path) -> bytes:
         key = b""
     if len(key) != 32:
         raise ConfigError(
-            f"{path}: not a key of 64 hexadecimal digits; expected the file that --deidentify wrote; restore it "
-            "from a backup, or move it away for new pseudonyms"
+            f"{path}: not a key of 64 hexadecimal digits; expected the file that --deidentify wrote; "
+            "restore it from a backup, or move it away for new pseudonyms"
         )
     return key
 
@@ -130,8 +130,8 @@ def _extend_table(path: Path, new: Iterable[PseudonymRow]) -> None:
         other = first.setdefault(row.pseudonym, row.original)
         if other != row.original:
             raise ConfigError(
-                f"{path}: {other} and {row.original} have the same pseudonym {row.pseudonym}; expected different "
-                f"ones; move {KEY} and {TABLE} away, and run again for new pseudonyms"
+                f"{path}: {other} and {row.original} have the same pseudonym {row.pseudonym}; expected "
+                f"different ones; move {KEY} and {TABLE} away, and run again for new pseudonyms"
             )
     write_table(path, rows, row=PseudonymRow)
     _owner_only(path)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
@@ -58,16 +59,21 @@ class BagMatch:
 def bag_signature(bag: Bag) -> BagSignature:
     """The signature of a bag: 17 KB. The order of the instances does not matter."""
     vectors = _vectors(bag)
-    rng = np.random.default_rng(vectors.shape[1])
-    directions, projection = (
-        rng.normal(size=(vectors.shape[1], n)).astype(np.float32) for n in (N_DIRECTIONS, N_KEPT)
-    )
+    directions, projection = _random_axes(vectors.shape[1])
     along = vectors @ directions
     chosen = np.concatenate([along.argmax(axis=0), along.argmin(axis=0)])
     _, inverse, counts = np.unique(chosen, return_inverse=True, return_counts=True)
     weights = 1 / (counts[inverse] * len(counts))
     digest = hashlib.blake2b(np.ascontiguousarray(bag.instances).data, digest_size=16).digest()
     return BagSignature(digest, vectors[chosen] @ projection, weights.astype(np.float32))
+
+
+@lru_cache(maxsize=1)
+def _random_axes(dim: int) -> tuple[Float32[np.ndarray, "dim axis"], Float32[np.ndarray, "dim value"]]:
+    """The directions, and the projection to fewer values; the same for all bags of a study."""
+    rng = np.random.default_rng(dim)
+    directions, projection = (rng.normal(size=(dim, n)).astype(np.float32) for n in (N_DIRECTIONS, N_KEPT))
+    return directions, projection
 
 
 def _vectors(bag: Bag) -> Float32[np.ndarray, "instance dim"]:
@@ -86,9 +92,9 @@ def similar_bags(signatures: Sequence[BagSignature]) -> list[BagMatch]:
 
     Two bags are nearly identical if MIN_SHARE of their extreme instances are the same. Two instances that are
     extreme in the same direction are the same if they are closer than MAX_RATIO of what is usual: of the
-    distance to the extreme instance of the fifth nearest bag, or of the bag below which a tenth of all are. So
-    blank patches and pen, which many slides have, do not count. All bags are compared with all, in blocks of
-    512 rows. With fewer than three bags there is no standard: only identical ones are found.
+    distance to the extreme instance of the fifth nearest bag, or, of more than 50 bags, of the last of the
+    nearest tenth. So blank patches and pen, which many slides have, do not count. All bags are compared with
+    all, in blocks of 512 rows. Of fewer than three bags there is no standard: only identical ones are found.
     """
     found = [BagMatch(a, b, IDENTICAL, 1.0) for a, b in _identical(signatures)]
     known = {(one.first, one.second) for one in found}
@@ -159,6 +165,6 @@ def notes_on_copies(bags: Iterable[Bag]) -> list[str]:
     return [
         f"note: {count(len(leaks), 'pair')} of slides in different cases with identical or nearly identical "
         f"patches, so a model may be tested on a slide that it was trained on: first {a.slide_id} (case "
-        f"{a.case_id}) and {b.slide_id} (case {b.case_id}); `hardmil doctor` lists them; give both slides of a "
-        "pair one case_id, or remove one"
+        f"{a.case_id}) and {b.slide_id} (case {b.case_id}); `hardmil doctor` lists them; give both slides of "
+        "a pair one case_id, or remove one"
     ]

@@ -69,8 +69,8 @@ def check_study(study: Study, *, quiet: bool = False) -> StudyCheck:
     """A summary of a study, with its problems as failures; writes nothing.
 
     Problems are folds that cannot be drawn or that leak, slides and feature files that cannot be read, and
-    near-duplicate or adjacent pictures, or bags with the same patches, in different cases. Those within a case
-    are only counted, unless their features are identical.
+    near-duplicate or adjacent pictures, or bags with the same patches, in different cases. Those within a
+    case are only counted, unless their features are identical.
     """
     rows = study.slide_table.rows
     with_path = [row for row in rows if row.path is not None]
@@ -216,8 +216,9 @@ def _identical(pairs: Iterable[MatchingPair]) -> list[Failure]:
     return [
         Failure(
             name=pair.slide_b,
-            message=f"its features are identical to those of {pair.slide_a}; expected those of its own slide; one "
-            "file was copied under two names, or one slide is listed twice: correct the file, or remove a row",
+            message=f"its features are identical to those of {pair.slide_a}; expected those of its own "
+            "slide; one file was copied under two names, or one slide is listed twice: correct the file, or "
+            "remove a row",
             traceback="",
         )
         for pair in pairs
@@ -241,7 +242,8 @@ def _leaks(pairs: Sequence[MatchingPair]) -> list[Failure]:
     if not n:
         return []
     message = (
-        f"{count(n, 'pair')} of near-duplicates, adjacent pictures or slides with the same patches in different cases: folds by case may "
+        f"{count(n, 'pair')} of near-duplicates, adjacent pictures or slides with the same patches in "
+        "different cases: folds by case may "
         "train on one and test on the other; give them one case_id in slides.csv (the groups are listed), or "
         "remove one of two duplicates"
     )

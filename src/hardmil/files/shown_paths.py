@@ -15,7 +15,8 @@ def shown_paths(value: object, *, below: Path) -> object:
     """A value with nested lists and mappings in which paths are shortened.
 
     A path below the folder becomes relative to it; of another absolute path, or one that leaves the working
-    folder, only the name is kept. So are the values of `--option=PATH` and `KEY=PATH`. Other text stays as it is.
+    folder, only the name is kept. So are the values of `--option=PATH` and `KEY=PATH`. Other text
+    stays as it is.
     """
     if isinstance(value, Mapping):
         return {key: shown_paths(one, below=below) for key, one in value.items()}
