@@ -14,6 +14,7 @@ from hardmil.commands.options import (
     TYPICAL_SEED,
     Address,
     CaseScore,
+    Deidentify,
     DeviceName,
     EngineName,
     HeatmapOf,
@@ -195,6 +196,7 @@ def evaluate(
     address: Address = None,
     population: Population = None,
     track: Track = None,
+    deidentify: Deidentify = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -210,6 +212,7 @@ def evaluate(
         device=device,
         engine=find_engine(engine, workers=workers, address=address, population=population),
         track=track,
+        deidentify=deidentify,
         quiet=quiet,
     )
     finish(outcome, as_json=as_json)
@@ -221,13 +224,21 @@ def mine(
     bundle: Annotated[Path | None, typer.Option(help="A bundle; by default that of the study.")] = None,
     overrides: Set = None,
     device: DeviceName = None,
+    deidentify: Deidentify = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Write the hard negatives of a bundle: table, gallery, GeoJSON. Never trains."""
     from hardmil.commands.mine import mine as run
 
-    outcome = run(study, bundle_folder=bundle, overrides=overrides or (), device=device, quiet=quiet)
+    outcome = run(
+        study,
+        bundle_folder=bundle,
+        overrides=overrides or (),
+        device=device,
+        deidentify=deidentify,
+        quiet=quiet,
+    )
     finish(outcome, as_json=as_json)
 
 
@@ -270,6 +281,7 @@ def predict(
         ),
     ] = None,
     trust_encoder: TrustEncoder = False,
+    deidentify: Deidentify = False,
     device: DeviceName = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -292,6 +304,7 @@ def predict(
         heatmaps=HeatmapOptions(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff),
         overrides=overrides or (),
         trust_encoder=trust_encoder,
+        deidentify=deidentify,
         device=device,
         quiet=quiet,
     )

@@ -9,9 +9,7 @@ from hardmil.preprocessing.study_folder import open_study
 
 
 def _failures(study: Path, *settings: str) -> list[tuple[str, str]]:
-    return [
-        (one.name, one.message) for one in check_settings(open_study(study, overrides=settings), quiet=True)
-    ]
+    return [(one.name, one.message) for one in check_settings(open_study(study, overrides=settings))]
 
 
 def test_a_sound_study_has_no_failures(study: Path, feature_study: Path):
@@ -31,19 +29,3 @@ def test_a_missing_device_or_encoder_is_named(study: Path, setting: str, name: s
     ((found, said),) = _failures(study, setting)
     assert found == name
     assert message in said
-
-
-def test_missing_and_damaged_feature_files_are_named(feature_study: Path):
-    (feature_study / "feats" / "s3.h5").unlink()
-    (feature_study / "feats" / "s5.h5").write_bytes(b"not HDF5")
-    failures = dict(_failures(feature_study))
-    assert set(failures) == {"s3", "s5"}
-    assert "no feature file" in failures["s3"]
-
-
-def test_one_feature_file_under_two_names_is_named(feature_study: Path):
-    feats = feature_study / "feats"
-    (feats / "s5.h5").write_bytes((feats / "s3.h5").read_bytes())
-    ((name, message),) = _failures(feature_study)
-    assert name == "s5"
-    assert "identical to those of s3" in message

@@ -42,3 +42,20 @@ def test_a_second_evaluation_trains_nothing_and_a_changed_setting_does(
     changed = read_csv(results)
     assert len(changed) == 3
     assert results.read_bytes() != first
+
+
+def test_copies_in_different_cases_are_named_on_the_terminal_and_the_report(
+    hardmil: Hardmil, feature_study: Path
+) -> None:
+    quick = ("--set", "evaluation.arms=[ours]", "--set", "training.epochs=1")
+    clean = hardmil("evaluate", feature_study, *quick)
+    assert "identical patches" not in clean.text
+    feats = feature_study / "feats"
+    (feats / "s5.h5").write_bytes((feats / "s3.h5").read_bytes())
+    run = hardmil("evaluate", feature_study, *quick)
+    assert run.code == 0, run.err
+    said = "1 pair of slides in different cases with identical or nearly identical patches"
+    assert f"note: {said}" in run.text
+    assert "first s3 (case c3) and s5 (case c5)" in run.text
+    page = (feature_study / "runs" / "main" / "report.html").read_text(encoding="utf-8")
+    assert f'<p class="warning">{said}' in page

@@ -177,7 +177,7 @@ def _remove_earlier(folder: Path, *, content: Path) -> None:
     for path in visible(folder.glob(f"{CONTENT}-*")):
         if path != content:
             shutil.rmtree(path, ignore_errors=True)
-    for path in [*folder.glob("model*.safetensors"), folder / HARD_NEGATIVES, folder / OUT_OF_FOLD]:
+    for path in [*visible(folder.glob("model*.safetensors")), folder / HARD_NEGATIVES, folder / OUT_OF_FOLD]:
         path.unlink(missing_ok=True)
 
 

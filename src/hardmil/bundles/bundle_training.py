@@ -105,7 +105,10 @@ def train_bundle(
             card = save_bundle(folder, Bundle(network, card, folder, tuple(others)), tables=tables)
         log = write_failures(folder, list(found.failures))
         config = _recorded_config(study, learned.arm)
-        write_run_record(folder, "hardmil train", config=config, seed=study.config.seed, started=started)
+        seed = study.config.seed
+        write_run_record(
+            folder, "hardmil train", config=config, seed=seed, started=started, below=study.folder
+        )
     return TrainedBundle(
         folder=folder,
         card=card,

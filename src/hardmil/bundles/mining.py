@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardmil.bags.bag import Bag
+from hardmil.bags.pseudonyms import SUFFIX, renamed
 from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle
 from hardmil.evaluation.results import HARD_NEGATIVES, HardNegativeRow
 from hardmil.files.atomic import check_writable
@@ -16,7 +17,7 @@ from hardmil.files.run_record import write_run_record
 from hardmil.files.written import edited_notes, replacing
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.mining.hard_instances import HardInstance, mine_instances_above
-from hardmil.preprocessing.study_folder import Study, read_bags
+from hardmil.preprocessing.study_folder import Study, deidentified_study, read_bags
 from hardmil.report.assemble import write_gallery
 from hardmil.slides.reader import origin_of
 
@@ -42,7 +43,7 @@ class HardNegatives:
     log: Path | None = None
 
 
-def mine(study: Study, *, bundle: Bundle, quiet: bool = False) -> HardNegatives:
+def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool = False) -> HardNegatives:
     """Write what fools the bundle to `mined/` in the study's folder; trains nothing.
 
     The column `source` says which model was fooled: train (that of the training), out-of-fold (one that had
@@ -51,13 +52,14 @@ def mine(study: Study, *, bundle: Bundle, quiet: bool = False) -> HardNegatives:
     Args:
         study: The study whose negative slides are scored.
         bundle: From `load_bundle`.
+        deidentify: Write pseudonyms instead of slide and case ids, to `mined-deidentified/`.
         quiet: No progress bar.
 
     Raises:
         BagError: If no slide has a bag, or the bundle cannot take one.
     """
     started = time.time()
-    folder = study.folder / "mined"
+    folder = study.folder / f"mined{SUFFIX * deidentify}"
     check_writable(folder)
     remove_drafts(folder)
     found = read_bags(study, quiet=quiet)
@@ -66,6 +68,12 @@ def mine(study: Study, *, bundle: Bundle, quiet: bool = False) -> HardNegatives:
     before = _kept(bundle, HARD_NEGATIVES, study=study)
     fooled = _without(before, _kept(bundle, OUT_OF_FOLD, study=study))
     current = _without([*before, *fooled], current)
+    failures = found.failures
+    if deidentify:
+        study, found, names = deidentified_study(study, found, output=folder)
+        before, fooled, current = (
+            [renamed(one, names) for one in some] for some in (before, fooled, current)
+        )
     pool = [*before, *fooled, *current]
     paths = {row.slide_id: row.path for row in study.slide_table.rows}
     config = study.config.model_dump(mode="json") | {"bundle": str(bundle.folder)}
@@ -73,11 +81,19 @@ def mine(study: Study, *, bundle: Bundle, quiet: bool = False) -> HardNegatives:
         write_table(folder / HARD_NEGATIVES, pool, row=HardInstance)
         _write_tiles(folder / "geojson", pool, paths=paths)
         log = write_failures(folder, list(found.failures))
-        write_run_record(folder, "hardmil mine", config=config, seed=None, started=started)
+        write_run_record(
+            folder,
+            "hardmil mine",
+            config=config,
+            seed=None,
+            started=started,
+            below=study.folder,
+            deidentified=deidentify,
+        )
         rows = [HardNegativeRow(None, one) for one in pool]
         gallery = write_gallery(folder / "hard_negatives.html", study=study, found=found, rows=rows)
     notes = [*found.notes, *edited_notes(edited)]
-    return HardNegatives(folder, gallery, before, fooled, current, len(negatives), notes, found.failures, log)
+    return HardNegatives(folder, gallery, before, fooled, current, len(negatives), notes, failures, log)
 
 
 def current_hard_negatives(

@@ -10,6 +10,7 @@ import numpy as np
 from hardmil.bags.bag import Bag
 from hardmil.bags.dicom_series import check_one_row_a_series
 from hardmil.bags.feature_folder import find_feature_file, read_features
+from hardmil.bags.pseudonyms import Pseudonyms, check_only_deidentified, make_pseudonyms, renamed
 from hardmil.bags.slide_table import SlideRow, read_slide_table
 from hardmil.bundles.bundle import Bundle
 from hardmil.bundles.bundle_encoder import bundle_encoder
@@ -51,13 +52,14 @@ class Predictions:
     """What a bundle says about slides and cases, and the folder with all files.
 
     `metrics` compare with the labels of the table; None where it has none. `failures` are slides that could
-    not be scored; `log` holds their tracebacks.
+    not be scored; `log` holds their tracebacks. `n_trained_on` of the slides were trained on.
     """
 
     folder: Path
     slides: Sequence[SlidePrediction]
     cases: Sequence[CaseRow]
     metrics: BinaryMetrics | None
+    n_trained_on: int = 0
     encoder: PatchEncoder | None = None
     failures: Sequence[Failure] = ()
     log: Path | None = None
@@ -90,6 +92,7 @@ def predict(
     heatmaps: HeatmapOptions = DEFAULT_HEATMAPS,
     overrides: Sequence[str] = (),
     trust_encoder: bool = False,
+    deidentify: bool = False,
     quiet: bool = False,
 ) -> Predictions:
     """Score new slides and their cases; tables, heat maps and GeoJSON go to a folder.
@@ -109,6 +112,8 @@ def predict(
         overrides: Other settings of what counts as tissue, such as "patches.min_tissue=0".
         trust_encoder: Whether an encoder that the bundle names may run, if it is code: TorchScript,
             torch.export, or a function of a Python module.
+        deidentify: Write pseudonyms instead of slide and case ids; their key and table are in the folder that
+            the bundle is in.
         quiet: No progress bar.
 
     Raises:
@@ -117,17 +122,21 @@ def predict(
         TableError: If the table of slides cannot be used.
     """
     started, card = time.time(), bundle.card
+    if deidentify:
+        check_only_deidentified(output)
     check_writable(output)
     remove_drafts(output)
     request = _request(bundle, slides=slides, table=table, features=features, mpp=mpp)
     if card.patches is not None:
         request = replace(request, patches=with_tissue_settings(card.patches, overrides))
+    names = _pseudonyms(bundle, request, output=output) if deidentify else None
     encoder = bundle_encoder(bundle, trust=trust_encoder)
     cases = Cases(bundle, how=case_score)
     key_slides: list[KeySlide] = []
 
     def score(row: SlideRow) -> SlidePrediction:
         bag = bundle.check(_bag(row, bundle=bundle, request=request, encoder=encoder))
+        row, bag = renamed(row, names), renamed(bag, names)
         found = bundle.score([bag])[0]
         small = write_slide_files(
             output,
@@ -149,21 +158,56 @@ def predict(
         done = run_jobs(score, by_case, name=slide_name, label="predicting", quiet=quiet)
         found = [done.results[row.slide_id] for row in request.rows if row.slide_id in done.results]
         case_rows = cases.rows(
-            failed=[row.case_id for row in request.rows if row.slide_id not in done.results]
+            failed=[renamed(row, names).case_id for row in request.rows if row.slide_id not in done.results]
         )
         _write_tables(output, found, case_rows, classes=card.classes)
         if key_slides:
             write_key_patches(output / "key_patches.html", key_slides, n_slides=len(found))
-        log = write_failures(output, done.failures)
-        config = {"bundle": str(bundle.folder), "card": card.model_dump(mode="json"), "set": list(overrides)}
-        write_run_record(output, "hardmil predict", config=config, seed=None, started=started)
+        log = write_failures(output, names.failures(done.failures) if names else done.failures)
+        _write_record(output, bundle=bundle, overrides=overrides, started=started, deidentified=deidentify)
         metrics = _metrics(found, threshold=card.threshold)
         if metrics is not None:
             n_labelled = sum(one.label >= 0 for one in found)
             content = {"threshold": card.threshold, "labelled_slides": n_labelled, **metrics.for_json()}
             write_json(output / "metrics.json", content)
-    notes = edited_notes(edited)
-    return Predictions(output, found, case_rows, metrics, encoder, done.failures, log, notes)
+    n_trained_on = len({row.slide_id for row in request.rows} & done.results.keys() & {*card.training_slides})
+    return Predictions(
+        folder=output,
+        slides=found,
+        cases=case_rows,
+        metrics=metrics,
+        n_trained_on=n_trained_on,
+        encoder=encoder,
+        failures=done.failures,
+        log=log,
+        notes=edited_notes(edited),
+    )
+
+
+def _pseudonyms(bundle: Bundle, request: PredictionRequest, *, output: Path) -> Pseudonyms:
+    """The pseudonyms of the slides; key and table are next to the bundle, usually in the study's folder."""
+    if bundle.folder is None:
+        raise ConfigError(
+            "deidentify: this bundle is not on disk, so there is no folder for the key; save it first, with "
+            "save_bundle"
+        )
+    return make_pseudonyms(request.rows, folder=bundle.folder.resolve().parent, output=output)
+
+
+def _write_record(
+    output: Path, *, bundle: Bundle, overrides: Sequence[str], started: float, deidentified: bool
+) -> None:
+    card = bundle.card.model_dump(mode="json", exclude={"training_slides"} if deidentified else None)
+    config = {"bundle": str(bundle.folder), "card": card, "set": list(overrides)}
+    write_run_record(
+        output,
+        "hardmil predict",
+        config=config,
+        seed=None,
+        started=started,
+        below=bundle.folder.resolve().parent if bundle.folder else None,
+        deidentified=deidentified,
+    )
 
 
 def _write_tables(

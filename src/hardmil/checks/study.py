@@ -1,4 +1,4 @@
-"""The checks of `hardmil doctor STUDY`: table, folds, slides, and pictures shared by different cases."""
+"""The checks of `hardmil doctor STUDY`: table, folds, slides, and what different cases share."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hardmil.bags.bag_file import read_bag
+from hardmil.bags.feature_folder import find_feature_file, read_features
 from hardmil.bags.folds import check_classes, check_folds, repeated_folds
 from hardmil.bags.slide_table import SlideRow
 from hardmil.bags.split_files import read_splits
+from hardmil.checks.copies import IDENTICAL, BagSignature, bag_signature, similar_bags
 from hardmil.checks.duplicates import ImageMatch, Signature, matching_pairs, slide_signature
 from hardmil.errors import HardmilError
 from hardmil.jobs.failures import Failure
-from hardmil.jobs.run import run_jobs
+from hardmil.jobs.run import JobResults, run_jobs
 from hardmil.preprocessing.annotations import check_annotated_classes
 from hardmil.preprocessing.patch_coords import open_slide_of_row, segment_and_place
 from hardmil.preprocessing.study_folder import Study, slide_name
@@ -23,9 +26,12 @@ _TCGA_PATIENT = re.compile(r"TCGA-\w{2}-\w{4}(?=-|$)")
 """The patient in the id of a slide: project, site and participant."""
 
 
+SAME_PATCHES = "same patches"
+
+
 @dataclass(frozen=True)
 class MatchingPair:
-    """Two near-duplicate or adjacent pictures, and their cases."""
+    """Two near-duplicate or adjacent pictures, or slides with the same patches, and their cases."""
 
     kind: str
     slide_a: str
@@ -45,13 +51,14 @@ class MatchingPair:
 class StudyCheck:
     """What a study contains, and its problems as failures.
 
-    `n_with_path` slides have a path, and `n_read` of these can be read. `groups` are cases that should be one
-    case.
+    `n_with_path` slides have a path, and `n_read` of these can be read; `n_bags` have a bag. `groups` are
+    cases that should be one case.
     """
 
     study: Study
     n_with_path: int
     n_read: int
+    n_bags: int
     pairs: Sequence[MatchingPair]
     groups: Sequence[Sequence[str]]
     notes: Mapping[str, Sequence[str]]
@@ -61,19 +68,23 @@ class StudyCheck:
 def check_study(study: Study, *, quiet: bool = False) -> StudyCheck:
     """A summary of a study, with its problems as failures; writes nothing.
 
-    Problems are folds that cannot be drawn or that leak, slides that cannot be read, and near-duplicate or
-    adjacent pictures in different cases. Those within a case are only counted.
+    Problems are folds that cannot be drawn or that leak, slides and feature files that cannot be read, and
+    near-duplicate or adjacent pictures, or bags with the same patches, in different cases. Those within a
+    case are only counted, unless their features are identical.
     """
     rows = study.slide_table.rows
     with_path = [row for row in rows if row.path is not None]
     done = run_jobs(
         lambda row: _inspect(study, row), with_path, name=slide_name, label="reading slides", quiet=quiet
     )
-    pairs = find_pairs({name: seen.signature for name, seen in done.results.items()}, rows)
+    bags = _bag_signatures(study, quiet=quiet)
+    pictures = find_pairs({name: seen.signature for name, seen in done.results.items()}, rows)
+    pairs = _with_bag_pairs(pictures, find_bag_pairs(bags.results, rows))
     return StudyCheck(
         study=study,
         n_with_path=len(with_path),
         n_read=len(done.results),
+        n_bags=len(bags.results),
         pairs=pairs,
         groups=leaking_groups(pairs),
         notes={name: seen.notes for name, seen in done.results.items() if seen.notes},
@@ -82,6 +93,8 @@ def check_study(study: Study, *, quiet: bool = False) -> StudyCheck:
             *patient_failures(rows),
             *_check_annotations(study),
             *done.failures,
+            *bags.failures,
+            *_identical(pairs),
             *_leaks(pairs),
         ],
     )
@@ -163,6 +176,56 @@ def find_pairs(signatures: Mapping[str, Signature], rows: Iterable[SlideRow]) ->
     return [named(pair) for pair in matching_pairs(list(signatures.values()))]
 
 
+def _bag_signatures(study: Study, *, quiet: bool) -> JobResults[BagSignature]:
+    """The signatures of the study's bags; slides that `encode` has not reached yet are left out."""
+    rows, config = study.slide_table.rows, study.config
+
+    def signature(row: SlideRow) -> BagSignature:
+        if config.features is None:
+            path = study.bag_path(row.slide_id)
+            return bag_signature(read_bag(path, case_id=row.case_id, label=-1, slide_id=row.slide_id))
+        path = find_feature_file(study.folder / config.features, slide_id=row.slide_id)
+        return bag_signature(read_features(path, row, label=-1))
+
+    if config.features is not None:
+        return run_jobs(signature, rows, name=slide_name, label="reading features", quiet=quiet)
+    encoded = [row for row in rows if study.bag_path(row.slide_id).exists()]
+    done = run_jobs(signature, encoded, name=slide_name, label="reading bags", quiet=quiet)
+    return JobResults(done.results)  # `encode` makes a bag again that is damaged or empty
+
+
+def find_bag_pairs(signatures: Mapping[str, BagSignature], rows: Iterable[SlideRow]) -> list[MatchingPair]:
+    """All pairs of slides with the same patches, also within a case, most certain first."""
+    names = list(signatures)
+    cases = {row.slide_id: row.case_id for row in rows}
+    return [
+        MatchingPair(SAME_PATCHES, a, cases[a], b, cases[b], one.kind, round(one.share, 3))
+        for one in similar_bags(list(signatures.values()))
+        for a, b in [(names[one.first], names[one.second])]
+    ]
+
+
+def _with_bag_pairs(pictures: Sequence[MatchingPair], bags: Sequence[MatchingPair]) -> list[MatchingPair]:
+    """Each pair of slides once: near-duplicate pictures have the same patches, too."""
+    known = {frozenset((pair.slide_a, pair.slide_b)) for pair in pictures}
+    return [*pictures, *(pair for pair in bags if frozenset((pair.slide_a, pair.slide_b)) not in known)]
+
+
+def _identical(pairs: Iterable[MatchingPair]) -> list[Failure]:
+    """A failure for each slide whose features are those of an earlier one."""
+    return [
+        Failure(
+            name=pair.slide_b,
+            message=f"its features are identical to those of {pair.slide_a}; expected those of its own "
+            "slide; one file was copied under two names, or one slide is listed twice: correct the file, or "
+            "remove a row",
+            traceback="",
+        )
+        for pair in pairs
+        if pair.b_is == IDENTICAL
+    ]
+
+
 def leaking_groups(pairs: Iterable[MatchingPair]) -> list[list[str]]:
     """Groups of cases that should be one case: those connected by pairs, directly or through others."""
     groups: dict[str, list[str]] = {}
@@ -179,7 +242,8 @@ def _leaks(pairs: Sequence[MatchingPair]) -> list[Failure]:
     if not n:
         return []
     message = (
-        f"{count(n, 'pair')} of near-duplicate or adjacent pictures in different cases: folds by case may "
+        f"{count(n, 'pair')} of near-duplicates, adjacent pictures or slides with the same patches in "
+        "different cases: folds by case may "
         "train on one and test on the other; give them one case_id in slides.csv (the groups are listed), or "
         "remove one of two duplicates"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hardmil.checks.installation import EXTRAS, Installation, inspect_installation
 from hardmil.checks.settings import check_settings, failures_of
-from hardmil.checks.study import MatchingPair, StudyCheck, check_study
+from hardmil.checks.study import SAME_PATCHES, MatchingPair, StudyCheck, check_study
 from hardmil.errors import HardmilError
 from hardmil.evaluation.arms import check_arms
 from hardmil.jobs.failures import Failure
@@ -34,7 +34,7 @@ def doctor(path: Path | None = None, *, overrides: Sequence[str] = (), quiet: bo
     arms = (study.config.arm, *study.config.evaluation.arms)
     failures = [
         *failures_of("arms", lambda: check_arms(arms, study=study.config)),
-        *check_settings(study, quiet=quiet),
+        *check_settings(study),
         *found.failures,
     ]
     return Outcome([*lines, *_study_lines(found)], values | {"study": _study_values(found)}, failures)
@@ -56,7 +56,7 @@ def _study_lines(found: StudyCheck) -> list[str]:
         *_table_lines(found.study),
         *_slide_lines(len(found.study.slide_table.rows), found.n_with_path, found.n_read),
         *(f"note               {name}: {note}" for name, some in found.notes.items() for note in some),
-        *(_pair_lines(found.pairs, found.groups) if found.n_with_path else []),
+        *(_pair_lines(found.pairs, found.groups) if found.n_with_path or found.n_bags else []),
     ]
 
 
@@ -103,8 +103,12 @@ def _pair_lines(pairs: Sequence[MatchingPair], groups: Sequence[Sequence[str]]) 
 
 
 def _pair_line(pair: MatchingPair) -> str:
-    """How the two pictures are related."""
+    """How the two slides are related."""
     a, b = f"{pair.slide_a} (case {pair.case_a})", f"{pair.slide_b} (case {pair.case_b})"
     if pair.kind == "abutting":
         return f"abutting           {b} is {pair.b_is} {a}, edges correlate {pair.score:.2f}"
+    if pair.kind == SAME_PATCHES:
+        return (
+            f"same patches       {b} is {pair.b_is} to {a}, {pair.score:.0%} of those compared are the same"
+        )
     return f"near-duplicate     {b} is {a}, {pair.b_is}, match {pair.score:.2f}"

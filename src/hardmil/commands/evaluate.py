@@ -20,6 +20,7 @@ def evaluate(
     device: str | None = None,
     engine: Engine = LOCAL,
     track: TrackWith | None = None,
+    deidentify: bool = False,
     quiet: bool = False,
 ) -> Outcome:
     """Run the study's arms, and say how they compare."""
@@ -31,6 +32,7 @@ def evaluate(
         device=device,
         engine=engine,
         track=track,
+        deidentify=deidentify,
         quiet=quiet,
     )
     summary = run.statistics.summary

@@ -18,12 +18,13 @@ def mine(
     bundle_folder: Path | None = None,
     overrides: Sequence[str] = (),
     device: str | None = None,
+    deidentify: bool = False,
     quiet: bool = False,
 ) -> Outcome:
     """Write what fools the study's bundle, and say how much it is."""
     study = open_study(path, overrides=overrides)
     bundle = load_bundle(bundle_folder or study.folder / "bundle", device=device or study.config.device)
-    found = mining.mine(study, bundle=bundle, quiet=quiet)
+    found = mining.mine(study, bundle=bundle, deidentify=deidentify, quiet=quiet)
     kinds = {
         "mined and trained on": found.from_training,
         "fooled a model that had not seen the slide (out of fold)": found.out_of_fold,

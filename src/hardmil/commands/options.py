@@ -48,6 +48,12 @@ TrustEncoder = Annotated[
         help="Run the encoder that the bundle names, where it is code: .pt, .ts, .pt2, module:callable."
     ),
 ]
+Deidentify = Annotated[
+    bool,
+    typer.Option(
+        "--deidentify", help="Write pseudonyms instead of slide and case ids; their table stays in the study."
+    ),
+]
 CaseScore = Literal["pooled", "max", "mean"]
 HeatmapOf = Literal["attention", "contribution"]
 HeatmapScale = Literal["rank", "raw"]

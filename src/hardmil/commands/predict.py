@@ -6,11 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hardmil.bags.collection import notes_on_missing_coords
+from hardmil.bags.pseudonyms import SUFFIX
 from hardmil.bundles.bundle import Card, load_bundle
 from hardmil.bundles.cases import CaseScore
 from hardmil.bundles.prediction import DEFAULT_HEATMAPS, Predictions
 from hardmil.bundles.prediction import predict as predict_slides
-from hardmil.bundles.prediction_folder import free_folder
+from hardmil.bundles.prediction_folder import DEFAULT_FOLDER, free_folder
 from hardmil.bundles.slide_files import HeatmapOptions
 from hardmil.encoders.encoder import encoder_notes
 from hardmil.jobs.outcome import Outcome
@@ -31,12 +32,14 @@ def predict(
     heatmaps: HeatmapOptions = DEFAULT_HEATMAPS,
     overrides: Sequence[str] = (),
     trust_encoder: bool = False,
+    deidentify: bool = False,
     device: str | None = None,
     quiet: bool = False,
 ) -> Outcome:
     """Score new slides and their cases; with labels in the table, say how good the scores are.
 
-    Without `output`, they go to predictions/, or beside it where it holds a prediction.
+    Without `output`, they go to predictions/, or predictions-deidentified/; beside it where it holds a
+    prediction.
     """
     bundle = load_bundle(bundle_folder, device=device or "auto")
     found = predict_slides(
@@ -44,12 +47,13 @@ def predict(
         slides=slides,
         table=table,
         features=features,
-        output=output or free_folder(),
+        output=output or free_folder(Path(f"{DEFAULT_FOLDER}{SUFFIX * deidentify}")),
         mpp=mpp,
         case_score=case_score,
         heatmaps=heatmaps,
         overrides=overrides,
         trust_encoder=trust_encoder,
+        deidentify=deidentify,
         quiet=quiet,
     )
     lines, values = _summary(found, card=bundle.card)
@@ -70,10 +74,11 @@ def _summary(found: Predictions, *, card: Card) -> tuple[list[str], dict[str, ob
     called = f"{n_positive} called {positive} (score > {threshold:.6g}{target})"
     lines = [f"{count(n_slides, 'slide')}, {called}: {table}"]
     values: dict[str, object] = {"slides": n_slides, "positive": n_positive, "predictions": str(table)}
-    n_seen = len({one.slide_id for one in found.slides} & set(card.training_slides))
-    if n_seen:
-        lines.append(f"{n_seen} of them were trained on: their scores say nothing about new slides")
-        values["trained_on"] = n_seen
+    if found.n_trained_on:
+        lines.append(
+            f"{found.n_trained_on} of them were trained on: their scores say nothing about new slides"
+        )
+        values["trained_on"] = found.n_trained_on
     if found.metrics is not None:
         known = asdict(found.metrics)
         n_labelled = sum(one.label >= 0 for one in found.slides)

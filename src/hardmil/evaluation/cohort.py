@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hardmil.bags.bag import Bag
+from hardmil.bags.pseudonyms import Pseudonyms, renamed
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import Arm
 from hardmil.evaluation.truth import TRUTH_NAMES, Truth, truth_of_regions, verdicts_of_truth
@@ -75,6 +76,12 @@ def make_cohort(
         digest.update(np.ascontiguousarray(bag.instances).data)
     truth = truth or {}
     return Cohort(bags, digest.hexdigest(), truth, verdicts or verdicts_of_truth(truth))
+
+
+def deidentified_cohort(cohort: Cohort, names: Pseudonyms) -> Cohort:
+    """The cohort under pseudonyms; its hash is another one."""
+    bags = [renamed(bag, names) for bag in cohort.bags]
+    return make_cohort(bags, truth=names.by_slide(cohort.truth), verdicts=names.by_slide(cohort.verdicts))
 
 
 def study_cohort(study: Study, *, bags: Sequence[Bag]) -> Cohort:

@@ -9,6 +9,7 @@ from pathlib import Path
 from hardmil.errors import HardmilError
 from hardmil.files.atomic import write_atomically
 from hardmil.files.csv_table import write_table
+from hardmil.files.shown_paths import without_home
 from hardmil.words import some_of
 
 MOST_CAUSES = 20
@@ -72,6 +73,10 @@ def write_failures(folder: Path, failures: list[Failure]) -> Path | None:
 
 
 def failure_of(name: str, error: Exception) -> Failure:
-    """The failure of an item; for errors other than hardmil's own, the message starts with the type."""
+    """The failure of an item; for errors other than hardmil's own, the message starts with the type.
+
+    The home folder is written as `~`, because failures are stored and shown on reports.
+    """
     message = str(error) if isinstance(error, HardmilError) else f"{type(error).__name__}: {error}"
-    return Failure(name=name, message=message, traceback="".join(traceback.format_exception(error)))
+    lines = "".join(traceback.format_exception(error))
+    return Failure(name=name, message=without_home(message), traceback=without_home(lines))

@@ -126,7 +126,14 @@ def process_slides(study: Study, stage: Stage, *, options: RunOptions) -> Proces
     in_order = {slide_id: made[slide_id] for slide_id in order if slide_id in made}
     log = write_failures(stage.folder, failures)
     config = study.config.model_dump(mode="json")
-    write_run_record(stage.folder, f"hardmil {stage.command}", config=config, seed=None, started=started)
+    write_run_record(
+        stage.folder,
+        f"hardmil {stage.command}",
+        config=config,
+        seed=None,
+        started=started,
+        below=study.folder,
+    )
     return ProcessedSlides(
         study=study,
         folder=stage.folder,

@@ -8,6 +8,7 @@ from pathlib import Path
 from hardmil.bags.bag import Bag
 from hardmil.bags.collection import FoundBags, collect_bags, notes_on
 from hardmil.bags.feature_folder import read_feature_folder
+from hardmil.bags.pseudonyms import Pseudonyms, make_pseudonyms, renamed
 from hardmil.bags.slide_table import SlideRow, SlideTable, read_slide_table
 from hardmil.config.known_encoders import short_name
 from hardmil.config.study import StudyConfig, instance_config
@@ -139,6 +140,26 @@ def _read(study: Study, *, quiet: bool) -> FoundBags:
         return read_instances(row, config=config, path=path, label=label)
 
     return collect_bags(read, study.slide_table.rows, label="reading bags", quiet=quiet)
+
+
+def deidentified_study(
+    study: Study, found: StudyBags, *, output: Path
+) -> tuple[Study, StudyBags, Pseudonyms]:
+    """The study and its bags under pseudonyms, with key and table in the study's folder.
+
+    Raises:
+        ConfigError: If the key cannot be used, or two ids have the same pseudonym.
+        StoreError: If the disk is full, or the folder is not writable.
+    """
+    rows = study.slide_table.rows
+    names = make_pseudonyms(rows, folder=study.folder, output=output)
+    table = replace(study.slide_table, rows=tuple(renamed(row, names) for row in rows))
+    bags = StudyBags(
+        [renamed(bag, names) for bag in found.bags],
+        names.failures(found.failures),
+        tuple(names.slides[slide_id] for slide_id in found.empty),
+    )
+    return replace(study, slide_table=table), bags, names
 
 
 def slide_name(row: SlideRow) -> str:

@@ -15,6 +15,7 @@ from hardmil.evaluation.arms import AUTO
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
 from hardmil.evaluation.results import HardNegativeRow, ResultRow
 from hardmil.files.atomic import read_json
+from hardmil.files.shown_paths import shown_paths
 from hardmil.jobs.failures import Failure
 from hardmil.pictures.heatmap import SlideAttention
 from hardmil.pictures.patch_pictures import GalleryPicture
@@ -54,7 +55,7 @@ class Page:
     """What a report says in addition to its numbers. `paths` and `mpp` are by slide_id.
 
     `exclusions` are the slides that no number includes. `interval_notes` say what makes the intervals too
-    narrow.
+    narrow, `data_notes` what is wrong with the slides. Paths are shown relative to `study_folder`.
     """
 
     title: str
@@ -65,6 +66,9 @@ class Page:
     interval_notes: Sequence[str] = ()
     mpp: Mapping[str, float | None] | None = None
     exclusions: Sequence[Exclusion] = ()
+    data_notes: Sequence[str] = ()
+    study_folder: Path | None = None
+    deidentified: bool = False
 
 
 def write_evaluation_report(
@@ -89,9 +93,15 @@ def write_evaluation_report(
         data=replace(
             _data(bags, classes=evaluation.classes, exclusions=page.exclusions),
             n_held_out=len({row.slide_id for row in rows.predictions}),
+            notes=page.data_notes,
         ),
         tables=_tables(statistics, page=page),
-        config=config_text(page.config, kind=bags[0].kind, evaluation=evaluation),
+        config=config_text(
+            page.config,
+            kind=bags[0].kind,
+            below=page.study_folder or evaluation.folder,
+            evaluation=evaluation,
+        ),
         run=_record(evaluation.folder) | {"trial_seconds": _trial_seconds(rows.results)},
         failures=failures,
         choices=statistics.choices,
@@ -127,7 +137,7 @@ def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[
         question="Which patches of negative slides fooled the model, and are they really negative?",
         data=_data(found.bags, classes=study.slide_table.classes, exclusions=exclusions_of(found)),
         tables=(),
-        config=config_text(study.config, kind=found.bags[0].kind),
+        config=config_text(study.config, kind=found.bags[0].kind, below=study.folder),
         run=_record(path.parent),
         hard_negatives=_pictures(selection, drawn),
         n_hard_negatives=len(rows),
@@ -251,14 +261,16 @@ def _arm(one: ArmSummary, summary: Sequence[ArmSummary]) -> ReportArm:
     )
 
 
-def config_text(config: StudyConfig, *, kind: BagKind, evaluation: Evaluation | None = None) -> str:
-    """All settings as YAML, with the defaults they took, and what each arm changes."""
+def config_text(
+    config: StudyConfig, *, kind: BagKind, below: Path, evaluation: Evaluation | None = None
+) -> str:
+    """All settings as YAML, with the defaults they took, and what each arm changes; paths are shortened."""
     content = config.model_dump(mode="json")
     content |= resolve_config(model_config(config), kind=kind).model_dump(mode="json")
     for arm in evaluation.arms if evaluation else ():
         whole = {**arm.model.model_dump(mode="json"), "mining": arm.mining.model_dump(mode="json")}
         content.setdefault("arms", {})[arm.name] = _difference(whole, content)
-    return yaml.safe_dump(content, sort_keys=False, width=100)
+    return yaml.safe_dump(shown_paths(content, below=below), sort_keys=False, width=100)
 
 
 def _difference(changed: Mapping[str, object], content: Mapping[str, object]) -> dict[str, object]:

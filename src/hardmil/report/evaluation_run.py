@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hardmil.bags.pseudonyms import SUFFIX
+from hardmil.checks.copies import notes_on_copies
 from hardmil.device import Device, find_device
 from hardmil.errors import ConfigError, JobError
 from hardmil.evaluation.arm_name import with_controls
 from hardmil.evaluation.arms import Arm, arm, check_arms
-from hardmil.evaluation.cohort import study_cohort
+from hardmil.evaluation.cohort import deidentified_cohort, study_cohort
 from hardmil.evaluation.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
 from hardmil.evaluation.study_folds import study_folds
 from hardmil.evaluation.trial import operating_settings
@@ -17,7 +19,7 @@ from hardmil.files.atomic import check_writable
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.pool import LOCAL, Engine
-from hardmil.preprocessing.study_folder import Study, read_bags
+from hardmil.preprocessing.study_folder import Study, deidentified_study, read_bags
 from hardmil.report.assemble import Page, exclusions_of, write_evaluation_report
 from hardmil.statistics.tables import Statistics, write_statistics
 from hardmil.tracking import Tracker, TrackWith, tracked
@@ -47,6 +49,7 @@ def evaluate(
     device: str | None = None,
     engine: Engine = LOCAL,
     track: TrackWith | None = None,
+    deidentify: bool = False,
     quiet: bool = False,
 ) -> EvaluationRun:
     """Run the study's arms on the same folds; tables and report go to runs/<name>.
@@ -58,6 +61,7 @@ def evaluate(
         device: auto, cpu, cuda or mps; the study's `device` by default.
         engine: Where trials run.
         track: Log settings, numbers and report to this tracker.
+        deidentify: Write pseudonyms instead of slide and case ids, to runs/<name>-deidentified.
         quiet: No progress bar.
 
     Raises:
@@ -70,18 +74,25 @@ def evaluate(
         raise ConfigError(
             f"--name {name}: expected the name of a folder in runs/, without slash or first dot"
         )
-    check_writable(study.folder / "runs" / name)
+    name += SUFFIX * deidentify
+    folder = study.folder / "runs" / name
+    check_writable(folder)
     started, config = time.time(), study.config
     names = with_controls(config.evaluation.arms)
     check_arms(names, study=config)
     found = read_bags(study, quiet=quiet)
-    cohort = study_cohort(study, bags=found.bags)
+    cohort, failures = study_cohort(study, bags=found.bags), found.failures
+    folds = study_folds(study, cohort=cohort, left_out=found.left_out)
+    if deidentify:
+        study, found, pseudonyms = deidentified_study(study, found, output=folder)
+        cohort = deidentified_cohort(cohort, pseudonyms)
+    copies = notes_on_copies(cohort.bags)
     evaluation = Evaluation(
         cohort=cohort,
-        folds=study_folds(study, cohort=cohort, left_out=found.left_out),
+        folds=folds,
         arms=[arm(one, study=config, kind=cohort.bags[0].kind) for one in names],
         classes=study.slide_table.classes,
-        folder=study.folder / "runs" / name,
+        folder=folder,
         split="case" if config.evaluation.splits is None else "file",
         patches=patches_word(config),
         seed=config.seed,
@@ -99,6 +110,9 @@ def evaluate(
         mpp={row.slide_id: row.mpp for row in study.slide_table.rows},
         config=config,
         exclusions=exclusions_of(found),
+        data_notes=copies,
+        study_folder=study.folder,
+        deidentified=deidentify,
     )
     run = run_evaluation(
         evaluation,
@@ -112,7 +126,9 @@ def evaluate(
     )
     with tracked(track, folder=study.folder, name=f"evaluate {name}") as tracker:
         _log_run(tracker, settings=config.model_dump(mode="json"), run=run)
-    return replace(run, notes=found.notes)
+    # The terminal says why a slide has no bag, also where the files do not.
+    failures = [*failures, *run.failures[len(failures) :]]
+    return replace(run, notes=[*found.notes, *copies], failures=failures)
 
 
 def run_evaluation(
@@ -163,7 +179,15 @@ def run_evaluation(
         margin=page.config.evaluation.sensitivity_margin,
     )
     record = page.config.model_dump(mode="json")
-    write_run_record(folder, command, config=record, seed=seed, started=started)
+    write_run_record(
+        folder,
+        command,
+        config=record,
+        seed=seed,
+        started=started,
+        below=page.study_folder,
+        deidentified=page.deidentified,
+    )
     report = write_evaluation_report(
         page, evaluation=evaluation, rows=rows, statistics=statistics, failures=failed
     )

@@ -180,7 +180,8 @@ class Exclusion:
 class ReportData:
     """The data of the study, without excluded slides. The negative label comes first.
 
-    `n_held_out` slides were scored while they were held out; None if the page has no such scores.
+    `n_held_out` slides were scored while they were held out; None if the page has no such scores. `notes` say
+    what is wrong with the slides.
     """
 
     n_cases: int
@@ -190,6 +191,7 @@ class ReportData:
     labels: Sequence[LabelCount] = ()
     n_held_out: int | None = None
     exclusions: Sequence[Exclusion] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

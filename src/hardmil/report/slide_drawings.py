@@ -76,7 +76,7 @@ def _drawn(request: PictureRequest, *, path: Path | None, has_room: bool) -> Dra
             with open_slide(path) as slide:
                 _draw(slide, request, drawn=drawn, wants_small=wants_small)
         except SlideError as error:
-            drawn.why_not = str(error)
+            drawn.why_not = str(error).replace(str(path), f"slide {request.slide_id}")
     for item in request.items:
         drawn.items.setdefault(item, GalleryPicture(item, None, None, drawn.why_not))
     return drawn
