@@ -5,8 +5,9 @@ import pytest
 import tifffile
 
 from hardmil.errors import SlideError
+from hardmil.slides import openslide_source, pictures, tiff_tiles
 from hardmil.slides import slide as slide_module
-from hardmil.slides import tiff_tiles
+from hardmil.slides.openslide_source import OpenSlideSource
 from hardmil.slides.reader import open_slide
 from hardmil.slides.tiff_tiles import TiledPage
 
@@ -55,13 +56,15 @@ def test_a_large_tile_is_decoded_once_for_all_strips(tmp_path: Path, monkeypatch
 
 
 def test_a_tile_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    tifffile.imwrite(
-        tmp_path / "one.tif", RGB, photometric="rgb", tile=(208, 304), compression="lzw", planarconfig=2
-    )
+    tifffile.imwrite(tmp_path / "one.tif", RGB, photometric="rgb", tile=(208, 304), compression="zlib")
     monkeypatch.setattr(tiff_tiles, "MAX_PICTURE_PX", 60_000)
-    monkeypatch.setattr("hardmil.slides.openslide_source.CACHE_BYTES", 200_000)
-    monkeypatch.setattr("hardmil.slides.pictures.MAX_PICTURE_PX", 50_000)
-    with pytest.raises(SlideError, match=r"one\.tif: .*px"):
+    monkeypatch.setattr(openslide_source, "CACHE_BYTES", 200_000)
+    with pytest.raises(SlideError, match=r"level 0 has tiles of 304 x 208 px; expected at most 50,000 px"):
+        OpenSlideSource(tmp_path / "one.tif")
+    monkeypatch.setattr(pictures, "MAX_PICTURE_PX", 50_000)
+    with pytest.raises(
+        SlideError, match=r"one\.tif: is a picture of 300 x 200 px, 60,000 px, which is decoded"
+    ):
         open_slide(tmp_path / "one.tif")
 
 

@@ -31,7 +31,7 @@ from hardmil.evaluation.trial import (
     operating_settings,
     whole_arm_out_of_fold,
 )
-from hardmil.files.atomic import check_writable
+from hardmil.files.atomic import check_writable, store_errors
 from hardmil.files.claims import claim
 from hardmil.files.drafts import remove_drafts
 from hardmil.files.run_record import write_run_record
@@ -143,10 +143,12 @@ def _train(
     operating = operating_settings(study.config.evaluation)
     n_folds = operating.n_folds if operating else 0
     total = longest_training(chosen, n_operating_folds=n_folds)
+    with store_errors(Path("temporary folder (TMPDIR)"), every=True):
+        temporary = TemporaryDirectory()
     with (
         tracked(track, folder=study.folder, name=f"train {chosen.name}") as tracker,
         progress(f"training {chosen.name}", total=total, quiet=quiet) as step,
-        TemporaryDirectory() as inner_models,
+        temporary as inner_models,
     ):
         tracker.params(_recorded_config(study, chosen))
         where = find_device(device or study.config.device, precision=chosen.model.training.precision)

@@ -1,9 +1,11 @@
 """YAML as a person writes it in study.yaml: version 1.2, without what can be misread or grow."""
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from hardmil.errors import ConfigError
 
@@ -28,15 +30,13 @@ _MAX_DIGITS = 30
 class _Loader(yaml.SafeLoader):
     """YAML without anchors, whose copies could fill any memory, and with every key once."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-
     def compose_node(self, parent: Any, index: Any) -> Any:
         """The next node; anchors and aliases are refused."""
         event = self.peek_event()
         name = getattr(event, "anchor", None)
         if name is not None:
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
-            raise yaml.composer.ComposerError(
+            raise ComposerError(
                 None,
                 None,
                 f"found {sign}{name}, a name for a value; write the value itself",
@@ -49,7 +49,7 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
+                raise ConstructorError(
                     None, None, f"found the key {key.value} twice; keep one of them", key.start_mark
                 )
             if isinstance(key, yaml.ScalarNode):
@@ -57,6 +57,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_implicit_resolvers = {}
 for _tag, (_pattern, _first) in _TYPES.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
@@ -64,7 +65,7 @@ for _tag, (_pattern, _first) in _TYPES.items():
 def _whole(loader: _Loader, node: Any) -> int:
     text = str(loader.construct_scalar(node))
     if len(text) > _MAX_DIGITS:
-        raise yaml.constructor.ConstructorError(
+        raise ConstructorError(
             None,
             None,
             f"found a number of {len(text):,} digits; expected at most {_MAX_DIGITS}",

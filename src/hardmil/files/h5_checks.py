@@ -93,9 +93,8 @@ def check_links(file: h5py.File, *, path: Path) -> None:
     """
     for name in file:
         link = file.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            of = getattr(link, "filename", None)
-            where = f"{of}: {link.path}" if of else link.path
+        if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+            where = f"{link.filename}: {link.path}" if isinstance(link, h5py.ExternalLink) else link.path
             raise FeatureFileError(
                 f"{path}: {name} is a link to {where}; expected values in this file; write it again with a "
                 "copy of them"

@@ -1,5 +1,6 @@
 """One stage over all slides of a study: in this process or on workers, with failures set aside."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardmil.bags.slide_table import SlideRow
-from hardmil.errors import BusyError, ConfigError
+from hardmil.errors import BusyError, ConfigError, SlideError
 from hardmil.files.claims import claim, holders
 from hardmil.files.drafts import remove_drafts
 from hardmil.files.run_record import write_run_record
@@ -18,6 +19,7 @@ from hardmil.jobs.run import JobResults
 from hardmil.jobs.schedule import run_items
 from hardmil.preprocessing.annotations import check_annotated_classes
 from hardmil.preprocessing.study_folder import Study, slide_name
+from hardmil.slides.reader import open_source
 from hardmil.words import count, some_of
 
 POLL_S = 2.0
@@ -111,8 +113,9 @@ def process_slides(study: Study, stage: Stage, *, options: RunOptions) -> Proces
     check_annotated_classes(study)
     remove_drafts(stage.folder)
     made: dict[str, SlideResult] = {}
-    failures: list[Failure] = []
-    todo = list(study.slide_table.rows)
+    failures = _missing(study, stage)
+    missing = {failure.name for failure in failures}
+    todo = [row for row in study.slide_table.rows if row.slide_id not in missing]
     wait = Waiting(stage.folder, quiet=options.quiet)
     while todo:
         done = _process_once(study, stage, todo, options=options)
@@ -143,6 +146,20 @@ def process_slides(study: Study, stage: Stage, *, options: RunOptions) -> Proces
         log=log,
         seconds=time.time() - started,
     )
+
+
+def _missing(study: Study, stage: Stage) -> list[Failure]:
+    """The slides whose file is missing and of which nothing was made: known at once, however many."""
+    found: list[Failure] = []
+    for row in study.slide_table.rows:
+        made = (study.coords_path(row.slide_id), stage.folder / f"{row.slide_id}.h5")
+        if row.path is None or os.path.exists(row.path) or any(map(os.path.exists, made)):
+            continue
+        try:
+            open_source(row.path)
+        except SlideError as error:
+            found.append(Failure(row.slide_id, str(error), str(error)))
+    return found
 
 
 @dataclass

@@ -45,7 +45,7 @@ class OpenSlideSource:
     def __init__(self, file: Path, *, path: Path | None = None) -> None:
         import openslide
 
-        self._path = path or file
+        self._path, self._tiff = path or file, None
         try:
             self._slide = openslide.OpenSlide(file)
             self._slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
@@ -55,7 +55,7 @@ class OpenSlideSource:
         try:
             self._describe(file)
         except SlideError:
-            self._slide.close()
+            self.close()
             raise
 
     def _describe(self, file: Path) -> None:
