@@ -26,6 +26,7 @@ from hardmil.commands.options import (
     OnlyFolds,
     OperatingPoint,
     Population,
+    PredictionFolder,
     Quiet,
     Set,
     StudyPath,
@@ -250,13 +251,7 @@ def predict(
         Path | None, typer.Option("--slides", help="A table of slides instead of slide files.")
     ] = None,
     features: Annotated[Path | None, typer.Option(help="Folder of TRIDENT, CLAM or STAMP features.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to write to, in which an earlier prediction is replaced; by default a new one, "
-            "predictions, predictions-2, ..."
-        ),
-    ] = None,
+    output: PredictionFolder = None,
     mpp: Annotated[
         float | None, typer.Option(help="Micrometres per pixel of slides that do not state it.")
     ] = None,

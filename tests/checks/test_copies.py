@@ -64,6 +64,11 @@ def test_the_share_of_a_copy_in_another_order_is_one():
     assert match.share == pytest.approx(1)
 
 
+def test_each_identical_copy_is_named_with_the_first():
+    some = _features()
+    assert _pairs([*some, some[2], some[2]]) == [(2, 8, "identical"), (2, 9, "identical")]
+
+
 def test_several_copies_of_one_slide_are_found():
     some = _features()
     copies = [_shuffled(some[0])[:-k] for k in (1, 2, 3)]

@@ -7,10 +7,11 @@ import pytest
 from tests.support.trainings import small_bags
 
 from hardmil.bags.bag import Bag
+from hardmil.bags.pseudonyms import Pseudonyms
 from hardmil.config.study import StudyConfig
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import arm
-from hardmil.evaluation.cohort import make_cohort
+from hardmil.evaluation.cohort import deidentified_cohort, make_cohort
 
 
 def _changed(bag: Bag, **changes: Any) -> list[Bag]:
@@ -61,3 +62,22 @@ def test_an_arm_with_verdicts_needs_some_on_its_training_slides(name: str, n_usa
         message = rf"arm {re.escape(name)}: no verdict on any patch of the training slides"
         with pytest.raises(ConfigError, match=message):
             cohort.check_verdicts(found, others)
+
+
+def test_a_deidentified_cohort_has_other_ids_and_the_same_truth():
+    bags = small_bags(2)
+    truth = {bags[0].slide_id: np.ones(len(bags[0]), np.int8)}
+    names = Pseudonyms(
+        {bag.slide_id: f"slide-{i}" for i, bag in enumerate(bags)},
+        {bag.slide_id: f"case-{i}" for i, bag in enumerate(bags)},
+    )
+    cohort = make_cohort(bags, truth=truth)
+    found = deidentified_cohort(cohort, names)
+    assert [(bag.slide_id, bag.case_id) for bag in found.bags] == [
+        ("slide-0", "case-0"),
+        ("slide-1", "case-1"),
+    ]
+    assert found.truth == {"slide-0": truth[bags[0].slide_id]}
+    assert found.verdicts.keys() == {"slide-0"}
+    assert found.labels.tolist() == cohort.labels.tolist()
+    assert found.digest != cohort.digest, "records with ids are not used again"

@@ -47,7 +47,7 @@ def test_each_slide_is_opened_once_for_all_its_pictures(paths: dict[str, Path | 
     assert [(one.x, one.y) for one in small.key_patches] == [(320, 64), (64, 320), (600, 360), (0, 0)]
     assert found["a"].large is not None
     assert [one.surroundings for one in found["a"].mined] == [None]
-    assert "gone.png" in found["gone"].why_not
+    assert found["gone"].why_not == "slide gone: there is no such file; check the path"
     assert found["nowhere"].why_not == NO_PATH
     assert [one.why_not for one in found["nowhere"].items.values()] == [NO_PATH]
 

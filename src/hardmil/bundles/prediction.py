@@ -112,8 +112,7 @@ def predict(
         overrides: Other settings of what counts as tissue, such as "patches.min_tissue=0".
         trust_encoder: Whether an encoder that the bundle names may run, if it is code: TorchScript,
             torch.export, or a function of a Python module.
-        deidentify: Write pseudonyms instead of slide and case ids; their key and table are in the folder that
-            the bundle is in.
+        deidentify: Write pseudonyms instead of ids; their key and table are next to the bundle.
         quiet: No progress bar.
 
     Raises:
@@ -122,10 +121,7 @@ def predict(
         TableError: If the table of slides cannot be used.
     """
     started, card = time.time(), bundle.card
-    if deidentify:
-        check_only_deidentified(output)
-    check_writable(output)
-    remove_drafts(output)
+    _check_output(output, deidentify=deidentify)
     request = _request(bundle, slides=slides, table=table, features=features, mpp=mpp)
     if card.patches is not None:
         request = replace(request, patches=with_tissue_settings(card.patches, overrides))
@@ -157,31 +153,37 @@ def predict(
     with replacing(output) as edited:
         done = run_jobs(score, by_case, name=slide_name, label="predicting", quiet=quiet)
         found = [done.results[row.slide_id] for row in request.rows if row.slide_id in done.results]
-        case_rows = cases.rows(
-            failed=[renamed(row, names).case_id for row in request.rows if row.slide_id not in done.results]
-        )
+        failed = [row for row in request.rows if row.slide_id not in done.results]
+        case_rows = cases.rows(failed=[renamed(row, names).case_id for row in failed])
         _write_tables(output, found, case_rows, classes=card.classes)
         if key_slides:
             write_key_patches(output / "key_patches.html", key_slides, n_slides=len(found))
         log = write_failures(output, names.failures(done.failures) if names else done.failures)
         _write_record(output, bundle=bundle, overrides=overrides, started=started, deidentified=deidentify)
-        metrics = _metrics(found, threshold=card.threshold)
-        if metrics is not None:
-            n_labelled = sum(one.label >= 0 for one in found)
-            content = {"threshold": card.threshold, "labelled_slides": n_labelled, **metrics.for_json()}
-            write_json(output / "metrics.json", content)
-    n_trained_on = len({row.slide_id for row in request.rows} & done.results.keys() & {*card.training_slides})
-    return Predictions(
-        folder=output,
-        slides=found,
-        cases=case_rows,
-        metrics=metrics,
-        n_trained_on=n_trained_on,
-        encoder=encoder,
-        failures=done.failures,
-        log=log,
-        notes=edited_notes(edited),
-    )
+        metrics = _write_metrics(output, found, threshold=card.threshold)
+    seen = {row.slide_id for row in request.rows} & done.results.keys() & {*card.training_slides}
+    notes = edited_notes(edited)
+    return Predictions(output, found, case_rows, metrics, len(seen), encoder, done.failures, log, notes)
+
+
+def _write_metrics(
+    output: Path, slides: Sequence[SlidePrediction], *, threshold: float
+) -> BinaryMetrics | None:
+    """Write metrics.json; None, and no file, where no slide has a label."""
+    metrics = _metrics(slides, threshold=threshold)
+    if metrics is not None:
+        n_labelled = sum(one.label >= 0 for one in slides)
+        content = {"threshold": threshold, "labelled_slides": n_labelled, **metrics.for_json()}
+        write_json(output / "metrics.json", content)
+    return metrics
+
+
+def _check_output(output: Path, *, deidentify: bool) -> None:
+    """Check that the folder can be written to, and remove what killed runs left in it."""
+    if deidentify:
+        check_only_deidentified(output)
+    check_writable(output)
+    remove_drafts(output)
 
 
 def _pseudonyms(bundle: Bundle, request: PredictionRequest, *, output: Path) -> Pseudonyms:

@@ -97,12 +97,11 @@ def similar_bags(signatures: Sequence[BagSignature]) -> list[BagMatch]:
     all, in blocks of 512 rows. Of fewer than three bags there is no standard: only identical ones are found.
     """
     found = [BagMatch(a, b, IDENTICAL, 1.0) for a, b in _identical(signatures)]
-    known = {(one.first, one.second) for one in found}
     shares = {(i, j): share for i, j, share in _shares(signatures)}
     near = [
         BagMatch(i, j, "nearly identical", min(share, shares[j, i]))
         for (i, j), share in shares.items()
-        if i < j and (j, i) in shares and (i, j) not in known
+        if i < j and (j, i) in shares and signatures[i].digest != signatures[j].digest
     ]
     return [*found, *sorted(near, key=lambda one: (-one.share, one.first, one.second))]
 

@@ -243,8 +243,7 @@ def _leaks(pairs: Sequence[MatchingPair]) -> list[Failure]:
         return []
     message = (
         f"{count(n, 'pair')} of near-duplicates, adjacent pictures or slides with the same patches in "
-        "different cases: folds by case may "
-        "train on one and test on the other; give them one case_id in slides.csv (the groups are listed), or "
-        "remove one of two duplicates"
+        "different cases: folds by case may train on one and test on the other; give them one case_id in "
+        "slides.csv (the groups are listed), or remove one of two duplicates"
     )
     return [Failure(name="cases", message=message, traceback="")]

@@ -54,6 +54,14 @@ Deidentify = Annotated[
         "--deidentify", help="Write pseudonyms instead of slide and case ids; their table stays in the study."
     ),
 ]
+PredictionFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        help="Folder to write to, in which an earlier prediction is replaced; by default a new one, "
+        "predictions, predictions-2, ...",
+    ),
+]
 CaseScore = Literal["pooled", "max", "mean"]
 HeatmapOf = Literal["attention", "contribution"]
 HeatmapScale = Literal["rank", "raw"]

@@ -19,7 +19,7 @@ from hardmil.files.atomic import check_writable
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.pool import LOCAL, Engine
-from hardmil.preprocessing.study_folder import Study, deidentified_study, read_bags
+from hardmil.preprocessing.study_folder import Study, StudyBags, deidentified_study, read_bags
 from hardmil.report.assemble import Page, exclusions_of, write_evaluation_report
 from hardmil.statistics.tables import Statistics, write_statistics
 from hardmil.tracking import Tracker, TrackWith, tracked
@@ -99,24 +99,9 @@ def evaluate(
         only_folds=only_folds,
         operating=operating_settings(config.evaluation),
     )
-    negative, positive = study.slide_table.classes
-    page = Page(
-        title=f"Study {study.folder.resolve().name}",
-        question=(
-            f"How often is a {negative} slide called {positive}, and does mining the patches that fooled the "
-            "model lower that?"
-        ),
-        paths={row.slide_id: row.path for row in study.slide_table.rows},
-        mpp={row.slide_id: row.mpp for row in study.slide_table.rows},
-        config=config,
-        exclusions=exclusions_of(found),
-        data_notes=copies,
-        study_folder=study.folder,
-        deidentified=deidentify,
-    )
     run = run_evaluation(
         evaluation,
-        page=page,
+        page=_page(study, found=found, copies=copies, deidentify=deidentify),
         command="hardmil evaluate",
         started=started,
         device=find_device(device or config.device, precision=config.training.precision),
@@ -129,6 +114,25 @@ def evaluate(
     # The terminal says why a slide has no bag, also where the files do not.
     failures = [*failures, *run.failures[len(failures) :]]
     return replace(run, notes=[*found.notes, *copies], failures=failures)
+
+
+def _page(study: Study, *, found: StudyBags, copies: Sequence[str], deidentify: bool) -> Page:
+    """What the report says in addition to its numbers."""
+    negative, positive = study.slide_table.classes
+    return Page(
+        title=f"Study {study.folder.resolve().name}",
+        question=(
+            f"How often is a {negative} slide called {positive}, and does mining the patches that fooled the "
+            "model lower that?"
+        ),
+        paths={row.slide_id: row.path for row in study.slide_table.rows},
+        mpp={row.slide_id: row.mpp for row in study.slide_table.rows},
+        config=study.config,
+        exclusions=exclusions_of(found),
+        data_notes=copies,
+        study_folder=study.folder,
+        deidentified=deidentify,
+    )
 
 
 def run_evaluation(
