@@ -141,22 +141,15 @@ def _reason(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def _empty_array(kind: object, shape: object, code: object) -> np.ndarray:
-    """The array that unpickling fills. numpy's own function crashes the process on a damaged file."""
-    if kind is not np.ndarray or shape != (0,) or code not in (b"b", "b"):
-        raise ValueError("its array is damaged")
-    return np.zeros(0, np.int8)
-
-
 def _numpy_globals() -> list[Any]:
     """Globals that weights-only loading must allow for arrays: TRIDENT saves arrays, not tensors, as .pt."""
-    scalar = np.float64(0).__reduce__()[0]
+    rebuild, scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
     dtypes = [type(np.dtype(code)) for code in (*np.typecodes["AllInteger"], *"efd?US")]
     # The module was numpy.core before numpy 2, and files have the name from the numpy that wrote them.
     names = [
         (function, f"numpy.{core}.multiarray.{name}")
         for core in ("core", "_core")
-        for function, name in ((_empty_array, "_reconstruct"), (scalar, "scalar"))
+        for function, name in ((rebuild, "_reconstruct"), (scalar, "scalar"))
     ]
     return [*names, np.ndarray, np.dtype, *dict.fromkeys(dtypes), codecs.encode]
 
