@@ -175,13 +175,13 @@ def test_errors_call_a_bag_by_its_position() -> None:
     bags, labels = feature_bags()
     model = MILClassifier(epochs=1, device="cpu")
     nan = np.full_like(bags[3], np.nan)
-    with pytest.raises(BagError, match=r"^bag 3: \d+ of \d+ instances have NaN"):
+    with pytest.raises(BagError, match=r"^bag 3: \d+ of \d+ instances have features that are NaN"):
         model.fit([*bags[:3], nan, *bags[4:]], labels)
     with pytest.raises(
         EmptyBagError, match=r"^bag 3: no instances; expected at least one; leave the bag out"
     ):
         model.fit([*bags[:3], bags[3][:0], *bags[4:]], labels)
-    with pytest.raises(BagError, match=r"^bag 1: \d+ of \d+ instances have NaN"):
+    with pytest.raises(BagError, match=r"^bag 1: \d+ of \d+ instances have features that are NaN"):
         model.fit(bags, labels).predict([bags[0], nan])
 
 

@@ -68,6 +68,8 @@ def stop_once(call: list[str], *, after_s: float, number: signal.Signals) -> End
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         return Ending(-int(signal.SIGKILL), LIMIT_S, said_so=False)
+    if process.returncode == 0:
+        return None
     said_so = "run the same command to continue" in err
     return Ending(process.returncode, time.perf_counter() - sent, said_so)
 

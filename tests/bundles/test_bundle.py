@@ -7,17 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from tests.support.bundles import small_bundle
 
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle, Card, load_bundle, read_card, save_bundle
 from hardmil.bundles.training_profile import profile_of
-from hardmil.config.model import ModelConfig, resolve_config
-from hardmil.config.patches import PatchConfig
 from hardmil.errors import BagError, BundleError, StoreError, TrainingError
 from hardmil.files.drafts import remove_drafts
 from hardmil.mil.inference import score_bags
-from hardmil.mil.network import BagClassifier
 from hardmil.mil.operating import set_operating_point
 
 SHAPES = pytest.mark.parametrize("shape", [(4,), (24, 24, 3)], ids=["features", "pixels"])
@@ -29,31 +26,9 @@ def _bag(shape: tuple[int, ...], name: str = "s1") -> Bag:
     return Bag(name, "c", -1, instances, np.zeros((6, 2), np.int64), 0)
 
 
-def _bundle(shape: tuple[int, ...]) -> Bundle:
-    torch.manual_seed(1)
-    content = {"network": {"embedding_dim": 8}, "pooling": {"kind": "gated-attention", "lam": 3.0}}
-    config = resolve_config(ModelConfig.model_validate(content), kind="features")
-    network = BagClassifier(config, instance_shape=shape).eval()
-    if len(shape) == 1:
-        network.embed.standardise_by(mean=np.arange(4, dtype=np.float32), scale=np.full(4, 2, np.float32))
-    card = Card(
-        hardmil="0.1.0",
-        fingerprint="abc",
-        arm="ours+fmb-oof",
-        classes=("normal", "tumour"),
-        threshold=0.25,
-        instances="pixels" if len(shape) == 3 else "features",
-        patches=PatchConfig(size_px=24) if len(shape) == 3 else None,
-        training_slides=("s1", "007"),
-        n_false_positive_bags=2,
-        n_hard=5,
-    )
-    return Bundle(network, card)
-
-
 @SHAPES
 def test_saved_then_loaded_is_the_same(shape: tuple[int, ...], tmp_path: Path):
-    bundle, bag = _bundle(shape), _bag(shape)
+    bundle, bag = small_bundle(shape), _bag(shape)
     card = save_bundle(tmp_path / "bundle", bundle)
     loaded = load_bundle(tmp_path / "bundle")
     assert loaded.card == card == read_card(tmp_path / "bundle")
@@ -75,7 +50,7 @@ def _files(folder: Path) -> list[str]:
 def test_the_earlier_bundle_serves_until_the_new_one_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
-    bundle = _bundle((4,))
+    bundle = small_bundle((4,))
     card = save_bundle(tmp_path, bundle, tables={"hard_negatives.csv": []})
     before = _files(tmp_path)
 
@@ -92,7 +67,7 @@ def test_the_earlier_bundle_serves_until_the_new_one_is_whole(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.bundles.test_bundle import _bundle
+from tests.support.bundles import small_bundle
 from hardmil.bundles.bundle import save_bundle
 left, replace = int(sys.argv[2]), os.replace
 def counted(source, target):
@@ -102,17 +77,17 @@ def counted(source, target):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
 os.replace = counted
-save_bundle(Path(sys.argv[1]), _bundle((4,)), tables={"hard_negatives.csv": []})
+save_bundle(Path(sys.argv[1]), small_bundle((4,)), tables={"hard_negatives.csv": []})
 """
 
 
 def test_a_training_that_is_killed_while_it_saves_leaves_the_earlier_bundle(tmp_path: Path):
-    card = save_bundle(tmp_path, _bundle((4,)))
+    card = save_bundle(tmp_path, small_bundle((4,)))
     for after in (1, 2, 3):
         call = [sys.executable, "-c", KILLED, str(tmp_path), str(after)]
         assert subprocess.run(call, check=False).returncode == -signal.SIGKILL
         assert load_bundle(tmp_path, device="cpu").card == card
-    save_bundle(tmp_path, _bundle((4,)))
+    save_bundle(tmp_path, small_bundle((4,)))
     remove_drafts(tmp_path)
     assert _files(tmp_path) == ["bundle.json", "model.safetensors"], "what killed trainings left is gone"
 
@@ -120,13 +95,13 @@ def test_a_training_that_is_killed_while_it_saves_leaves_the_earlier_bundle(tmp_
 def test_a_bundle_that_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from hardmil.bundles import bundle as bundle_module
 
-    save_bundle(tmp_path, _bundle((4,)))
+    save_bundle(tmp_path, small_bundle((4,)))
     plain, cards = bundle_module.read_card, []
 
     def read(folder: Path) -> Card:
         cards.append(plain(folder))
         if len(cards) == 1:
-            save_bundle(tmp_path, _bundle((4,)))
+            save_bundle(tmp_path, small_bundle((4,)))
         return cards[-1]
 
     monkeypatch.setattr(bundle_module, "read_card", read)
@@ -135,14 +110,14 @@ def test_a_bundle_that_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch:
 
 def test_a_bundle_of_format_1_loads_and_is_replaced(tmp_path: Path):
     """Its weights are next to the card."""
-    card = save_bundle(tmp_path, _bundle((4,)))
+    card = save_bundle(tmp_path, small_bundle((4,)))
     for path in (tmp_path / card.content).iterdir():
         path.rename(tmp_path / path.name)
     content = json.loads((tmp_path / "bundle.json").read_text())
     del content["content"]
     (tmp_path / "bundle.json").write_text(json.dumps(content | {"format": 1}))
     assert load_bundle(tmp_path, device="cpu").card.format == 1
-    save_bundle(tmp_path, _bundle((4,)))
+    save_bundle(tmp_path, small_bundle((4,)))
     assert _files(tmp_path) == ["bundle.json", "model.safetensors"]
     assert not (tmp_path / "model.safetensors").exists()
 
@@ -177,7 +152,7 @@ def _change_card(folder: Path, **changes: Any) -> None:
     ],
 )
 def test_cards_of_another_version(changes: dict[str, Any], message: str, tmp_path: Path):
-    save_bundle(tmp_path, _bundle((4,)))
+    save_bundle(tmp_path, small_bundle((4,)))
     _change_card(tmp_path, **changes)
     with pytest.raises(BundleError, match=message):
         load_bundle(tmp_path)
@@ -192,7 +167,7 @@ def test_other_files_are_not_taken_for_cards(content: str, tmp_path: Path):
 
 @SHAPES
 def test_bags_of_another_shape_are_refused(shape: tuple[int, ...]):
-    bundle = _bundle(shape)
+    bundle = small_bundle(shape)
     assert bundle.check(_bag(shape, "good")).slide_id == "good"
     for other in [(5,), (27, 27, 3), (24, 27, 3)]:
         expected = rf"slide bad: instances of shape {other}, the bundle was trained on {shape};".replace(
@@ -204,7 +179,7 @@ def test_bags_of_another_shape_are_refused(shape: tuple[int, ...]):
 
 def test_a_card_of_an_earlier_version_loads(tmp_path: Path):
     """Before: `familiar` for the training profile, `asked` for the target of the operating point."""
-    bundle = _bundle((4,))
+    bundle = small_bundle((4,))
     labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.3, 0.9])
     card = bundle.card.model_copy(
         update={
@@ -221,7 +196,7 @@ def test_a_card_of_an_earlier_version_loads(tmp_path: Path):
 
 
 def test_a_bundle_says_where_it_is_and_where_it_runs(tmp_path: Path):
-    save_bundle(tmp_path, _bundle((4,)))
+    save_bundle(tmp_path, small_bundle((4,)))
     bundle = load_bundle(tmp_path, device="cpu")
     assert (bundle.folder, bundle.device) == (tmp_path, "cpu")
     with pytest.raises(TrainingError, match="device nosuch"):

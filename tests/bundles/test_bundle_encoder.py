@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.bundles.test_bundle import _bundle
+from tests.support.bundles import small_bundle
 
 from hardmil.bundles.bundle import Bundle, load_bundle, save_bundle
 from hardmil.bundles.bundle_encoder import bundle_encoder
@@ -32,7 +32,7 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def bundle_naming(encode: str, folder: Path, *, encoder: str | None = None) -> Bundle:
     """A bundle on disk that names this encoder."""
-    plain = _bundle((4,))
+    plain = small_bundle((4,))
     changes = {"encode": encode, "encoder": encoder, "patches": PatchConfig(size_px=24)}
     save_bundle(folder / "bundle", Bundle(plain.network, plain.card.model_copy(update=changes)))
     return load_bundle(folder / "bundle", device="cpu")

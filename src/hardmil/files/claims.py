@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hardmil.errors import BusyError
 from hardmil.files.atomic import store_errors
-from hardmil.files.drafts import draft_path
+from hardmil.files.drafts import draft_path, hidden
 from hardmil.files.writer import Writer, this_process
 from hardmil.stopping import undone_at_stop
 
@@ -89,7 +89,7 @@ def _take(lock: Path, signature: str, *, of: Path) -> bool:
 
 def holders(folder: Path) -> list[str]:
     """The runs that hold locks in a folder, such as `process 17 on node-3`."""
-    return sorted({_holder(lock) for lock in folder.glob(".*.lock")})
+    return sorted({_holder(lock) for lock in hidden(folder.glob(".*.lock"))})
 
 
 def _signature() -> str:

@@ -4,6 +4,7 @@ import hashlib
 import re
 import time
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,9 +26,14 @@ def draft_path(path: Path) -> Path:
     return path.with_name(f".{path.stem[:80]}.{tag}{path.suffix}")
 
 
+def hidden(paths: Iterable[Path]) -> list[Path]:
+    """The paths whose names begin with a dot, in sorted order: drafts, locks, files of the system."""
+    return sorted(path for path in paths if path.name.startswith("."))
+
+
 def remove_drafts(folder: Path) -> int:
     """Remove the drafts that killed processes left in a folder and below; how many there were."""
-    left = [path for path in folder.rglob(".*") if _is_left(path)]
+    left = [path for path in hidden(folder.rglob(".*")) if _is_left(path)]
     for path in left:
         with suppress(OSError):
             path.unlink()

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hardmil.errors import HardmilError, TableError
-from hardmil.files.atomic import read_json, store_errors, write_json
+from hardmil.files.atomic import read_json, store_errors, visible, write_json
 
 MANIFEST = ".written.json"
 """Name of the list: the path of each file in the folder, with a digest of its content."""
@@ -52,7 +52,7 @@ def _remove_written(folder: Path) -> list[Path]:
         else:
             edited.append(path.rename(_free_name(path)))
     (folder / MANIFEST).unlink(missing_ok=True)
-    for path in sorted(folder.rglob("*"), reverse=True):
+    for path in reversed(visible(folder.rglob("*"))):
         if path.is_dir():
             with suppress(OSError):
                 path.rmdir()  # only where it is empty
@@ -87,7 +87,7 @@ def _files(folder: Path) -> list[Path]:
     """The files in a folder and below, without hidden ones."""
     return [
         path
-        for path in folder.rglob("*")
+        for path in visible(folder.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
 
