@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.support.studies import Hardmil, coords_of, read_csv, slide_path
+from tests.support.studies import Hardmil, coords_of, read_csv
 from tests.support.waiting import PATIENCE_S
 
 from hardmil.bags.slide_table import SlideRow
@@ -53,12 +53,24 @@ def test_ray_writes_what_one_writes(hardmil: Hardmil, study: Path):
     assert coords_of(study) == alone
 
 
+# Opening one slide never returns, as on a network disk that is gone.
+HANGS = """
+import sys, time
+from hardmil.cli import main
+from hardmil.preprocessing import patch_coords
+plain = patch_coords.open_slide
+def hanging(path):
+    if path.stem == "000 a":
+        time.sleep(10000)
+    return plain(path)
+patch_coords.open_slide = hanging
+sys.argv = ["hardmil", *sys.argv[1:]]
+main()
+"""
+
+
 def test_slide_that_hangs_is_set_aside(study: Path):
-    """A pipe that nobody writes to: opening it never returns, as on a network disk that is gone."""
-    slide = slide_path(study, "000 a")
-    slide.unlink()
-    os.mkfifo(slide)
-    call = [sys.executable, "-m", "hardmil.cli", "patch", str(study), "--max-minutes", "0.2"]
+    call = [sys.executable, "-c", HANGS, "patch", str(study), "--max-minutes", "0.2"]
     run = subprocess.run(call, capture_output=True, text=True, timeout=PATIENCE_S)
     assert run.returncode == 1
     (failed,) = read_csv(study / "patches" / "failures.csv")

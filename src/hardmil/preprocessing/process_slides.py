@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from hardmil.bags.slide_table import SlideRow
@@ -12,10 +13,10 @@ from hardmil.errors import BusyError, ConfigError, SlideError
 from hardmil.files.claims import claim, holders
 from hardmil.files.drafts import remove_drafts
 from hardmil.files.run_record import write_run_record
-from hardmil.jobs.failures import Failure, write_failures
+from hardmil.jobs.failures import Failure, failure_of, write_failures
 from hardmil.jobs.pool import LOCAL, Engine
 from hardmil.jobs.progress import LINE_EVERY_S, minutes
-from hardmil.jobs.run import JobResults
+from hardmil.jobs.run import Done, JobResults, attempt
 from hardmil.jobs.schedule import run_items
 from hardmil.preprocessing.annotations import check_annotated_classes
 from hardmil.preprocessing.study_folder import Study, slide_name
@@ -113,7 +114,9 @@ def process_slides(study: Study, stage: Stage, *, options: RunOptions) -> Proces
     check_annotated_classes(study)
     remove_drafts(stage.folder)
     made: dict[str, SlideResult] = {}
-    failures = _missing(study, stage)
+    # Within the time limit too: a disk may not answer at all.
+    looked = attempt(partial(_missing, study), stage, name="missing files", limit_s=options.limit_s)
+    failures = looked.result if isinstance(looked, Done) else []
     missing = {failure.name for failure in failures}
     todo = [row for row in study.slide_table.rows if row.slide_id not in missing]
     wait = Waiting(stage.folder, quiet=options.quiet)
@@ -158,7 +161,7 @@ def _missing(study: Study, stage: Stage) -> list[Failure]:
         try:
             open_source(row.path)
         except SlideError as error:
-            found.append(Failure(row.slide_id, str(error), str(error)))
+            found.append(failure_of(row.slide_id, error))
     return found
 
 
