@@ -36,7 +36,7 @@ def test_clusters_of_different_trainings_are_not_mixed():
     rows = [row(0, 0, 1), row(1, 0, 1, fold=1), row(2, 1, 1, fold=1), row(3, 0, 1, arm="ours+fmb-oof")]
     shown = select_hard_negatives(rows, arm="ours+fmb")
     assert {item.slide_id for item in shown.items} == {"s1", "s2"}
-    assert shown.training == "arm ours+fmb, repeat 1, fold 2"
+    assert shown.training == "arm ours+fmb, repeat 0, fold 1"
     assert [item.slide_id for item in select_hard_negatives(rows, arm="ours+fmb-oof").items] == ["s3"]
     assert len(select_hard_negatives(rows, arm="ours").items) == 2
     loose = [row(0, 0, -1), row(1, 0, -1, fold=1), row(1, 0, -1, fold=2)]

@@ -70,7 +70,7 @@ def _of_one_training(rows: Sequence[HardNegativeRow], *, arm: str) -> tuple[Sequ
     wanted = arm if any(trial.arm == arm for trial in clustered) else clustered[0].arm
     chosen, _ = Counter(trial for trial in clustered if trial.arm == wanted).most_common(1)[0]
     here = [row for row in rows if row.trial == chosen]
-    name = f"arm {chosen.arm}, repeat {chosen.repeat + 1}, fold {chosen.fold + 1}"
+    name = f"arm {chosen.arm}, repeat {chosen.repeat}, fold {chosen.fold}"
     return here, name if len(set(clustered)) > 1 else ""
 
 
