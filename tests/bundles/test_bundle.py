@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.bundles import small_bundle
+from tests.support.processes import DIES_AT_A_RENAME
 
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle, Card, load_bundle, read_card, save_bundle
@@ -64,20 +65,10 @@ def test_the_earlier_bundle_serves_until_the_new_one_is_whole(
     assert _files(tmp_path) == before
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
+KILLED = f"""{DIES_AT_A_RENAME}
 from tests.support.bundles import small_bundle
 from hardmil.bundles.bundle import save_bundle
-left, replace = int(sys.argv[2]), os.replace
-def counted(source, target):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-os.replace = counted
-save_bundle(Path(sys.argv[1]), small_bundle((4,)), tables={"hard_negatives.csv": []})
+save_bundle(folder, small_bundle((4,)), tables={{"hard_negatives.csv": []}})
 """
 
 

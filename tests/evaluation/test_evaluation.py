@@ -18,6 +18,7 @@ from tests.support.evaluations import (
     make_evaluation,
     result_cells,
 )
+from tests.support.processes import DIES_AT_A_RENAME
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import Fold
@@ -239,21 +240,9 @@ def test_an_instance_mined_outside_the_training_is_refused(tmp_path: Path, monke
     assert read_table(tmp_path / "results.csv", ResultRow) == []
 
 
-# Dies like a process that is killed, just before a file takes its name.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
+KILLED = f"""{DIES_AT_A_RENAME}
 from hardmil.evaluation.evaluation import evaluate_arms
 from tests.support.evaluations import ARMS, CPU, make_evaluation
-folder, left = Path(sys.argv[1]), int(sys.argv[2])
-replace = os.replace
-def counted(source, target):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-os.replace = counted
 assert evaluate_arms(make_evaluation(folder, arms=ARMS), device=CPU, quiet=True) == []
 """
 

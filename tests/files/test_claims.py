@@ -108,7 +108,7 @@ def test_a_lock_from_the_future_is_as_old_as_one_from_the_past(tmp_path: Path, a
     path = tmp_path / "a.h5"
     _left_by(path, host="node-17", pid=1, age_s=age_s)
     with claim(path):
-        pass
+        assert json.loads(_lock(path).read_text())["host"] == LOCAL
 
 
 def test_a_lock_of_an_earlier_process_with_our_number_is_taken_over(tmp_path: Path):
@@ -119,7 +119,7 @@ def test_a_lock_of_an_earlier_process_with_our_number_is_taken_over(tmp_path: Pa
             pytest.skip("the system does not say when a process started")
         _lock(path).write_text(json.dumps({**holder, **changed, "id": "x"}))
         with claim(path):
-            pass
+            assert json.loads(_lock(path).read_text())["id"] != "x"
 
 
 def test_a_lock_is_never_seen_without_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.support.trainings import feature_bags, small_config
 
 from hardmil.bags.bag import Bag
-from hardmil.config.model import ModelConfig, RankLossConfig, ResolvedModelConfig, resolve_config
+from hardmil.config.model import RankLossConfig, ResolvedModelConfig
 from hardmil.device import Device
 from hardmil.errors import FoldError, TrainingError
 from hardmil.mil import steps, training
@@ -19,33 +20,12 @@ from hardmil.mil.training import fit
 CPU = Device("cpu", bfloat16=False)
 
 
-def _config(*, dropout: float = 0.1, **settings: Any) -> ResolvedModelConfig:
-    content = {
-        "network": {"embedding_dim": 8, "dropout": dropout},
-        "pooling": {"attention_dim": 4},
-        "training": {"epochs": 3, "lr": 0.02} | settings,
-    }
-    return resolve_config(ModelConfig.model_validate(content), kind="features")
-
-
-def _bags(n: int = 16, *, shift: float = 3.0, size: int = 6, positives: int | None = None) -> list[Bag]:
-    """Feature bags; two instances of a positive one are shifted."""
-    rng = np.random.default_rng(0)
-    bags: list[Bag] = []
-    for i in range(n):
-        label = i % 2 if positives is None else int(i < positives)
-        features = rng.normal(2, 3, size=(size + i % 3, 4)).astype(np.float32)
-        features[:2, 0] += 3 * shift * label
-        bags.append(Bag(f"s{i}", f"c{i}", label, features, np.zeros((len(features), 2), np.int64), 0))
-    return bags
-
-
 def _weights(network: BagClassifier) -> dict[str, list[Any]]:
     return {name: value.tolist() for name, value in network.state_dict().items()}
 
 
 def _trained(bags: Sequence[Bag] | None = None, *, seed: int = 0, **settings: Any) -> dict[str, list[Any]]:
-    return _weights(fit(bags or _bags(), config=_config(**settings), seed=seed, device=CPU))
+    return _weights(fit(bags or feature_bags(), config=small_config(**settings), seed=seed, device=CPU))
 
 
 class _Spy:
@@ -83,7 +63,7 @@ def test_same_seed_same_weights_and_other_seed_others():
 
 
 def _ranked(**rank_loss: float) -> ResolvedModelConfig:
-    return _config().model_copy(update={"rank_loss": RankLossConfig.model_validate(rank_loss)})
+    return small_config().model_copy(update={"rank_loss": RankLossConfig.model_validate(rank_loss)})
 
 
 def test_the_queue_of_the_rank_loss_begins_empty_in_each_training(monkeypatch: pytest.MonkeyPatch):
@@ -101,23 +81,23 @@ def test_the_queue_of_the_rank_loss_begins_empty_in_each_training(monkeypatch: p
         return value
 
     monkeypatch.setattr(training, "training_loss", loss)
-    first = _weights(fit(_bags(), config=_ranked(weight=0.7, margin=1.5, queue=3), device=CPU))
+    first = _weights(fit(feature_bags(), config=_ranked(weight=0.7, margin=1.5, queue=3), device=CPU))
     found, expected = zip(*ranks, strict=True)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert max(found) > 0
     seen.clear()
-    assert _weights(fit(_bags(), config=_ranked(weight=0.7, margin=1.5, queue=3), device=CPU)) == first
+    assert _weights(fit(feature_bags(), config=_ranked(weight=0.7, margin=1.5, queue=3), device=CPU)) == first
     assert first != _trained()
 
 
 def test_a_rank_loss_of_weight_0_changes_nothing():
-    assert _weights(fit(_bags(), config=_ranked(weight=0, margin=1.5), device=CPU)) == _trained()
+    assert _weights(fit(feature_bags(), config=_ranked(weight=0, margin=1.5), device=CPU)) == _trained()
 
 
 def test_it_learns_separable_classes():
-    bags, losses = _bags(), list[float]()
+    bags, losses = feature_bags(), list[float]()
     network = fit(
-        bags, config=_config(epochs=12), device=CPU, on_epoch=lambda epoch, loss: losses.append(loss)
+        bags, config=small_config(epochs=12), device=CPU, on_epoch=lambda epoch, loss: losses.append(loss)
     )
     assert losses[-1] < 0.2 * losses[0]
     predicted = [score.bag_score > 0.5 for score in score_bags(network, bags)]
@@ -129,8 +109,8 @@ def test_bfloat16_follows_float32():
     def losses(bfloat16: bool) -> list[float]:
         found: list[float] = []
         fit(
-            _bags(),
-            config=_config(epochs=12, dropout=0.0),
+            feature_bags(),
+            config=small_config(epochs=12, dropout=0.0),
             device=Device("cpu", bfloat16),
             on_epoch=lambda epoch, loss: found.append(loss),
         )
@@ -150,8 +130,8 @@ def test_epochs_are_counted_and_their_loss_is_the_mean_over_bags(monkeypatch: py
         return value
 
     monkeypatch.setattr(training, "training_loss", loss)
-    config = _config(epochs=2, bags_per_step=3)
-    fit(_bags(8), config=config, device=CPU, on_epoch=lambda *found: seen.append(found))
+    config = small_config(epochs=2, bags_per_step=3)
+    fit(feature_bags(8), config=config, device=CPU, on_epoch=lambda *found: seen.append(found))
     assert [epoch for epoch, _ in seen] == [0, 1]
     assert [n for _, n in steps] == [3, 3, 2, 3, 3, 2]
     for epoch, mean in seen:
@@ -160,8 +140,8 @@ def test_epochs_are_counted_and_their_loss_is_the_mean_over_bags(monkeypatch: py
 
 
 def test_every_bag_comes_once_an_epoch_in_another_order(spy: _Spy):
-    fit(_bags(), config=_config(bags_per_step=4), device=CPU)
-    names, expected = spy.names(), sorted(bag.slide_id for bag in _bags())
+    fit(feature_bags(), config=small_config(bags_per_step=4), device=CPU)
+    names, expected = spy.names(), sorted(bag.slide_id for bag in feature_bags())
     epochs = [names[:16], names[16:32], names[32:]]
     assert [sorted(epoch) for epoch in epochs] == [expected] * 3
     assert len({tuple(epoch) for epoch in epochs}) == 3
@@ -169,8 +149,8 @@ def test_every_bag_comes_once_an_epoch_in_another_order(spy: _Spy):
 
 
 def test_the_epoch_of_lowest_training_loss_is_kept():
-    bags, losses = _bags(shift=0.3), list[float]()
-    config = _config(epochs=8, lr=0.3)
+    bags, losses = feature_bags(shift=0.3), list[float]()
+    config = small_config(epochs=8, lr=0.3)
     kept = fit(bags, config=config, device=CPU, on_epoch=lambda epoch, loss: losses.append(loss))
     best = int(np.argmin(losses))
     assert 0 < best < 7, losses
@@ -199,8 +179,8 @@ def test_validation_loss_is_that_of_the_held_out_bags(monkeypatch: pytest.Monkey
         return values[-1]
 
     monkeypatch.setattr(training, "_validation_loss", watch)
-    bags = _bags()
-    network = fit(bags, config=_config(epochs=1, select="validation"), device=CPU)
+    bags = feature_bags()
+    network = fit(bags, config=small_config(epochs=1, select="validation"), device=CPU)
     held_out = [bag for bag in bags if bag.slide_id in spy.watched]
     terms = [
         -np.log(score.bag_score if bag.label else 1 - score.bag_score)
@@ -210,8 +190,11 @@ def test_validation_loss_is_that_of_the_held_out_bags(monkeypatch: pytest.Monkey
 
 
 def test_validation_cases_never_enter_a_gradient_step(spy: _Spy):
-    bags = [Bag(b.slide_id, f"c{i // 4}", b.label, b.instances, b.coords, 0) for i, b in enumerate(_bags(32))]
-    fit(bags, config=_config(select="validation", validation_share=0.25), device=CPU)
+    bags = [
+        Bag(b.slide_id, f"c{i // 4}", b.label, b.instances, b.coords, 0)
+        for i, b in enumerate(feature_bags(32))
+    ]
+    fit(bags, config=small_config(select="validation", validation_share=0.25), device=CPU)
     cases = {bag.slide_id: bag.case_id for bag in bags}
     trained, watched = set(spy.names()), set(spy.watched)
     assert trained | watched == set(cases)
@@ -220,15 +203,15 @@ def test_validation_cases_never_enter_a_gradient_step(spy: _Spy):
 
 
 def test_extra_bags_are_drawn_for_the_training_slides_only(spy: _Spy):
-    extras, bags = _Extra(), _bags()
-    fit(bags, config=_config(epochs=1, select="validation"), device=CPU, extras=extras)
+    extras, bags = _Extra(), feature_bags()
+    fit(bags, config=small_config(epochs=1, select="validation"), device=CPU, extras=extras)
     assert extras.slides == {bag.slide_id for bag in bags} - set(spy.watched)
     assert "extra-0" in spy.names()
 
 
 def test_validation_that_cannot_be_held_out_is_an_error():
     with pytest.raises(FoldError, match=r"positive class: 1 cases .* training\.select"):
-        fit(_bags(6, positives=1), config=_config(select="validation"), device=CPU)
+        fit(feature_bags(6, positives=1), config=small_config(select="validation"), device=CPU)
 
 
 def test_balance_by_loss_weighs_both_classes_equally(monkeypatch: pytest.MonkeyPatch):
@@ -240,23 +223,23 @@ def test_balance_by_loss_weighs_both_classes_equally(monkeypatch: pytest.MonkeyP
         return plain(output, **rest)
 
     monkeypatch.setattr(training, "training_loss", loss)
-    fit(_bags(8, positives=2), config=_config(epochs=1, balance="loss"), device=CPU)
+    fit(feature_bags(8, positives=2), config=small_config(epochs=1, balance="loss"), device=CPU)
     assert given[0] == pytest.approx([8 / 12, 8 / 4])
     given.clear()
-    fit(_bags(8, positives=2), config=_config(epochs=1), device=CPU)
+    fit(feature_bags(8, positives=2), config=small_config(epochs=1), device=CPU)
     assert given[0] == [1, 1]
 
 
 def test_balance_by_sampler_draws_both_classes_as_often(spy: _Spy):
-    fit(_bags(40, positives=4), config=_config(epochs=20, balance="sampler"), device=CPU)
+    fit(feature_bags(40, positives=4), config=small_config(epochs=20, balance="sampler"), device=CPU)
     labels = [bag.label for step in spy.steps for bag in step]
     assert len(labels) == 800
     assert 350 < sum(labels) < 450
 
 
 def test_large_bags_are_sampled_in_training_and_complete_in_prediction(spy: _Spy):
-    bags = _bags(4, size=20)
-    network = fit(bags, config=_config(max_instances=7, epochs=4), device=CPU)
+    bags = feature_bags(4, size=20)
+    network = fit(bags, config=small_config(max_instances=7, epochs=4), device=CPU)
     by_id = {bag.slide_id: bag for bag in bags}
     subsets: set[tuple[int, ...]] = set()
     for step in spy.steps:
@@ -273,8 +256,8 @@ def test_large_bags_are_sampled_in_training_and_complete_in_prediction(spy: _Spy
 def test_weights_stay_with_their_instances_in_a_subset_of_a_bag(spy: _Spy):
     """A step that takes 7 of 20 instances weighs those that were named, wherever they are now."""
     named = np.where(np.arange(20) == 19, 7, 1).astype(np.float32)
-    bags = [replace(bag.take(np.arange(20)), instance_weights=named) for bag in _bags(4, size=20)]
-    fit(bags, config=_config(max_instances=7, epochs=6), device=CPU)
+    bags = [replace(bag.take(np.arange(20)), instance_weights=named) for bag in feature_bags(4, size=20)]
+    fit(bags, config=small_config(max_instances=7, epochs=6), device=CPU)
     last = {bag.slide_id: bag.instances[19].tolist() for bag in bags}
     found: list[float] = []
     for bag in (bag for step in spy.steps for bag in step):
@@ -293,7 +276,7 @@ class _Extra:
 
     def draw(self, epoch: int) -> list[Bag]:
         self.epochs.append(epoch)
-        one = _bags(1)[0]
+        one = feature_bags(1)[0]
         return [Bag(f"extra-{epoch}", "extra", 0, one.instances, one.coords, 0)]
 
     def mix(self, bag: Bag, *, epoch: int) -> Bag:
@@ -311,8 +294,8 @@ class _Extra:
 
 
 def test_extra_bags_are_added_each_epoch_and_do_not_change_standardisation(spy: _Spy):
-    extras, bags = _Extra(), _bags(6)
-    network = fit(bags, config=_config(), device=CPU, extras=extras)
+    extras, bags = _Extra(), feature_bags(6)
+    network = fit(bags, config=small_config(), device=CPU, extras=extras)
     assert extras.epochs == [0, 1, 2]
     names = spy.names()
     for epoch in range(3):
@@ -329,26 +312,26 @@ def _assert_standardised_by(network: BagClassifier, bags: Sequence[Bag]) -> None
 
 
 def test_features_are_standardised_by_the_training_instances():
-    bags = _bags()
-    _assert_standardised_by(fit(bags, config=_config(epochs=1), device=CPU), bags)
+    bags = feature_bags()
+    _assert_standardised_by(fit(bags, config=small_config(epochs=1), device=CPU), bags)
     halves = [Bag(b.slide_id, b.case_id, b.label, b.instances.astype(np.float16), b.coords, 0) for b in bags]
-    _assert_standardised_by(fit(halves, config=_config(epochs=1), device=CPU), halves)
+    _assert_standardised_by(fit(halves, config=small_config(epochs=1), device=CPU), halves)
 
 
 def test_a_feature_that_never_changes_is_only_shifted():
-    bags = [Bag(b.slide_id, b.case_id, b.label, b.instances.copy(), b.coords, 0) for b in _bags()]
+    bags = [Bag(b.slide_id, b.case_id, b.label, b.instances.copy(), b.coords, 0) for b in feature_bags()]
     for bag in bags:
         bag.instances[:, 3] = 5.0
-    network = fit(bags, config=_config(epochs=1), device=CPU)
+    network = fit(bags, config=small_config(epochs=1), device=CPU)
     assert isinstance(network.embed, FeatureNetwork)
     assert (network.embed.mean[3].item(), network.embed.scale[3].item()) == (5.0, 1.0)
 
 
 def test_it_continues_from_another_network():
-    first = fit(_bags(), config=_config(), device=CPU)
-    others = _bags(6, shift=-2.0)
-    second = fit(others, config=_config(epochs=1, lr=1e-9), device=CPU, start=first)
-    _assert_standardised_by(second, _bags())
+    first = fit(feature_bags(), config=small_config(), device=CPU)
+    others = feature_bags(6, shift=-2.0)
+    second = fit(others, config=small_config(epochs=1, lr=1e-9), device=CPU, start=first)
+    _assert_standardised_by(second, feature_bags())
     for name, value in first.state_dict().items():
         torch.testing.assert_close(second.state_dict()[name], value, rtol=0, atol=1e-6)
     assert _weights(first) == _trained(), "the network gone on from is not itself trained on"
@@ -379,25 +362,18 @@ def test_pixels_are_turned_in_training():
 def test_a_loss_of_nan_stops_training():
     message = r"epoch \d, slide s\d+: the loss is (nan|inf), .* of this slide .* lower training\.lr"
     with pytest.raises(TrainingError, match=message):
-        fit(_bags(), config=_config(lr=1e25), device=CPU)
+        fit(feature_bags(), config=small_config(lr=1e25), device=CPU)
 
 
-def test_the_slide_of_a_loss_of_nan_is_named():
+def test_the_slide_of_a_loss_of_nan_is_named(monkeypatch: pytest.MonkeyPatch):
     """Its features are finite, but a training of one step goes wrong with it."""
-    bags = _bags()
+    mean, scale = np.zeros(4, np.float32), np.full(4, 1e-30, np.float32)
+    monkeypatch.setattr(training, "_standardise", lambda net, _: net.standardise_by(mean=mean, scale=scale))
+    bags = feature_bags()
     broken = replace(bags[2], slide_id="broken", instances=np.full_like(bags[2].instances, 1e15))
-    config = _config(lr=1e-3, epochs=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "hardmil.mil.training._standardise",
-            lambda network, bags: network.standardise_by(
-                mean=np.zeros(broken.instances.shape[1], np.float32),
-                scale=np.full(broken.instances.shape[1], 1e-30, np.float32),
-            ),
-        )
-        tame = [replace(bag, instances=bag.instances * np.float32(1e-30)) for bag in bags]
-        with pytest.raises(TrainingError, match="epoch 1, slide broken: the loss is"):
-            fit([*tame[:2], broken, *tame[3:]], config=config, device=CPU)
+    tame = [replace(bag, instances=bag.instances * np.float32(1e-30)) for bag in bags]
+    with pytest.raises(TrainingError, match="epoch 1, slide broken: the loss is"):
+        fit([*tame[:2], broken, *tame[3:]], config=small_config(lr=1e-3, epochs=1), device=CPU)
 
 
 def test_a_validation_loss_of_nan_stops_training(monkeypatch: pytest.MonkeyPatch):
@@ -409,12 +385,12 @@ def test_a_validation_loss_of_nan_stops_training(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(training, "training_loss", broken)
     with pytest.raises(TrainingError, match=r"epoch 1, slide s\d+: the loss is nan"):
-        fit(_bags(), config=_config(epochs=1, select="validation"), device=CPU)
+        fit(feature_bags(), config=small_config(epochs=1, select="validation"), device=CPU)
 
 
 def test_the_callers_random_numbers_go_on():
     torch.manual_seed(5)
     expected = torch.rand(3).tolist()
     torch.manual_seed(5)
-    fit(_bags(4), config=_config(epochs=1), device=CPU)
+    fit(feature_bags(4), config=small_config(epochs=1), device=CPU)
     assert torch.rand(3).tolist() == expected

@@ -30,6 +30,24 @@ if __name__ == "__main__":
 """
 
 
+DIES_AT_A_RENAME = """
+import os, signal, sys
+from pathlib import Path
+folder, left, replace = Path(sys.argv[1]), int(sys.argv[2]), os.replace
+def counted(source, target):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = counted
+"""
+"""The beginning of a program that dies, as if it was killed, just before a file takes its name.
+
+Arguments: its folder, and the number of the rename.
+"""
+
+
 def start_evaluation(folder: Path, *, address: str = "", dying: str = "") -> subprocess.Popen[bytes]:
     """The evaluation of six arms in a process of its own."""
     script = folder / "run.py"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
+from hardmil.config.model import ModelConfig, ResolvedModelConfig, resolve_config
 from hardmil.evaluation import trainer as trainer_module
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
@@ -33,3 +34,27 @@ def n_fits(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(trainer_module, "fit", counted)
     return calls
+
+
+def small_config(*, dropout: float = 0.1, **settings: Any) -> ResolvedModelConfig:
+    """Settings of a network on features that trains in a moment."""
+    content = {
+        "network": {"embedding_dim": 8, "dropout": dropout},
+        "pooling": {"attention_dim": 4},
+        "training": {"epochs": 3, "lr": 0.02} | settings,
+    }
+    return resolve_config(ModelConfig.model_validate(content), kind="features")
+
+
+def feature_bags(
+    n: int = 16, *, shift: float = 3.0, size: int = 6, positives: int | None = None
+) -> list[Bag]:
+    """Feature bags; two instances of a positive one are shifted."""
+    rng = np.random.default_rng(0)
+    bags: list[Bag] = []
+    for i in range(n):
+        label = i % 2 if positives is None else int(i < positives)
+        features = rng.normal(2, 3, size=(size + i % 3, 4)).astype(np.float32)
+        features[:2, 0] += 3 * shift * label
+        bags.append(Bag(f"s{i}", f"c{i}", label, features, np.zeros((len(features), 2), np.int64), 0))
+    return bags

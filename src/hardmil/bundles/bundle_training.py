@@ -31,9 +31,8 @@ from hardmil.evaluation.trial import (
     operating_settings,
     whole_arm_out_of_fold,
 )
-from hardmil.files.atomic import check_writable, store_errors
+from hardmil.files.atomic import prepare_folder, store_errors
 from hardmil.files.claims import claim
-from hardmil.files.drafts import remove_drafts
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.progress import progress
@@ -89,12 +88,11 @@ def train_bundle(
     started = time.time()
     folder = study.folder / "bundle"
     check_arms([study.config.arm], study=study.config)
-    check_writable(folder)
+    prepare_folder(folder)
     found = read_bags(study, quiet=quiet)
     cohort = study_cohort(study, bags=found.bags)
     chosen = arm(study.config.arm, study=study.config, kind=cohort.bags[0].kind)
     wanted = _fingerprint(chosen, study=study, cohort=cohort)
-    remove_drafts(folder)
     card, log, is_new = _current_card(folder, wanted), None, False
     if card is None:
         learned = _train(chosen, study=study, cohort=cohort, device=device, track=track, quiet=quiet)

@@ -9,9 +9,8 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.pseudonyms import SUFFIX, renamed
 from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle
 from hardmil.evaluation.results import HARD_NEGATIVES, HardNegativeRow
-from hardmil.files.atomic import check_writable
+from hardmil.files.atomic import prepare_folder
 from hardmil.files.csv_table import read_table, write_table
-from hardmil.files.drafts import remove_drafts
 from hardmil.files.geojson import Region, square, write_regions
 from hardmil.files.run_record import write_run_record
 from hardmil.files.written import edited_notes, replacing
@@ -60,8 +59,7 @@ def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool 
     """
     started = time.time()
     folder = study.folder / f"mined{SUFFIX * deidentify}"
-    check_writable(folder)
-    remove_drafts(folder)
+    prepare_folder(folder)
     found = read_bags(study, quiet=quiet)
     negatives = [bundle.check(bag) for bag in found.bags if bag.label == 0]
     current = current_hard_negatives(bundle, negatives, n_sigma=study.config.mining.n_sigma)

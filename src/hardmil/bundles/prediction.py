@@ -30,9 +30,8 @@ from hardmil.bundles.tissue_settings import with_tissue_settings
 from hardmil.config.patches import PatchConfig, implausible_mpp, is_plausible_mpp
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.errors import ConfigError, TableError
-from hardmil.files.atomic import check_writable, write_json
+from hardmil.files.atomic import prepare_folder, write_json
 from hardmil.files.csv_table import write_table
-from hardmil.files.drafts import remove_drafts
 from hardmil.files.run_record import write_run_record
 from hardmil.files.slide_stem import slide_stem
 from hardmil.files.written import edited_notes, replacing
@@ -182,8 +181,7 @@ def _check_output(output: Path, *, deidentify: bool) -> None:
     """Check that the folder can be written to, and remove what killed runs left in it."""
     if deidentify:
         check_only_deidentified(output)
-    check_writable(output)
-    remove_drafts(output)
+    prepare_folder(output)
 
 
 def _pseudonyms(bundle: Bundle, request: PredictionRequest, *, output: Path) -> Pseudonyms:

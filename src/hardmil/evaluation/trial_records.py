@@ -137,14 +137,12 @@ def write_tables(
     """
     position = {trial: number for number, trial in enumerate(order)}
     seen: dict[Path, int] | None = None
-    is_claimed = False
     while seen != (found := _modified(folder)):
-        seen = found
         every = [record for path in found if (record := read_record(path)) is not None]
         records = _current(every, hashes=hashes)
-        if not is_claimed:
-            _claim(records, every=every, folder=folder)
-        is_claimed = True
+        if seen is None:
+            _write_as_last(records, every=every, folder=folder)
+        seen = found
         records.sort(key=lambda record: (position.get(record.result.trial, -1), record.written_ns))
         for name, columns in _columns(classes).items():
             lines = [line for record in records for line in record.tables.get(name, ())]
@@ -181,7 +179,7 @@ def _current(records: Iterable[TrialRecord], *, hashes: Mapping[TrialKey, str]) 
     return list(found.values())
 
 
-def _claim(records: Iterable[TrialRecord], *, every: Iterable[TrialRecord], folder: Path) -> None:
+def _write_as_last(records: Iterable[TrialRecord], *, every: Iterable[TrialRecord], folder: Path) -> None:
     """Write the records again that are not the last ones of their trial."""
     last = {record.result.trial: record for record in sorted(every, key=lambda record: record.written_ns)}
     for record in records:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hardmil.budget import JSON_BYTES, read_text
 from hardmil.errors import HardmilError, StoreError, TableError
-from hardmil.files.drafts import draft_path
+from hardmil.files.drafts import draft_path, remove_drafts
 from hardmil.stopping import undone_at_stop
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -74,6 +74,16 @@ def check_writable(folder: Path) -> None:
             )
         finally:
             draft.unlink(missing_ok=True)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Check that files can be written to a folder, and remove the drafts that killed processes left in it.
+
+    Raises:
+        StoreError: If the disk is full, or the folder is not writable.
+    """
+    check_writable(folder)
+    remove_drafts(folder)
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:

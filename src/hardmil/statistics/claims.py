@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hardmil.bootstrap import percentile_limits, widened_p
-from hardmil.statistics.comparisons import can_compare, family_of, holm, standard_pairs
+from hardmil.statistics.comparisons import can_compare, family_of, holm_by_family, standard_pairs
 from hardmil.statistics.intervals import ResampledArm, mean_of_defined
 from hardmil.statistics.weighted_metrics import RESAMPLED
 
@@ -71,15 +71,12 @@ def claims(arms: Sequence[ResampledArm], *, margin: float) -> list[Claim]:
     """
     pairs = [pair for pair in standard_pairs(arms) if can_compare(*pair)]
     found = [claim for pair in pairs if (claim := _claim(*pair, margin=margin)) is not None]
-    families: dict[tuple[str, ...], list[int]] = {}
-    for i, one in enumerate(found):
-        families.setdefault(
-            (*family_of(one.arm, one.other), one.split, one.patches, one.threshold), []
-        ).append(i)
-    for members in families.values():
-        for i, p in zip(members, holm([found[i].p for i in members]), strict=True):
-            found[i] = replace(found[i], p_holm=p, verdict=found[i].verdict if p < LEVEL else "not decided")
-    return found
+    families = [(family_of(one.arm, one.other), one.split, one.patches, one.threshold) for one in found]
+    p_values = holm_by_family([one.p for one in found], families=families)
+    return [
+        replace(one, p_holm=p, verdict=one.verdict if p < LEVEL else "not decided")
+        for one, p in zip(found, p_values, strict=True)
+    ]
 
 
 def claim_words(claim: Claim) -> str:

@@ -1,7 +1,7 @@
 """Comparisons of two arms on the same draws of cases: difference, 95% interval, p, Holm's correction."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -133,20 +133,27 @@ def by_pair(comparisons: Iterable[Comparison]) -> dict[tuple[str, ...], dict[str
 def holm_corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """The same with `p_holm`; comparisons with undefined p are not corrected for."""
     found = list(comparisons)
-    families: dict[tuple[str, ...], list[int]] = {}
-    for i, one in enumerate(found):
-        if not math.isnan(one.p):
-            family = (family_of(one.arm, one.other), one.split, one.patches, one.metric)
-            families.setdefault(family, []).append(i)
-    for members in families.values():
-        for i, p in zip(members, holm([found[i].p for i in members]), strict=True):
-            found[i] = replace(found[i], p_holm=p)
-    return found
+    families = [(family_of(one.arm, one.other), one.split, one.patches, one.metric) for one in found]
+    p_values = holm_by_family([one.p for one in found], families=families)
+    return [replace(one, p_holm=p) for one, p in zip(found, p_values, strict=True)]
 
 
 def family_of(arm: str, other: str) -> str:
     """The reference of a comparison, over whose comparisons p is corrected: random controls count as one."""
     return CONTROL if other == parse_arm_name(arm).its_control else other
+
+
+def holm_by_family(p_values: Sequence[float], *, families: Sequence[Hashable]) -> list[float]:
+    """Holm's correction within each family, in the order given; NaN stays, and is not corrected for."""
+    members: dict[Hashable, list[int]] = {}
+    for i, (p, family) in enumerate(zip(p_values, families, strict=True)):
+        if not math.isnan(p):
+            members.setdefault(family, []).append(i)
+    corrected = [math.nan] * len(p_values)
+    for some in members.values():
+        for i, p in zip(some, holm([p_values[i] for i in some]), strict=True):
+            corrected[i] = p
+    return corrected
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
