@@ -1,6 +1,5 @@
 """Features in a .pt file, read without running code from the file."""
 
-import codecs
 import pickle
 import re
 import struct
@@ -8,10 +7,11 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hardmil.bags.saved_array import SavedArray, array_globals
 from hardmil.budget import check_file, too_large
 from hardmil.errors import FeatureFileError, HardmilError
 from hardmil.words import some_of
@@ -48,13 +48,14 @@ def read_saved_tensor(path: Path) -> np.ndarray:
         _check_unpacked(path)
         with (
             warnings.catch_warnings(),
-            torch.serialization.safe_globals(_numpy_globals()),
+            torch.serialization.safe_globals(array_globals()),
             # Without it, indices of a sparse tensor that are out of bounds are written to any memory.
             torch.sparse.check_sparse_tensor_invariants(),
         ):
             # Warnings about pickle protocols; a file that cannot be read is an error below.
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True)
+        found = _features_in(content)
     except HardmilError:
         raise
     except _DAMAGE as error:
@@ -62,21 +63,24 @@ def read_saved_tensor(path: Path) -> np.ndarray:
             f"{path}: cannot be read ({_reason(error)}); expected a saved tensor; write the file again, with "
             "tensors, arrays, numbers and text only"
         ) from error
-    found = (
-        next((content[key] for key in _FEATURE_KEYS if key in content), None)
-        if _is_dict(content)
-        else content
-    )
     if isinstance(found, torch.Tensor):
         return _as_array(found, path=path)
     if isinstance(found, np.ndarray):
         _check_size(found.nbytes, shape=found.shape, path=path)
         return found
-    held = _keys_of(content) if _is_dict(content) else type(content).__name__
+    held = _keys_of(content) if isinstance(content, dict) else type(content).__name__
     raise FeatureFileError(
         f"{path}: holds {held}; expected a tensor, or a dict with one under {', '.join(_FEATURE_KEYS)}; "
         "save it again in this form"
     )
+
+
+def _features_in(content: object) -> object:
+    """The features of a dict, or the content itself; a saved array as an array."""
+    found = content
+    if isinstance(content, dict):
+        found = next((content[key] for key in _FEATURE_KEYS if key in content), None)
+    return found.array if isinstance(found, SavedArray) else found
 
 
 def _as_array(tensor: "torch.Tensor", *, path: Path) -> np.ndarray:
@@ -139,20 +143,3 @@ def _reason(error: BaseException) -> str:
     if text.startswith("Weights only load failed"):
         return "it is not a file of torch.save, or holds objects that could run code"
     return text.splitlines()[0] if text else type(error).__name__
-
-
-def _numpy_globals() -> list[Any]:
-    """Globals that weights-only loading must allow for arrays: TRIDENT saves arrays, not tensors, as .pt."""
-    rebuild, scalar = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
-    dtypes = [type(np.dtype(code)) for code in (*np.typecodes["AllInteger"], *"efd?US")]
-    # The module was numpy.core before numpy 2, and files have the name from the numpy that wrote them.
-    names = [
-        (function, f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")
-        for function, name in ((rebuild, "_reconstruct"), (scalar, "scalar"))
-    ]
-    return [*names, np.ndarray, np.dtype, *dict.fromkeys(dtypes), codecs.encode]
-
-
-def _is_dict(content: object) -> bool:
-    return isinstance(content, dict)
