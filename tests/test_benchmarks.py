@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
+SCRIPTS = sorted((ROOT / "benchmarks").rglob("*.py"))
 WITH_TABLE = [path for path in SCRIPTS if '"--table"' in path.read_text(encoding="utf-8")]
 NUMBER = re.compile(r"\d*\.\d+|\d+")
 LAST_DIGIT = 1.1e-3
@@ -23,7 +23,8 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of benchmarks/ and docs/: scripts find the rows, and write tables, next to themselves."""
     for name in ("benchmarks", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.syspath_prepend(tmp_path / "benchmarks")  # they import one another
+    for folder in ("benchmarks", "benchmarks/reliability"):  # they import one another
+        monkeypatch.syspath_prepend(tmp_path / folder)
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
@@ -64,7 +65,7 @@ def test_the_scripts_are_found():
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_each_script_can_be_imported(path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch):
-    module = _imported(copy / "benchmarks" / path.name, monkeypatch)
+    module = _imported(copy / path.relative_to(ROOT), monkeypatch)
     assert module.__doc__
     assert hasattr(module, "main") == ("__main__" in path.read_text(encoding="utf-8"))
 
@@ -88,7 +89,7 @@ def test_tables_in_docs_are_those_of_the_kept_rows(
     generated = [page for page in kept if kept[page][0].startswith("<!-- Gen") and path.name in kept[page][0]]
     for page in generated:
         page.write_text("")
-    module = _imported(copy / "benchmarks" / path.name, monkeypatch)
+    module = _imported(copy / path.relative_to(ROOT), monkeypatch)
     monkeypatch.setattr(sys, "argv", [path.name, "--table"])
     module.main()
     for page, lines in kept.items():

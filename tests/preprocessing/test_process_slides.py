@@ -163,3 +163,19 @@ def test_what_is_waited_for_and_for_how_long(tmp_path: Path):
     line = waiting_line(["a", "b", "c", "d"], folder=tmp_path, seconds=130.0)
     what = "4 slides that another run works on (has just ended), for 2 min now: a, b, c and 1 more"
     assert line == f"waiting for {what}"
+
+
+def test_missing_slides_are_named_and_given_to_no_worker(study: Path, tmp_path: Path):
+    """Unless something was made of them before."""
+    opened = open_study(study)
+    ids = [row.slide_id for row in opened.slide_table.rows]
+    for row in opened.slide_table.rows[2:5]:
+        assert row.path is not None
+        row.path.unlink()
+    opened.coords_folder.mkdir()
+    opened.coords_path(ids[4]).touch()
+    stage = stage_of(partial(record_batch, "nobody", tmp_path), tmp_path)
+    done = process_slides(opened, stage, options=ON_TWO_WORKERS)
+    assert sorted(name for batch in batches_in(tmp_path) for name in batch) == sorted({*ids} - {*ids[2:4]})
+    assert [failure.name for failure in done.failures] == ["001 a", *ids[2:4]]
+    assert all("there is no such file" in failure.message for failure in done.failures[1:])

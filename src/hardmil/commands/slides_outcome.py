@@ -24,9 +24,10 @@ def slides_outcome(
         values: Added to the values for scripts.
     """
     slides = len(done.patches)
+    speed = f" ({rate(slides / done.seconds)})" if slides else ""
     text = [
         *done.remarks,
-        f"{what} in {done.folder} ({rate(slides / done.seconds)})",
+        f"{what} in {done.folder}{speed}",
         *_empty_lines(done),
         *lines,
     ]
