@@ -10,7 +10,7 @@ from tests.support.studies import SUFFIXES
 from tests.support.waiting import PATIENCE_S, wait_until
 
 from hardmil.files.atomic import write_atomically
-from hardmil.files.claims import claim
+from hardmil.files.locks import locked
 from hardmil.stopping import ended_by_signals, how_far, told_at_stop, undo_all, undone_at_stop
 
 # What the main thread is busy with; Python's own way to handle Ctrl-C hangs, is lost or takes long in most.
@@ -44,11 +44,12 @@ import sys, threading, time, weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from hardmil.files.atomic import write_atomically
-from hardmil.files.claims import claim
+from hardmil.files.locks import locked
 from hardmil.stopping import ended_by_signals, told_at_stop
 folder = Path(sys.argv[1])
 with ended_by_signals(lambda text: print("ended at", text, file=sys.stderr)):
-    with claim(folder / "a.h5"), write_atomically(folder / "a.h5") as draft, told_at_stop(lambda: "18 of 40"):
+    path = folder / "a.h5"
+    with locked(path), write_atomically(path) as draft, told_at_stop(lambda: "18 of 40"):
         draft.write_text("half")
         print("ready", flush=True)
 {busy}
@@ -98,7 +99,7 @@ def test_handlers_are_those_from_before_after_the_block(tmp_path: Path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with ended_by_signals():
         assert signal.getsignal(signal.SIGINT) not in before
-        with claim(tmp_path / "a"), write_atomically(tmp_path / "a") as draft:
+        with locked(tmp_path / "a"), write_atomically(tmp_path / "a") as draft:
             draft.touch()
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     undo_all()

@@ -9,7 +9,7 @@ import pytest
 
 from hardmil.errors import SlideError, StoreError, TableError
 from hardmil.files.atomic import is_disk_full, read_json, visible, write_atomically, write_json
-from hardmil.files.claims import claim
+from hardmil.files.locks import locked
 from hardmil.files.run_record import run_record, write_run_record
 
 
@@ -166,7 +166,7 @@ def test_run_record_does_not_import_torch():
 def test_drafts_and_locks_are_not_among_the_visible_files(tmp_path: Path):
     (tmp_path / "b.h5").touch()
     (tmp_path / "a.h5").touch()
-    with write_atomically(tmp_path / "c.h5") as draft, claim(tmp_path / "c.h5"):
+    with write_atomically(tmp_path / "c.h5") as draft, locked(tmp_path / "c.h5"):
         draft.touch()
         assert draft in tmp_path.glob("*.h5"), "Path.glob lists hidden files"
         assert visible(tmp_path.glob("*.h5")) == [tmp_path / "a.h5", tmp_path / "b.h5"]

@@ -32,7 +32,7 @@ from hardmil.evaluation.trial import (
     whole_arm_out_of_fold,
 )
 from hardmil.files.atomic import prepare_folder, store_errors
-from hardmil.files.claims import claim
+from hardmil.files.locks import locked
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.progress import progress
@@ -99,7 +99,7 @@ def train_bundle(
         card, is_new = _card(study, cohort=cohort, learned=learned, training_hash=wanted), True
         network, *others = (one.model for one in learned.members)
         tables = {HARD_NEGATIVES: learned.members[0].pool, OUT_OF_FOLD: learned.out_of_fold}
-        with claim(folder / "bundle.json", patience_s=SAVING_S):
+        with locked(folder / "bundle.json", patience_s=SAVING_S):
             card = save_bundle(folder, Bundle(network, card, folder, tuple(others)), tables=tables)
         log = write_failures(folder, list(found.failures))
         config = _recorded_config(study, learned.arm)

@@ -4,7 +4,6 @@ Also the record of a run, and locks for runs that share a folder.
 """
 
 from hardmil.files.atomic import write_atomically as write_atomically
-from hardmil.files.claims import claim as claim
 from hardmil.files.csv_table import columns_by_name as columns_by_name
 from hardmil.files.csv_table import columns_of as columns_of
 from hardmil.files.csv_table import read_table as read_table
@@ -12,4 +11,5 @@ from hardmil.files.csv_table import write_table as write_table
 from hardmil.files.geojson import Region as Region
 from hardmil.files.geojson import read_regions as read_regions
 from hardmil.files.geojson import write_regions as write_regions
+from hardmil.files.locks import locked as locked
 from hardmil.files.run_record import write_run_record as write_run_record

@@ -19,7 +19,7 @@ from hardmil.config.study import InstanceConfig
 from hardmil.encoders.checked import as_stored, constant_error
 from hardmil.encoders.encoder import PatchEncoder
 from hardmil.errors import BagError, BusyError
-from hardmil.files.claims import claim
+from hardmil.files.locks import locked
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.progress import progress
 from hardmil.jobs.run import Done, JobResults, attempt, read_ahead
@@ -200,7 +200,7 @@ class _Slide:
         """The open file; None where another run works on it."""
         closing = ExitStack()
         try:
-            closing.enter_context(claim(path))
+            closing.enter_context(locked(path))
         except BusyError:
             return None
         put = closing.enter_context(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hardmil.bags.slide_table import SlideRow
 from hardmil.errors import BusyError, ConfigError, SlideError
-from hardmil.files.claims import claim, holders
 from hardmil.files.drafts import remove_drafts
+from hardmil.files.locks import holders, locked
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, failure_of, write_failures
 from hardmil.jobs.pool import LOCAL, Engine
@@ -195,7 +195,7 @@ def waiting_line(slides: Sequence[str], *, folder: Path, seconds: float) -> str:
 def skip_if_locked(path: Path, make: Callable[[], SlideResult]) -> SlideResult | None:
     """What `make` gives, unless another run works on the file at `path`: None then."""
     try:
-        with claim(path):
+        with locked(path):
             return make()
     except BusyError:
         return None

@@ -14,8 +14,8 @@ import pytest
 from tests.support.waiting import wait_until
 
 from hardmil.errors import BusyError, StoreError
-from hardmil.files import claims
-from hardmil.files.claims import claim, holders
+from hardmil.files import locks
+from hardmil.files.locks import holders, locked
 from hardmil.files.writer import this_process
 
 LOCAL = socket.gethostname()
@@ -41,21 +41,21 @@ def dead_pid() -> int:
 
 def test_one_run_at_a_time(tmp_path: Path):
     path = tmp_path / "new" / "slide 007.h5"
-    with claim(path):
+    with locked(path):
         with (
             pytest.raises(BusyError, match=rf"slide 007.h5: another run .*\(process {os.getpid()}"),
-            claim(path),
+            locked(path),
         ):
             pass
-        with claim(path.with_name("slide 008.h5")):
+        with locked(path.with_name("slide 008.h5")):
             pass
         assert _lock(path).exists()
     assert list(path.parent.iterdir()) == []
-    with claim(path):
+    with locked(path):
         pass
 
 
-def test_only_one_of_many_threads_gets_the_claim(tmp_path: Path):
+def test_only_one_of_many_threads_gets_the_lock(tmp_path: Path):
     path = tmp_path / "a.h5"
     refused: list[int] = []
     begin = threading.Barrier(8)
@@ -63,7 +63,7 @@ def test_only_one_of_many_threads_gets_the_claim(tmp_path: Path):
     def one(number: int) -> bool:
         begin.wait()
         try:
-            with claim(path):
+            with locked(path):
                 wait_until(lambda: len(refused) == 7)
                 return True
         except BusyError:
@@ -74,9 +74,9 @@ def test_only_one_of_many_threads_gets_the_claim(tmp_path: Path):
         assert sum(pool.map(one, range(8))) == 1
 
 
-def test_an_error_in_the_block_releases_the_claim(tmp_path: Path):
+def test_an_error_in_the_block_releases_the_lock(tmp_path: Path):
     path = tmp_path / "a.h5"
-    with pytest.raises(ZeroDivisionError, match="bug"), claim(path):
+    with pytest.raises(ZeroDivisionError, match="bug"), locked(path):
         raise ZeroDivisionError("bug")
     assert not _lock(path).exists()
 
@@ -84,7 +84,7 @@ def test_an_error_in_the_block_releases_the_claim(tmp_path: Path):
 def test_lock_of_a_killed_run_on_this_machine_is_taken_over_at_once(tmp_path: Path, dead_pid: int):
     path = tmp_path / "a.h5"
     _left_by(path, host=LOCAL, pid=dead_pid, age_s=0)
-    with claim(path):
+    with locked(path):
         assert json.loads(_lock(path).read_text())["pid"] == os.getpid()
     assert not _lock(path).exists()
 
@@ -96,10 +96,10 @@ def test_lock_of_another_machine_is_taken_over_when_it_is_old(
     path = tmp_path / "a.h5"
     _left_by(path, host="node-17", pid=dead_pid, age_s=age_s)
     if is_busy:
-        with pytest.raises(BusyError, match=rf"\(process {dead_pid} on node-17\); wait for it"), claim(path):
+        with pytest.raises(BusyError, match=rf"\(process {dead_pid} on node-17\); wait for it"), locked(path):
             pass
     else:
-        with claim(path):
+        with locked(path):
             assert json.loads(_lock(path).read_text())["host"] == LOCAL
 
 
@@ -107,7 +107,7 @@ def test_lock_of_another_machine_is_taken_over_when_it_is_old(
 def test_a_lock_from_the_future_is_as_old_as_one_from_the_past(tmp_path: Path, age_s: float):
     path = tmp_path / "a.h5"
     _left_by(path, host="node-17", pid=1, age_s=age_s)
-    with claim(path):
+    with locked(path):
         assert json.loads(_lock(path).read_text())["host"] == LOCAL
 
 
@@ -118,7 +118,7 @@ def test_a_lock_of_an_earlier_process_with_our_number_is_taken_over(tmp_path: Pa
         if not all(holder[name] for name in changed):
             pytest.skip("the system does not say when a process started")
         _lock(path).write_text(json.dumps({**holder, **changed, "id": "x"}))
-        with claim(path):
+        with locked(path):
             assert json.loads(_lock(path).read_text())["id"] != "x"
 
 
@@ -131,7 +131,7 @@ def test_a_lock_is_never_seen_without_content(tmp_path: Path, monkeypatch: pytes
         seen.append(json.loads(_lock(path).read_text())["pid"])
 
     monkeypatch.setattr(os, "link", linked)
-    with claim(path):
+    with locked(path):
         assert seen == [os.getpid()]
 
 
@@ -140,7 +140,7 @@ def test_a_full_disk_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(StoreError, match="disk is full"), claim(tmp_path / "a.h5"):
+    with pytest.raises(StoreError, match="disk is full"), locked(tmp_path / "a.h5"):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -151,9 +151,9 @@ def test_locks_on_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "link", unknown)
     path = tmp_path / "a.h5"
-    with claim(path):
+    with locked(path):
         assert json.loads(_lock(path).read_text())["pid"] == os.getpid()
-        with pytest.raises(BusyError, match="another run"), claim(path):
+        with pytest.raises(BusyError, match="another run"), locked(path):
             pass
     assert list(tmp_path.iterdir()) == []
 
@@ -161,7 +161,7 @@ def test_locks_on_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: 
 def test_holders_are_the_runs_with_a_lock(tmp_path: Path):
     assert holders(tmp_path) == []
     _left_by(tmp_path / "b.h5", host="node-17", pid=3, age_s=0)
-    with claim(tmp_path / "a.h5"), claim(tmp_path / "c.h5"):
+    with locked(tmp_path / "a.h5"), locked(tmp_path / "c.h5"):
         assert set(holders(tmp_path)) == {"process 3 on node-17", f"process {os.getpid()} on {LOCAL}"}
 
 
@@ -171,17 +171,17 @@ def test_empty_lock_is_judged_by_its_age(tmp_path: Path, age_s: float, is_busy: 
     _lock(path).write_text("")
     os.utime(_lock(path), (time.time() - age_s,) * 2)
     if is_busy:
-        with pytest.raises(BusyError, match=r"see .*\.a\.h5\.lock"), claim(path):
+        with pytest.raises(BusyError, match=r"see .*\.a\.h5\.lock"), locked(path):
             pass
     else:
-        with claim(path):
+        with locked(path):
             pass
 
 
 def test_lock_is_touched_while_the_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(locks, "HEARTBEAT_S", 0.02)
     path = tmp_path / "a.h5"
-    with claim(path):
+    with locked(path):
         os.utime(_lock(path), (0, 0))
         wait_until(lambda: _lock(path).stat().st_mtime > 0)
         assert _lock(path).stat().st_mtime > 0
@@ -189,12 +189,12 @@ def test_lock_is_touched_while_the_block_runs(tmp_path: Path, monkeypatch: pytes
 
 def test_lock_that_another_run_took_over_is_not_removed(tmp_path: Path):
     path = tmp_path / "a.h5"
-    with claim(path):
+    with locked(path):
         _left_by(path, host="node-17", pid=1, age_s=0)
     assert json.loads(_lock(path).read_text())["host"] == "node-17"
 
 
 def test_folder_that_cannot_be_created_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot be written"), claim(tmp_path / "file" / "a.h5"):
+    with pytest.raises(StoreError, match="cannot be written"), locked(tmp_path / "file" / "a.h5"):
         pass

@@ -33,7 +33,7 @@ UNREADABLE_S = 10.0
 
 
 @contextmanager
-def claim(path: Path, *, patience_s: float = 0.0) -> Iterator[None]:
+def locked(path: Path, *, patience_s: float = 0.0) -> Iterator[None]:
     """Lock the file at `path`, which need not exist, against other runs until the block ends.
 
     The lock is the file `.<name>.lock` next to it, touched every half minute. The lock of a run that was
