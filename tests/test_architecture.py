@@ -186,6 +186,6 @@ def test_the_package_brings_the_classifier_when_it_is_asked_for():
         "from hardmil import MILClassifier; print(MILClassifier.__module__)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\nhardmil.estimator\n"
+    assert done.stdout == "False\nhardmil.estimator.classifier\n"
     with pytest.raises(AttributeError, match="nothing"):
         _ = hardmil.nothing

@@ -20,6 +20,7 @@ EXCEPTIONS = {
     "commands/test_privacy.py": "what the outputs of all commands hold of slides, folders and ids",
     "commands/test_study_path.py": "a study, from its slides to its predictions",
     "encoders/test_encoder_files.py": "ONNX, TorchScript and torch.export files under one set of checks",
+    "estimator/test_manners.py": "estimator/classifier.py once more: in scikit-learn's checks and tools",
     "evaluation/test_workers.py": "evaluation/evaluation.py once more: on several workers and on Ray",
     "mining/test_rounds.py": "mining/procedure.py once more: several rounds of mining",
     "mining/test_uses.py": "mining/procedure.py once more: injection, weights, verdicts, encoders",

@@ -35,7 +35,7 @@ CORE = ("mil/*.py", "mining/*.py", "statistics/*.py", "metrics.py", "bags/folds.
 NOT_RUN_HERE = ("triton_conv.py",)
 TESTS = (
     *("tests/mil", "tests/mining", "tests/statistics", "tests/evaluation", "tests/bundles"),
-    *("tests/bags/test_folds.py", "tests/test_metrics.py", "tests/test_estimator.py"),
+    *("tests/bags/test_folds.py", "tests/test_metrics.py", "tests/estimator"),
 )
 PYTEST = ("-q", "-x", "-p", "no:cacheprovider")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.egg-info")

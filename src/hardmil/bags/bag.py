@@ -26,7 +26,7 @@ class Bag:
     `instance_weights` are their weights in the instance loss. Both are float32 (n,), or None: no labels,
     equal weights. `instance_slides`, int64 (n,), tells apart the slides of a bag that has instances of
     several; None: all are of one. `provenance` is the encoder and the patches they were made from, as far as
-    known.
+    known. `weight` is the weight of the bag in its losses.
 
     Raises:
         EmptyBagError: If there are no instances.
@@ -45,6 +45,7 @@ class Bag:
     instance_weights: np.ndarray | None = None
     provenance: Provenance = UNKNOWN_PROVENANCE
     instance_slides: np.ndarray | None = None
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.instances) == 0:

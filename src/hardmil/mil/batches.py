@@ -19,7 +19,7 @@ class PackedBatch:
     """Bags as networks take them.
 
     Bag b has the instances `offsets[b]` to `offsets[b + 1]`. Pixels stay uint8, channels last. Instance
-    labels (NaN: unknown) are None where nothing is known, instance weights are None where all are equal.
+    labels (NaN: unknown) are None where nothing is known, weights are None where all are equal.
     `bags` are what was packed, for what only some networks need.
     """
 
@@ -28,6 +28,7 @@ class PackedBatch:
     labels: Float[Tensor, " bag"]
     instance_labels: Float[Tensor, " instance"] | None = None
     instance_weights: Float[Tensor, " instance"] | None = None
+    bag_weights: Float[Tensor, " bag"] | None = None
     bags: Sequence[Bag] = ()
 
     @property
@@ -71,8 +72,15 @@ def pack(bags: Sequence[Bag], *, device: torch.device | str = "cpu") -> PackedBa
         labels=torch.tensor([float(bag.label) for bag in bags], device=device),
         instance_labels=_packed(bags, [bag.instance_labels for bag in bags], missing=np.nan, device=device),
         instance_weights=_packed(bags, [bag.instance_weights for bag in bags], missing=1.0, device=device),
+        bag_weights=_bag_weights(bags, device=device),
         bags=bags,
     )
+
+
+def _bag_weights(bags: Sequence[Bag], *, device: torch.device | str) -> Float[Tensor, " bag"] | None:
+    if all(bag.weight == 1 for bag in bags):
+        return None
+    return torch.tensor([bag.weight for bag in bags], device=device)
 
 
 def _packed(

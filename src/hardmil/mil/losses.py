@@ -34,6 +34,8 @@ def training_loss(
         queue: The bags before these, for the rank loss. None, as for held-out bags: there is no rank loss.
     """
     per_bag = functional.binary_cross_entropy_with_logits(output.bag_logit, batch.labels, reduction="none")
+    if batch.bag_weights is not None:
+        per_bag = batch.bag_weights * per_bag
     loss = config.training.bag_loss * (class_weight[batch.labels.long()] * per_bag).mean()
     beta, hardest, rho = config.instance_loss.beta, config.instance_loss.hardest, config.verdict_loss.rho
     if beta > 0:
@@ -53,16 +55,18 @@ def instance_loss(
 
     Args:
         instance_logit: s_j, one for each instance.
-        batch: Their bags; instance weights, where it has them, weight the mean over a bag.
+        batch: Their bags; instance weights, where it has them, weight the mean over a bag, and bag weights
+            the mean over bags.
         hardest: Share of each negative bag that is used, highest logits first; at least one instance.
     """
     sizes = batch.sizes.tolist()
     weights = batch.instance_weights
     by_bag = [None] * batch.n_bags if weights is None else weights.split(sizes)
+    of_bags = [1.0] * batch.n_bags if batch.bag_weights is None else batch.bag_weights.tolist()
     terms = [
-        _mean_softplus(logits, weights=weights, hardest=hardest)
-        for logits, weights, label in zip(
-            instance_logit.split(sizes), by_bag, batch.labels.tolist(), strict=True
+        of_bag * _mean_softplus(logits, weights=weights, hardest=hardest)
+        for logits, weights, of_bag, label in zip(
+            instance_logit.split(sizes), by_bag, of_bags, batch.labels.tolist(), strict=True
         )
         if label == 0
     ]

@@ -1,26 +1,36 @@
 """MILClassifier: a scikit-learn estimator on bags in memory."""
 
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from numbers import Number
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.collection import check_same_instances
-from hardmil.bags.slide_table import the_negative
 from hardmil.config.model import resolve_config
 from hardmil.config.patches import PatchConfig
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.config.study_file import parse_study
 from hardmil.device import find_device
-from hardmil.errors import BagError, EmptyBagError, HardmilError
+from hardmil.errors import BagError, HardmilError
+from hardmil.estimator.given_bags import Bags, as_bags, as_instances, check_not_padded, columns_of
+from hardmil.estimator.given_labels import (
+    Labels,
+    Weights,
+    as_labels,
+    is_missing,
+    positive_label,
+    two_classes,
+    weights_of,
+)
 from hardmil.mil.inference import BagScore, bag_scores, score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
@@ -28,13 +38,8 @@ from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import train_and_mine
 from hardmil.preprocessing.instances import equalised
 
-# What a bag may be is checked in `_as_instances`, for better words than those of an annotation.
-Bags = Sequence[object] | Shaped[np.ndarray, "bag ..."]
-_EXPECTED = (
-    "real numbers (n, dim), or pixels, uint8 (n, height, width, 3); convert it: toarray() of a sparse "
-    "matrix, detach().float().numpy() of a tensor"
-)
-Labels = Sequence[Hashable] | Shaped[np.ndarray, " bag"]
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
 
 
 @contextmanager
@@ -81,6 +86,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes:
         classes_: The two labels, sorted.
+        n_features_in_: Number of features of an instance; missing where instances are pixels.
+        feature_names_in_: Names of the columns, if the bags were tables whose columns have names.
         positive_: The positive one.
         hard_negatives_: The mined instances; `slide_id` is the position of the bag, as text.
         n_false_positive_bags_: Number of bags they are from.
@@ -137,41 +144,51 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
     def fit(
         self,
         bags: Bags,
-        labels: Labels,
+        labels: Labels | None,
         *,
         groups: Labels | None = None,
+        sample_weight: Weights | None = None,
     ) -> "MILClassifier":
         """Train on the bags; mine and train again unless `mining` is none.
 
         Args:
-            bags: One array for each bag, all of one kind.
+            bags: One array or table for each bag, all of one kind; or a tuple of one array with the rows of
+                all bags, and the bag of each row, where bags are in the order of their first row.
             labels: One for each bag, of any two values of one type; None and NaN are not labels.
             groups: The case of each bag, which inner folds never split. None: each bag is a case.
+            sample_weight: The weight of each bag in the bag loss and the instance loss; only ratios count.
 
         Raises:
             BagError: If the bags differ in kind, contain NaN or infinity, or do not have two labels; if a
-                label is missing, or labels are text and numbers.
+                label is missing, or labels are text and numbers; if a weight is not a number of at least 0.
             FoldError: If the training side of an inner fold has one label only.
             ConfigError: If a parameter has no such value.
         """
         study = self._study()
-        self._columns = _columns_of(next(iter(bags), None))
-        self.classes_ = _two_classes(labels, n_bags=len(bags))
+        bags = as_bags(bags)
+        self._columns = columns_of(next(iter(bags), None))
+        known = as_labels(labels)
+        self.classes_ = two_classes(known, n_bags=len(bags))
         self._patches: PatchConfig = study.patches
-        self.positive_ = _positive(self.classes_, wanted=self.positive)
-        index = [int(label == self.positive_) for label in labels]
+        self.positive_ = positive_label(self.classes_, wanted=self.positive)
+        index = [int(label == self.positive_) for label in known]
         cases = range(len(bags)) if groups is None else groups
         if len(cases) != len(bags):
             raise BagError(f"{len(cases)} groups for {len(bags)} bags; expected one for each bag")
         for position, case in enumerate(cases):
-            if _is_missing(case):
+            if is_missing(case):
                 raise BagError(
                     f"bag {position}: its group is {case!r}; expected its case; name it, or leave the bag out"
                 )
-        named = zip(bags, index, cases, strict=True)
-        made = [self._bag(array, i, label, str(case)) for i, (array, label, case) in enumerate(named)]
-        _check_not_padded(bags, made)
+        weights = weights_of(sample_weight, n_bags=len(bags))
+        named = zip(bags, index, cases, weights, strict=True)
+        made = [
+            replace(self._bag(array, i, label, str(case)), weight=weight)
+            for i, (array, label, case, weight) in enumerate(named)
+        ]
+        check_not_padded(bags, made)
         check_same_instances(made)
+        self._keep_features(made[0])
         device = find_device(self.device, precision=study.training.precision)
         mined = train_and_mine(
             made,
@@ -208,8 +225,9 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
     @_bags_by_position()
     def _scores(self, bags: Bags) -> list[BagScore]:
         check_is_fitted(self, "network_")
+        bags = as_bags(bags)
         made = [self._bag(array, i, -1, str(i)) for i, array in enumerate(bags)]
-        _check_not_padded(bags, made)
+        check_not_padded(bags, made)
         for bag in made:
             if bag.instances.shape[1:] != self.network_.instance_shape:
                 raise BagError(
@@ -218,13 +236,30 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
                 )
         return score_bags(self.network_, made)
 
+    def _keep_features(self, first: Bag) -> None:
+        """Set `n_features_in_`, and `feature_names_in_` where the bags are tables with names."""
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+        if first.kind == "features":
+            self.n_features_in_ = first.instances.shape[1]
+        if self._columns is not None and all(isinstance(name, str) for name in self._columns):
+            self.feature_names_in_ = np.array(self._columns, dtype=object)
+
+    def __sklearn_tags__(self) -> "Tags":
+        """What scikit-learn may expect of it: bags instead of a table, and two classes."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_class = False
+        return tags
+
     def _bag(self, given: object, position: int, label: int, case: str) -> Bag:
-        if _columns_of(given) != self._columns:
+        if columns_of(given) != self._columns:
             raise BagError(
-                f"bag {position}: its columns are {_columns_of(given)}; expected {self._columns}, as in the "
+                f"bag {position}: its columns are {columns_of(given)}; expected {self._columns}, as in the "
                 "first bag of training; give all bags the same columns in the same order"
             )
-        instances = _as_instances(given, position=position)
+        instances = as_instances(given, position=position)
         coords = np.zeros((len(instances), 2), dtype=np.int64)
         return equalised(Bag(str(position), case, label, instances, coords, 0), config=self._patches)
 
@@ -243,120 +278,3 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             },
         }
         return parse_study(content, source="MILClassifier")
-
-
-def _as_instances(given: object, *, position: int) -> Shaped[np.ndarray, "instance ..."]:
-    """The instances of a bag as an array: pixels as they are, numbers as float32.
-
-    Raises:
-        BagError: If they cannot be an array, or are masked, complex, or not to be told apart in float32.
-        EmptyBagError: If there are none.
-    """
-    try:
-        array = np.asarray(given)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise BagError(f"bag {position}: is not an array ({error}); expected {_EXPECTED}") from error
-    if array.ndim < 2 or array.dtype.kind not in "biuf" or isinstance(given, np.ma.MaskedArray):
-        found = f"{type(given).__name__}, {array.dtype} {array.shape}"
-        raise BagError(f"bag {position}: its instances are {found}; expected {_EXPECTED}")
-    if len(array) == 0:
-        raise EmptyBagError(f"bag {position}: no instances; expected at least one; leave the bag out")
-    if array.ndim == 4 and array.dtype == np.uint8:
-        return array
-    with np.errstate(over="ignore"):
-        # A value too large for float32 becomes infinite, which `Bag` refuses.
-        single = array.astype(np.float32, copy=False)
-    if array.dtype.itemsize > single.dtype.itemsize:
-        _check_kept(array, single, position=position)
-    return single
-
-
-def _check_kept(
-    array: Shaped[np.ndarray, "instance ..."], single: Float32[np.ndarray, "instance ..."], *, position: int
-) -> None:
-    """Check that a feature that differs between instances does so in float32 too."""
-    varies = array.min(axis=0) < array.max(axis=0)
-    lost = np.flatnonzero((varies & (single.min(axis=0) == single.max(axis=0))).ravel())
-    if len(lost):
-        raise BagError(
-            f"bag {position}: feature {lost[0]} differs between instances by less than float32 can hold; "
-            "expected features near 0; subtract the mean of the training bags from all bags"
-        )
-
-
-def _columns_of(given: object) -> list[object] | None:
-    """The names of the columns of a table such as a DataFrame; None for an array."""
-    columns = getattr(given, "columns", None)
-    return None if columns is None else list(columns)
-
-
-def _check_not_padded(bags: Bags, made: Sequence[Bag]) -> None:
-    """Check that bags in one array, of one size, are not padded with zeros to this size."""
-    for bag in made if getattr(bags, "ndim", 1) > 2 else ():
-        is_zero = (bag.instances.reshape(len(bag), -1) == 0).all(axis=1)
-        if is_zero[-1]:
-            n = len(bag) if is_zero.all() else int(np.argmin(is_zero[::-1]))
-            raise BagError(
-                f"bag {bag.slide_id}: the last {n} of its {len(bag)} instances are all 0, as in padded bags; "
-                "expected its own instances alone; give a list of arrays of different lengths"
-            )
-
-
-def _positive(classes: Shaped[np.ndarray, "2"], *, wanted: Hashable | None) -> Hashable:
-    if wanted is None:
-        negative = the_negative([str(one) for one in classes])
-        return next(one for one in classes[::-1] if str(one) != negative)
-    if wanted not in classes.tolist():
-        raise BagError(f"positive: {wanted!r}; expected one of the labels, {classes.tolist()}")
-    return wanted
-
-
-def _two_classes(labels: Labels, *, n_bags: int) -> Shaped[np.ndarray, "2"]:
-    if len(labels) != n_bags:
-        raise BagError(f"{len(labels)} labels for {n_bags} bags; expected one for each bag")
-    first: dict[str, Hashable] = {}
-    for position, label in enumerate(labels):
-        _check_label(label, position=position)
-        first.setdefault(_type_of(label), label)
-    if len(first) > 1:
-        raise BagError(
-            f"labels of different types: {' and '.join(map(repr, first.values()))}; expected text or "
-            "numbers; convert all to one type"
-        )
-    classes = np.unique(np.asarray(labels))
-    if len(classes) == 1:
-        raise BagError(
-            f"all {n_bags} bags are labelled {classes[0]!s}; expected two labels; add bags of the other"
-        )
-    if len(classes) != 2:
-        raise BagError(f"labels of {len(classes)} values ({classes[:5].tolist()}); expected two")
-    one, other = (" ".join(str(label).casefold().split()) for label in classes)
-    if one == other:
-        raise BagError(
-            f"the labels {classes.tolist()} differ in upper and lower case or spaces only; expected two "
-            "labels, each in one spelling; correct one of them"
-        )
-    return classes
-
-
-def _check_label(label: object, *, position: int) -> None:
-    if np.asarray(label).ndim > 0:
-        is_one = np.size(np.asarray(label)) == 1
-        advice = "labels.ravel()" if is_one else "numpy.argmax(labels, axis=1) if labels are one-hot"
-        raise BagError(f"bag {position}: its label is {label!r}; expected one value; give {advice}")
-    if _is_missing(label):
-        raise BagError(
-            f"bag {position}: its label is {label!r}; expected a value; leave out bags without a label"
-        )
-
-
-def _is_missing(value: object) -> bool:
-    """Whether a label or a case is None, NaN or NaT, which differ from themselves, or pandas.NA."""
-    return value is None or str(value) == "<NA>" or bool(value != value)
-
-
-def _type_of(label: object) -> str:
-    """Text, or number for numbers and booleans; otherwise the name of the type."""
-    if isinstance(label, str):
-        return "text"
-    return "number" if isinstance(label, bool | np.bool_ | Number) else type(label).__name__
