@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +16,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.collection import check_same_instances
+from hardmil.bundles.bundle import Bundle, Card, load_bundle, save_bundle
 from hardmil.config.model import resolve_config
 from hardmil.config.patches import PatchConfig
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.config.study_file import parse_study
 from hardmil.device import find_device
 from hardmil.errors import BagError, HardmilError
+from hardmil.estimator.bundle_card import card_of, check_features, parameters_of
 from hardmil.estimator.given_bags import Bags, as_bags, as_instances, check_not_padded, columns_of
 from hardmil.estimator.given_labels import (
     Labels,
@@ -31,7 +34,8 @@ from hardmil.estimator.given_labels import (
     two_classes,
     weights_of,
 )
-from hardmil.mil.inference import BagScore, bag_scores, score_bags
+from hardmil.evaluation.results import HARD_NEGATIVES
+from hardmil.mil.inference import BagScore, bag_scores, score_together
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
 from hardmil.mining.hard_instances import HardInstance
@@ -83,6 +87,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         equalise: none, channel, luminance or image: histogram equalisation of pixels.
         device: auto, cpu, cuda or mps.
         random_state: Seed of weights, draws and folds; None for a random one.
+        warm_start: Whether `fit` begins with the network of the fit before, or of `from_bundle`.
 
     Attributes:
         classes_: The two labels, sorted.
@@ -91,6 +96,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         positive_: The positive one.
         hard_negatives_: The mined instances; `slide_id` is the position of the bag, as text.
         n_false_positive_bags_: Number of bags they are from.
+        threshold_: A bag with a higher score is called positive: 0.5, or the threshold of a bundle.
     """
 
     def __init__(
@@ -117,6 +123,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         equalise: str = "none",
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 0,
+        warm_start: bool = False,
     ) -> None:
         self.pooling = pooling
         self.mining = mining
@@ -139,6 +146,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         self.equalise = equalise
         self.device = device
         self.random_state = random_state
+        self.warm_start = warm_start
 
     @_bags_by_position()
     def fit(
@@ -195,12 +203,56 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             config=resolve_config(model_config(study), kind=made[0].kind),
             mining=study.mining,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
-            train=partial(fit, device=device),
+            train=partial(fit, device=device, start=self._start(made[0])),
         )
         self.network_: BagClassifier = mined.model
         self.hard_negatives_: tuple[HardInstance, ...] = mined.pool
         self.n_false_positive_bags_: int = mined.n_false_positive_bags
+        self._others: tuple[BagClassifier, ...] = ()
+        negative = next(one for one in self.classes_ if one != self.positive_)
+        classes = str(negative), str(self.positive_)
+        self._card = card_of(mined, made, parameters=self.get_params(), classes=classes)
+        self.threshold_ = self._card.threshold
         return self
+
+    @classmethod
+    def from_bundle(cls, folder: Path, *, device: str = "auto") -> "MILClassifier":
+        """The classifier in a bundle of features, with its threshold and calibration.
+
+        `predict` uses the threshold of the bundle, `predict_proba` its calibration, so a probability above
+        0.5 need not be called positive. With `warm_start=True`, `fit` begins with its network.
+
+        Args:
+            folder: A bundle that `hardmil train` or `to_bundle` wrote.
+            device: auto, cpu, cuda or mps.
+
+        Raises:
+            BundleError: If it is not complete, of another version, or was trained on pixels.
+        """
+        bundle = load_bundle(folder, device=device)
+        check_features(bundle.card, folder=folder)
+        model = cls(**parameters_of(bundle), device=device)
+        model.classes_, model.positive_ = np.array(sorted(bundle.card.classes)), bundle.card.classes[1]
+        model.network_, model._others, model._card = bundle.network, bundle.others, bundle.card
+        model.threshold_ = bundle.card.threshold
+        model.hard_negatives_, model.n_false_positive_bags_ = (), bundle.card.n_false_positive_bags
+        model.n_features_in_ = int(bundle.network.instance_shape[0])
+        model._columns, model._patches = None, PatchConfig()
+        return model
+
+    def to_bundle(self, folder: Path) -> Card:
+        """Write a bundle that `hardmil predict --features` reads; its card.
+
+        Labels become text, and slides are named by their position in training.
+
+        Raises:
+            BundleError: If instances are pixels.
+            StoreError: If the disk is full, or the folder is not writable.
+        """
+        check_is_fitted(self, "network_")
+        check_features(self._card, folder=folder)
+        bundle = Bundle(self.network_, self._card, folder, self._others)
+        return save_bundle(folder, bundle, tables={HARD_NEGATIVES: self.hard_negatives_})
 
     def predict_proba(self, bags: Bags) -> Float[np.ndarray, "bag 2"]:
         """Probability of each class, in the order of `classes_`.
@@ -209,12 +261,14 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             BagError: If a bag does not have the shape that was trained on.
         """
         scores = bag_scores(self._scores(bags))
+        if self._card.calibration is not None:
+            scores = self._card.calibration.probabilities(scores)
         columns = [1 - scores, scores] if self.positive_ == self.classes_[1] else [scores, 1 - scores]
         return np.stack(columns, axis=1)
 
     def predict(self, bags: Bags) -> Shaped[np.ndarray, " bag"]:
-        """The label of each bag: the positive one where its probability is above 0.5."""
-        is_positive = bag_scores(self._scores(bags)) > 0.5
+        """The label of each bag: the positive one where its score is above `threshold_`."""
+        is_positive = bag_scores(self._scores(bags)) > self.threshold_
         is_second = is_positive == (self.positive_ == self.classes_[1])
         return self.classes_[is_second.astype(int)]
 
@@ -229,12 +283,19 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         made = [self._bag(array, i, -1, str(i)) for i, array in enumerate(bags)]
         check_not_padded(bags, made)
         for bag in made:
-            if bag.instances.shape[1:] != self.network_.instance_shape:
-                raise BagError(
-                    f"bag {bag.slide_id}: instances of shape {bag.instances.shape[1:]}; expected "
-                    f"{self.network_.instance_shape}, as in training; make it in the same way"
-                )
-        return score_bags(self.network_, made)
+            _check_shape(bag, network=self.network_)
+        return score_together([self.network_, *self._others], made)
+
+    def _start(self, first: Bag) -> BagClassifier | None:
+        """The network that training begins with; None: a new one.
+
+        Raises:
+            BagError: If the bags do not have the shape of its training.
+        """
+        if not self.warm_start or not hasattr(self, "network_"):
+            return None
+        _check_shape(first, network=self.network_)
+        return self.network_
 
     def _keep_features(self, first: Bag) -> None:
         """Set `n_features_in_`, and `feature_names_in_` where the bags are tables with names."""
@@ -278,3 +339,11 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             },
         }
         return parse_study(content, source="MILClassifier")
+
+
+def _check_shape(bag: Bag, *, network: BagClassifier) -> None:
+    if bag.instances.shape[1:] != network.instance_shape:
+        raise BagError(
+            f"bag {bag.slide_id}: instances of shape {bag.instances.shape[1:]}; expected "
+            f"{network.instance_shape}, as in training; make it in the same way"
+        )
