@@ -8,7 +8,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/hardmil demo
 
 test: $(VENV)/.installed-dev lint types
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov=hardmil
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
