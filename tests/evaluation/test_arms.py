@@ -9,6 +9,7 @@ from hardmil.config.study import StudyConfig, model_config
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import ATTENTION_BASES, BASES, arm, check_arms
 from hardmil.mil.logit_pooling import logit_pooling
+from hardmil.mil.rivals import rival_pooling
 
 PLAIN: dict[str, Any] = {"kind": "adaptive-attention", "beta": 0.0, "hardest": 1.0, "use": "none"}
 OOF = {"source": "out-of-fold"}
@@ -241,9 +242,10 @@ def test_some_of_the_most_attended_instances_are_left_out_in_training(base: str)
     assert (pooling.mask_top, pooling.mask_share, pooling.score, pooling.top_k) == (4, 0.5, "top", 3)
 
 
-def test_bases_with_attention_are_those_whose_pooling_needs_the_embeddings():
+def test_bases_with_attention_are_those_whose_pooling_has_an_attention_layer_alone():
     kinds = {base: PoolingConfig.model_validate({"kind": kind}) for base, kind in BASES.items()}
-    assert set(ATTENTION_BASES) == {base for base, kind in kinds.items() if logit_pooling(kind) is None}
+    others = [base for base, kind in kinds.items() if rival_pooling(kind, embedding_dim=4) is None]
+    assert set(ATTENTION_BASES) == {base for base in others if logit_pooling(kinds[base]) is None}
 
 
 @pytest.mark.parametrize(("name", "beta"), [("ours+rank", 0.0), ("topk+instance+rank+fmb-oof", 0.5)])

@@ -15,9 +15,9 @@ from hardmil.config.model import (
     VerdictLossConfig,
     resolve_config,
 )
+from hardmil.mil.bag_output import BagOutput
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.losses import instance_loss, training_loss, verdict_loss
-from hardmil.mil.network import BagOutput
 from hardmil.mil.ranking import RankQueue
 
 # Bags as (label, instance logits).

@@ -12,9 +12,10 @@ from hardmil.config.model import RankLossConfig, ResolvedModelConfig
 from hardmil.device import Device
 from hardmil.errors import FoldError, TrainingError
 from hardmil.mil import steps, training
+from hardmil.mil.bag_output import BagOutput
 from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.inference import score_bags
-from hardmil.mil.network import BagClassifier, BagOutput, FeatureNetwork
+from hardmil.mil.network import BagClassifier, FeatureNetwork
 from hardmil.mil.training import fit
 
 CPU = Device("cpu", bfloat16=False)

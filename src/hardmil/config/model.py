@@ -22,6 +22,11 @@ PoolingKind = Literal[
     "topk",
     "noisy-and",
     "quantile",
+    "dsmil",
+    "transmil",
+    "clam-sb",
+    "clam-mb",
+    "dtfd",
 ]
 
 BagScoring = Literal["bag", "top", "mean"]
@@ -46,7 +51,9 @@ class PoolingConfig(Section):
     kind: PoolingKind = "adaptive-attention"
     """adaptive-attention: paper, Eq. 1 and 2; attention, gated-attention: Ilse et al. 2018; linear-attention:
     Pappas and Popescu-Belis 2014; conjunctive: Early et al. 2024; mean, max, topk: of the instance logits;
-    noisy-and: Kraus et al. 2016; quantile: Couture et al. 2018. The base of an arm sets it."""
+    noisy-and: Kraus et al. 2016; quantile: Couture et al. 2018; dsmil: Li, Li and Eliceiri 2021; transmil:
+    Shao et al. 2021; clam-sb, clam-mb: Lu et al. 2021; dtfd: Zhang et al. 2022. The base of an arm sets
+    it."""
     lam: float = Field(default=2.0, ge=0)
     """Weight of the pseudo-negative instances in Eq. 2 (lambda); 1 turns Eq. 2 off. Paper: 2."""
     adaptive_at_prediction: bool = True

@@ -64,7 +64,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         pooling: adaptive-attention (Li et al. 2019), attention or gated-attention (Ilse et al. 2018),
-            linear-attention, conjunctive, mean, max, topk, noisy-and or quantile.
+            linear-attention, conjunctive, mean, max, topk, noisy-and, quantile; or dsmil, transmil, clam-sb,
+            clam-mb, dtfd.
         mining: none, or how a second training uses mined instances: as hard bags (sb, mb, fmb), inside
             training bags (inject), or with more weight in the instance loss (weigh).
         mining_source: train or out-of-fold: the model that finds false positives.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 CONTROL = "@random"
-COMPOUND_BASES = ("noisy-and", "sdr-svm")
+COMPOUND_BASES = ("noisy-and", "sdr-svm", "clam-sb", "clam-mb")
 """Bases with a hyphen in their own name."""
 MINING_USES = ("sb", "mb", "fmb", "inject", "weigh")
 PSEUDO = "pseudo"

@@ -25,6 +25,11 @@ BASES = {
     "topk": "topk",
     "noisy-and": "noisy-and",
     "quantile": "quantile",
+    "dsmil": "dsmil",
+    "transmil": "transmil",
+    "clam-sb": "clam-sb",
+    "clam-mb": "clam-mb",
+    "dtfd": "dtfd",
     "em": "mean",
 }
 ATTENTION_BASES = ("ours", "abmil", "gated", "linear", "conjunctive")

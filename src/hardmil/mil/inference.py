@@ -26,7 +26,7 @@ class BagScore:
     """The output of a model for one bag.
 
     `contribution` is what each instance adds to the logit of the bag, negative for the negative class: the
-    logit is their sum plus `bias`. None for poolings whose logit is not a sum (noisy-and, quantile).
+    logit is their sum plus `bias`. None for poolings whose logit is not such a sum.
     """
 
     bag_score: float

@@ -172,5 +172,5 @@ def logit_pooling(config: PoolingConfig) -> LogitPooling | None:
             return NoisyAndPooling()
         case "quantile":
             return QuantilePooling()
-        case "adaptive-attention" | "attention" | "gated-attention" | "linear-attention" | "conjunctive":
+        case _:
             return None

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hardmil.config.model import ResolvedModelConfig
+from hardmil.mil.bag_output import BagOutput
 from hardmil.mil.batches import PackedBatch
-from hardmil.mil.network import BagOutput
 from hardmil.mil.ranking import RankQueue, rank_loss
 
 
@@ -24,7 +24,9 @@ def training_loss(
     class_weight: Float[Tensor, "2"],
     queue: RankQueue | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over the bags of cross-entropy, plus the instance, verdict and rank losses where they are on.
+    """Mean loss of the bags, plus the instance, verdict and rank losses where they are on.
+
+    The loss of a bag is its cross-entropy, or that of the network's own method.
 
     Args:
         output: What the network computed for the batch.
@@ -33,7 +35,11 @@ def training_loss(
         class_weight: Weight of a negative and of a positive bag in the cross-entropy.
         queue: The bags before these, for the rank loss. None, as for held-out bags: there is no rank loss.
     """
-    per_bag = functional.binary_cross_entropy_with_logits(output.bag_logit, batch.labels, reduction="none")
+    per_bag = output.bag_loss
+    if per_bag is None:
+        per_bag = functional.binary_cross_entropy_with_logits(
+            output.bag_logit, batch.labels, reduction="none"
+        )
     if batch.bag_weights is not None:
         per_bag = batch.bag_weights * per_bag
     loss = config.training.bag_loss * (class_weight[batch.labels.long()] * per_bag).mean()

@@ -1,6 +1,6 @@
 """The networks: from instance to embedding, and the bag classifier on top."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,30 +11,16 @@ from torch.nn import functional
 
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.errors import BagError
+from hardmil.mil.bag_output import BagOutput
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.dropout import CountedDropout
 from hardmil.mil.logit_pooling import LogitPooling, NoisyAndPooling, QuantilePooling, logit_pooling
 from hardmil.mil.masking import draw_masked
 from hardmil.mil.pooling import AttentionLayer, adaptive_weights, segment_softmax, segment_sum
+from hardmil.mil.rivals import rival_pooling
 from hardmil.mil.smoothing import smoothed
 
 SMALLEST_PATCH_PX, LARGEST_PATCH_PX = 24, 48
-
-
-@dataclass(frozen=True, eq=False)
-class BagOutput:
-    """What a bag classifier computes for a packed batch, all in float32.
-
-    The bag logit is the bias plus the sum of `weights` times (instance logit - bias). The weights are the
-    attention with the factors of Eq. 2, sigmoid(a) / n for conjunctive pooling, or None for a pooling whose
-    bag logit is not such a sum. The softmax of the attention logits is the attention.
-    """
-
-    bag_logit: Float[Tensor, " bag"]
-    attention_logit: Float[Tensor, " instance"]
-    attention: Float[Tensor, " instance"]
-    instance_logit: Float[Tensor, " instance"]
-    weights: Float[Tensor, " instance"] | None
 
 
 class PatchNetwork(nn.Module):
@@ -136,8 +122,10 @@ class BagClassifier(nn.Module):
         else:
             self.embed = FeatureNetwork(feature_dim=instance_shape[0], embedding_dim=dim, dropout=dropout)
         pool_logits = logit_pooling(config.pooling)
-        self.attend = AttentionLayer(config.pooling, embedding_dim=dim) if pool_logits is None else None
-        self.pool_logits = pool_logits
+        rival = rival_pooling(config.pooling, embedding_dim=dim)
+        has_attention = pool_logits is None and rival is None
+        self.attend = AttentionLayer(config.pooling, embedding_dim=dim) if has_attention else None
+        self.pool_logits, self.rival = pool_logits, rival
         self.classify = nn.Linear(dim, 1)
 
     def forward(self, batch: PackedBatch) -> BagOutput:
@@ -152,7 +140,9 @@ class BagClassifier(nn.Module):
                 return self._pool_embeddings(self.attend, embedded)
             if self.pool_logits is not None:
                 return self._pool_logits(self.pool_logits, embedded)
-            raise TypeError("a bag classifier has attention or a pooling of logits; this one has neither")
+            if self.rival is not None:
+                return self.rival(embedded, classify=self.classify)
+            raise TypeError("a bag classifier has attention, a pooling of logits or a rival's; this has none")
 
     def _pool_embeddings(self, attend: AttentionLayer, batch: PackedBatch) -> BagOutput:
         embeddings, bag_index, n_bags = batch.instances, batch.bag_index, batch.n_bags

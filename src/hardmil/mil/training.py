@@ -19,9 +19,10 @@ from hardmil.bags.folds import inner_folds
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.device import Device, find_device
 from hardmil.errors import TrainingError
+from hardmil.mil.bag_output import BagOutput
 from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.losses import training_loss
-from hardmil.mil.network import BagClassifier, BagOutput, FeatureNetwork
+from hardmil.mil.network import BagClassifier, FeatureNetwork
 from hardmil.mil.ranking import RankQueue
 from hardmil.mil.steps import steps_of_epoch
 
