@@ -72,6 +72,7 @@ def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
     assert "0 pairs in different cases, 0 within one" in run.text
     found = {"slides": 8, "cases": 8, "duplicates": [], "one_case_each": [], "notes": {}, "in_doubt": []}
     assert checked(run.out) == found
+    assert {path.name for path in study.iterdir()} == {"slides", "slides.csv", "study.yaml"}, "writes nothing"
 
 
 def test_slides_in_doubt_are_listed(hardmil: Hardmil, feature_study: Path) -> None:
@@ -83,7 +84,6 @@ def test_slides_in_doubt_are_listed(hardmil: Hardmil, feature_study: Path) -> No
     assert "in doubt           s1: poor quality (jo): folded" in run.text
     assert "in doubt           s2: lesion in a negative slide (al): 1 patch" in run.text
     assert [one["slide_id"] for one in checked(run.out)["in_doubt"]] == ["s1", "s2"]
-    assert {path.name for path in study.iterdir()} == {"slides", "slides.csv", "study.yaml"}, "writes nothing"
 
 
 def test_a_copy_in_another_case_is_a_leak(hardmil: Hardmil, study: Path) -> None:
