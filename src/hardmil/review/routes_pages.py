@@ -1,6 +1,7 @@
 """The pages of the server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -11,6 +12,17 @@ from hardmil.review.context import MOST, Number, ReviewContext, name_in_cookie
 from hardmil.review.curve import fpr_curve
 from hardmil.review.routes_verdicts import queue_items
 from hardmil.review.templating import VIEWER, page, render
+from hardmil.review.workspace import ProgressRow
+
+@dataclass(frozen=True)
+class _Day:
+    """How many patches got each of the verdicts, in the order of `VERDICTS`."""
+
+    reviewer: str
+    day: str
+    source: str
+    counts: tuple[int, ...]
+
 
 NEXT_PAGES = ("/", "/cluster", "/cases", "/progress")
 """Where the page that asks for the name may lead to."""
@@ -102,7 +114,7 @@ def page_routes(context: ReviewContext) -> APIRouter:
     @routes.get("/progress")
     def progress(request: Request) -> Response:
         found = space.progress()
-        values = {"rows": found.rows, "rounds": found.rounds, "agreements": space.agreements()}
+        values = {"rows": _days(found.rows), "rounds": found.rounds, "agreements": space.agreements()}
         return _named(
             request,
             lambda _: page(
@@ -130,6 +142,13 @@ def _named(request: Request, show: Callable[[str], Response]) -> Response:
         target = request.url.path if request.url.path in NEXT_PAGES else "/"
         return RedirectResponse(f"/reviewer?next={target}", status_code=303)
     return show(name)
+
+
+def _days(rows: Sequence[ProgressRow]) -> list[_Day]:
+    """The verdicts of a reviewer on a day from one source, in one line."""
+    keys = dict.fromkeys((row.reviewer, row.day, row.source) for row in rows)
+    counts = {(row.reviewer, row.day, row.source, row.verdict): row.n for row in rows}
+    return [_Day(*key, tuple(counts.get((*key, verdict), 0) for verdict in VERDICTS)) for key in keys]
 
 
 def _clusters(context: ReviewContext) -> list[int]:

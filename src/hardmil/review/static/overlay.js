@@ -3,6 +3,7 @@
 const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 const DIVERGING = [[49, 104, 180], [146, 180, 220], [240, 240, 240], [238, 150, 120], [190, 40, 46]];
 const VERDICT_COLOURS = { lesion: "#ff6b5e", normal: "#6fd08c", artefact: "#e8b45a", unsure: "#d5d9de" };
+const LEAST = 0.2;
 const CHOSEN = "#39c5ff";
 
 function mixed(colours, share) {
@@ -24,7 +25,10 @@ export class Scale {
     this.order = values.map((_, i) => i).filter((i) => values[i] !== null);
     this.order.sort((a, b) => values[b] - values[a]);
     const span = this.high - this.low || 1;
-    this.fills = values.map((value) => (value === null ? null : mixed(this.colours, (value - this.low) / span)));
+    const shares = values.map((value) => (value === null ? 0 : (value - this.low) / span));
+    this.fills = shares.map((share) => mixed(this.colours, share));
+    /** Values that mean nothing, low ones or those near 0, leave the tissue visible. */
+    this.strengths = shares.map((share) => LEAST + (1 - LEAST) * (isSigned ? Math.abs(2 * share - 1) : share));
   }
 
   /** Draw the colours from low to high. */
@@ -61,11 +65,11 @@ export function drawOverlay(canvas, { slide, view, options }) {
   const isInView = ([x, y]) => x < width && y < height && x + edge > 0 && y + edge > 0;
 
   if (options.scale) {
-    context.globalAlpha = options.opacity;
-    const { order, fills } = options.scale;
+    const { order, fills, strengths } = options.scale;
     for (const i of order.slice(0, Math.ceil(options.share * order.length))) {
       const at = corner(i);
       if (!isInView(at)) continue;
+      context.globalAlpha = options.opacity * strengths[i];
       context.fillStyle = fills[i];
       context.fillRect(...at, edge, edge);
     }

@@ -10,6 +10,8 @@ const MOST_SECONDS = 600;
 const SURROUNDINGS_PATCHES = 4;
 
 const byId = (id) => document.getElementById(id);
+/** Takes the place of the patch where the slide cannot be read. */
+const gone = byId("gone");
 const pictures = new PatchPictures();
 let items = [];
 let index = 0;
@@ -50,11 +52,11 @@ function show(to) {
 
 function draw(all) {
   const failed = Boolean(all.error);
-  byId("gone").hidden = !failed;
+  gone.hidden = !failed;
   if (failed) {
-    byId("gone").textContent = `${all.error} Skip this patch with the right arrow key.`;
+    gone.textContent = `${all.error} Skip this patch with the right arrow key.`;
     for (const id of ["patch", "surroundings", "thumbnail"]) byId(id).replaceChildren();
-    byId("patch").append(byId("gone"));
+    byId("patch").append(gone);
   } else {
     const inside = (SURROUNDINGS_PATCHES - 1) / 2 / SURROUNDINGS_PATCHES;
     const share = 1 / SURROUNDINGS_PATCHES;
@@ -87,7 +89,7 @@ function showEnd() {
 function judge(verdict) {
   const item = items[index];
   // Nobody judges a patch that is not on the screen.
-  if (!item || document.body.dataset.shown !== String(index) || !byId("gone").hidden) return;
+  if (!item || document.body.dataset.shown !== String(index) || !gone.hidden) return;
   const seconds = Math.min((performance.now() - since) / 1000, MOST_SECONDS);
   const patch = { slide: item.slide, instance: item.instance, verdict };
   outbox.add("/api/verdicts", { patches: [patch], source: "queue", seconds, revealed: isRevealed });

@@ -15,12 +15,17 @@ const FIELD_PATCHES = 5;
 const byId = (id) => document.getElementById(id);
 const box = byId("viewer");
 const number = Number(box.dataset.slide);
-const state = { scale: null, share: 1, opacity: 0.45, outlines: true, chosen: null };
+const state = { scale: null, share: 1, opacity: 0.6, outlines: true, chosen: null };
 let since = performance.now();
 
 const outbox = shownOutbox({ saved: () => {} });
 
 function openViewer(slide) {
+  // The viewer adds a style sheet to the page, which the page's policy refuses, unless it finds one by this name.
+  // An element that is no HTML has no effect.
+  const mark = document.createElementNS("urn:hardmil", "style");
+  mark.setAttribute("data-openseadragon-mobile-css", "");
+  document.head.append(mark);
   return OpenSeadragon({
     element: box,
     showNavigationControl: false,
