@@ -4,10 +4,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from tests.support.studies import write_csv
 
 from hardmil.preprocessing.study_folder import Study, open_study
 from hardmil.report.evaluation_run import evaluate
-from tests.support.studies import write_csv
 
 SIZE = 64
 N_SLIDES, N_PATCHES = 24, 30

@@ -14,6 +14,7 @@ from hardmil.review.routes_verdicts import queue_items
 from hardmil.review.templating import VIEWER, page, render
 from hardmil.review.workspace import ProgressRow
 
+
 @dataclass(frozen=True)
 class _Day:
     """How many patches got each of the verdicts, in the order of `VERDICTS`."""
