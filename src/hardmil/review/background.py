@@ -20,7 +20,8 @@ STOP_S = 1.0
 _LAUNCHER = """
 import os, runpy, signal, sys, threading
 def end_with_server():
-    sys.stdin.buffer.read()
+    while os.read(0, 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 threading.Thread(target=end_with_server, daemon=True).start()
 if hasattr(os, "nice"):
@@ -106,8 +107,10 @@ class BackgroundCommand:
         return "done" if code == 0 else "failed"
 
     def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip():
-                with self._lock:
-                    self._lines.append(line.rstrip())
+        # The block closes the pipes at its end.
+        with process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.strip():
+                    with self._lock:
+                        self._lines.append(line.rstrip())
