@@ -24,7 +24,8 @@ PER_CLUSTER = 12
 """Mean number of patches in a cluster: one screen of the grid of alike patches."""
 MAX_CLUSTERS = 48
 
-Features = Float[np.ndarray, "patch dim"]
+# The axis has no name, because slides differ in their number of candidates.
+Features = Float[np.ndarray, "_ dim"]
 
 
 def candidate_features(

@@ -88,20 +88,24 @@ def make_queue(study: Study, held_out: HeldOut) -> list[QueueItem]:
             picked = _false_alarms(patches, n_sigma=study.config.mining.n_sigma)
         else:
             picked = _doubtful(patches) if slide.label == held_out.positive else {}
-        chosen: Mapping[int, Reason] = {
-            i: reason for i, reason in picked.items() if i not in controls[number]
-        }
-        found[number] = [_item(number, i, slide, patches, reason) for i, reason in chosen.items()]
-        vectors = _features(study, rows[slide.slide_id], some=list(chosen), patches=patches)
+        found[number] = [_item(number, i, slide, patches, reason) for i, reason in picked.items()]
+        vectors = _features(study, rows[slide.slide_id], some=list(picked), patches=patches)
         if vectors is not None:
             features[number] = vectors
     clusters = cluster_candidates(features, sizes=[len(some) for some in found], seed=seed)
+    n_random = round(sum(map(len, found)) * RANDOM_SHARE / (1 - RANDOM_SHARE))
+    control = [controls[number][instance] for number, instance in drawn[:n_random]]
+    # A patch that was also drawn at random is shown as one of these, or the control would be biased.
+    taken = {(one.slide, one.instance) for one in control}
     candidates = [
-        [replace(one, cluster=int(cluster)) for one, cluster in zip(some, of_slide, strict=True)]
+        [
+            replace(one, cluster=int(cluster))
+            for one, cluster in zip(some, of_slide, strict=True)
+            if (one.slide, one.instance) not in taken
+        ]
         for some, of_slide in zip(found, clusters, strict=True)
     ]
     worthwhile = _spread(candidates, slides=slides)[: round(QUEUE_SIZE * (1 - RANDOM_SHARE))]
-    control = [controls[number][instance] for number, instance in drawn]
     return _mixed(worthwhile, control=control, seed=seed)
 
 
