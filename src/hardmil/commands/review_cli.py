@@ -16,9 +16,7 @@ def review(
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this machine's own need a token.")
     ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65_535)
-    ] = 0,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65_535)] = 0,
     token: Annotated[
         str | None, typer.Option(help="What the browser has to know; by default one is made with --host.")
     ] = None,
