@@ -8,7 +8,7 @@ from hardmil.review.templating import render
 
 
 def round_of(number: int, *, n_verdicts: int, fpr: float, fpr_with: float, half: float = 0.05) -> Round:
-    values = {one.name: 0 if one.type is int else 0.0 for one in fields(Round)} | {
+    values = {one.name: {int: 0, float: 0.0, str: ""}[one.type] for one in fields(Round)} | {
         "number": number,
         "at": "2026-01-01",
         "arm": "a",

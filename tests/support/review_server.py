@@ -77,7 +77,7 @@ class Browser:
     """What a browser does with the application: it keeps cookies, and sends the token of its page back."""
 
     def __init__(self, app: Any, *, name: str | None = "Dr A") -> None:
-        self.client = TestClient(app, base_url=ORIGIN, follow_redirects=False)
+        self.client = self.raw(app)
         page = self.client.get("/reviewer").text
         self.headers = {
             "origin": ORIGIN,
@@ -86,6 +86,11 @@ class Browser:
         }
         if name is not None:
             assert self.post("/api/reviewer", {"name": name}).status_code == 200
+
+    @staticmethod
+    def raw(app: Any) -> TestClient:
+        """A browser that was never there."""
+        return TestClient(app, base_url=ORIGIN, follow_redirects=False)
 
     def get(self, path: str, **rest: Any) -> Any:
         return self.client.get(path, **rest)

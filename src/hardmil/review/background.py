@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,10 +34,11 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 @dataclass(frozen=True)
 class Status:
-    """How far the command is, and the last lines that it printed."""
+    """How far the command is, the last lines that it printed, and how long it has been running."""
 
     state: State
     lines: tuple[str, ...]
+    seconds: int
 
 
 class BackgroundCommand:
@@ -53,6 +55,7 @@ class BackgroundCommand:
         self._process: subprocess.Popen[str] | None = None
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
         self._is_stopped = False
+        self._started = 0.0
 
     def start(self) -> None:
         """Start it.
@@ -65,6 +68,7 @@ class BackgroundCommand:
                 raise BusyError("The training is already running; wait until it has ended.")
             self._lines.clear()
             self._is_stopped = False
+            self._started = time.monotonic()
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
@@ -82,7 +86,9 @@ class BackgroundCommand:
     def status(self) -> Status:
         """How far it is."""
         with self._lock:
-            return Status(self._state(), tuple(self._lines))
+            state = self._state()
+            running = time.monotonic() - self._started if state == "running" else 0
+            return Status(state, tuple(self._lines), int(running))
 
     def stop(self) -> None:
         """End it; it removes what is half done. Without effect if it is not running."""

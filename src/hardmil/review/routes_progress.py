@@ -3,6 +3,7 @@
 import io
 import tempfile
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,8 +63,7 @@ def progress_routes(context: ReviewContext) -> APIRouter:
 
 
 def _status(context: ReviewContext) -> dict[str, Any]:
-    found = context.retraining.status
-    return {"state": found.state, "lines": found.lines}
+    return asdict(context.retraining.status)
 
 
 def _zipped(files: dict[str, bytes]) -> bytes:

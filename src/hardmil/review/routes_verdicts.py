@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
+import numpy as np
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -195,7 +196,7 @@ def _scores(context: ReviewContext, slide: int, instance: int) -> dict[str, Any]
     }
 
 
-def finite(value: float) -> float | None:
+def finite(value: float | np.floating) -> float | None:
     """The value for JSON, which has no NaN."""
     value = float(value)
     return value if abs(value) < float("inf") else None

@@ -5,22 +5,29 @@ import { get, inWords, post, showProblem } from "./server.js";
 const ASK_MS = 1000;
 const byId = (id) => document.getElementById(id);
 
+function minutes(seconds) {
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")} min`;
+}
+
 function showTraining(status) {
   const isRunning = status.state === "running";
   byId("retrain").disabled = isRunning;
   byId("stop").hidden = !isRunning;
   byId("state").textContent = {
     "not started": "",
-    running: "The training is running.",
+    running: `The training has been running for ${minutes(status.seconds)}. It goes on if you leave this page.`,
     done: "The training has ended. The new round is in the table.",
     failed: "The training failed. Its last lines say why.",
     stopped: "The training was stopped. Start it again to continue.",
   }[status.state];
+  const progress = /: (\d+) of (\d+)/.exec(status.lines.at(-1) ?? "");
   const bar = byId("training-bar");
-  bar.hidden = !(isRunning && status.total);
-  if (status.total) {
-    bar.max = status.total;
-    bar.value = status.done;
+  bar.hidden = !isRunning;
+  if (progress) {
+    bar.max = Number(progress[2]);
+    bar.value = Number(progress[1]);
+  } else {
+    bar.removeAttribute("value");
   }
   byId("lines").textContent = status.lines.slice(-8).join("\n");
   byId("lines").hidden = !status.lines.length;
