@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -74,18 +75,39 @@ def _picture(seed: int, *, is_positive: bool) -> np.ndarray:
 
 
 class Browser:
-    """What a browser does with the application: it keeps cookies, and sends the token of its page back."""
+    """What a browser does: it keeps cookies, and sends the token of its page back.
 
-    def __init__(self, app: Any, *, name: str | None = "Dr A") -> None:
-        self.client = self.raw(app)
+    Args:
+        app: The application; None for the server at `address`.
+        name: The reviewer; None if the name was not asked yet.
+        address: Of a server in another process.
+        token: What the server asks for.
+    """
+
+    broken = (httpx2.TransportError,)
+    """Errors if the server is gone."""
+
+    def __init__(
+        self, app: Any, *, name: str | None = "Dr A", address: str = "", token: str | None = None
+    ) -> None:
+        origin = address.rstrip("/") or ORIGIN
+        self.client = self.raw(app) if app else httpx2.Client(base_url=origin, timeout=PATIENCE_S)
+        if token is not None:
+            assert self.get(f"/?token={token}").status_code == 303
         page = self.client.get("/reviewer").text
         self.headers = {
-            "origin": ORIGIN,
+            "origin": origin,
             "x-csrf-token": _meta(page, "csrf"),
             "x-study": _meta(page, "study"),
         }
         if name is not None:
             assert self.post("/api/reviewer", {"name": name}).status_code == 200
+
+    def __enter__(self) -> "Browser":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
 
     @staticmethod
     def raw(app: Any) -> TestClient:

@@ -70,4 +70,5 @@ def review(
     options = ServerOptions(host, port, token, browser)
     check_server(options)
     with open_workspace(open_study(study, overrides=overrides or ()), run=run) as workspace:
-        serve_review(workspace, options, study=study, run=run)
+        arguments = [str(study), "--run", run, *(part for one in overrides or () for part in ("--set", one))]
+        serve_review(workspace, options, arguments=arguments)

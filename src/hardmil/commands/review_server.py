@@ -4,9 +4,9 @@ import secrets
 import socket
 import threading
 import webbrowser
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hardmil.errors import ConfigError
@@ -54,14 +54,13 @@ def check_server(options: ServerOptions) -> None:
         )
 
 
-def serve_review(workspace: "Workspace", options: ServerOptions, *, study: Path, run: str) -> None:
+def serve_review(workspace: "Workspace", options: ServerOptions, *, arguments: Sequence[str]) -> None:
     """Serve the pages of a review until the process is stopped.
 
     Args:
         workspace: The review, open.
         options: Where to listen.
-        study: The study as given on the command line, for the retraining.
-        run: Name of the evaluation.
+        arguments: Those of `hardmil review` that the retraining needs: study, evaluation, settings.
 
     Raises:
         ConfigError: If the address cannot be used.
@@ -76,12 +75,9 @@ def serve_review(workspace: "Workspace", options: ServerOptions, *, study: Path,
     if token is None and options.host not in LOOPBACK:
         token = secrets.token_urlsafe(32)
     any_ip = options.host in ANY_ADDRESS
-    names = {
-        options.host.lower(),
-        *({socket.gethostname().lower(), socket.getfqdn().lower()} if any_ip else ()),
-    }
+    names = {options.host.lower()} | ({socket.gethostname().lower()} if any_ip else set())
     access = Access(LOOPBACK | names, token=token, any_ip=any_ip)
-    retraining = BackgroundCommand("hardmil.cli", arguments=["review", str(study), "--retrain", "--run", run])
+    retraining = BackgroundCommand("hardmil.cli", arguments=["review", *arguments, "--retrain"])
     app = create_app(workspace, access=access, retraining=retraining)
     listening = _listen(options)
     config = uvicorn.Config(

@@ -12,8 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from hardmil.errors import TableError
 from hardmil.review.context import ReviewContext, Reviewer, same_study
+from hardmil.review.exchange import TABLE, export_verdicts, import_verdicts
 
-TABLE = "verdicts.csv"
 SUFFIXES = (".csv", ".geojson", ".json")
 MOST_NAME_CHARS = 255
 
@@ -40,8 +40,7 @@ def progress_routes(context: ReviewContext) -> APIRouter:
     @routes.get("/export/verdicts.csv", response_class=Response)
     def table() -> Response:
         with tempfile.TemporaryDirectory() as folder:
-            files = _export(context, Path(folder))
-            content = files[TABLE]
+            content = _export(context, Path(folder))[TABLE]
         return _download(content, name=TABLE, media_type="text/csv; charset=utf-8")
 
     @routes.get("/export/verdicts.zip", response_class=Response)
@@ -96,9 +95,26 @@ def _checked_file_name(name: str) -> str:
 
 
 def _export(context: ReviewContext, folder: Path) -> dict[str, bytes]:
-    """The files of an export, by name."""
-    raise NotImplementedError
+    """The files of an export, by name; the table is the first."""
+    space = context.workspace
+    written = export_verdicts(space.store, folder=folder, study=space.study)
+    return {path.name: path.read_bytes() for path in written}
 
 
 def _import(context: ReviewContext, *, name: str, content: bytes, reviewer: str) -> dict[str, Any]:
-    raise NotImplementedError
+    """What became of a file that was sent.
+
+    Raises:
+        TableError: If it cannot be read, or has a verdict that is not known.
+        StoreError: If the disk is full.
+    """
+    space = context.workspace
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / _checked_file_name(name)
+        path.write_bytes(content)
+        try:
+            report = import_verdicts(space.store, files=[path], study=space.study, reviewer=reviewer)
+        except TableError as error:
+            # The folder is of no interest to the one who sent the file.
+            raise TableError(str(error).replace(f"{folder}/", "")) from error
+    return {"lines": report.lines}

@@ -79,7 +79,7 @@ byId("import").addEventListener("submit", async (event) => {
     try {
       line.textContent = `${file.name}: reading …`;
       const answer = await post(`/api/import?name=${encodeURIComponent(file.name)}`, file);
-      line.textContent = `${file.name}: ${answer.lines.join(" ")}`;
+      line.textContent = answer.lines.join("; ");
     } catch (error) {
       line.textContent = `${file.name}: ${inWords(error)}`;
     }
