@@ -2,20 +2,26 @@ PYTHON ?= python3
 VENV := .venv
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench openseadragon clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/hardmil demo
 
 test: $(VENV)/.installed-dev lint types
+	.ci/openseadragon --if-possible
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov=hardmil
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/oxlint --deny-warnings src/hardmil/review/static/*.js
 
 types: $(VENV)/.installed-dev
 	$(VENV)/bin/pyright
+
+# The viewer of slides of `hardmil review`, from npm; wheels that are built afterwards contain it.
+openseadragon:
+	.ci/openseadragon
 
 bench: $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/training.py $(if $(DATA),--data $(DATA))

@@ -25,6 +25,8 @@ EXCEPTIONS = {
     "mining/test_rounds.py": "mining/procedure.py once more: several rounds of mining",
     "mining/test_uses.py": "mining/procedure.py once more: injection, weights, verdicts, encoders",
     "report/test_browser.py": "the page in a browser",
+    "review/test_browser.py": "the pages of the review in a browser",
+    "review/test_requests.py": "all routes of the review, with random requests",
 }
 """Tests without a module of their path, and what they test."""
 

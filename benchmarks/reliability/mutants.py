@@ -37,7 +37,7 @@ TESTS = (
     *("tests/mil", "tests/mining", "tests/statistics", "tests/evaluation", "tests/bundles"),
     *("tests/bags/test_folds.py", "tests/test_metrics.py", "tests/estimator"),
 )
-PYTEST = ("-q", "-x", "-p", "no:cacheprovider")
+PYTEST = ("-q", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.egg-info")
 TESTS_S, LIMIT_S = 60.0, 600.0
 KILLED, SURVIVED, TIMEOUT, NOT_RUN = "killed", "survived", "timeout", "no test runs it"
@@ -185,16 +185,15 @@ def _run_tests(tree: Path, tests: Sequence[str]) -> None:
 
 
 def preload() -> None:
-    """Import what takes long, but nothing of hardmil that is mutated."""
+    """Import what takes long: nothing of hardmil, which is mutated, and nothing that pytest rewrites."""
     import h5py
-    import hypothesis
     import matplotlib
     import pydantic
     import scipy.stats
     import sklearn.cluster
     import torch
 
-    del h5py, hypothesis, matplotlib, pydantic, scipy, sklearn, torch
+    del h5py, matplotlib, pydantic, scipy, sklearn, torch
     for name in [name for name in sys.modules if name.partition(".")[0] == "hardmil"]:
         del sys.modules[name]
 
@@ -219,19 +218,23 @@ def run(folder: Path, *, sample: int | None) -> None:
     chosen = all_mutations(required)
     random.Random(SEED).shuffle(chosen)
     preload()
+    checked = set[str]()
     for number, (file, one) in enumerate(chosen[:sample]):
         rows = read_table(ROWS, MutantRow) if ROWS.exists() else []
         row = MutantRow(file, one.function, one.line, one.before, one.after, NOT_RUN)
         if row.key in {row.key for row in rows}:
             continue
-        outcome = _outcome(source / file, one, tree=tree, runs=runs, file=file, required=required)
+        tests = runs.tests_of(file, one.line)
+        if tests and file not in checked and run_mutant(tree, tests=tests) != SURVIVED:
+            raise SystemExit(f"{file}:{one.line}: its tests fail without a fault: {' '.join(tests)}")
+        checked.add(file)
+        outcome = _outcome(source / file, one, tree=tree, tests=tests, required=required)
         row = MutantRow(file, one.function, one.line, one.before, one.after, outcome)
         write_table(ROWS, sorted([*rows, row], key=lambda row: (row.file, row.line)), row=MutantRow)
         print(f"{number + 1}: {file}:{one.line} {outcome}", flush=True)
 
 
-def _outcome(path: Path, one: Mutation, *, tree: Path, runs: Runs, file: str, required: Required) -> str:
-    tests = runs.tests_of(file, one.line)
+def _outcome(path: Path, one: Mutation, *, tree: Path, tests: Sequence[str], required: Required) -> str:
     if not tests:
         return NOT_RUN
     text = path.read_text(encoding="utf-8")

@@ -36,6 +36,7 @@ from hardmil.commands.options import (
     numbers_of,
     settings_of,
 )
+from hardmil.commands.review_cli import review
 from hardmil.errors import HardmilError
 from hardmil.stopping import ended_by_signals
 
@@ -387,6 +388,9 @@ def doctor(
     from hardmil.commands.doctor import doctor as run
 
     finish(run(study, overrides=overrides or (), quiet=quiet), as_json=as_json)
+
+
+app.command()(review)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tests.support.studies import Hardmil, read_csv, write_csv
 from hardmil.checks import encoders as doctor_encoders
 from hardmil.checks import installation
 from hardmil.checks.study import MatchingPair, leaking_groups
+from hardmil.mining.verdict_store import JudgedPatch, NewVerdict, VerdictStore
 from hardmil.paper.colon import colon_nuclei
 
 
@@ -69,8 +70,20 @@ def test_a_sound_study(hardmil: Hardmil, study: Path) -> None:
     assert "8 slides (4 normal, 4 tumour) of 8 cases" in run.text
     assert "8 of 8 can be read" in run.text
     assert "0 pairs in different cases, 0 within one" in run.text
-    assert checked(run.out) == {"slides": 8, "cases": 8, "duplicates": [], "one_case_each": [], "notes": {}}
+    found = {"slides": 8, "cases": 8, "duplicates": [], "one_case_each": [], "notes": {}, "in_doubt": []}
+    assert checked(run.out) == found
     assert {path.name for path in study.iterdir()} == {"slides", "slides.csv", "study.yaml"}, "writes nothing"
+
+
+def test_slides_in_doubt_are_listed(hardmil: Hardmil, feature_study: Path) -> None:
+    with VerdictStore(feature_study / "review.sqlite") as store:
+        store.remark(reviewer="jo", slide_id="s1", remark="poor quality", comment="folded")
+        store.add([NewVerdict("al", JudgedPatch("s2", 0, 512, 256), "lesion", "slide")])
+    run = hardmil("doctor", feature_study, "--json")
+    assert run.code == 0, run.err
+    assert "in doubt           s1: poor quality (jo): folded" in run.text
+    assert "in doubt           s2: lesion in a negative slide (al): 1 patch" in run.text
+    assert [one["slide_id"] for one in checked(run.out)["in_doubt"]] == ["s1", "s2"]
 
 
 def test_a_copy_in_another_case_is_a_leak(hardmil: Hardmil, study: Path) -> None:

@@ -21,6 +21,7 @@ from hardmil.evaluation.arms import Arm, arm, check_arms
 from hardmil.evaluation.choice import Choice
 from hardmil.evaluation.cohort import Cohort, study_cohort
 from hardmil.evaluation.results import HARD_NEGATIVES
+from hardmil.evaluation.study_review import reviewed_bags
 from hardmil.evaluation.trainer import CODE_VERSION, Trainer
 from hardmil.evaluation.trial import (
     Trial,
@@ -89,8 +90,9 @@ def train_bundle(
     folder = study.folder / "bundle"
     check_arms([study.config.arm], study=study.config)
     prepare_folder(folder)
-    found = read_bags(study, quiet=quiet)
-    cohort = study_cohort(study, bags=found.bags)
+    reviewed = reviewed_bags(study, read_bags(study, quiet=quiet))
+    found = reviewed.found
+    cohort = study_cohort(study, bags=found.bags, matched=reviewed.matched)
     chosen = arm(study.config.arm, study=study.config, kind=cohort.bags[0].kind)
     wanted = _fingerprint(chosen, study=study, cohort=cohort)
     card, log, is_new = _current_card(folder, wanted), None, False
@@ -113,7 +115,7 @@ def train_bundle(
         is_new=is_new,
         n_positive=int(cohort.labels.sum()),
         n_cases=len(set(cohort.cases)),
-        notes=found.notes,
+        notes=reviewed.notes,
         failures=found.failures,
         log=log,
     )

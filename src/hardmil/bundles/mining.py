@@ -9,6 +9,7 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.pseudonyms import SUFFIX, renamed
 from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle
 from hardmil.evaluation.results import HARD_NEGATIVES, HardNegativeRow
+from hardmil.evaluation.study_review import reviewed_bags
 from hardmil.files.atomic import prepare_folder
 from hardmil.files.csv_table import read_table, write_table
 from hardmil.files.geojson import Region, square, write_regions
@@ -16,9 +17,11 @@ from hardmil.files.run_record import write_run_record
 from hardmil.files.written import edited_notes, replacing
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.mining.hard_instances import HardInstance, mine_instances_above
+from hardmil.mining.verdict_matching import no_hard_negatives
 from hardmil.preprocessing.study_folder import Study, deidentified_study, read_bags
 from hardmil.report.assemble import write_gallery
 from hardmil.slides.reader import origin_of
+from hardmil.words import count
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +63,21 @@ def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool 
     started = time.time()
     folder = study.folder / f"mined{SUFFIX * deidentify}"
     prepare_folder(folder)
-    found = read_bags(study, quiet=quiet)
+    reviewed = reviewed_bags(study, read_bags(study, quiet=quiet))
+    found = reviewed.found
     negatives = [bundle.check(bag) for bag in found.bags if bag.label == 0]
     current = current_hard_negatives(bundle, negatives, n_sigma=study.config.mining.n_sigma)
     before = _kept(bundle, HARD_NEGATIVES, study=study)
     fooled = _without(before, _kept(bundle, OUT_OF_FOLD, study=study))
     current = _without([*before, *fooled], current)
+    n_mined = len(before) + len(fooled) + len(current)
+    if reviewed.matched is not None:
+        judged = no_hard_negatives(found.bags, said=reviewed.matched.said)
+        before, fooled, current = (
+            [one for one in some if (one.slide_id, one.x, one.y) not in judged]
+            for some in (before, fooled, current)
+        )
+    n_left_out = n_mined - len(before) - len(fooled) - len(current)
     failures = found.failures
     if deidentify:
         study, found, names = deidentified_study(study, found, output=folder)
@@ -90,8 +102,12 @@ def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool 
         )
         rows = [HardNegativeRow(None, one) for one in pool]
         gallery = write_gallery(folder / "hard_negatives.html", study=study, found=found, rows=rows)
-    notes = [*found.notes, *edited_notes(edited)]
+    notes = [*reviewed.notes, *_judged_notes(n_left_out), *edited_notes(edited)]
     return HardNegatives(folder, gallery, before, fooled, current, len(negatives), notes, failures, log)
+
+
+def _judged_notes(n: int) -> list[str]:
+    return [f"review: {count(n, 'patch')} judged artefact or lesion left out"] if n else []
 
 
 def current_hard_negatives(

@@ -11,8 +11,10 @@ from hardmil.checks.settings import check_settings, failures_of
 from hardmil.checks.study import SAME_PATCHES, MatchingPair, StudyCheck, check_study
 from hardmil.errors import HardmilError
 from hardmil.evaluation.arms import check_arms
+from hardmil.evaluation.study_review import study_doubts
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.outcome import Outcome
+from hardmil.mining.verdict_matching import read_review
 from hardmil.preprocessing.study_folder import Study, open_study
 from hardmil.words import count
 
@@ -29,6 +31,7 @@ def doctor(path: Path | None = None, *, overrides: Sequence[str] = (), quiet: bo
     try:
         study = open_study(path, overrides=overrides)
         found = check_study(study, quiet=quiet)
+        doubts = study_doubts(study, read_review(study.folder))
     except HardmilError as error:
         return Outcome(lines, values, [Failure(name=str(path), message=str(error), traceback="")])
     arms = (study.config.arm, *study.config.evaluation.arms)
@@ -37,7 +40,9 @@ def doctor(path: Path | None = None, *, overrides: Sequence[str] = (), quiet: bo
         *check_settings(study),
         *found.failures,
     ]
-    return Outcome([*lines, *_study_lines(found)], values | {"study": _study_values(found)}, failures)
+    lines += [*_study_lines(found), *(f"in doubt           {one.words}" for one in doubts)]
+    values |= {"study": _study_values(found) | {"in_doubt": [asdict(one) for one in doubts]}}
+    return Outcome(lines, values, failures)
 
 
 def _installation_lines(found: Installation) -> list[str]:

@@ -7,6 +7,8 @@ from pydantic import Field, field_validator
 
 from hardmil.config.section import ADDED_LATER, Section
 
+REVIEW = "review"
+"""The value of `verdicts` that stands for the verdicts of `hardmil review`."""
 MiningUse = Literal["none", "sb", "mb", "fmb", "inject", "weigh"]
 
 Threshold = float | str
@@ -99,7 +101,11 @@ class MiningConfig(Section):
     """Weight of a mined instance in the instance loss where use is weigh; all others have weight 1."""
     self_judged: SelfJudgedConfig = Field(default=SelfJudgedConfig(), json_schema_extra=ADDED_LATER)
     verdicts: str | None = None
-    """Table of a person's verdicts on patches: slide_id, x, y, verdict (lesion, normal, artefact, unsure)."""
+    """A person's verdicts on patches: "review", those of `hardmil review`; or a table with columns slide_id,
+    x, y, verdict (lesion, normal, artefact, unsure)."""
+    leave_out_doubted: bool = Field(default=False, json_schema_extra=ADDED_LATER)
+    """Whether slides are left out whose label or quality a reviewer doubts, and negative slides in which a
+    lesion was found. They are listed in any case."""
     verdict_budget: int | None = Field(default=None, ge=1)
     """Verdicts used from each positive training bag. null: all. `+verdicts-10` sets it."""
     verdict_choice: Literal["attention", "random", "uncertainty", "spread"] = "attention"

@@ -8,10 +8,12 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.pseudonyms import Pseudonyms, renamed
+from hardmil.config.mining import REVIEW
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import Arm
 from hardmil.evaluation.truth import TRUTH_NAMES, Truth, truth_of_regions, verdicts_of_truth
 from hardmil.files.geojson import path_next_to, regions_next_to
+from hardmil.mining.verdict_matching import MatchedVerdicts, match_verdicts, read_review
 from hardmil.mining.verdicts import Reviewer, read_verdicts
 from hardmil.preprocessing.study_folder import Study
 from hardmil.slides.reader import origin_of
@@ -84,14 +86,23 @@ def deidentified_cohort(cohort: Cohort, names: Pseudonyms) -> Cohort:
     return make_cohort(bags, truth=names.by_slide(cohort.truth), verdicts=names.by_slide(cohort.verdicts))
 
 
-def study_cohort(study: Study, *, bags: Sequence[Bag]) -> Cohort:
-    """The bags with truth, which synthetic slides have next to them, and verdicts from their table.
+def study_cohort(study: Study, *, bags: Sequence[Bag], matched: MatchedVerdicts | None = None) -> Cohort:
+    """The bags with truth, which synthetic slides have next to them, and verdicts.
+
+    Args:
+        study: The study.
+        bags: Its bags.
+        matched: Verdicts of its review, if they were matched already; used where `mining.verdicts` is review.
 
     Raises:
         TableError: If the table of verdicts cannot be used.
+        StoreError: If the review cannot be read.
     """
-    table = study.config.mining.verdicts
-    verdicts = read_verdicts(study.folder / table, bags) if table is not None else None
+    source, verdicts = study.config.mining.verdicts, None
+    if source == REVIEW:
+        verdicts = (matched or match_verdicts(read_review(study.folder).verdicts, bags)).used
+    elif source is not None:
+        verdicts = read_verdicts(study.folder / source, bags)
     return make_cohort(bags, truth=_truth(study, bags), verdicts=verdicts)
 
 

@@ -51,11 +51,15 @@ class Study:
 
 @dataclass(frozen=True, eq=False)
 class StudyBags:
-    """The bags of a study in the order of its table; slides without a bag, and slides without a patch."""
+    """The bags of a study in the order of its table; slides without a bag, and slides without a patch.
+
+    `doubted` slides have a bag, which is left out because a reviewer doubts their label or quality.
+    """
 
     bags: Sequence[Bag]
     failures: Sequence[Failure]
     empty: tuple[str, ...] = ()
+    doubted: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
@@ -64,8 +68,8 @@ class StudyBags:
 
     @property
     def left_out(self) -> set[str]:
-        """The slides of the table without a bag."""
-        return {failure.name for failure in self.failures} | set(self.empty)
+        """The slides of the table without a bag here."""
+        return {failure.name for failure in self.failures} | {*self.empty, *self.doubted}
 
 
 def create_study(folder: Path, *, slides: Sequence[SlideRow], config: StudyConfig = DEFAULT_STUDY) -> Study:
@@ -158,6 +162,7 @@ def deidentified_study(
         [renamed(bag, names) for bag in found.bags],
         names.failures(found.failures),
         tuple(names.slides[slide_id] for slide_id in found.empty),
+        tuple(names.slides[slide_id] for slide_id in found.doubted),
     )
     return replace(study, slide_table=table), bags, names
 

@@ -48,6 +48,7 @@ from hardmil.statistics.tables import Statistics
 
 NOT_CENTRED = "0.5 means little for its scores: read the operating point"
 NO_PATCH = "no patch: no tissue was found on the slide, or no piece is large enough for a patch"
+DOUBTED = "a reviewer doubts its label or quality (mining.leave_out_doubted)"
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,10 @@ def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[
 
 
 def exclusions_of(found: StudyBags) -> list[Exclusion]:
-    """The slides of a study without a bag, and why."""
+    """The slides of a study that are not used, and why."""
     failed = [Exclusion(failure.name, failure.message) for failure in found.failures]
-    return failed + [Exclusion(slide_id, NO_PATCH) for slide_id in found.empty]
+    empty = [Exclusion(slide_id, NO_PATCH) for slide_id in found.empty]
+    return [*failed, *empty, *(Exclusion(slide_id, DOUBTED) for slide_id in found.doubted)]
 
 
 def _slides(

@@ -14,6 +14,7 @@ from hardmil.evaluation.arms import Arm, arm, check_arms
 from hardmil.evaluation.cohort import deidentified_cohort, study_cohort
 from hardmil.evaluation.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
 from hardmil.evaluation.study_folds import study_folds
+from hardmil.evaluation.study_review import reviewed_bags
 from hardmil.evaluation.trial import operating_settings
 from hardmil.files.atomic import check_writable
 from hardmil.files.run_record import write_run_record
@@ -80,8 +81,9 @@ def evaluate(
     started, config = time.time(), study.config
     names = with_controls(config.evaluation.arms)
     check_arms(names, study=config)
-    found = read_bags(study, quiet=quiet)
-    cohort, failures = study_cohort(study, bags=found.bags), found.failures
+    reviewed = reviewed_bags(study, read_bags(study, quiet=quiet))
+    found, failures = reviewed.found, reviewed.found.failures
+    cohort = study_cohort(study, bags=found.bags, matched=reviewed.matched)
     folds = study_folds(study, cohort=cohort, left_out=found.left_out)
     if deidentify:
         study, found, pseudonyms = deidentified_study(study, found, output=folder)
@@ -113,7 +115,7 @@ def evaluate(
         _log_run(tracker, settings=config.model_dump(mode="json"), run=run)
     # The terminal says why a slide has no bag, also where the files do not.
     failures = [*failures, *run.failures[len(failures) :]]
-    return replace(run, notes=[*found.notes, *copies], failures=failures)
+    return replace(run, notes=[*reviewed.notes, *copies], failures=failures)
 
 
 def _page(study: Study, *, found: StudyBags, copies: Sequence[str], deidentify: bool) -> Page:

@@ -1,0 +1,244 @@
+"""Stored verdicts on the patches of bags, and the slides whose label or quality is in doubt."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from hardmil.bags.bag import Bag
+from hardmil.mining.verdict_store import (
+    FILE_NAME,
+    JudgedPatch,
+    SlideRemark,
+    StoredVerdict,
+    VerdictStore,
+)
+from hardmil.mining.verdicts import ARTEFACT, VALUES
+from hardmil.words import count, some_of
+
+LESION = VALUES["lesion"]
+WRONG_LABEL, POOR_QUALITY = "label wrong", "poor quality"
+LESION_IN_NEGATIVE = "lesion in a negative slide"
+
+# The axis has no name, because bags differ in size.
+Values = Mapping[str, Float[np.ndarray, " _"]]
+
+
+@dataclass(frozen=True)
+class Review:
+    """The standing verdicts and remarks of a study."""
+
+    verdicts: Sequence[StoredVerdict] = ()
+    remarks: Sequence[SlideRemark] = ()
+
+
+def read_review(folder: Path) -> Review:
+    """The review in the folder of a study; empty where nothing was judged yet.
+
+    Raises:
+        StoreError: If the file cannot be read.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        return Review()
+    with VerdictStore(path) as store:
+        return Review(store.standing(), store.standing_remarks())
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedVerdicts:
+    """Verdicts on the instances of bags, and what became of the others.
+
+    `said` is what was said of each instance, by slide: 1 lesion, 0 normal, -1 artefact, NaN nothing, unsure,
+    or several things. `used` is the same for training: a lesion in a negative slide is left out. Of the
+    matched patches, `n_moved` were cut in another place than the judged square, and reviewers disagree on
+    `n_disagreed`. `unmatched` verdicts meet no patch; those on slides without a bag are not among them.
+    """
+
+    said: Values
+    used: Values
+    n_moved: int
+    n_disagreed: int
+    n_unsure: int
+    unmatched: Sequence[StoredVerdict]
+
+    @property
+    def n_of(self) -> dict[str, int]:
+        """How many instances of each kind are used."""
+        together = np.concatenate([*self.used.values(), np.zeros(0, dtype=np.float32)])
+        kinds = ("lesion", "normal", "artefact")
+        return {kind: int(np.sum(together == VALUES[kind])) for kind in kinds}
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about them."""
+        n_of = self.n_of
+        kinds = ", ".join(f"{n} {kind}" for kind, n in n_of.items())
+        lines = [f"review: verdicts on {count(sum(n_of.values()), 'patch')} used: {kinds}"]
+        if self.n_moved:
+            lines.append(
+                f"review: {count(self.n_moved, 'patch')} cut in another place took the verdict of the judged "
+                "square around the centre"
+            )
+        if self.n_unsure:
+            lines.append(f"review: unsure on {count(self.n_unsure, 'patch')}: not used")
+        if self.n_disagreed:
+            lines.append(f"review: reviewers disagree on {count(self.n_disagreed, 'patch')}: not used")
+        n_doubting = sum(int(np.sum(self.said[name] == LESION)) for name in self.said) - n_of["lesion"]
+        if n_doubting:
+            lines.append(
+                f"review: lesion in a negative slide on {count(n_doubting, 'patch')}: not used, the labels "
+                "are in doubt"
+            )
+        if self.unmatched:
+            slides = list(dict.fromkeys(one.patch.slide_id for one in self.unmatched))
+            lines.append(
+                f"review: {count(len(self.unmatched), 'verdict')} on {some_of(slides)} meet no patch of "
+                "today: not used; judge these slides again"
+            )
+        return lines
+
+
+def match_verdicts(verdicts: Iterable[StoredVerdict], bags: Sequence[Bag]) -> MatchedVerdicts:
+    """The verdicts on the instances of these bags.
+
+    An instance takes the verdict on the square with its corner and size; without one, that on the square
+    around its centre: the nearest, of equally near ones the newest. A reviewer who is unsure abstains; if the
+    others disagree, there is no verdict.
+
+    Args:
+        verdicts: Standing verdicts.
+        bags: Bags; those with unknown coordinates have no verdicts.
+    """
+    by_slide: dict[str, list[StoredVerdict]] = {}
+    for one in verdicts:
+        by_slide.setdefault(one.patch.slide_id, []).append(one)
+    said: dict[str, Float[np.ndarray, " _"]] = {}
+    used: dict[str, Float[np.ndarray, " _"]] = {}
+    unmatched: list[StoredVerdict] = []
+    n_of: Counter[str] = Counter()
+    for bag in bags:
+        here = _match(bag, by_slide.get(bag.slide_id, []))
+        said[bag.slide_id] = here.values
+        is_doubt = (here.values == LESION) & (bag.label == 0)
+        used[bag.slide_id] = np.where(is_doubt, np.float32(np.nan), here.values)
+        unmatched += here.unmatched
+        n_of.update(here.n_of)
+    return MatchedVerdicts(said, used, n_of["moved"], n_of["disagreed"], n_of["unsure"], unmatched)
+
+
+@dataclass(frozen=True, eq=False)
+class _Match:
+    values: Float[np.ndarray, " instance"]
+    n_of: Mapping[str, int]
+    unmatched: Sequence[StoredVerdict]
+
+
+def _match(bag: Bag, verdicts: Sequence[StoredVerdict]) -> _Match:
+    """The verdicts on one bag."""
+    values = np.full(len(bag), np.nan, dtype=np.float32)
+    if bag.size_level0_px == 0 or not verdicts:
+        return _Match(values, {}, verdicts)
+    votes: dict[int, list[str]] = {}
+    moved: set[int] = set()
+    met: set[int] = set()
+    for reviewer in dict.fromkeys(one.reviewer for one in verdicts):
+        own = [one for one in verdicts if one.reviewer == reviewer]
+        nearest, is_exact, has_instance = _nearest_squares(bag, [one.patch for one in own])
+        met.update(one.number for one, meets in zip(own, has_instance, strict=True) if meets)
+        for instance in np.flatnonzero(nearest >= 0).tolist():
+            votes.setdefault(instance, []).append(own[int(nearest[instance])].verdict)
+            if not is_exact[instance]:
+                moved.add(instance)
+    n_of: Counter[str] = Counter(moved=len(moved))
+    for instance, said in votes.items():
+        kinds = set(said) - {"unsure"}
+        if len(kinds) == 1:
+            values[instance] = VALUES[kinds.pop()]
+        else:
+            n_of["disagreed" if kinds else "unsure"] += 1
+    return _Match(values, n_of, [one for one in verdicts if one.number not in met])
+
+
+def _nearest_squares(
+    bag: Bag, squares: Sequence[JudgedPatch]
+) -> tuple[Int64[np.ndarray, " instance"], np.ndarray, list[bool]]:
+    """The square of each instance (-1: none), whether it is the same square, and whether a square has any.
+
+    Squares are in the order of their verdicts: of equally near ones, the last is taken.
+    """
+    size = bag.size_level0_px
+    centres = bag.coords + size / 2
+    nearest = np.full(len(bag), -1, dtype=np.int64)
+    distance = np.full(len(bag), np.inf)
+    is_exact = np.zeros(len(bag), dtype=bool)
+    has_instance: list[bool] = []
+    for number, square in enumerate(squares):
+        corner = np.array([square.x, square.y])
+        inside = np.flatnonzero(((centres >= corner) & (centres < corner + square.size)).all(axis=1))
+        same = (bag.coords[inside] == corner).all(axis=1) & (square.size == size)
+        away = np.abs(centres[inside] - corner - square.size / 2).max(axis=1)
+        # The same square is nearer than any other one with the same centre.
+        away = np.where(same, -1.0, away)
+        better = away <= distance[inside]
+        taken = inside[better]
+        nearest[taken], distance[taken], is_exact[taken] = number, away[better], same[better]
+        has_instance.append(len(inside) > 0)
+    return nearest, is_exact, has_instance
+
+
+@dataclass(frozen=True)
+class SlideDoubt:
+    """A slide whose label or quality is in doubt, and why: `WRONG_LABEL`, `POOR_QUALITY`, a lesion found."""
+
+    slide_id: str
+    why: str
+    reviewers: tuple[str, ...]
+    comment: str = ""
+
+    @property
+    def words(self) -> str:
+        """The doubt as a line for the user."""
+        comment = f": {self.comment}" if self.comment else ""
+        return f"{self.slide_id}: {self.why} ({', '.join(self.reviewers)}){comment}"
+
+
+def doubted_slides(review: Review, *, negative: Collection[str]) -> list[SlideDoubt]:
+    """The slides in doubt by remarks, then by lesions that were found in negative slides.
+
+    Args:
+        review: Standing verdicts and remarks.
+        negative: Ids of the negative slides.
+    """
+    remarked: dict[tuple[str, str], list[SlideRemark]] = {}
+    for one in review.remarks:
+        remarked.setdefault((one.slide_id, one.remark), []).append(one)
+    found = [
+        SlideDoubt(slide_id, why, _names(some), "; ".join(one.comment for one in some if one.comment))
+        for (slide_id, why), some in remarked.items()
+    ]
+    lesions: dict[str, list[StoredVerdict]] = {}
+    for one in review.verdicts:
+        if one.verdict == "lesion" and one.patch.slide_id in negative:
+            lesions.setdefault(one.patch.slide_id, []).append(one)
+    return found + [
+        SlideDoubt(slide_id, LESION_IN_NEGATIVE, _names(some), count(len(some), "patch"))
+        for slide_id, some in lesions.items()
+    ]
+
+
+def _names(some: Iterable[StoredVerdict | SlideRemark]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.reviewer for one in some))
+
+
+def no_hard_negatives(bags: Iterable[Bag], *, said: Values) -> set[tuple[str, int, int]]:
+    """(slide, x, y) of patches of negative slides that were judged artefacts or lesions."""
+    return {
+        (bag.slide_id, x, y)
+        for bag in bags
+        if bag.label == 0
+        for x, y in bag.coords[np.isin(said[bag.slide_id], (ARTEFACT, LESION))].tolist()
+    }

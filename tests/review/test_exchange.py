@@ -1,0 +1,151 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.reviews import SIZE, write_reviewed_study
+
+from hardmil.errors import TableError
+from hardmil.files.geojson import Region, square, write_regions
+from hardmil.mining.verdict_store import JudgedPatch, NewVerdict, Verdict, VerdictStore
+from hardmil.mining.verdicts import read_verdicts
+from hardmil.preprocessing.study_folder import Study, read_bags
+from hardmil.review.exchange import ImportedFile, export_verdicts, import_verdicts
+
+# Patches of a slide: six columns and five rows of 64 px.
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return write_reviewed_study(tmp_path / "study")
+
+
+@pytest.fixture
+def store(study: Study) -> Iterator[VerdictStore]:
+    with VerdictStore(study.folder / "review.sqlite") as opened:
+        yield opened
+
+
+def _new(slide: str, column: int, row: int, verdict: Verdict, reviewer: str = "jo") -> NewVerdict:
+    return NewVerdict(reviewer, JudgedPatch(slide, column * SIZE, row * SIZE, SIZE), verdict, "queue")
+
+
+def _places(store: VerdictStore) -> dict[tuple[str, int, int], str]:
+    """Verdicts by slide, column and row."""
+    return {
+        (one.patch.slide_id, one.patch.x // SIZE, one.patch.y // SIZE): one.verdict
+        for one in store.standing()
+    }
+
+
+def _file(folder: Path, *lines: str, head: str = "slide_id,x,y,verdict") -> Path:
+    path = folder / "other.csv"
+    path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def _one(store: VerdictStore, path: Path, *, study: Study, reviewer: str = "al") -> ImportedFile:
+    (found,) = import_verdicts(store, files=[path], study=study, reviewer=reviewer).files
+    return found
+
+
+def test_what_goes_out_comes_in_again(store: VerdictStore, study: Study, tmp_path: Path):
+    store.add([_new("s1", 0, 0, "lesion"), _new("s1", 5, 4, "artefact"), _new("s2", 1, 0, "unsure")])
+    store.add([_new("s1", 0, 0, "normal", reviewer="al")])
+    written = export_verdicts(store, folder=tmp_path / "out", study=study)
+    assert [path.name for path in written] == ["verdicts.csv", "s1.geojson"]
+    with VerdictStore(tmp_path / "again.sqlite") as again:
+        found = import_verdicts(again, files=written[:1], study=study)
+        assert found.lines == ["verdicts.csv: 4 verdicts added"]
+        kept = [(one.reviewer, one.patch, one.verdict, one.at) for one in store.standing()]
+        assert [(one.reviewer, one.patch, one.verdict, one.at) for one in again.standing()] == kept
+        assert {one.source for one in again.standing()} == {"csv"}
+        assert import_verdicts(again, files=written[:1], study=study).lines == [
+            "verdicts.csv: 0 verdicts added, 4 known already"
+        ]
+    with VerdictStore(tmp_path / "qupath.sqlite") as again:
+        assert _one(again, written[1], study=study).n_added == 2
+        # The last verdict on a patch, whoever gave it.
+        assert _places(again) == {("s1", 0, 0): "normal", ("s1", 5, 4): "artefact"}
+
+
+def test_an_exported_table_can_be_named_in_the_settings(store: VerdictStore, study: Study, tmp_path: Path):
+    store.add([_new("s1", 1, 0, "lesion"), _new("s2", 0, 0, "artefact")])
+    path, *_ = export_verdicts(store, folder=tmp_path / "out", study=study)
+    found = read_verdicts(path, read_bags(study, quiet=True).bags)
+    assert (found["s1"][1], found["s2"][0], np.isfinite(found["s1"]).sum()) == (1, -1, 1)
+
+
+def test_a_plain_table_has_the_size_of_the_patches_and_the_given_reviewer(
+    store: VerdictStore, study: Study, tmp_path: Path
+):
+    found = _one(store, _file(tmp_path, "s1,64,0,Lesion", "s1,64.0,0,artifact"), study=study)
+    assert (found.n_added, found.n_moved) == (1, 0)
+    (one,) = store.standing()
+    assert (one.patch, one.verdict, one.reviewer) == (JudgedPatch("s1", 64, 0, SIZE), "artefact", "al")
+
+
+def test_a_table_says_what_did_not_match(store: VerdictStore, study: Study, tmp_path: Path):
+    path = _file(
+        tmp_path,
+        *("s1,10,10,64,lesion", "s1,900,0,64,lesion", "s99,0,0,64,lesion", "s1,1,1,9,normal"),
+        head="slide_id,x,y,size,verdict",
+    )
+    found = _one(store, path, study=study)
+    assert (found.n_added, found.n_moved) == (1, 1)
+    assert found.lines == [
+        "other.csv: 1 verdict added (1 on squares around a patch's centre)",
+        "  not matched: 2 on s1: no patch of today is there",
+        "  not matched: 1 on slides that the study does not have, such as s99",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("s1,0,0,tumour", r"other\.csv, line 2: verdict 'tumour'; expected one of lesion, normal"),
+        ("s1,0.5,0,lesion", r"line 2: x is '0\.5'; expected a whole number"),
+        ("s1,0,,lesion", "line 2: y is ''; expected a whole number"),
+    ],
+)
+def test_wrong_lines_are_named_and_nothing_is_stored(
+    store: VerdictStore, study: Study, tmp_path: Path, line: str, message: str
+):
+    with pytest.raises(TableError, match=message):
+        import_verdicts(store, files=[_file(tmp_path, line, "s1,0,0,lesion")], study=study)
+    assert store.verdicts() == []
+
+
+def test_areas_judge_the_patches_whose_centres_they_hold(store: VerdictStore, study: Study, tmp_path: Path):
+    triangle = np.array([[0, 0], [3 * SIZE, 0], [0, 3 * SIZE]], dtype=np.float64)
+    hole = square(0, 0, SIZE)
+    path = tmp_path / "s3.geojson"
+    write_regions(path, [Region(triangle, "Normal", holes=(hole,)), Region(square(60, 5, 40), "lesion")])
+    found = _one(store, path, study=study)
+    # The lesion is smaller, and so counts where it overlaps; (0, 0) is in the hole.
+    assert _places(store) == {
+        **dict.fromkeys([("s3", 2, 0), ("s3", 0, 1), ("s3", 1, 1), ("s3", 0, 2)], "normal"),
+        ("s3", 1, 0): "lesion",
+    }
+    assert (found.n_added, found.not_matched) == (5, {})
+    assert {one.source for one in store.standing()} == {"qupath"}
+
+
+def test_a_file_of_qupath_says_what_did_not_match(store: VerdictStore, study: Study, tmp_path: Path):
+    path = tmp_path / "s3.geojson"
+    regions = [Region(square(0, 0, 9), "lesion"), Region(square(0, 0, SIZE), "Tumor")]
+    write_regions(path, [*regions, Region(square(0, 0, SIZE), "")])
+    assert _one(store, path, study=study).lines == [
+        "s3.geojson: 0 verdicts added",
+        "  not matched: 1 areas of class Tumor: expected lesion, normal, artefact",
+        "  not matched: 1 areas without a class: expected lesion, normal, artefact",
+        "  not matched: 1 on s3: no patch of today is there",
+    ]
+    elsewhere = path.rename(tmp_path / "elsewhere.geojson")
+    assert _one(store, elsewhere, study=study).lines[1:] == [
+        "  not matched: 3 areas: no slide of the study has the name of the file"
+    ]
+    path.write_text(json.dumps({"type": "nothing"}), encoding="utf-8")
+    with pytest.raises(TableError, match="is not GeoJSON"):
+        import_verdicts(store, files=[path], study=study)
