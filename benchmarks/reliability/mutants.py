@@ -124,7 +124,9 @@ def learn_runs(tree: Path, folder: Path) -> Runs:
 
 
 def _environment(tree: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1"}
+    """With caches of compiled files: compiling all takes longer than most tests."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1"}
 
 
 def _tests_by_line(report: Path) -> dict[str, dict[str, list[str]]]:
