@@ -84,8 +84,12 @@ class Runs:
 
 
 def copied_tree(folder: Path) -> Path:
-    """A copy of the code and its tests, to put faults into."""
+    """A copy of the code and its tests, to put faults into; a fault that a stopped run left is removed."""
     tree = folder / "tree"
+    for path in (tree / "src").rglob("*.py"):
+        right = (ROOT / path.relative_to(tree)).read_text(encoding="utf-8")
+        if path.read_text(encoding="utf-8") != right:
+            path.write_text(right, encoding="utf-8")
     if not tree.exists():
         for name in ("src", "tests", "docs", "benchmarks"):
             shutil.copytree(
