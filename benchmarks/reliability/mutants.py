@@ -174,7 +174,7 @@ def _run_tests(tree: Path, tests: Sequence[str]) -> None:
     """Run the tests and end this process with their status."""
     import pytest
 
-    os.setsid()
+    os.setpgid(0, 0)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
