@@ -35,6 +35,25 @@ def test_packing_keeps_order_and_the_offset_of_each_bag(shapes: list[tuple[int, 
     assert batch.offsets[-1] == row == len(batch.instances)
 
 
+def test_what_some_bags_lack_is_filled_in_and_what_all_lack_is_none():
+    first, second = (_bag(name, 0, np.zeros((n, 3), np.float32)) for name, n in (("a", 2), ("b", 3)))
+    plain = pack([first, second])
+    assert (plain.instance_labels, plain.instance_weights, plain.bag_weights) == (None, None, None)
+    known = replace(
+        second,
+        instance_labels=np.array([1, 0, np.nan], np.float32),
+        instance_weights=np.array([5, 1, 5], np.float32),
+        weight=0.5,
+    )
+    batch = pack([first, known])
+    assert batch.instance_labels is not None
+    np.testing.assert_array_equal(batch.instance_labels, [np.nan, np.nan, 1, 0, np.nan])
+    assert batch.instance_weights is not None
+    assert batch.instance_weights.tolist() == [1, 1, 5, 1, 5]
+    assert batch.bag_weights is not None
+    assert batch.bag_weights.tolist() == [1, 0.5]
+
+
 def test_neighbours_are_those_of_each_bag():
     coords = [np.array(one, np.int64) for one in ([(0, 0), (8, 0), (90, 0)], [(0, 0)], [(8, 0), (0, 0)])]
     bags = [Bag(f"s{i}", "c", 0, np.zeros((len(c), 2), np.float32), c, 8) for i, c in enumerate(coords)]
