@@ -22,7 +22,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mutations import Mutation, Required, mutated, mutations, required_arguments
@@ -39,7 +39,7 @@ TESTS = (
 )
 PYTEST = ("-q", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.egg-info")
-TESTS_S, LIMIT_S = 30.0, 600.0
+TESTS_S, LIMIT_S = 200.0, 900.0
 KILLED, SURVIVED, TIMEOUT, NOT_RUN = "killed", "survived", "timeout", "no test runs it"
 SEED = 0
 
@@ -216,7 +216,10 @@ def all_mutations(required: Required) -> list[tuple[str, Mutation]]:
 
 
 def run(folder: Path, *, sample: int | None) -> None:
-    """Run the mutants that have no row yet, in a random order that is always the same."""
+    """Run the mutants that have no row yet, in a random order that is always the same.
+
+    Those that survived without a reason are run again first.
+    """
     tree = copied_tree(folder)
     source = tree / "src" / "hardmil"
     runs = learn_runs(tree, folder)
@@ -225,19 +228,26 @@ def run(folder: Path, *, sample: int | None) -> None:
     random.Random(SEED).shuffle(chosen)
     preload()
     is_checked = False
-    for number, (file, one) in enumerate(chosen[:sample]):
-        rows = read_table(ROWS, MutantRow) if ROWS.exists() else []
-        row = MutantRow(file, one.function, one.line, one.before, one.after, NOT_RUN)
-        if row.key in {row.key for row in rows}:
+    rows = {row.key: row for row in read_table(ROWS, MutantRow)} if ROWS.exists() else {}
+    alive = {key for key, row in rows.items() if row.outcome == SURVIVED and not row.reason}
+    again = [(file, one) for file, one in chosen if _row(file, one).key in alive]
+    for number, (file, one) in enumerate([*again, *chosen[:sample]]):
+        row = _row(file, one)
+        if row.key in rows and row.key not in alive:
             continue
+        alive.discard(row.key)
         tests = runs.tests_of(file, one.line)
         if tests and not is_checked and run_mutant(tree, tests=tests) != SURVIVED:
             raise SystemExit(f"{file}:{one.line}: its tests fail without a fault: {' '.join(tests)}")
         is_checked = True
         outcome = _outcome(source / file, one, tree=tree, tests=tests, required=required)
-        row = MutantRow(file, one.function, one.line, one.before, one.after, outcome)
-        write_table(ROWS, sorted([*rows, row], key=lambda row: (row.file, row.line)), row=MutantRow)
+        rows[row.key] = replace(row, outcome=outcome)
+        write_table(ROWS, sorted(rows.values(), key=lambda row: (row.file, row.line)), row=MutantRow)
         print(f"{number + 1}: {file}:{one.line} {outcome}", flush=True)
+
+
+def _row(file: str, one: Mutation) -> MutantRow:
+    return MutantRow(file, one.function, one.line, one.before, one.after, NOT_RUN)
 
 
 def _outcome(path: Path, one: Mutation, *, tree: Path, tests: Sequence[str], required: Required) -> str:

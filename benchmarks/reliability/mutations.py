@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+STRICT = "strict"
+"""`zip` without it only differs where the lengths do: an error of the programmer, not of the data."""
 Node = TypeVar("Node", bound=ast.AST)
 SHOWN_CHARS = 120
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -169,7 +171,7 @@ def _without_arguments(call: ast.Call, name: str, required: Required) -> Iterato
     """The call without each of its keyword arguments that may be left out."""
     called = ast.unparse(call.func).rpartition(".")[2]
     for keyword in call.keywords:
-        if keyword.arg is not None and keyword.arg not in required.get(called, ()):
+        if keyword.arg not in (None, STRICT) and keyword.arg not in required.get(called, ()):
             others = [one for one in call.keywords if one is not keyword]
             yield _Place(call, _with(call, keywords=others), name, keyword.arg)
 

@@ -103,6 +103,17 @@ def test_without_a_difference_nothing_is_learned() -> None:
     assert 0.3 < np.mean((scores > 0.5) == np.arange(80) % 2) < 0.7
 
 
+def test_the_penalty_of_the_classifier_is_that_of_the_settings() -> None:
+    """A small penalty parameter gives up some bags; with labels at random, the order of scores changes."""
+    rng = np.random.default_rng(0)
+    bags = [as_bag(rng.normal(size=(30, 8)).astype(np.float32), name=str(i), label=i % 2) for i in range(40)]
+    of_each = [
+        score_fisher(fit_fisher(bags, config=SMALL.model_copy(update={"svm_c": c}), seed=0), bags)
+        for c in (1e-4, 10.0)
+    ]
+    assert not np.array_equal(*map(np.argsort, of_each))
+
+
 def test_the_mean_training_decision_is_scaled_to_two() -> None:
     bags = feature_bags(12)
     scores = score_fisher(fit_fisher(bags, config=SMALL, seed=0), bags)

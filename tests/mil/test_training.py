@@ -190,17 +190,19 @@ def test_validation_loss_is_that_of_the_held_out_bags(monkeypatch: pytest.Monkey
     assert values == [pytest.approx(np.mean(terms), rel=1e-5)]
 
 
-def test_validation_cases_never_enter_a_gradient_step(spy: _Spy):
+@pytest.mark.parametrize(("share", "n_held_out"), [(0.25, 8), (0.5, 16), (0.9, 16)])
+def test_validation_cases_never_enter_a_gradient_step(spy: _Spy, share: float, n_held_out: int):
+    """There are two folds at least: half of the cases is the most that can be held out."""
     bags = [
         Bag(b.slide_id, f"c{i // 4}", b.label, b.instances, b.coords, 0)
         for i, b in enumerate(feature_bags(32))
     ]
-    fit(bags, config=small_config(select="validation", validation_share=0.25), device=CPU)
+    fit(bags, config=small_config(select="validation", validation_share=share), device=CPU)
     cases = {bag.slide_id: bag.case_id for bag in bags}
     trained, watched = set(spy.names()), set(spy.watched)
     assert trained | watched == set(cases)
     assert not {cases[name] for name in trained} & {cases[name] for name in watched}
-    assert len(watched) == 8
+    assert len(watched) == n_held_out
 
 
 def test_extra_bags_are_drawn_for_the_training_slides_only(spy: _Spy):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hardmil.files.locks import locked
 from hardmil.files.csv_table import read_table, write_table
+from hardmil.files.locks import locked
 from hardmil.preprocessing.study_folder import Study
 
 RUN = "review"
