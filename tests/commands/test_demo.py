@@ -22,7 +22,10 @@ def test_the_report_says_what_the_slides_are_and_speaks_of_what_was_run(
     run = hardmil("demo", "--output", tmp_path, "--quiet")
     assert run.code == 0, run.err
     report = tmp_path / "runs" / "demo" / "report.html"
-    assert run.out.splitlines()[-1] == f"report: {report}"
+    assert run.out.splitlines()[-2:] == [
+        f"report: {report}",
+        f"judge patches in a browser: hardmil review {tmp_path} --run demo",
+    ]
     assert ABOUT in run.out
     page = Page(report.read_text(encoding="utf-8"))
     assert ABOUT in page.text

@@ -49,7 +49,9 @@ NO_CLEANING = TissueConfig(min_area_um2=0, max_hole_um2=0, drop_pen=False)
 
 
 def demo(folder: Path, *, seed: int = TYPICAL_SEED, quiet: bool = False) -> Outcome:
-    """Draw the slides unless they exist, then patch, encode and evaluate; the last line is the report.
+    """Draw the slides unless they exist, then patch, encode and evaluate.
+
+    The last lines are the report, and the command that reviews the patches.
 
     Raises:
         ConfigError: If the folder contains other slides.
@@ -62,7 +64,8 @@ def demo(folder: Path, *, seed: int = TYPICAL_SEED, quiet: bool = False) -> Outc
     compared = evaluate(folder, name=RUN, engine=TWO_WORKERS, quiet=quiet)
     *compared_lines, report = compared.lines
     shown = result_lines(folder / "runs" / RUN)
-    lines = [*patched.lines, *encoded.lines, *compared_lines, "", *shown, "", report]
+    review = f"judge patches in a browser: hardmil review {folder} --run {RUN}"
+    lines = [*patched.lines, *encoded.lines, *compared_lines, "", *shown, "", report, review]
     return Outcome(lines, compared.values, compared.failures, compared.log)
 
 

@@ -59,7 +59,7 @@ def _what_next(found: mining.HardNegatives) -> list[str]:
         *([f"for QuPath: {found.folder / 'geojson'}"] if has_tiles else []),
         "next: say what some of them are (lesion, normal, artefact) in a table verdicts.csv, with columns "
         "slide_id, x, y, verdict; set mining.verdicts: verdicts.csv and arm: ours+instance+verdicts in "
-        "study.yaml; then: hardmil train",
+        "study.yaml; then: hardmil train. Or judge patches in a browser: hardmil review",
     ]
 
 

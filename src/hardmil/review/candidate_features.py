@@ -24,8 +24,8 @@ PER_CLUSTER = 12
 """Mean number of patches in a cluster: one screen of the grid of alike patches."""
 MAX_CLUSTERS = 48
 
-# The axis has no name, because slides differ in their number of candidates.
-Features = Float[np.ndarray, "_ dim"]
+# The axes have no names, because slides differ in their number of candidates.
+Features = Float[np.ndarray, "_ _"]
 
 
 def candidate_features(
@@ -95,7 +95,9 @@ def cluster_candidates(
         seed: Seed of projection and K-means.
     """
     clusters = [np.full(size, -1, dtype=np.int64) for size in sizes]
-    numbers = [number for number in sorted(features) if sizes[number]]
+    numbers = sorted(features)
+    # Some slides may have been encoded again, with another encoder.
+    numbers = [one for one in numbers if features[one].shape[1] == features[numbers[0]].shape[1]]
     if not numbers:
         return clusters
     together = np.concatenate([features[number] for number in numbers])

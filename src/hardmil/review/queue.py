@@ -60,8 +60,9 @@ def make_queue(study: Study, held_out: HeldOut) -> list[QueueItem]:
     """The patches to judge, most worthwhile first; the same for the same evaluation and seed.
 
     Three reasons take turns: hard instances of negative slides that were called positive, the strongest
-    contributions first; patches of positive slides whose instance logit is nearest to 0; and those with much
-    attention and a negative logit, or with little attention and a high logit. Within a reason, the cluster
+    contributions first; patches of positive slides whose instance logit is nearest to 0, those with more
+    attention than the mean first; and those with much attention and a negative logit, or with little
+    attention and a high logit. Within a reason, the cluster
     and the case that were used least come first. Patches of slides without coordinates are left out.
 
     Args:
@@ -169,7 +170,8 @@ def _doubtful(patches: SlidePatches) -> Mapping[int, Reason]:
         by_logit[(~attended & (logit > 0))[by_logit]].tolist(),
     )
     contradicting = [i for pair in both for i in pair if i is not None][:n]
-    by_doubt = np.argsort(np.abs(logit), kind="stable").tolist()
+    # First those that matter for the slide: most patches without attention are plain background.
+    by_doubt = np.lexsort((np.abs(logit), ~attended)).tolist()
     uncertain = [i for i in by_doubt[: 2 * n] if i not in contradicting][:n]
     found: Mapping[int, Reason] = dict.fromkeys(uncertain, UNCERTAIN)
     return {**found, **dict.fromkeys(contradicting, CONTRADICTING)}
