@@ -1,33 +1,15 @@
 """The page in a real browser: nothing is fetched, nothing is cut off, and axe-core finds no serious fault."""
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.browsers import browser as browser
+from tests.support.browsers import listen_for_errors, serious_faults
 
 from hardmil.report.page_data import Report
 from hardmil.report.render import write_report
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTHS = {"desktop": 1280, "phone": 390}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    """Chromium, as this machine has it; without one, tests are skipped, or fail where one must be."""
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        reason = f"no browser: none of {', '.join(NAMES)} is on PATH"
-        if os.environ.get("HARDMIL_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"{reason}, and HARDMIL_REQUIRE_BROWSER=1 asks for one")
-        pytest.skip(reason)
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +22,18 @@ def report_url(sample: Report, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=list(WIDTHS))
 @pytest.mark.parametrize("are_open", [False, True], ids=["closed", "open"])
 def test_the_page_in_a_browser(browser, report_url: str, width: int, are_open: bool):
-    from axe_playwright_python.sync_playwright import Axe
-
     page = browser.new_page(viewport={"width": width, "height": 900})
-    requests, said = [], []
+    requests, said = [], listen_for_errors(page)
     page.on("request", lambda request: requests.append(request.url))
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(report_url)
     if are_open:
         page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
     assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
     broken = page.evaluate("[...document.images].filter(one => !one.naturalWidth).map(one => one.alt)")
     assert broken == []
-    found = Axe().run(page).response["violations"]
+    found = serious_faults(page)
     page.close()
-    serious = [
-        (one["id"], [node["html"] for node in one["nodes"]])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
+    assert found == []
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     assert len([url for url in requests if url.startswith("file:")]) == 1
     assert said == []

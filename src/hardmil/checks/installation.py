@@ -26,6 +26,7 @@ EXTRAS = {
     "scikit-image": ("fisher", "the arm sdr-svm"),
     "onnxruntime": ("onnx", "encode: FILE.onnx"),
     "ray": ("ray", "--engine ray"),
+    "fastapi": ("review", "the pages of hardmil review"),
     "timm": ("timm", "encode: uni, virchow2 and others, or timm:NAME"),
 }
 

@@ -2,7 +2,7 @@
 
 import { onButtons, onKeys, onVerdicts } from "./keys.js";
 import { shownOutbox } from "./outbox.js";
-import { showProblem } from "./server.js";
+import { get, showProblem } from "./server.js";
 
 const MOST_SECONDS = 3600;
 
@@ -51,8 +51,16 @@ function judge(verdict) {
 
 async function undo() {
   const answer = await outbox.add("/api/undo");
-  if (answer.undone) location.reload();
-  else showProblem("There is nothing to undo.");
+  if (!answer.undone) {
+    showProblem("There is nothing to undo.");
+    return;
+  }
+  const { items } = await get("/api/queue");
+  const verdicts = new Map(items.map((one) => [`${one.slide} ${one.instance}`, one.verdict]));
+  for (const cell of cells) {
+    cell.dataset.verdict = verdicts.get(`${cell.dataset.slide} ${cell.dataset.instance}`) ?? "";
+  }
+  draw();
 }
 
 function columns() {

@@ -54,7 +54,7 @@ function draw(all) {
   const failed = Boolean(all.error);
   gone.hidden = !failed;
   if (failed) {
-    gone.textContent = `${all.error} Skip this patch with the right arrow key.`;
+    gone.textContent = `${all.error} Skip this patch with the right arrow key, or try again with r.`;
     for (const id of ["patch", "surroundings", "thumbnail"]) byId(id).replaceChildren();
     byId("patch").append(gone);
   } else {
@@ -161,8 +161,12 @@ function showScores(scores) {
 
 const back = () => show(index - 1);
 const forward = () => show(index + 1);
+const again = () => {
+  outbox.send();
+  if (!gone.hidden) show(index);
+};
 onVerdicts(judge);
-onKeys({ ArrowLeft: back, ArrowRight: forward, u: undo, s: toggleScores, r: () => outbox.send() });
+onKeys({ ArrowLeft: back, ArrowRight: forward, u: undo, s: toggleScores, r: again });
 onButtons({ back, forward, undo, reveal: toggleScores });
 
 try {
