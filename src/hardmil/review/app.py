@@ -1,7 +1,7 @@
 """The web application: its routes, who may use it, and what it answers to errors."""
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -51,6 +51,8 @@ def create_app(workspace: Workspace, *, access: Access, retraining: BackgroundCo
 
     @app.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 303:
+            return RedirectResponse((error.headers or {})["location"], status_code=303)
         return _answer(request, context, status=error.status_code, message=str(error.detail))
 
     return app

@@ -1,10 +1,10 @@
 """The pages of the server."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from hardmil.review.agreement import VERDICTS
@@ -13,6 +13,9 @@ from hardmil.review.curve import fpr_curve
 from hardmil.review.routes_verdicts import queue_items
 from hardmil.review.templating import VIEWER, page, render
 from hardmil.review.workspace import ProgressRow
+
+NEXT_PAGES = ("/", "/cluster", "/cases", "/progress")
+"""Where the page that asks for the name may lead to."""
 
 
 @dataclass(frozen=True)
@@ -25,124 +28,112 @@ class _Day:
     counts: tuple[int, ...]
 
 
-NEXT_PAGES = ("/", "/cluster", "/cases", "/progress")
-"""Where the page that asks for the name may lead to."""
+def _name_or_ask(request: Request) -> str:
+    """The name of the reviewer; without one, the answer leads to the page that asks for it."""
+    name = name_in_cookie(request)
+    if name is None:
+        target = request.url.path if request.url.path in NEXT_PAGES else "/"
+        raise HTTPException(303, headers={"location": f"/reviewer?next={target}"})
+    return name
+
+
+_Named = Annotated[str, Depends(_name_or_ask)]
 
 
 def page_routes(context: ReviewContext) -> APIRouter:
     """The routes of all pages."""
     routes = APIRouter(default_response_class=HTMLResponse)
-    space = context.workspace
+    _add_judging(routes, context)
+    _add_overviews(routes, context)
 
     @routes.get("/reviewer")
     def reviewer(request: Request, next: Annotated[str, Query(max_length=100)] = "/") -> Response:  # noqa: A002
         target = next if next in NEXT_PAGES else "/"
         return page(request, "reviewer.html.jinja", context=context, next=target)
 
+    return routes
+
+
+def _add_judging(routes: APIRouter, context: ReviewContext) -> None:
+    """The pages on which patches are judged."""
+
     @routes.get("/")
-    def queue(request: Request) -> Response:
-        return _named(request, lambda _: page(request, "queue.html.jinja", context=context, here="Queue"))
+    def queue(request: Request, _: _Named) -> Response:
+        return page(request, "queue.html.jinja", context=context, here="Queue")
 
     @routes.get("/cluster")
-    def first_cluster(request: Request) -> Response:
-        def lead(name: str) -> Response:
-            items = queue_items(context, reviewer=name)
-            left = [one["cluster"] for one in items if one["verdict"] is None and one["cluster"] >= 0]
-            number = next(iter(left), None)
-            if number is None:
-                number = next(iter(_clusters(context)), None)
-            if number is None:
-                return _message(
-                    request,
-                    context,
-                    heading="There are no clusters",
-                    message="Clusters need the features of the patches, which this study does not have.",
-                )
-            return RedirectResponse(f"/cluster/{number}", status_code=303)
-
-        return _named(request, lead)
+    def first_cluster(name: _Named) -> Response:
+        items = queue_items(context, reviewer=name)
+        left = [one["cluster"] for one in items if one["verdict"] is None and one["cluster"] >= 0]
+        number = next(iter([*left, *_clusters(context)]), None)
+        if number is None:
+            raise HTTPException(
+                404, "There are no clusters: they need the features of the patches, and none could be read."
+            )
+        return RedirectResponse(f"/cluster/{number}", status_code=303)
 
     @routes.get("/cluster/{number}")
-    def cluster(request: Request, number: Number) -> Response:
+    def cluster(request: Request, number: Number, name: _Named) -> Response:
         clusters = _clusters(context)
         if number not in clusters:
             raise HTTPException(404, f"There is no cluster {number}; there are {len(clusters)}.")
-
-        def show(name: str) -> Response:
-            items = [one for one in queue_items(context, reviewer=name) if one["cluster"] == number]
-            at = clusters.index(number)
-            return page(
-                request,
-                "cluster.html.jinja",
-                context=context,
-                here="Clusters",
-                number=number,
-                position=at + 1,
-                n_clusters=len(clusters),
-                items=items,
-                previous=clusters[at - 1],
-                next=clusters[(at + 1) % len(clusters)],
-            )
-
-        return _named(request, show)
+        at = clusters.index(number)
+        return page(
+            request,
+            "cluster.html.jinja",
+            context=context,
+            here="Clusters",
+            number=number,
+            position=at + 1,
+            n_clusters=len(clusters),
+            items=[one for one in queue_items(context, reviewer=name) if one["cluster"] == number],
+            previous=clusters[at - 1],
+            next=clusters[(at + 1) % len(clusters)],
+        )
 
     @routes.get("/slide/{number}")
     def slide(
-        request: Request, number: Number, patch: Annotated[int | None, Query(ge=0, le=MOST)] = None
+        request: Request, number: Number, _: _Named, patch: Annotated[int | None, Query(ge=0, le=MOST)] = None
     ) -> Response:
-        about = context.slide(number)
-        return _named(
+        return page(
             request,
-            lambda _: page(
-                request,
-                "slide.html.jinja",
-                context=context,
-                number=number,
-                n_slides=len(space.slides),
-                slide=about,
-                start="" if patch is None else patch,
-                has_viewer=VIEWER.exists(),
-            ),
+            "slide.html.jinja",
+            context=context,
+            number=number,
+            n_slides=len(context.workspace.slides),
+            slide=context.slide(number),
+            start="" if patch is None else patch,
+            has_viewer=VIEWER.exists(),
         )
+
+
+def _add_overviews(routes: APIRouter, context: ReviewContext) -> None:
+    """The pages on cases and progress."""
+    space = context.workspace
 
     @routes.get("/cases")
-    def cases(request: Request) -> Response:
+    def cases(request: Request, _: _Named) -> Response:
         values = {"run": space.run, "arm": space.arm, "cases": space.cases(), "slides": space.slides}
-        return _named(
-            request, lambda _: page(request, "cases.html.jinja", context=context, here="Cases", **values)
-        )
+        return page(request, "cases.html.jinja", context=context, here="Cases", **values)
 
     @routes.get("/progress")
-    def progress(request: Request) -> Response:
+    def progress(request: Request, _: _Named) -> Response:
         found = space.progress()
-        values = {"rows": _days(found.rows), "rounds": found.rounds, "agreements": space.agreements()}
-        return _named(
+        return page(
             request,
-            lambda _: page(
-                request,
-                "progress.html.jinja",
-                context=context,
-                here="Progress",
-                verdict_names=VERDICTS,
-                **values,
-            ),
+            "progress.html.jinja",
+            context=context,
+            here="Progress",
+            rows=_days(found.rows),
+            rounds=found.rounds,
+            agreements=space.agreements(),
+            verdict_names=VERDICTS,
         )
 
     @routes.get("/progress/curve.svg", response_class=Response)
     def curve() -> Response:
         drawing = render("curve.svg.jinja", {"curve": fpr_curve(space.progress().rounds)})
         return Response(drawing, media_type="image/svg+xml")
-
-    return routes
-
-
-def _named(request: Request, show: Callable[[str], Response]) -> Response:
-    """A page, once the reviewer has given a name; before, the page that asks for it."""
-    name = name_in_cookie(request)
-    if name is None:
-        target = request.url.path if request.url.path in NEXT_PAGES else "/"
-        return RedirectResponse(f"/reviewer?next={target}", status_code=303)
-    return show(name)
 
 
 def _days(rows: Sequence[ProgressRow]) -> list[_Day]:
@@ -155,7 +146,3 @@ def _days(rows: Sequence[ProgressRow]) -> list[_Day]:
 def _clusters(context: ReviewContext) -> list[int]:
     """Numbers of the clusters in the order in which the queue comes to them."""
     return list(dict.fromkeys(one.cluster for one in context.workspace.queue if one.cluster >= 0))
-
-
-def _message(request: Request, context: ReviewContext, *, heading: str, message: str) -> Response:
-    return page(request, "error.html.jinja", context=context, heading=heading, message=message)
