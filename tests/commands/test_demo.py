@@ -6,6 +6,7 @@ from tests.support.studies import Hardmil, read_csv
 
 from hardmil.commands import demo
 from hardmil.commands.demo import ABOUT, ARMS, demo_config, result_lines
+from hardmil.config.study_file import commented_yaml
 from hardmil.evaluation.arm_name import with_controls
 from hardmil.files.csv_table import write_table
 from hardmil.statistics.intervals import Interval
@@ -44,6 +45,20 @@ def test_a_folder_with_other_slides_is_left_as_it_is(hardmil: Hardmil, tmp_path:
     assert run.code == 1
     assert f"{table}: found 1 slide; expected the 200 of the demo; name another folder" in run.err
     assert not (tmp_path / "study.yaml").exists()
+
+
+def test_slides_of_another_seed_are_not_taken_for_those_of_this_one(
+    hardmil: Hardmil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "N_TRAIN", 1)
+    monkeypatch.setattr(demo, "N_TEST", 0)
+    (tmp_path / "slides.csv").write_text("slide_id,case_id,label,path\nmine,c1,positive,mine.tif\n")
+    kept = commented_yaml(demo_config(0))
+    (tmp_path / "study.yaml").write_text(kept)
+    run = hardmil("demo", "--output", tmp_path, "--seed", 3)
+    assert run.code == 1
+    assert f"{tmp_path}: its slides were drawn with seed 0; expected seed 3; name another folder" in run.err
+    assert (tmp_path / "study.yaml").read_text() == kept
 
 
 def test_the_control_of_each_arm_is_among_its_arms() -> None:

@@ -11,7 +11,7 @@ from hardmil.config.evaluation import EvaluationConfig
 from hardmil.config.model import NetworkConfig, TrainingConfig
 from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.config.study import StudyConfig
-from hardmil.config.study_file import FILE_NAME, commented_yaml
+from hardmil.config.study_file import FILE_NAME, commented_yaml, read_study
 from hardmil.errors import ConfigError
 from hardmil.files.atomic import write_atomically
 from hardmil.files.csv_table import read_cells, read_table
@@ -101,7 +101,7 @@ def write_demo_study(folder: Path, *, seed: int, quiet: bool = False) -> None:
     """
     config = demo_config(seed)
     if (folder / config.slides).exists():
-        _check_slides(folder / config.slides)
+        _check_slides(folder, table=config.slides, seed=seed)
     else:
         with progress("drawing slides", total=N_TRAIN + N_TEST, quiet=quiet) as step:
             write_cohort(
@@ -118,12 +118,19 @@ def write_demo_study(folder: Path, *, seed: int, quiet: bool = False) -> None:
         draft.write_text(commented_yaml(config), encoding="utf-8")
 
 
-def _check_slides(table: Path) -> None:
-    n_found, n_expected = len(read_cells(table)), N_TRAIN + N_TEST
+def _check_slides(folder: Path, *, table: str, seed: int) -> None:
+    """Check that the slides in a folder are those of the demo, drawn with this seed."""
+    n_found, n_expected = len(read_cells(folder / table)), N_TRAIN + N_TEST
     if n_found != n_expected:
         raise ConfigError(
-            f"{table}: found {count(n_found, 'slide')}; expected the {n_expected} of the demo; name "
+            f"{folder / table}: found {count(n_found, 'slide')}; expected the {n_expected} of the demo; name "
             "another folder with --output"
+        )
+    found = read_study(folder)[0].seed if (folder / FILE_NAME).exists() else seed
+    if found != seed:
+        raise ConfigError(
+            f"{folder}: its slides were drawn with seed {found}; expected seed {seed}; name another folder with "
+            f"--output, or add --seed {found}"
         )
 
 
