@@ -129,8 +129,8 @@ def _check_slides(folder: Path, *, table: str, seed: int) -> None:
     found = read_study(folder)[0].seed if (folder / FILE_NAME).exists() else seed
     if found != seed:
         raise ConfigError(
-            f"{folder}: its slides were drawn with seed {found}; expected seed {seed}; name another folder with "
-            f"--output, or add --seed {found}"
+            f"{folder}: its slides were drawn with seed {found}; expected seed {seed}; name another folder "
+            f"with --output, or add --seed {found}"
         )
 
 
