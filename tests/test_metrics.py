@@ -232,6 +232,9 @@ def test_calibration_of_correct_and_of_overconfident_scores():
     two = (np.array([0, 1]), np.array([0.4, 0.1]))
     assert expected_calibration_error(*two, n_bins=2) == pytest.approx(0.25)
     assert expected_calibration_error(*two) == pytest.approx((0.4 + 0.9) / 2)
+    # A score of 1 is in the last bin: its error of +1 and one of -0.05 cancel in part.
+    last = (np.array([0, 1]), np.array([1.0, 0.95]))
+    assert expected_calibration_error(*last) == pytest.approx((1 - 0.05) / 2)
 
 
 def test_without_bags_calibration_is_undefined():

@@ -10,8 +10,9 @@ N = 50
 LOGITS = np.linspace(-2, 2, N).astype(np.float32)
 
 
-def _score(attention: np.ndarray) -> BagScore:
-    return BagScore(0.7, (attention / attention.sum()).astype(np.float32), LOGITS)
+def _score(attention: np.ndarray, *, shift: float = 0.0) -> BagScore:
+    shifted = (LOGITS + shift).astype(np.float32)
+    return BagScore(0.7, (attention / attention.sum()).astype(np.float32), shifted)
 
 
 TOWARDS = np.exp(1.5 * np.linspace(-2, 2, N))
@@ -58,6 +59,13 @@ def test_attention_on_what_speaks_against_a_positive_slide_is_inverted():
     (one,) = diagnose(_score(TOWARDS[::-1]), is_positive=True)
     assert one.finding == "inverted"
     assert re.search(r"1\.\d standard deviations below", one.meaning)
+
+
+@pytest.mark.parametrize("shift", [-8.0, 8.0])
+def test_only_differences_between_logits_count(shift: float):
+    for attention, findings in ((TOWARDS, []), (TOWARDS[::-1], ["inverted"])):
+        found = diagnose(_score(attention, shift=shift), is_positive=True)
+        assert [one.finding for one in found] == findings
 
 
 def test_known_truth_decides_on_inverted():

@@ -57,6 +57,14 @@ def test_flat_attention_names_no_instance(n: int):
     assert hard_instances(np.full(n, 1 / n, np.float32), n_sigma=0.0).tolist() == []
 
 
+@pytest.mark.parametrize("n", [10, 1000, 10_000])
+def test_small_differences_count_in_bags_of_any_size(n: int):
+    """A thousandth of the mean is no rounding, however small the mean is."""
+    w = np.full(n, 1 / n)
+    w[3] *= 1.001
+    assert hard_instances(w).tolist() == [3]
+
+
 @given(st.floats(0.001, 0.499), st.integers(1, 30), st.sampled_from([np.float32, np.float64]))
 def test_the_higher_half_is_always_hard(low: float, n: int, dtype: type[np.floating]):
     # mean + std is its attention exactly: rounding must not decide.
