@@ -100,3 +100,25 @@ def test_tables_in_docs_are_those_of_the_kept_rows(
     in_docs = [line for lines in kept.values() for line in lines]
     assert [line for line in printed if not any(_same(line, one) for one in in_docs)] == []
     assert _rows(copy) == _rows(ROOT)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_review_runs_and_continues(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    review = _imported(copy / "benchmarks" / "review.py", monkeypatch)
+    size = review.Size(n_train=16, n_test=8, budgets=(10,), epochs=2)
+    rows, output = tmp_path / "rows.csv", tmp_path / "studies"
+    review.run(output, rows=rows, seeds=[0], size=size)
+    found = review.read_table(rows, review.ReviewRow)
+    assert [(row.order, row.n_verdicts) for row in found] == [
+        ("unreviewed", 0),
+        ("queue", 10),
+        ("random", 10),
+    ]
+    assert {row.n_wrong for row in found} == {1}
+    assert all(row.n_found <= row.n_lesion for row in found)
+    shutil.rmtree(output)
+    review.run(output, rows=rows, seeds=[0], size=size)
+    assert review.read_table(rows, review.ReviewRow) == found
+    assert not output.exists()

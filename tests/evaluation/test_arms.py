@@ -300,3 +300,16 @@ def test_several_networks_can_be_averaged():
     assert (model.training.n_networks, model.pooling.score) == (5, "top")
     study = StudyConfig(training=TrainingConfig(n_networks=3))
     assert arm("abmil", study=study, kind="features").model.training.n_networks == 3
+
+
+def test_few_verdicts_of_a_review_count_less_unless_the_study_says_otherwise():
+    def full_at(**settings: Any) -> int | None:
+        config = StudyConfig.model_validate(settings)
+        return arm("ours+instance+verdicts", study=config, kind="features").model.verdict_loss.full_at
+
+    assert full_at() is None
+    assert full_at(mining={"verdicts": "table.csv"}) is None
+    assert full_at(mining={"verdicts": "review"}) == 10
+    assert full_at(mining={"verdicts": "review"}, verdict_loss={"full_at": 1}) == 1
+    plain = StudyConfig.model_validate({"mining": {"verdicts": "review"}})
+    assert arm("ours+instance", study=plain, kind="features").model.verdict_loss.full_at is None

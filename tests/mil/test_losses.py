@@ -141,13 +141,16 @@ def test_verdict_loss_against_a_loop(bags: Bags, data: st.DataObject):
     n = len(logits)
     verdicts = data.draw(st.lists(st.sampled_from([0.0, 1.0, math.nan]), min_size=n, max_size=n))
     judged = replace(batch, instance_labels=torch.tensor(verdicts))
+    full_at = data.draw(st.integers(1, 6))
     expected, first = 0.0, 0
     for _, values in bags:
         mine = verdicts[first : first + len(values)]
         first += len(values)
         losses = [_softplus(-s if v == 1 else s) for s, v in zip(values, mine, strict=True) if v == v]
-        expected += np.mean(losses) / len(bags) if losses else 0.0
-    assert verdict_loss(logits, batch=judged).item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        expected += sum(losses) / max(len(losses), full_at) / len(bags)
+    assert verdict_loss(logits, batch=judged, full_at=full_at).item() == pytest.approx(
+        expected, rel=1e-5, abs=1e-6
+    )
 
 
 def test_verdicts_join_the_loss_with_their_weight_and_without_any_they_are_nothing():
@@ -159,6 +162,9 @@ def test_verdicts_join_the_loss_with_their_weight_and_without_any_they_are_nothi
     found = training_loss(output, batch=judged, config=config, class_weight=ones).item()
     assert without == pytest.approx(_softplus(-0.3), rel=1e-6)
     assert found == pytest.approx(without + 3 * _softplus(2.0), rel=1e-6)
+    few = _config(verdict_loss=VerdictLossConfig(rho=3.0, full_at=10))
+    found = training_loss(output, batch=judged, config=few, class_weight=ones).item()
+    assert found == pytest.approx(without + 0.3 * _softplus(2.0), rel=1e-6)
 
 
 def test_the_rank_loss_joins_with_its_weight_where_there_are_bags_before():

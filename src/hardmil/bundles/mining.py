@@ -70,13 +70,12 @@ def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool 
     before = _kept(bundle, HARD_NEGATIVES, study=study)
     fooled = _without(before, _kept(bundle, OUT_OF_FOLD, study=study))
     current = _without([*before, *fooled], current)
+    judged = no_hard_negatives(found.bags, said=reviewed.matched.said) if reviewed.matched else set()
     n_mined = len(before) + len(fooled) + len(current)
-    if reviewed.matched is not None:
-        judged = no_hard_negatives(found.bags, said=reviewed.matched.said)
-        before, fooled, current = (
-            [one for one in some if (one.slide_id, one.x, one.y) not in judged]
-            for some in (before, fooled, current)
-        )
+    before, fooled, current = (
+        [one for one in some if (one.slide_id, one.x, one.y) not in judged]
+        for some in (before, fooled, current)
+    )
     n_left_out = n_mined - len(before) - len(fooled) - len(current)
     failures = found.failures
     if deidentify:

@@ -130,6 +130,10 @@ class VerdictLossConfig(Section):
 
     rho: float = Field(default=1.0, ge=0)
     """Weight of the loss; it has no effect without verdicts."""
+    full_at: int | None = Field(default=None, ge=1, json_schema_extra=ADDED_LATER)
+    """Judged patches from which on a bag counts in full; with fewer, it counts in proportion. null: 1, but 10
+    with verdicts of `hardmil review`: most of those are normal, and a single one would weigh as much as the
+    label of its bag."""
 
 
 class RankLossConfig(Section):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from hardmil.config.evaluation import AutoConfig, FisherConfig
-from hardmil.config.mining import MiningConfig
+from hardmil.config.mining import REVIEW, MiningConfig
 from hardmil.config.model import BagKind, PoolingConfig, ResolvedModelConfig, resolve_config
 from hardmil.config.section import Section
 from hardmil.config.study import StudyConfig, model_config
@@ -37,6 +37,7 @@ RANK_WEIGHT = 0.5
 HARDEST = 0.1
 MASK_TOP = 10
 SMOOTH_STEPS = 4
+REVIEW_FULL_AT = 10
 ROUNDS = 3
 CHOICES = ("attention", "random", "uncertainty", "spread")
 # What the options of all mining uses set, and those of single uses.
@@ -130,6 +131,7 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
             model = _with_rank_loss(name, model=model, options=use.options)
         elif use.name == "verdicts":
             mining, uses_verdicts = _with_verdicts(name, mining=mining, options=use.options), True
+            model = _with_review(model) if mining.verdicts == REVIEW else model
         elif use.name == PSEUDO:
             model = _with_verdict_loss(model)
             mining = _with_pseudo(name, mining=mining, options=use.options)
@@ -246,6 +248,11 @@ def _as_em(model: ResolvedModelConfig, *, mining: MiningConfig) -> tuple[Resolve
 def _with_verdict_loss(model: ResolvedModelConfig) -> ResolvedModelConfig:
     """Instance labels need the loss that uses them, even if the study has turned it off."""
     return _with(model, "verdict_loss", rho=model.verdict_loss.rho or 1.0)
+
+
+def _with_review(model: ResolvedModelConfig) -> ResolvedModelConfig:
+    """Few verdicts on a bag count less, unless the study says otherwise."""
+    return _with(model, "verdict_loss", full_at=model.verdict_loss.full_at or REVIEW_FULL_AT)
 
 
 def _judging(mining: MiningConfig, *, how: str, rounds: int) -> MiningConfig:

@@ -36,10 +36,11 @@ def training_loss(
     per_bag = functional.binary_cross_entropy_with_logits(output.bag_logit, batch.labels, reduction="none")
     loss = config.training.bag_loss * (class_weight[batch.labels.long()] * per_bag).mean()
     beta, hardest, rho = config.instance_loss.beta, config.instance_loss.hardest, config.verdict_loss.rho
+    full_at = config.verdict_loss.full_at or 1
     if beta > 0:
         loss = loss + beta * instance_loss(output.instance_logit, batch=batch, hardest=hardest)
     if rho > 0 and batch.instance_labels is not None:
-        loss = loss + rho * verdict_loss(output.instance_logit, batch=batch)
+        loss = loss + rho * verdict_loss(output.instance_logit, batch=batch, full_at=full_at)
     if queue is not None:
         ranked = rank_loss(output.instance_logit, batch=batch, queue=queue, margin=config.rank_loss.margin)
         loss = loss + config.rank_loss.weight * ranked
@@ -77,10 +78,17 @@ def _mean_softplus(logits: Tensor, *, weights: Tensor | None, hardest: float) ->
     return losses.mean() if weights is None else (weights * losses).sum() / weights.sum()
 
 
-def verdict_loss(instance_logit: Float[Tensor, " instance"], *, batch: PackedBatch) -> Float[Tensor, ""]:
+def verdict_loss(
+    instance_logit: Float[Tensor, " instance"], *, batch: PackedBatch, full_at: int = 1
+) -> Float[Tensor, ""]:
     """Verdict loss, mean over bags: mean cross-entropy between s_j and the verdicts on judged instances.
 
     A bag without judged instances counts as 0.
+
+    Args:
+        instance_logit: s_j, one for each instance.
+        batch: Their bags, with verdicts.
+        full_at: A bag with fewer judged instances counts in proportion to their number.
     """
     if batch.instance_labels is None:
         return instance_logit.new_zeros(())
@@ -89,5 +97,5 @@ def verdict_loss(instance_logit: Float[Tensor, " instance"], *, batch: PackedBat
     losses = functional.binary_cross_entropy_with_logits(
         instance_logit[judged], batch.instance_labels[judged], reduction="none"
     )
-    n_judged = torch.bincount(bag_index, minlength=batch.n_bags)
+    n_judged = torch.bincount(bag_index, minlength=batch.n_bags).clamp(min=full_at)
     return (losses / n_judged[bag_index]).sum() / batch.n_bags

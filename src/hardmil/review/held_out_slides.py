@@ -168,19 +168,19 @@ def _first_of_each(rows: Iterable[PredictionRow]) -> dict[str, PredictionRow]:
 
 
 def _review_slide(
-    row_of: PredictionRow,
+    predicted: PredictionRow,
     *,
     row: SlideRow,
     study: Study,
     results: Mapping[TrialKey, ResultRow],
     folder: Path,
 ) -> ReviewSlide:
-    result = results[key_of(row_of)]
+    result = results[key_of(predicted)]
     threshold = WITHOUT_OPERATING_POINT if math.isnan(result.op_threshold) else result.op_threshold
     # The label is that of the table, which may have been corrected since the evaluation.
     label = str(row.label)
     error: ErrorKind = ""
-    if row_of.prediction != label:
+    if predicted.prediction != label:
         error = FALSE_POSITIVE if label == study.slide_table.classes[0] else FALSE_NEGATIVE
     return ReviewSlide(
         slide_id=row.slide_id,
@@ -188,9 +188,9 @@ def _review_slide(
         label=label,
         path=row.path,
         mpp=row.mpp,
-        bag_score=row_of.bag_score,
+        bag_score=predicted.bag_score,
         threshold=threshold,
-        prediction=row_of.prediction,
+        prediction=predicted.prediction,
         error=error,
         n_patches=0,
         size_level0=0,

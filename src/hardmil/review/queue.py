@@ -62,8 +62,8 @@ def make_queue(study: Study, held_out: HeldOut) -> list[QueueItem]:
     Three reasons take turns: hard instances of negative slides that were called positive, the strongest
     contributions first; patches of positive slides whose instance logit is nearest to 0, those with more
     attention than the mean first; and those with much attention and a negative logit, or with little
-    attention and a high logit. Within a reason, the cluster
-    and the case that were used least come first. Patches of slides without coordinates are left out.
+    attention and a high logit. Within a reason, the cluster and the case that were used least come first.
+    Patches of slides without coordinates are left out.
 
     Args:
         study: The study: its bags, for the clusters, and its seed.

@@ -15,10 +15,11 @@ from hardmil.evaluation.arms import AUTO, FISHER
 from hardmil.evaluation.cohort import study_cohort
 from hardmil.evaluation.results import CHOICES, ChoiceRow
 from hardmil.evaluation.study_folds import study_folds
-from hardmil.evaluation.study_review import ReviewedBags, reviewed_bags
+from hardmil.evaluation.study_review import reviewed_bags
 from hardmil.files.csv_table import read_table
 from hardmil.jobs.failures import Failure
 from hardmil.jobs.pool import LOCAL, Engine
+from hardmil.mining.verdict_matching import MatchedVerdicts
 from hardmil.mining.verdicts import reviewer_digest
 from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.report.evaluation_run import EvaluationRun, evaluate
@@ -76,9 +77,10 @@ def compared_arms(study: Study, *, run: str = MAIN_RUN) -> ComparedArms:
     if not any(use.name == "instance" for use in uses):
         notes.append(f"{name} has no instance loss: it is added to both arms (+instance)")
         uses.append(Use("instance", ()))
-    verdicts = next((use for use in parts.uses if use.name == "verdicts"), Use("verdicts", ()))
+    if any(use.name == "verdicts" and use.options for use in parts.uses):
+        notes.append(f"{name} chooses what to ask by itself: all verdicts of the review are used instead")
     base = "-".join((parts.base, *parts.base_options))
-    return ComparedArms(_arm_name(base, uses), _arm_name(base, [*uses, verdicts]), tuple(notes))
+    return ComparedArms(_arm_name(base, uses), _arm_name(base, [*uses, Use("verdicts", ())]), tuple(notes))
 
 
 def _most_chosen(study: Study, *, run: str) -> str:
@@ -118,15 +120,15 @@ def retrain(
     """
     arms = compared_arms(study, run=run)
     study = _with_arms(study, arms)
-    reviewed = reviewed_bags(study, read_bags(study, quiet=quiet))
-    if reviewed.matched is None or not sum(reviewed.matched.n_of.values()):
+    matched, learns = _verdicts(study, quiet=quiet)
+    if not sum(matched.n_of.values()):
         raise ConfigError(
             f"{study.folder}: no verdict on any patch; expected some lesion, normal or artefact; judge "
             f"patches first: hardmil review {study.folder}"
         )
-    study, fold_notes = _with_folds_that_learn(study, reviewed)
+    study, fold_notes = (study, ()) if learns else _with_drawn_folds(study)
     found = evaluate(study, name=RUN, device=device, engine=engine, quiet=quiet)
-    new = _round(study, arms=arms, reviewed=reviewed, run=found)
+    new = _round(study, arms=arms, matched=matched, run=found)
     notes = [*arms.notes, *fold_notes, *found.notes]
     return Retrained(add_round(study, new), found.report, notes, found.failures, found.log)
 
@@ -138,26 +140,35 @@ def _with_arms(study: Study, arms: ComparedArms) -> Study:
     return replace(study, config=config.model_copy(update={"mining": mining, "evaluation": evaluation}))
 
 
-def _with_folds_that_learn(study: Study, reviewed: ReviewedBags) -> tuple[Study, list[str]]:
-    """The study with drawn folds where its splits files train on no judged slide, and a note on that."""
-    config = study.config.evaluation
-    if config.splits is None or reviewed.matched is None:
-        return study, []
-    used = reviewed.matched.used
-    judged = [not np.isnan(used[bag.slide_id]).all() for bag in reviewed.found.bags]
-    cohort = study_cohort(study, bags=reviewed.found.bags, matched=reviewed.matched)
+def _verdicts(study: Study, *, quiet: bool) -> tuple[MatchedVerdicts, bool]:
+    """The verdicts on today's patches, and whether each fold trains on a slide that has some.
+
+    Bags are not kept: the evaluation reads them again.
+    """
+    reviewed = reviewed_bags(study, read_bags(study, quiet=quiet))
+    bags, matched = reviewed.found.bags, reviewed.matched
+    if matched is None:
+        raise ConfigError(f"mining.verdicts is {study.config.mining.verdicts}; expected {REVIEW}; set it")
+    cohort = study_cohort(study, bags=bags, matched=matched)
     folds = study_folds(study, cohort=cohort, left_out=reviewed.found.left_out)
-    if all(any(judged[i] for i in fold.train) for repeat in folds for fold in repeat):
-        return study, []
+    judged = [not np.isnan(matched.used[bag.slide_id]).all() for bag in bags]
+    return matched, all(any(judged[i] for i in fold.train) for repeat in folds for fold in repeat)
+
+
+def _with_drawn_folds(study: Study) -> tuple[Study, tuple[str, ...]]:
+    """The study with drawn folds instead of those of its splits files, and a note on that."""
+    config = study.config.evaluation
+    if config.splits is None:
+        return study, ()
     drawn = config.model_copy(update={"splits": None})
     note = (
         f"a fold of {config.splits} trains on no judged slide: {config.folds} folds by case are drawn "
         "instead, so that the verdicts can be used"
     )
-    return replace(study, config=study.config.model_copy(update={"evaluation": drawn})), [note]
+    return replace(study, config=study.config.model_copy(update={"evaluation": drawn})), (note,)
 
 
-def _round(study: Study, *, arms: ComparedArms, reviewed: ReviewedBags, run: EvaluationRun) -> Round:
+def _round(study: Study, *, arms: ComparedArms, matched: MatchedVerdicts, run: EvaluationRun) -> Round:
     """The numbers of a round; its own number is not known yet (0)."""
     pooled = pool_predictions(run.rows.predictions, positive=study.slide_table.classes[1])
     resampled = {one.key.arm: one for one in resample_arms(pooled, seed=study.config.seed)}
@@ -181,15 +192,14 @@ def _round(study: Study, *, arms: ComparedArms, reviewed: ReviewedBags, run: Eva
             f"{name}_difference_low": one.low,
             f"{name}_difference_high": one.high,
         }
-    assert reviewed.matched is not None
-    n_of = reviewed.matched.n_of
+    n_of = matched.n_of
     return Round(
         number=0,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         arm=arms.without,
         arm_with_verdicts=arms.with_verdicts,
         threshold=threshold,
-        verdicts=reviewer_digest(reviewed.matched.used),
+        verdicts=reviewer_digest(matched.used),
         n_verdicts=sum(n_of.values()),
         n_lesion=n_of["lesion"],
         n_normal=n_of["normal"],
