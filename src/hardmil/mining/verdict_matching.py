@@ -20,7 +20,6 @@ from hardmil.mining.verdicts import VALUES
 from hardmil.words import count, some_of
 
 LESION = VALUES["lesion"]
-WRONG_LABEL, POOR_QUALITY = "label wrong", "poor quality"
 LESION_IN_NEGATIVE = "lesion in a negative slide"
 
 # The axis has no name, because bags differ in size.
@@ -192,7 +191,7 @@ def _nearest_squares(
 
 @dataclass(frozen=True)
 class SlideDoubt:
-    """A slide whose label or quality is in doubt, and why: `WRONG_LABEL`, `POOR_QUALITY`, a lesion found."""
+    """A slide whose label or quality is in doubt; `why` is a remark, or `LESION_IN_NEGATIVE`."""
 
     slide_id: str
     why: str
