@@ -18,6 +18,13 @@ def test_bytes_are_made_once_and_the_least_used_are_dropped():
     assert calls == ["a", "b", "c", "b"]
 
 
+def test_what_has_no_bytes_takes_no_place():
+    cache, calls = ByteCache(), []
+    for _ in range(2):
+        assert cache.get("none", make=make_of(calls, "none", 0)) == b""
+    assert calls == ["none", "none"]
+
+
 def test_a_picture_larger_than_the_cache_is_given_and_not_kept():
     cache, calls = ByteCache(most_bytes=100), []
     for _ in range(2):

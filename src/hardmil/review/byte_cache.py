@@ -22,7 +22,7 @@ class ByteCache:
         return self._n_bytes
 
     def get(self, key: Hashable, *, make: Callable[[], bytes]) -> bytes:
-        """The bytes of a key, made if they are not there."""
+        """The bytes of a key, made if they are not there; no bytes are not kept."""
         with self._lock:
             found = self._content.get(key)
             if found is not None:
@@ -30,7 +30,7 @@ class ByteCache:
                 return found
         made = make()
         with self._lock:
-            if key not in self._content:
+            if made and key not in self._content:
                 self._content[key] = made
                 self._n_bytes += len(made)
             while self._n_bytes > self._most_bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -13,6 +14,7 @@ from hardmil.geometry import Rectangle
 from hardmil.mining.verdict_store import JudgedPatch
 from hardmil.review.background import BackgroundCommand
 from hardmil.review.held_out_slides import ReviewSlide
+from hardmil.review.queue import QueueItem
 from hardmil.review.slide_pictures import SlidePictures
 from hardmil.review.workspace import Workspace
 
@@ -60,10 +62,18 @@ class ReviewContext:
             HTTPException: If there is no such slide or patch.
         """
         slide = self.slide(number)
+        item = self._queue.get((number, instance))
+        if item is not None:
+            return Rectangle(item.x, item.y, item.size, item.size)
         if instance >= slide.n_patches or slide.size_level0 == 0:
             raise HTTPException(404, f"There is no patch {instance} on slide {number}.")
         x, y = (int(one) for one in self.workspace.patches(number).coords[instance])
         return Rectangle(x, y, slide.size_level0, slide.size_level0)
+
+    @cached_property
+    def _queue(self) -> dict[tuple[int, int], QueueItem]:
+        """The patches of the queue by slide and number: their places need not be read from a file."""
+        return {(one.slide, one.instance): one for one in self.workspace.queue}
 
     def judged_patch(self, number: int, instance: int) -> JudgedPatch:
         """A patch as the store knows it.

@@ -6,9 +6,10 @@ rebinding). Slides are patients' data: answers are not kept on disk by the brows
 """
 
 import ipaddress
+import re
 import secrets
 from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -24,7 +25,9 @@ MOST_BODY_BYTES = 1 << 20
 MOST_IMPORT_BYTES = 64 << 20
 IMPORT_PATH = "/api/import"
 MOST_URL_CHARS = 2_000
+MOST_PORT = 65_535
 
+_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>\d{1,5}))?")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -54,10 +57,10 @@ class Access:
 
     def is_known(self, host: str) -> bool:
         """Whether a name in a Host header is allowed; its port does not matter."""
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
+        found = _HOST.fullmatch(host)
+        if found is None or int(found["port"] or 0) > MOST_PORT:
             return False
+        name = found["name"].strip("[]").lower()
         return name in self.hosts or (self.any_ip and _is_ip(name))
 
 
