@@ -70,7 +70,7 @@ def test_train_and_mine_use_the_verdicts_and_say_so(hardmil: Hardmil, folder: Pa
         patch = JudgedPatch(first["slide_id"], int(first["x"]), int(first["y"]), SIZE)
         store.add([NewVerdict("jo", patch, "artefact", "slide")])
     run = hardmil("mine", folder, *SETTINGS)
-    assert "review: 1 patch judged artefact or lesion left out" in run.out
+    assert "review: not hard negatives by their verdicts, left out: 1 artefact" in run.out
     key = ("slide_id", "x", "y")
     left = [[row[name] for name in key] for row in read_csv(folder / "mined" / "hard_negatives.csv")]
     assert left == [[row[name] for name in key] for row in mined[1:]]

@@ -46,22 +46,24 @@ def test_verdicts_of_the_review_are_those_of_the_cohort(folder: Path):
     for verdicts in (cohort.verdicts, again.verdicts):
         np.testing.assert_array_equal(verdicts["s2"][:3], [1, 0, np.nan])
         assert np.isnan(verdicts["s0"]).all()
-    assert reviewed.notes[0] == (
+    notes = reviewed.notes(uses_verdicts=True)
+    assert notes[0] == (
         "review: 1 slide in doubt, used as they are; mining.leave_out_doubted: true leaves them out:"
     )
-    assert reviewed.notes[1] == "  s0: lesion in a negative slide (jo): 1 patch"
-    assert reviewed.notes[2] == "review: verdicts on 2 patches used: 1 lesion, 1 normal, 0 artefact"
+    assert notes[1] == "  s0: lesion in a negative slide (jo): 1 patch"
+    assert notes[2] == "review: verdicts on 2 patches used: 1 lesion, 1 normal, 0 artefact"
+    assert reviewed.notes(uses_verdicts=False) == notes[:2]
 
 
 def test_without_the_setting_doubts_are_listed_and_verdicts_left_alone(folder: Path):
     study = open_study(folder)
-    assert reviewed_bags(study, read_bags(study)).notes == []
+    assert reviewed_bags(study, read_bags(study)).notes(uses_verdicts=True) == []
     _judge(folder, ("s2", 0, "lesion"))
     _remark(folder, "s3")
     reviewed = reviewed_bags(study, read_bags(study))
     assert reviewed.matched is None
     assert study_cohort(study, bags=reviewed.found.bags).verdicts == {}
-    assert reviewed.notes[1:] == ["  s3: label wrong (jo): see edge"]
+    assert reviewed.notes(uses_verdicts=True)[1:] == ["  s3: label wrong (jo): see edge"]
 
 
 def test_slides_in_doubt_are_left_out_on_request(folder: Path):
@@ -71,7 +73,7 @@ def test_slides_in_doubt_are_left_out_on_request(folder: Path):
     reviewed = reviewed_bags(study, read_bags(study))
     assert (reviewed.found.doubted, reviewed.found.left_out) == (("s0", "s3"), {"s0", "s3"})
     assert {bag.slide_id for bag in reviewed.found.bags} == {f"s{i}" for i in range(24)} - {"s0", "s3"}
-    assert reviewed.notes[0] == "review: 2 slides in doubt, left out:"
+    assert reviewed.notes(uses_verdicts=True)[0] == "review: 2 slides in doubt, left out:"
 
 
 def test_a_study_that_is_all_in_doubt_is_refused(folder: Path):

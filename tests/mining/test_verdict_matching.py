@@ -111,7 +111,7 @@ def test_a_lesion_in_a_negative_slide_is_not_used_there():
     found = match_verdicts(said, [bag])
     np.testing.assert_array_equal(found.used["b"], [NAN, 0, NAN, NAN])
     assert "lesion in a negative slide on 1 patch: not used, the labels are in doubt" in found.notes[1]
-    assert no_hard_negatives([bag], said=found.said) == {("b", 0, 20)}
+    assert no_hard_negatives([bag], said=found.said) == {("b", 0, 20): "lesion"}
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -1,13 +1,16 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from tests.support.reviews import SIZE, write_reviewed_study
+from tests.support.scanned_area import ORIGIN, write_scn
 
 from hardmil.errors import TableError
-from hardmil.files.geojson import Region, square, write_regions
+from hardmil.files.geojson import Region, read_regions, square, write_regions
 from hardmil.mining.verdict_store import JudgedPatch, NewVerdict, Verdict, VerdictStore
 from hardmil.mining.verdicts import read_verdicts
 from hardmil.preprocessing.study_folder import Study, read_bags
@@ -99,6 +102,26 @@ def test_a_table_says_what_did_not_match(store: VerdictStore, study: Study, tmp_
         "  not matched: 2 on s1: no patch of today is there",
         "  not matched: 1 on slides that the study does not have, such as s99",
     ]
+
+
+def test_geojson_starts_at_the_scanned_area_as_qupath_shows_it(tmp_path: Path):
+    study = write_reviewed_study(tmp_path / "study")
+    write_scn(study.folder / "s1.scn")
+    rows = [replace(row, path=study.folder / "s1.scn") for row in study.slide_table.rows[1:2]]
+    study = replace(study, slide_table=replace(study.slide_table, rows=tuple(rows)))
+    corner = (16 * SIZE, 32 * SIZE)
+    with h5py.File(study.folder / "feats" / "s1.h5", "a") as file:
+        coords = file["coords"]
+        assert isinstance(coords, h5py.Dataset)
+        coords[...] = np.asarray(coords) + corner
+    patch = JudgedPatch("s1", *corner, SIZE)
+    with VerdictStore(study.folder / "review.sqlite") as store:
+        store.add([NewVerdict("jo", patch, "lesion", "queue")])
+        _, path = export_verdicts(store, folder=tmp_path / "out", study=study)
+        (region,) = read_regions(path)
+        assert tuple(region.polygon[0]) == (corner[0] - ORIGIN[0], corner[1] - ORIGIN[1])
+        assert _one(store, path, study=study).n_added == 1
+        assert {one.patch for one in store.standing()} == {patch}
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def train_bundle(
         is_new=is_new,
         n_positive=int(cohort.labels.sum()),
         n_cases=len(set(cohort.cases)),
-        notes=reviewed.notes,
+        notes=reviewed.notes(uses_verdicts=chosen.may_use_verdicts),
         failures=found.failures,
         log=log,
     )

@@ -1,6 +1,7 @@
 """The hard negatives of a bundle: what fooled its models in training, out of fold, and what fools it now."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,6 @@ from hardmil.mining.verdict_matching import no_hard_negatives
 from hardmil.preprocessing.study_folder import Study, deidentified_study, read_bags
 from hardmil.report.assemble import write_gallery
 from hardmil.slides.reader import origin_of
-from hardmil.words import count
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +70,12 @@ def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool 
     before = _kept(bundle, HARD_NEGATIVES, study=study)
     fooled = _without(before, _kept(bundle, OUT_OF_FOLD, study=study))
     current = _without([*before, *fooled], current)
-    judged = no_hard_negatives(found.bags, said=reviewed.matched.said) if reviewed.matched else set()
-    n_mined = len(before) + len(fooled) + len(current)
+    judged = no_hard_negatives(found.bags, said=reviewed.matched.said) if reviewed.matched else {}
+    left_out = Counter(judged.get((one.slide_id, one.x, one.y)) for one in (*before, *fooled, *current))
     before, fooled, current = (
         [one for one in some if (one.slide_id, one.x, one.y) not in judged]
         for some in (before, fooled, current)
     )
-    n_left_out = n_mined - len(before) - len(fooled) - len(current)
     failures = found.failures
     if deidentify:
         study, found, names = deidentified_study(study, found, output=folder)
@@ -101,12 +100,13 @@ def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool 
         )
         rows = [HardNegativeRow(None, one) for one in pool]
         gallery = write_gallery(folder / "hard_negatives.html", study=study, found=found, rows=rows)
-    notes = [*reviewed.notes, *_judged_notes(n_left_out), *edited_notes(edited)]
+    notes = [*reviewed.notes(uses_verdicts=False), *_judged_notes(left_out), *edited_notes(edited)]
     return HardNegatives(folder, gallery, before, fooled, current, len(negatives), notes, failures, log)
 
 
-def _judged_notes(n: int) -> list[str]:
-    return [f"review: {count(n, 'patch')} judged artefact or lesion left out"] if n else []
+def _judged_notes(left_out: Counter[str | None]) -> list[str]:
+    kinds = [f"{left_out[kind]} {kind}" for kind in ("artefact", "lesion") if left_out[kind]]
+    return [f"review: not hard negatives by their verdicts, left out: {', '.join(kinds)}"] if kinds else []
 
 
 def current_hard_negatives(

@@ -31,11 +31,10 @@ class ReviewedBags:
     matched: MatchedVerdicts | None
     doubts: Sequence[SlideDoubt]
 
-    @property
-    def notes(self) -> list[str]:
-        """What a user should know about bags and review."""
+    def notes(self, *, uses_verdicts: bool) -> list[str]:
+        """What a user should know about bags and review; of the verdicts only where an arm uses them."""
         notes = [*self.found.notes, *_doubt_notes(self.doubts, left_out=self.found.doubted)]
-        return notes + (self.matched.notes if self.matched else [])
+        return notes + (self.matched.notes if self.matched and uses_verdicts else [])
 
 
 def study_doubts(study: Study, review: Review) -> list[SlideDoubt]:

@@ -16,11 +16,10 @@ from hardmil.mining.verdict_store import (
     StoredVerdict,
     VerdictStore,
 )
-from hardmil.mining.verdicts import ARTEFACT, VALUES
+from hardmil.mining.verdicts import VALUES
 from hardmil.words import count, some_of
 
 LESION = VALUES["lesion"]
-WRONG_LABEL, POOR_QUALITY = "label wrong", "poor quality"
 LESION_IN_NEGATIVE = "lesion in a negative slide"
 
 # The axis has no name, because bags differ in size.
@@ -192,7 +191,7 @@ def _nearest_squares(
 
 @dataclass(frozen=True)
 class SlideDoubt:
-    """A slide whose label or quality is in doubt, and why: `WRONG_LABEL`, `POOR_QUALITY`, a lesion found."""
+    """A slide whose label or quality is in doubt; `why` is a remark, or `LESION_IN_NEGATIVE`."""
 
     slide_id: str
     why: str
@@ -234,11 +233,12 @@ def _names(some: Iterable[StoredVerdict | SlideRemark]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.reviewer for one in some))
 
 
-def no_hard_negatives(bags: Iterable[Bag], *, said: Values) -> set[tuple[str, int, int]]:
-    """(slide, x, y) of patches of negative slides that were judged artefacts or lesions."""
-    return {
-        (bag.slide_id, x, y)
-        for bag in bags
-        if bag.label == 0
-        for x, y in bag.coords[np.isin(said[bag.slide_id], (ARTEFACT, LESION))].tolist()
-    }
+def no_hard_negatives(bags: Iterable[Bag], *, said: Values) -> dict[tuple[str, int, int], str]:
+    """The patches of negative slides, (slide, x, y), that were judged artefact or lesion, and which."""
+    found: dict[tuple[str, int, int], str] = {}
+    for bag in bags:
+        if bag.label == 0:
+            for kind in ("artefact", "lesion"):
+                places = bag.coords[said[bag.slide_id] == VALUES[kind]].tolist()
+                found |= {(bag.slide_id, x, y): kind for x, y in places}
+    return found

@@ -115,7 +115,8 @@ def evaluate(
         _log_run(tracker, settings=config.model_dump(mode="json"), run=run)
     # The terminal says why a slide has no bag, also where the files do not.
     failures = [*failures, *run.failures[len(failures) :]]
-    return replace(run, notes=[*reviewed.notes, *copies], failures=failures)
+    notes = reviewed.notes(uses_verdicts=any(one.may_use_verdicts for one in evaluation.arms))
+    return replace(run, notes=[*notes, *copies], failures=failures)
 
 
 def _page(study: Study, *, found: StudyBags, copies: Sequence[str], deidentify: bool) -> Page:

@@ -116,6 +116,8 @@ def _conclusion(one: Round) -> str:
         said = "the verdicts lowered the false-positive rate"
     elif one.fpr_difference_low > 0:
         said = "the verdicts raised the false-positive rate"
+    elif one.fpr_difference_low == one.fpr_difference_high == 0:
+        said = "the false-positive rate is the same"
     else:
         said = "whether the verdicts changed the false-positive rate is not decided"
     if one.sensitivity_difference_high < 0:

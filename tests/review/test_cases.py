@@ -1,0 +1,57 @@
+from pathlib import Path
+
+from hardmil.mining.verdict_store import JudgedPatch, SlideRemark, StoredVerdict
+from hardmil.review.cases import review_cases
+from hardmil.review.held_out_slides import ErrorKind, HeldOut, ReviewSlide
+
+
+def _slide(name: str, case: str, label: str, score: float, error: ErrorKind = "") -> ReviewSlide:
+    return ReviewSlide(
+        *(name, case, label, None, None, score, 0.5, "", error, 10, 64),
+        attention_file=Path("attention.h5"),
+    )
+
+
+HELD_OUT = HeldOut(
+    *("main", "ours", "normal", "tumour"),
+    slides=[
+        _slide("s0", "right", "normal", 0.1),
+        _slide("s1", "near", "normal", 0.6, "false positive"),
+        _slide("s2", "far", "tumour", 0.9),
+        _slide("s3", "far", "tumour", 0.1, "false negative"),
+        _slide("s4", "lesion", "normal", 0.2),
+        _slide("s5", "remark", "tumour", 0.9),
+    ],
+    notes=[],
+)
+
+
+def _verdict(reviewer: str, slide: str, x: int, verdict: str) -> StoredVerdict:
+    return StoredVerdict(1, "", reviewer, JudgedPatch(slide, x, 0, 64), verdict, "queue", None, False, 1)
+
+
+def test_cases_with_an_error_a_remark_or_a_lesion_are_listed_worst_first():
+    verdicts = [
+        _verdict("jo", "s4", 0, "lesion"),
+        _verdict("al", "s4", 0, "lesion"),
+        _verdict("jo", "s4", 64, "lesion"),
+        _verdict("jo", "s0", 0, "normal"),
+        _verdict("jo", "s5", 0, "lesion"),
+    ]
+    remark = SlideRemark(1, "", "jo", "s5", "poor quality", "")
+    found = review_cases(HELD_OUT, verdicts=verdicts, remarks=[remark])
+    assert [(case.case_id, round(case.margin, 3)) for case in found] == [
+        *[("far", 0.4), ("near", 0.1)],
+        *[("lesion", 0.0), ("remark", 0.0)],
+    ]
+    # Both slides of a case are shown; a patch counts once, and only in negative slides.
+    assert [[(one.number, one.n_lesions) for one in case.slides] for case in found] == [
+        *[[(2, 0), (3, 0)], [(1, 0)]],
+        *[[(4, 2)], [(5, 0)]],
+    ]
+    assert [one.remarks for one in found[3].slides] == [(remark,)]
+
+
+def test_without_errors_and_remarks_there_is_nothing_to_list():
+    right = HeldOut(*("main", "ours", "normal", "tumour"), slides=HELD_OUT.slides[:1], notes=[])
+    assert review_cases(right, verdicts=[], remarks=[]) == []
