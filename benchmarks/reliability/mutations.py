@@ -155,6 +155,8 @@ def _within(node: ast.AST, name: str, required: Required) -> Iterator[_Place]:
         return
     if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
         return
+    if isinstance(node, ast.keyword) and node.arg == STRICT:
+        return
     for change in CHANGES:
         instead = change(node)
         if instead is not None:

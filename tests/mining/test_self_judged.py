@@ -13,7 +13,7 @@ from hardmil.mil.inference import BagScore, score_bags
 from hardmil.mil.out_of_fold import Score
 from hardmil.mil.training import fit
 from hardmil.mining.procedure import train_and_mine
-from hardmil.mining.self_judged import em_labels, pseudo_labels, self_judged_bags
+from hardmil.mining.self_judged import _highest, em_labels, pseudo_labels, self_judged_bags
 
 N = 40
 
@@ -75,6 +75,14 @@ def test_the_highest_instances_of_a_positive_bag_are_lesions_however_low():
         if bag.label == 1:
             assert np.flatnonzero(labels == 1).tolist() == [int(bag.instances[:, 0].argmax())]
             assert (labels == 0).sum() == N - 1
+
+
+@pytest.mark.parametrize(("share", "n_lesions"), [(0.02, 1), (0.2, 1), (0.21, 2), (0.5, 3), (1.0, 5)])
+def test_a_share_of_the_highest_is_rounded_up(share: float, n_lesions: int):
+    logits = np.array([0.1, -2.0, 3.0, 0.2, 1.0])
+    assert np.flatnonzero(_highest(logits, share=share)).tolist() == sorted(
+        np.argsort(-logits)[:n_lesions].tolist()
+    )
 
 
 def test_em_labels_are_those_of_a_plain_loop():

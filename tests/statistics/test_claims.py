@@ -148,6 +148,8 @@ def test_words_of_a_claim():
     assert claim_words(replace(fewer, verdict="not decided", fpr_high=0.02)).startswith(
         "ours+mb and ours: not decided (FPR -0.120 [-0.200, +0.020], sensitivity"
     )
+    touching = claim_words(replace(fewer, verdict="not decided", fpr_high=0.0))
+    assert "the FPR is lower" not in touching, "its interval has 0 in it"
     unsure = replace(fewer, verdict="not decided", sensitivity_low=-0.1)
     assert "not decided; the FPR is lower, but the sensitivity may be lower by more than 0.05 (FPR" in (
         claim_words(unsure)
