@@ -2,7 +2,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import Path
 import pytest
 import torch
 from safetensors import SafetensorError
