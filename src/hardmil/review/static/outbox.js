@@ -58,7 +58,9 @@ export class Outbox {
   }
 
   keep() {
-    sessionStorage.setItem(KEY, JSON.stringify(this.waiting.map((one) => one.operation)));
+    // An undo whose answer is lost must not be sent again: it would undo one step more.
+    const kept = this.waiting.map((one) => one.operation).filter((one) => one.body);
+    sessionStorage.setItem(KEY, JSON.stringify(kept));
   }
 
   tell() {
