@@ -232,7 +232,7 @@ def test_a_remark_on_a_slide(page: Any, shared_folder: Path):
         assert [one.remark for one in store.remarks()] == ["poor quality", "fine"]
 
 
-def test_out_in_and_what_the_verdicts_bought(browser: Any, review_folder: Path, tmp_path: Path):
+def test_export_import_and_the_effect_of_the_verdicts(browser: Any, review_folder: Path, tmp_path: Path):
     with start_server(review_folder) as server:
         page, said = new_page(browser, server.address, name="Dr A")
         page.goto("/progress")

@@ -76,7 +76,7 @@ def retrain(
     engine: Engine = LOCAL,
     quiet: bool = False,
 ) -> Outcome:
-    """Train the study's arm with and without the verdicts, and say what they bought."""
+    """Train the study's arm with and without the verdicts, and measure their effect."""
     study = open_study(path, overrides=overrides)
     found = run_round(study, run=run, device=device, engine=engine, quiet=quiet)
     earlier = [

@@ -24,7 +24,7 @@ def review(
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
     retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train with and without the verdicts, and say what they bought.")
+        bool, typer.Option("--retrain", help="Train with and without the verdicts, and measure their effect.")
     ] = False,
     export: Annotated[
         Path | None, typer.Option(help="Write the verdicts to this folder: verdicts.csv and GeoJSON.")

@@ -1,4 +1,4 @@
-"""The review of patches by a person: what to look at, what the verdicts say, what they bought.
+"""The review of patches by a person: what to look at, what the verdicts say, their effect.
 
 It starts from the slides that an evaluation held out.
 """

@@ -1,4 +1,4 @@
-"""Verdicts out and in: a table, and QuPath's GeoJSON."""
+"""Export and import of verdicts: a table, and QuPath's GeoJSON."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

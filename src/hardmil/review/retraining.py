@@ -1,4 +1,4 @@
-"""What the verdicts bought: the study's arm with and without them, on the same folds."""
+"""The effect of the verdicts: the study's arm with and without them, on the same folds."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What verdicts bought, round after round: runs/review/rounds.csv in the folder of a study."""
+"""The effect of verdicts, round after round: runs/review/rounds.csv in the folder of a study."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

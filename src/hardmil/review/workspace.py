@@ -52,7 +52,7 @@ class ProgressRow:
 
 @dataclass(frozen=True)
 class Progress:
-    """Who judged what and when, and what the verdicts bought."""
+    """Who judged what and when, and the effect of the verdicts."""
 
     rows: Sequence[ProgressRow]
     rounds: Sequence[Round]
@@ -153,7 +153,7 @@ class Workspace:
         return next(iter(self.agreements()), None)
 
     def progress(self) -> Progress:
-        """Who judged what and when, and what the verdicts bought.
+        """Who judged what and when, and the effect of the verdicts.
 
         Raises:
             StoreError: If the store cannot be read.
