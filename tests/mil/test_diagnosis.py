@@ -26,6 +26,8 @@ def _found(attention: np.ndarray, *, is_positive: bool = True, truth: np.ndarray
 def test_entropy_by_its_ends():
     assert attention_entropy(np.full(8, 1 / 8)) == pytest.approx(1.0)
     assert attention_entropy(np.array([1.0, 0.0, 0.0])) == 0.0
+    assert attention_entropy(np.array([0.0, 1.0])) == 0.0
+    assert attention_entropy(np.array([1.0])) == 1.0, "of one patch, attention is even"
     assert attention_entropy(np.array([0.5, 0.5, 0.0, 0.0])) == pytest.approx(0.5)
 
 

@@ -22,6 +22,7 @@ from hardmil.files.csv_table import read_table, write_table
 from hardmil.statistics.intervals import (
     SHARE_OF,
     Interval,
+    _sample_size,
     intervals,
     mean_of_defined,
     resample_arms,
@@ -116,6 +117,27 @@ def test_a_case_is_drawn_with_all_its_slides():
     one, three = (intervals(resample_arms(pooled_arms(rows), seed=0)) for rows in (single, tripled))
     assert [a.low for a in one] == pytest.approx([b.low for b in three])
     assert [a.high for a in one] == pytest.approx([b.high for b in three])
+
+
+def test_a_share_is_over_the_cases_and_slides_that_it_is_of():
+    """Three cases have normal slides, four have tumours, one of them has both; eleven slides in all."""
+    slides = {"a": "NNN", "b": "NN", "c": "NT", "d": "TT", "e": "T", "f": "T"}
+    rows = [
+        PredictionRow(
+            TrialKey("ours", "case", "grid", 0, 0),
+            f"{case}{i}",
+            case,
+            {"N": "normal", "T": "tumour"}[kind],
+            0.5,
+        )
+        for case, kinds in slides.items()
+        for i, kind in enumerate(kinds)
+    ]
+    (arm,) = resample_arms(pooled_arms(rows), seed=0, n_resamples=10)
+    assert _sample_size(arm, "all") == SampleSize(6, 6, 11)
+    assert _sample_size(arm, "negative") == SampleSize(6, 3, 6)
+    assert _sample_size(arm, "positive") == SampleSize(6, 4, 5)
+    assert _sample_size(arm, "both") == SampleSize(6, 3, 11)
 
 
 def test_interval_of_a_share_is_that_of_the_binomial():
