@@ -27,7 +27,7 @@ from hardmil.evaluation.cohort import study_cohort
 from hardmil.evaluation.study_review import study_doubts
 from hardmil.evaluation.truth import LESION
 from hardmil.files.csv_table import Cells, read_cells, read_table, write_cells, write_table
-from hardmil.metrics import MeanSE, mean_and_se
+from hardmil.metrics import mean_and_se
 from hardmil.mining.verdict_matching import read_review
 from hardmil.mining.verdict_store import FILE_NAME as STORE
 from hardmil.mining.verdict_store import JudgedPatch, NewVerdict, VerdictStore
@@ -37,6 +37,7 @@ from hardmil.preprocessing.study_folder import Study, open_study, read_bags
 from hardmil.report.evaluation_run import evaluate
 from hardmil.review.workspace import open_workspace
 from hardmil.statistics.summary import SummaryRow
+from phantom import shown
 
 ROWS = Path(__file__).parents[1] / "docs" / "review" / "results.csv"
 SEEDS = range(5)
@@ -240,16 +241,6 @@ def _differences(by_key: dict[tuple[str, int], list[ReviewRow]]) -> list[str]:
 
 def _line(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def shown(value: MeanSE, *, signed: bool = False) -> str:
-    """A mean and its standard error."""
-    if np.isnan(value.mean):
-        return ""
-    sign = "+" if signed else ""
-    spread = "" if np.isnan(value.se) else f" ± {value.se:.3f}"
-    # Adding 0.0 turns the -0.0 of rounding into 0.0.
-    return f"{round(value.mean, 3) + 0.0:{sign}.3f}{spread}"
 
 
 def run(output: Path, *, rows: Path, seeds: Sequence[int] = SEEDS, size: Size | None = None) -> None:

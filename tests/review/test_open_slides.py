@@ -73,7 +73,7 @@ def test_a_slide_without_a_path_is_an_error():
 def test_a_file_that_is_not_a_slide_does_not_block_the_others(slides: OpenSlides, paths: list[Path]):
     paths[0].write_text("no slide")
     for _ in range(module.MOST_READING + 1):
-        with pytest.raises(SlideError), slides.use(0):
+        with pytest.raises(SlideError, match=r"0\.tif"), slides.use(0):
             pass
     with slides.use(1) as one:
         assert one.slide.width_px == 300

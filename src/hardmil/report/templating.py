@@ -19,18 +19,23 @@ def render_page(template: str, **values: object) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def _environment() -> jinja2.Environment:
-    """The report templates with the filters they use; `style` is the style sheet of every page."""
+def template_environment(folder: Path) -> jinja2.Environment:
+    """The templates of a folder, with the formats of numbers that all pages share."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"number": number, "signed": signed}
+    return environment
+
+
+def _environment() -> jinja2.Environment:
+    """The report templates with the filters they use; `style` is the style sheet of every page."""
+    environment = template_environment(TEMPLATES)
     environment.filters |= {
-        "number": number,
-        "signed": signed,
         "share": _percent,
         "picture": picture_uri,
         "drawing": drawing_uri,

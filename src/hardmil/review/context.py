@@ -34,7 +34,7 @@ class ReviewContext:
     pictures: SlidePictures
     retraining: BackgroundCommand
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Short digest of the slides and patches that numbers stand for.
 

@@ -8,7 +8,7 @@ import jinja2
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from hardmil.report.templating import number, signed
+from hardmil.report.templating import template_environment
 from hardmil.review.context import ReviewContext, name_in_cookie
 from hardmil.review.security import CSRF_COOKIE, csrf_token
 
@@ -42,12 +42,4 @@ def page(
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "signed": signed}
-    return environment
+    return template_environment(TEMPLATES)
