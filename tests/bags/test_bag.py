@@ -94,7 +94,7 @@ def test_coords_of_a_slide_without_tissue(tmp_path: Path):
         ),
         ({"coords": COORDS.astype(np.int32)}, r"but coords int32"),
         ({"instance_slides": np.zeros(4, np.int64)}, r"3 instances, but instance_slides \(4,\)"),
-        ({"label": 2}, r"slide s1: label 2; expected 0, 1, or -1"),
+        ({"label": -2}, r"slide s1: label -2; expected the position of its class"),
         ({"instances": np.zeros((3, 4), dtype=np.int64)}, r"instances are int64 \(3, 4\); expected uint8"),
         ({"instances": np.zeros((3, 4), dtype=np.uint8)}, r"instances are uint8 \(3, 4\)"),
         ({"instances": np.zeros((3, 8, 8, 4), dtype=np.uint8)}, r"instances are uint8 \(3, 8, 8, 4\)"),

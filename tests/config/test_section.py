@@ -36,7 +36,7 @@ def test_fingerprint_does_not_mind_the_order_of_keys():
 
 def test_a_setting_added_later_keeps_old_hashes_at_its_default():
     before = StudyConfig().model_dump(mode="json")
-    for name in ("score", "top_k", "mask_top", "mask_share", "smooth_steps", "smooth_alpha"):
+    for name in ("score", "top_k", "mask_top", "mask_share", "smooth_steps", "smooth_alpha", "attention"):
         del before["pooling"][name]
     assert StudyConfig().hashed()["pooling"] == before["pooling"]
     assert "rank_loss" not in StudyConfig().hashed()

@@ -18,9 +18,10 @@ LARGEST = 1e15
 class Bag:
     """The instances of one slide and their coordinates in level-0 pixels.
 
-    `label` is 0, 1, or -1 if unknown. `instances` are features, float16 or float32 (n, dim), or pixels,
-    uint8 (n, height, width, 3). `coords` are int64 (n, 2): (x, y) of each patch's top-left corner, and
-    `size_level0_px` is the edge of a patch. A size of 0 means that the coordinates are unknown (all 0).
+    `label` is the position of its class, from 0, or -1 if unknown; of two classes, 1 is positive. `instances`
+    are features, float16 or float32 (n, dim), or pixels, uint8 (n, height, width, 3). `coords` are int64
+    (n, 2): (x, y) of each patch's top-left corner, and `size_level0_px` is the edge of a patch. A size of 0
+    means that the coordinates are unknown (all 0).
 
     `instance_labels` are the known labels of single instances: 1 lesion, 0 normal, nan unknown;
     `instance_weights` are their weights in the instance loss. Both are float32 (n,), or None: no labels,
@@ -30,8 +31,7 @@ class Bag:
 
     Raises:
         EmptyBagError: If there are no instances.
-        BagError: If the label is not -1, 0 or 1, features are not finite, or an array has a wrong type or
-            shape.
+        BagError: If the label is below -1, features are not finite, or an array has a wrong type or shape.
     """
 
     slide_id: str
@@ -52,8 +52,11 @@ class Bag:
             raise EmptyBagError(
                 f"slide {self.slide_id}: its bag has no patches; check its tissue, or leave it out"
             )
-        if self.label not in (-1, 0, 1):
-            raise BagError(f"slide {self.slide_id}: label {self.label}; expected 0, 1, or -1 for unknown")
+        if self.label != int(self.label) or self.label < -1:
+            raise BagError(
+                f"slide {self.slide_id}: label {self.label}; expected the position of its class, from 0, or "
+                "-1 for unknown"
+            )
         _check_instances(self.instances, slide_id=self.slide_id)
         if self.coords.shape != (len(self.instances), 2) or self.coords.dtype != np.int64:
             raise BagError(

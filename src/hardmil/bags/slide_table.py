@@ -66,13 +66,13 @@ class SlideRow:
 
 @dataclass(frozen=True)
 class SlideTable:
-    """The slides in the order of the table, and the labels; the last of `classes` is the positive one."""
+    """The slides in the order of the table, and the labels; of two, the last is the positive one."""
 
     rows: tuple[SlideRow, ...]
     classes: tuple[str, ...]
 
     def class_index(self, row: SlideRow) -> int:
-        """0 for a negative slide, 1 for a positive one, -1 if the label is unknown.
+        """The position of its label in `classes`, -1 if it is unknown; of two, 1 is positive.
 
         Raises:
             TableError: If the table has only one label, and `positive` was not given.
@@ -84,13 +84,14 @@ class SlideTable:
                 f'slide {row.slide_id}: "{row.label}" is the only label; expected two, or a positive label '
                 "in the study; name it with `positive:`"
             )
-        return int(row.label == self.classes[-1])
+        return self.classes.index(row.label)
 
 
 def read_slide_table(
     path: Path,
     *,
     positive: str | None = None,
+    classes: Sequence[str] | None = None,
     cases: CaseSource = "column",
     labels_required: bool = True,
     paths_required: bool = True,
@@ -106,6 +107,7 @@ def read_slide_table(
             Aliases are slide, FILENAME, wsi (file names, whose known suffix is dropped), and case, patient,
             PATIENT, patient_id.
         positive: The positive label; None: the one next to a usual word for negative, such as normal.
+        classes: The labels in their order, where there are more than two; of two, the last is positive.
         cases: Where the case of a slide comes from; with `slide`, each slide is its own case, and a column of
             cases is ignored.
         labels_required: Whether every slide must have a label, and both labels must occur.
@@ -133,7 +135,8 @@ def read_slide_table(
     for (line, _), row in zip(table.lines, rows, strict=True):
         _check_filled(row, where=f"{path}, line {line}", labels=labels_required, paths=paths_required)
     check_one_row_a_series([row.path for row in rows], where=str(path))
-    return SlideTable(rows=rows, classes=_classes(rows, positive, path=path, both=labels_required))
+    named = _named_classes(rows, classes, path=path, all_occur=labels_required) if classes else None
+    return SlideTable(rows, named or _classes(rows, positive, path=path, both=labels_required))
 
 
 def _required(labels: bool, paths: bool) -> tuple[str, ...]:
@@ -303,10 +306,11 @@ def _classes(rows: tuple[SlideRow, ...], positive: str | None, *, path: Path, bo
     found = sorted(n_of)
     _check_spellings(found, what="labels", path=path)
     if len(found) > 2:
-        shown = ", ".join(f"{label} ({n_of[label]})" for label in found)
+        counts = ", ".join(f"{label} ({n_of[label]})" for label in found)
         raise TableError(
-            f"{path}: {len(found)} labels: {shown}; expected two, one positive and one negative; merge "
-            "labels or leave slides out"
+            f"{path}: {len(found)} labels: {counts}; expected two, or `classes` in study.yaml; if all are "
+            f"meant, add a line to study.yaml: classes: [{', '.join(found)}]; otherwise merge labels or "
+            "leave slides out"
         )
     if both and len(found) == 1:
         raise TableError(
@@ -324,6 +328,27 @@ def _classes(rows: tuple[SlideRow, ...], positive: str | None, *, path: Path, bo
         )
     others = [label for label in found if label != positive]
     return (others[0] if others else f"not {positive}", positive)
+
+
+def _named_classes(
+    rows: tuple[SlideRow, ...], classes: Sequence[str], *, path: Path, all_occur: bool
+) -> tuple[str, ...]:
+    """The classes that the study names, if they are those of the table."""
+    n_of = Counter(row.label for row in rows if row.label is not None)
+    _check_spellings(sorted({*n_of, *classes}), what="labels", path=path)
+    unknown = [f"{label} ({n_of[label]})" for label in sorted(n_of.keys() - set(classes))]
+    if unknown:
+        raise TableError(
+            f"{path}: labels that `classes` in study.yaml does not name: {', '.join(unknown)}; expected "
+            f"{', '.join(classes)}; correct the labels, or add them to `classes`"
+        )
+    missing = [name for name in classes if name not in n_of]
+    if missing and all_occur:
+        raise TableError(
+            f"{path}: no slide is labelled {' or '.join(missing)}; expected slides of all classes that "
+            "study.yaml names; add some, or remove the class from `classes`"
+        )
+    return tuple(classes)
 
 
 def _with_positive_last(labels: list[str], *, path: Path, both: bool) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from hardmil.config.section import ADDED_LATER, Section
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 
 BagKind = Literal["pixels", "features"]
 
@@ -30,6 +31,7 @@ PoolingKind = Literal[
 ]
 
 BagScoring = Literal["bag", "top", "mean"]
+AttentionOf = Literal["per-class", "shared"]
 
 _BY_KIND: dict[BagKind, dict[str, dict[str, float]]] = {
     "pixels": {
@@ -77,6 +79,9 @@ class PoolingConfig(Section):
     without coordinates have no adjacent patches."""
     smooth_alpha: float = Field(default=0.5, gt=0, lt=1, json_schema_extra=ADDED_LATER)
     """Weight of the adjacent patches in each step, where `smooth_steps` is above 0."""
+    attention: AttentionOf = Field(default="per-class", json_schema_extra=ADDED_LATER)
+    """With more than two classes: attention for each class, or the same for all. Lu et al. 2021 compare both
+    (CLAM-MB, CLAM-SB)."""
     attention_dim: int | None = Field(default=None, ge=1)
     """Width of the attention layer (L). null: 128 for pixels (Ilse et al. 2018), 64 for features."""
 
@@ -163,6 +168,7 @@ class ModelConfig(Section):
     instance_loss: InstanceLossConfig = InstanceLossConfig()
     verdict_loss: VerdictLossConfig = VerdictLossConfig()
     rank_loss: RankLossConfig = Field(default=RankLossConfig(), json_schema_extra=ADDED_LATER)
+    task: TaskConfig = Field(default=TWO_CLASSES, json_schema_extra=ADDED_LATER)
 
 
 class ResolvedPoolingConfig(PoolingConfig):

@@ -22,9 +22,11 @@ from hardmil.config.model import (
 )
 from hardmil.config.patches import IMAGE_WITH_ENCODER, PatchConfig
 from hardmil.config.section import ADDED_LATER, Section
+from hardmil.config.task import TWO_CLASSES, TaskConfig, check_classes
 
 PIXELS = "pixels"
 """Value of `encode` for no encoder."""
+Label = Annotated[str, Field(coerce_numbers_to_str=True, min_length=1)]
 
 
 _FOR_AN_ENCODER = {"size_px": 224}
@@ -44,9 +46,18 @@ class StudyConfig(Section):
     features: str | None = None
     """Folder with feature files of TRIDENT, CLAM or STAMP, .h5 or .pt, one for each slide. null: patches are
     extracted from the slides."""
-    positive: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
+    positive: Label | None = None
     """The positive label. null: the other one, where a label is a usual word for negative, such as normal,
     benign, control, no or 0; otherwise it must be set."""
+    classes: tuple[Label, ...] | None = Field(default=None, json_schema_extra=ADDED_LATER)
+    """The labels in their order, needed where the table has more than two; of two, the second is positive.
+    null: two labels."""
+    negative: Label | None = Field(default=None, json_schema_extra=ADDED_LATER)
+    """The one of more than two classes in whose slides nothing of another class can be, such as normal. null:
+    there is none."""
+    ordinal: bool = Field(default=False, json_schema_extra=ADDED_LATER)
+    """Whether the classes are ordered, each higher than the one before, such as benign, low, high. A slide is
+    named by the highest class in it."""
     cases: Literal["column", "slide"] = Field(default="column", json_schema_extra=ADDED_LATER)
     """What names the case of a slide. column: case_id (or case, patient, patient_id) in the table of slides,
     which must exist. slide: each slide is its own case; only right if no patient has two slides."""
@@ -77,12 +88,31 @@ class StudyConfig(Section):
     fisher: FisherConfig = FisherConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
-    @field_validator("positive", mode="before")
+    @property
+    def task(self) -> TaskConfig:
+        """The classes as a network tells them apart."""
+        if self.classes is None or len(self.classes) == 2:
+            return TWO_CLASSES
+        return TaskConfig(names=self.classes, negative=self.negative, ordinal=self.ordinal)
+
+    @field_validator("positive", "negative", "classes", mode="before")
     @classmethod
     def _is_text(cls, value: object) -> object:
-        if isinstance(value, bool):
+        if any(isinstance(one, bool) for one in (value if isinstance(value, list | tuple) else [value])):
             raise ValueError('YAML reads this as true or false; write the label in quotes, such as "FALSE"')
         return value
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> "StudyConfig":
+        names = self.classes or ()
+        if self.classes is not None and len(names) < 2:
+            raise ValueError(f"classes: {', '.join(names)}; expected two or more labels")
+        if len(names) < 3 and (self.negative is not None or self.ordinal):
+            raise ValueError("negative and ordinal are for more than two classes; list them in `classes`")
+        if self.positive is not None and names and (len(names) > 2 or self.positive != names[-1]):
+            raise ValueError("positive and classes disagree; of two classes, the last is positive; keep one")
+        check_classes(names, negative=self.negative, ordinal=self.ordinal)
+        return self
 
     @model_validator(mode="before")
     @classmethod

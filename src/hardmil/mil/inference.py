@@ -27,6 +27,10 @@ class BagScore:
 
     `contribution` is what each instance adds to the logit of the bag, negative for the negative class: the
     logit is their sum plus `bias`. None for poolings whose logit is not such a sum.
+
+    With more than two classes, `class_scores` are the scores of all classes, which sum to 1, and `branches`
+    the output of each branch, whose score is above 0.5 where its answer is yes. The score is then that of the
+    class with the highest one, and attention, logits and contributions are those of its branch.
     """
 
     bag_score: float
@@ -34,6 +38,8 @@ class BagScore:
     instance_logit: Float[np.ndarray, " instance"]
     contribution: Float[np.ndarray, " instance"] | None = None
     bias: float = 0.0
+    class_scores: Float[np.ndarray, " class"] | None = None
+    branches: "tuple[BagScore, ...]" = ()
 
     def check(self, slide_id: str) -> None:
         """Check that the score, the attention and the instance logits are numbers.

@@ -16,7 +16,10 @@ from hardmil.mil.pooling import FLAT_TOLERANCE
 
 @dataclass(frozen=True)
 class HardInstance:
-    """One mined instance: where it is, and why it was mined. Its fields are columns of hard_negatives.csv."""
+    """One mined instance: where it is, and why it was mined. Its fields are columns of hard_negatives.csv.
+
+    `hard_for` is the class that its bag was called and is not; empty where there are two classes.
+    """
 
     round: int
     slide_id: str
@@ -29,6 +32,7 @@ class HardInstance:
     bag_score: float
     cluster: int
     source: str
+    hard_for: str = ""
 
     @property
     def key(self) -> tuple[str, int]:

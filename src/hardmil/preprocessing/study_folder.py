@@ -112,7 +112,11 @@ def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
     config, folder = read_study(path, overrides=overrides)
     needs_paths = config.features is None
     slide_table = read_slide_table(
-        folder / config.slides, positive=config.positive, cases=config.cases, paths_required=needs_paths
+        folder / config.slides,
+        positive=config.positive,
+        classes=config.classes,
+        cases=config.cases,
+        paths_required=needs_paths,
     )
     return Study(config, folder, slide_table)
 
