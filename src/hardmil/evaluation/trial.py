@@ -108,7 +108,11 @@ def hashed_settings(arm: Arm) -> list[object]:
 
 @dataclass(frozen=True, eq=False)
 class TrialResult:
-    """The result of a trial. `choice` is what the arm `auto` took; None for other arms."""
+    """The result of a trial. `choice` is what the arm `auto` took; None for other arms.
+
+    With more than two classes, `op_thresholds` are by branch, empty where none was set, and `probabilities`
+    by bag and class.
+    """
 
     metrics: BinaryMetrics
     test_scores: list[BagScore]
@@ -120,6 +124,7 @@ class TrialResult:
     instance_auc: float = math.nan
     mined_look_alikes: float = math.nan
     choice: Choice | None = None
+    op_thresholds: tuple[float, ...] = ()
 
 
 def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
