@@ -15,7 +15,10 @@ from hardmil.mining.hard_instances import HardInstance
 Truth = Int8[np.ndarray, " _"]
 """One code for each instance: 1 lesion, 2 look-alike (not a lesion, but similar to one), 0 anything else."""
 LESION, LOOK_ALIKE = 1, 2
-TRUTH_NAMES = {"look-alike": LOOK_ALIKE, "lesion": LESION}
+TRUTH_NAMES = {f"look-alike{one}": LOOK_ALIKE for one in ("", " A", " B")} | {
+    f"lesion{one}": LESION for one in ("", " A", " B")
+}
+"""Names of regions of known truth; A and B are the two lesions of three classes."""
 LEAST_SHARE = 0.25
 """A patch is a lesion if this share of it is; otherwise a look-alike if this share of it is."""
 
@@ -50,7 +53,7 @@ def verdicts_of_truth(truth: Mapping[str, Truth]) -> dict[str, Float32[np.ndarra
 
 
 def truth_of_regions(bag: Bag, *, regions: Sequence[Region]) -> Truth:
-    """Codes of the patches of a bag, from regions named "lesion" and "look-alike"."""
+    """Codes of the patches of a bag, from regions whose names are in `TRUTH_NAMES`."""
     codes = np.zeros(len(bag), dtype=np.int8)
     for name, code in TRUTH_NAMES.items():
         outlines = [one.polygon for one in regions if one.name == name]
