@@ -371,14 +371,14 @@ def the_negative(labels: Sequence[str]) -> str | None:
 
 
 def known_labels(path: Path) -> tuple[str, ...]:
-    """The labels that occur in a table of slides, sorted.
+    """The labels that occur in a table of slides, sorted; empty where it has no column of labels.
 
     Raises:
-        TableError: If it is not a table, or has no column of labels.
+        TableError: If it is not a table.
     """
     table = read_user_table(path, what="a table of slides")
-    column = _find_columns(table.header, path=path, required=["label"])["label"]
-    return tuple(sorted({cells[column] for _, cells in table.lines if cells[column]}))
+    column = _find_columns(table.header, path=path, required=()).get("label")
+    return tuple(sorted({cells[column] for _, cells in table.lines if cells[column]} if column else ()))
 
 
 def _is_negative(label: str) -> bool:

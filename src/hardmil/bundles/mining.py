@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.pseudonyms import SUFFIX, renamed
-from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle
+from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle, mined_columns
 from hardmil.evaluation.results import HARD_NEGATIVES, HardNegativeRow
 from hardmil.evaluation.study_review import reviewed_bags
 from hardmil.files.atomic import prepare_folder
@@ -86,7 +86,7 @@ def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool 
     paths = {row.slide_id: row.path for row in study.slide_table.rows}
     config = study.config.model_dump(mode="json") | {"bundle": str(bundle.folder)}
     with replacing(folder) as edited:
-        write_table(folder / HARD_NEGATIVES, pool, row=HardInstance)
+        write_table(folder / HARD_NEGATIVES, pool, row=HardInstance, columns=mined_columns(bundle.card.task))
         _write_tiles(folder / "geojson", pool, paths=paths)
         log = write_failures(folder, list(found.failures))
         write_run_record(
