@@ -47,8 +47,6 @@ def test_each_kind_of_classes_has_its_calibrations():
 
 def test_a_study_names_the_calibrations_of_its_classes():
     study = {"classes": ["a", "b", "c"], "evaluation": {"calibration": "isotonic"}}
-    with pytest.raises(
-        ValueError, match="is isotonic, which is not for 3 classes; expected none, temp"
-    ):
+    with pytest.raises(ValueError, match="is isotonic, which is not for 3 classes; expected none, temp"):
         StudyConfig.model_validate(study)
     assert StudyConfig.model_validate(study | {"evaluation": {"calibration": "vector"}})
