@@ -24,10 +24,10 @@ class Bag:
     means that the coordinates are unknown (all 0).
 
     `instance_labels` are the known labels of single instances: 1 lesion, 0 normal, nan unknown;
-    `instance_weights` are their weights in the instance loss. Both are float32 (n,), or None: no labels,
-    equal weights. `instance_slides`, int64 (n,), tells apart the slides of a bag that has instances of
-    several; None: all are of one. `provenance` is the encoder and the patches they were made from, as far as
-    known. `weight` is the weight of the bag in its losses.
+    `instance_weights` are their weights in the instance loss. Both are float32 (n,), with more than two
+    classes (n, branch), or None: no labels, equal weights. `instance_slides`, int64 (n,), tells apart the
+    slides of a bag that has instances of several; None: all are of one. `provenance` is the encoder and the
+    patches they were made from, as far as known. `weight` is the weight of the bag in its losses.
 
     Raises:
         EmptyBagError: If there are no instances.
@@ -65,7 +65,7 @@ class Bag:
             )
         for name in ("instance_labels", "instance_weights", "instance_slides"):
             values = getattr(self, name)
-            if values is not None and values.shape != (len(self.instances),):
+            if values is not None and values.shape[:1] != (len(self.instances),):
                 raise BagError(
                     f"slide {self.slide_id}: {len(self.instances)} instances, but {name} {values.shape}; "
                     f"expected ({len(self.instances)},), one for each instance"

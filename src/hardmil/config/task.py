@@ -90,8 +90,8 @@ class TaskConfig(Section):
         return source in (label, self.negative_label)
 
     def branch_scores(
-        self, class_scores: Float[np.ndarray, "*bag class"]
-    ) -> Float[np.ndarray, "*bag branch"]:
+        self, class_scores: Float[np.ndarray, " *bag class"]
+    ) -> Float[np.ndarray, " *bag branch"]:
         """The score of each yes from the scores of the classes, which sum to 1."""
         if self.is_binary:
             return class_scores[..., 1:]

@@ -1,7 +1,9 @@
 """What a bag classifier computes for a packed batch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,11 +16,41 @@ class BagOutput:
     attention with the factors of Eq. 2, sigmoid(a) / n for conjunctive pooling, or None for a pooling whose
     bag logit is not such a sum. The softmax of the attention logits is the attention. `bag_loss` is the loss
     of each bag where a method has one of its own; None: the cross-entropy of the bag logit.
+
+    With more than two classes, logits have a column for each branch, and so has attention, unless all
+    branches share it.
     """
 
-    bag_logit: Float[Tensor, " bag"]
-    attention_logit: Float[Tensor, " instance"]
-    attention: Float[Tensor, " instance"]
-    instance_logit: Float[Tensor, " instance"]
-    weights: Float[Tensor, " instance"] | None
+    bag_logit: Float[Tensor, " bag *branch"]
+    attention_logit: Float[Tensor, " instance *branch"]
+    attention: Float[Tensor, " instance *branch"]
+    instance_logit: Float[Tensor, " instance *branch"]
+    weights: Float[Tensor, " instance *branch"] | None
     bag_loss: Float[Tensor, " bag"] | None = None
+
+    def branch(self, number: int) -> "BagOutput":
+        """The output of one branch, as a network of two classes has it."""
+
+        def column(values: Tensor) -> Tensor:
+            return values[:, number] if values.dim() > 1 else values
+
+        return BagOutput(
+            column(self.bag_logit),
+            column(self.attention_logit),
+            column(self.attention),
+            column(self.instance_logit),
+            None if self.weights is None else column(self.weights),
+            self.bag_loss,
+        )
+
+
+def side_by_side(branches: Sequence[BagOutput]) -> BagOutput:
+    """The outputs of all branches as one, with a column for each."""
+    weights = [one.weights for one in branches if one.weights is not None]
+    return BagOutput(
+        torch.stack([one.bag_logit for one in branches], dim=1),
+        torch.stack([one.attention_logit for one in branches], dim=1),
+        torch.stack([one.attention for one in branches], dim=1),
+        torch.stack([one.instance_logit for one in branches], dim=1),
+        torch.stack(weights, dim=1) if weights else None,
+    )

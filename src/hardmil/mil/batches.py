@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from hardmil.bags.bag import Bag
+from hardmil.config.task import TaskConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,14 +21,15 @@ class PackedBatch:
 
     Bag b has the instances `offsets[b]` to `offsets[b + 1]`. Pixels stay uint8, channels last. Instance
     labels (NaN: unknown) are None where nothing is known, weights are None where all are equal.
-    `bags` are what was packed, for what only some networks need.
+    `bags` are what was packed, for what only some networks need. With more than two classes, labels and
+    weights of instances have a column for each branch.
     """
 
     instances: Num[Tensor, "instance ..."]
     offsets: Int[Tensor, " bag_plus_one"]
     labels: Float[Tensor, " bag"]
-    instance_labels: Float[Tensor, " instance"] | None = None
-    instance_weights: Float[Tensor, " instance"] | None = None
+    instance_labels: Float[Tensor, " instance *branch"] | None = None
+    instance_weights: Float[Tensor, " instance *branch"] | None = None
     bag_weights: Float[Tensor, " bag"] | None = None
     bags: Sequence[Bag] = ()
 
@@ -46,6 +48,26 @@ class PackedBatch:
         """The bag each instance belongs to."""
         bags = torch.arange(self.n_bags, device=self.offsets.device)
         return torch.repeat_interleave(bags, self.sizes)
+
+    def of_branch(self, number: int, *, task: TaskConfig) -> "PackedBatch":
+        """The batch as one branch sees it: 1 for yes, 0 where no instance is of its class, otherwise NaN."""
+        if task.is_binary:
+            return self
+
+        def column(values: Tensor | None) -> Tensor | None:
+            return values if values is None or values.dim() == 1 else values[:, number]
+
+        classes = [int(label) for label in self.labels.tolist()]
+        labels = [
+            1.0 if task.is_yes(one, branch=number) else 0.0 if task.is_free(one, branch=number) else np.nan
+            for one in classes
+        ]
+        return replace(
+            self,
+            labels=self.labels.new_tensor(labels),
+            instance_labels=column(self.instance_labels),
+            instance_weights=column(self.instance_weights),
+        )
 
     def neighbours(self) -> Int[Tensor, "2 pair"]:
         """Pairs of instances that are adjacent on one slide; see `neighbour_pairs`.
@@ -89,12 +111,13 @@ def _packed(
     *,
     missing: float,
     device: torch.device | str,
-) -> Float[Tensor, " instance"] | None:
-    """One value for each instance, `missing` for bags without values; None if no bag has values."""
-    if all(values is None for values in known):
+) -> Float[Tensor, " instance *branch"] | None:
+    """The values of each instance, `missing` for bags without values; None if no bag has values."""
+    columns = next((values.shape[1:] for values in known if values is not None), None)
+    if columns is None:
         return None
     filled = [
-        np.full(len(bag), missing) if values is None else values
+        np.full((len(bag), *columns), missing) if values is None else values
         for bag, values in zip(bags, known, strict=True)
     ]
     return torch.from_numpy(np.concatenate(filled).astype(np.float32)).to(device)

@@ -4,7 +4,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,50 +11,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hardmil.bags.bag import Bag
-from hardmil.errors import BagError
+from hardmil.config.task import TaskConfig
+from hardmil.mil.bag_output import BagOutput
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.batches import PackedBatch
+from hardmil.mil.class_scores import mean_logits, with_classes
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.scoring import score_weights
 
 # Instances embedded at once: limits memory, whatever the size of the bag.
 CHUNK = 4096
-
-
-@dataclass(frozen=True, eq=False)
-class BagScore:
-    """The output of a model for one bag.
-
-    `contribution` is what each instance adds to the logit of the bag, negative for the negative class: the
-    logit is their sum plus `bias`. None for poolings whose logit is not such a sum.
-
-    With more than two classes, `class_scores` are the scores of all classes, which sum to 1, and `branches`
-    the output of each branch, whose score is above 0.5 where its answer is yes. The score is then that of the
-    class with the highest one, and attention, logits and contributions are those of its branch.
-    """
-
-    bag_score: float
-    attention: Float[np.ndarray, " instance"]
-    instance_logit: Float[np.ndarray, " instance"]
-    contribution: Float[np.ndarray, " instance"] | None = None
-    bias: float = 0.0
-    class_scores: Float[np.ndarray, " class"] | None = None
-    branches: "tuple[BagScore, ...]" = ()
-
-    def check(self, slide_id: str) -> None:
-        """Check that the score, the attention and the instance logits are numbers.
-
-        Raises:
-            BagError: If one is NaN or infinite; the slide is named.
-        """
-        arrays = {"score": np.array([self.bag_score]), "attention": self.attention}
-        for what, values in (arrays | {"instance logits": self.instance_logit}).items():
-            broken = int(np.sum(~np.isfinite(values)))
-            if broken:
-                raise BagError(
-                    f"slide {slide_id}: {broken} of {len(values)} values of the {what} are NaN or infinite; "
-                    "expected numbers; training probably diverged: lower training.lr and train again. If "
-                    "other slides have numbers, check how the features of this one were made"
-                )
 
 
 @torch.inference_mode()
@@ -80,8 +45,18 @@ def score_together(networks: Sequence[BagClassifier], bags: Sequence[Bag]) -> li
     Raises:
         BagError: If a score, attention or an instance logit is NaN or infinite.
     """
-    of_each = [score_bags(network, bags) for network in networks]
-    return of_each[0] if len(of_each) == 1 else [_mean(scores) for scores in zip(*of_each, strict=True)]
+    of_each, task = [score_bags(network, bags) for network in networks], networks[0].config.task
+    if len(of_each) == 1:
+        return of_each[0]
+    return [_mean_of_all(scores, task=task) for scores in zip(*of_each, strict=True)]
+
+
+def _mean_of_all(scores: Sequence[BagScore], *, task: TaskConfig) -> BagScore:
+    if task.is_binary:
+        return _mean(scores)
+    branches = [_mean(of_branch) for of_branch in zip(*(one.branches for one in scores), strict=True)]
+    of_classes = [one.class_scores for one in scores if one.class_scores is not None]
+    return with_classes(branches, logits=mean_logits(of_classes, task=task), task=task)
 
 
 def _mean(scores: Sequence[BagScore]) -> BagScore:
@@ -105,10 +80,21 @@ def embed_instances(network: BagClassifier, bag: Bag) -> Float[np.ndarray, "inst
 
 def _score(network: BagClassifier, bag: Bag) -> BagScore:
     embeddings = _embed(network, bag)
-    device = embeddings.device
+    device, task = embeddings.device, network.config.task
     offsets = torch.tensor([0, len(bag)], device=device)
     output = network.pool(PackedBatch(embeddings, offsets, labels=torch.zeros(1, device=device), bags=[bag]))
-    bias = network.classify.bias.detach()
+    found = [
+        _score_of_branch(output.branch(number), bias=bias, network=network)
+        for number, bias in enumerate(network.classify.bias.detach())
+    ]
+    branches, logits = [branch for branch, _ in found], np.array([logit for _, logit in found])
+    score = branches[0] if task.is_binary else with_classes(branches, logits=logits, task=task)
+    score.check(bag.slide_id)
+    return score
+
+
+def _score_of_branch(output: BagOutput, *, bias: Tensor, network: BagClassifier) -> tuple[BagScore, float]:
+    """The output of one branch for one bag, and its bag logit."""
     bag_logit, weights = output.bag_logit, output.weights
     of_instances = score_weights(output.instance_logit, config=network.config.pooling)
     if of_instances is not None:
@@ -123,8 +109,7 @@ def _score(network: BagClassifier, bag: Bag) -> BagScore:
         contribution=found[4].numpy() if contributions else None,
         bias=found[1].item(),
     )
-    score.check(bag.slide_id)
-    return score
+    return score, found[0].item()
 
 
 def _on_cpu(vectors: Sequence[Tensor]) -> Sequence[Float[Tensor, " value"]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hardmil.config.model import ResolvedModelConfig
+from hardmil.config.task import TaskConfig
 from hardmil.mil.bag_output import BagOutput
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.ranking import RankQueue, rank_loss
@@ -21,38 +22,55 @@ def training_loss(
     *,
     batch: PackedBatch,
     config: ResolvedModelConfig,
-    class_weight: Float[Tensor, "2"],
+    class_weight: Float[Tensor, " class"],
     queue: RankQueue | None = None,
 ) -> Float[Tensor, ""]:
     """Mean loss of the bags, plus the instance, verdict and rank losses where they are on.
 
-    The loss of a bag is its cross-entropy, or that of the network's own method.
+    The loss of a bag is its cross-entropy, or that of the network's own method. With more than two classes,
+    the instance and verdict losses are means over the branches.
 
     Args:
         output: What the network computed for the batch.
         batch: Bags with labels.
         config: Weights and settings of the losses.
-        class_weight: Weight of a negative and of a positive bag in the cross-entropy.
+        class_weight: Weight of a bag of each class in the cross-entropy.
         queue: The bags before these, for the rank loss. None, as for held-out bags: there is no rank loss.
     """
     per_bag = output.bag_loss
     if per_bag is None:
-        per_bag = functional.binary_cross_entropy_with_logits(
-            output.bag_logit, batch.labels, reduction="none"
-        )
+        per_bag = bag_cross_entropy(output.bag_logit, labels=batch.labels, task=config.task)
     if batch.bag_weights is not None:
         per_bag = batch.bag_weights * per_bag
     loss = config.training.bag_loss * (class_weight[batch.labels.long()] * per_bag).mean()
     beta, hardest, rho = config.instance_loss.beta, config.instance_loss.hardest, config.verdict_loss.rho
     full_at = config.verdict_loss.full_at or 1
-    if beta > 0:
-        loss = loss + beta * instance_loss(output.instance_logit, batch=batch, hardest=hardest)
-    if rho > 0 and batch.instance_labels is not None:
-        loss = loss + rho * verdict_loss(output.instance_logit, batch=batch, full_at=full_at)
+    n_branches = config.task.n_branches
+    for number in range(n_branches):
+        logits, bags = output.branch(number).instance_logit, batch.of_branch(number, task=config.task)
+        if beta > 0:
+            loss = loss + beta / n_branches * instance_loss(logits, batch=bags, hardest=hardest)
+        if rho > 0 and bags.instance_labels is not None:
+            loss = loss + rho / n_branches * verdict_loss(logits, batch=bags, full_at=full_at)
     if queue is not None:
         ranked = rank_loss(output.instance_logit, batch=batch, queue=queue, margin=config.rank_loss.margin)
         loss = loss + config.rank_loss.weight * ranked
     return loss
+
+
+def bag_cross_entropy(
+    bag_logit: Float[Tensor, " bag *branch"], *, labels: Float[Tensor, " bag"], task: TaskConfig
+) -> Float[Tensor, " bag"]:
+    """The cross-entropy of each bag: of two classes, of a softmax over exclusive ones, or of ordered ones.
+
+    That of ordered classes is the sum over the branches "this class or a higher one" (cumulative logits).
+    """
+    if task.is_binary:
+        return functional.binary_cross_entropy_with_logits(bag_logit, labels, reduction="none")
+    if not task.ordinal:
+        return functional.cross_entropy(bag_logit, labels.long(), reduction="none")
+    is_yes = (labels[:, None] > torch.arange(task.n_branches, device=labels.device)).float()
+    return functional.binary_cross_entropy_with_logits(bag_logit, is_yes, reduction="none").sum(dim=1)
 
 
 def instance_loss(

@@ -1,6 +1,8 @@
 """The networks: from instance to embedding, and the bag classifier on top."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch.nn import functional
 
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.errors import BagError
-from hardmil.mil.bag_output import BagOutput
+from hardmil.mil.bag_output import BagOutput, side_by_side
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.dropout import CountedDropout
 from hardmil.mil.logit_pooling import LogitPooling, NoisyAndPooling, QuantilePooling, logit_pooling
@@ -97,6 +99,9 @@ class FeatureNetwork(nn.Module):
 class BagClassifier(nn.Module):
     """Bag logits, attention and instance logits of packed bags.
 
+    With more than two classes, there is a branch for each (`TaskConfig`): its own attention (or one for all,
+    `pooling.attention`), its own z, o and b. Lu et al. 2021 (CLAM-MB) have the same branches.
+
     The bag's vector is the weighted sum z of its embeddings; the bag logit is o . z + b, the instance logit
     s_j = o . g_j + b with the same o and b: there is no second head. Poolings without attention compute the
     bag logit from the instance logits.
@@ -124,9 +129,13 @@ class BagClassifier(nn.Module):
         pool_logits = logit_pooling(config.pooling)
         rival = rival_pooling(config.pooling, embedding_dim=dim)
         has_attention = pool_logits is None and rival is None
-        self.attend = AttentionLayer(config.pooling, embedding_dim=dim) if has_attention else None
+        n_branches = config.task.n_branches
+        n_logits = n_branches if config.pooling.attention == "per-class" else 1
+        self.attend = (
+            AttentionLayer(config.pooling, embedding_dim=dim, n_logits=n_logits) if has_attention else None
+        )
         self.pool_logits, self.rival = pool_logits, rival
-        self.classify = nn.Linear(dim, 1)
+        self.classify = nn.Linear(dim, n_branches)
 
     def forward(self, batch: PackedBatch) -> BagOutput:
         """The output for a batch of pixels or features."""
@@ -145,32 +154,56 @@ class BagClassifier(nn.Module):
             raise TypeError("a bag classifier has attention, a pooling of logits or a rival's; this has none")
 
     def _pool_embeddings(self, attend: AttentionLayer, batch: PackedBatch) -> BagOutput:
+        attention_logit = attend(batch.instances)
+        if attention_logit.dim() == 1:
+            return self._pool_with(attention_logit, batch, classify=self.classify)
+        of_branches = zip(attention_logit.unbind(1), self.classify.weight, self.classify.bias, strict=True)
+        return side_by_side(
+            [
+                self._pool_with(
+                    logits, batch, classify=partial(functional.linear, weight=o[None], bias=b[None])
+                )
+                for logits, o, b in of_branches
+            ]
+        )
+
+    def _pool_with(
+        self, attention_logit: Tensor, batch: PackedBatch, *, classify: Callable[[Tensor], Tensor]
+    ) -> BagOutput:
         embeddings, bag_index, n_bags = batch.instances, batch.bag_index, batch.n_bags
-        attention_logit, n_used = attend(embeddings), batch.sizes
+        n_used, kind = batch.sizes, self.config.pooling.kind
         if self.config.pooling.smooth_steps > 0:
             attention_logit = self._smoothed(attention_logit, batch)
         if self.training and self.config.pooling.mask_top > 0:
             is_masked = self._masked(attention_logit, batch)
             attention_logit = attention_logit.masked_fill(is_masked, -torch.inf)
             n_used = n_used - torch.bincount(bag_index[is_masked], minlength=n_bags)
-        if attend.kind == "conjunctive":
+        if kind == "conjunctive":
             attention_logit = functional.logsigmoid(attention_logit)
         attention = segment_softmax(attention_logit, bag_index=bag_index, n_bags=n_bags)
-        if attend.kind == "conjunctive":
+        if kind == "conjunctive":
             weights = attention_logit.exp() / n_used[bag_index]
         else:
             weights = self._weights(attention, sizes=batch.sizes, n_used=n_used)
         z = segment_sum(weights.unsqueeze(1) * embeddings, bag_index=bag_index, n_bags=n_bags)
         return BagOutput(
-            bag_logit=self.classify(z).squeeze(1),
+            bag_logit=classify(z).squeeze(1),
             attention_logit=attention_logit,
             attention=attention,
-            instance_logit=self.classify(embeddings).squeeze(1),
+            instance_logit=classify(embeddings).squeeze(1),
             weights=weights,
         )
 
     def _pool_logits(self, pooling: LogitPooling, batch: PackedBatch) -> BagOutput:
         instance_logit = self.classify(batch.instances).squeeze(1)
+        if instance_logit.dim() == 1:
+            return self._pooled_logits(instance_logit, pooling, batch)
+        return side_by_side(
+            [self._pooled_logits(logits, pooling, batch) for logits in instance_logit.unbind(1)]
+        )
+
+    @staticmethod
+    def _pooled_logits(instance_logit: Tensor, pooling: LogitPooling, batch: PackedBatch) -> BagOutput:
         bag_logit, attention = pooling(instance_logit, bag_index=batch.bag_index, sizes=batch.sizes)
         # Of mean, max and topk, the bag logit is the sum of the instance logits weighted by attention.
         weights = None if isinstance(pooling, NoisyAndPooling | QuantilePooling) else attention

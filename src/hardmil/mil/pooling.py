@@ -18,7 +18,7 @@ FLAT_TOLERANCE = 1e-6
 
 
 class AttentionLayer(nn.Module):
-    """One attention logit for each instance: a = v . act(U g), without biases.
+    """Attention logits of each instance: a = v . act(U g), without biases; with `n_logits`, each has its v.
 
     `adaptive-attention` uses softsign as act (Li et al. 2019, Eq. 1), `attention` and `conjunctive` use tanh,
     and `gated-attention` multiplies tanh(U g) by sigmoid(W g) (Ilse et al. 2018, Eq. 8 and 9).
@@ -29,17 +29,17 @@ class AttentionLayer(nn.Module):
     them.
     """
 
-    def __init__(self, config: PoolingConfig, *, embedding_dim: int) -> None:
+    def __init__(self, config: PoolingConfig, *, embedding_dim: int, n_logits: int = 1) -> None:
         super().__init__()
         self.kind: PoolingKind = config.kind
         is_linear, is_gated = self.kind == "linear-attention", self.kind == "gated-attention"
         hidden = embedding_dim if is_linear else config.attention_dim or embedding_dim
         self.hidden = None if is_linear else nn.Linear(embedding_dim, hidden, bias=False)
         self.gate = nn.Linear(embedding_dim, hidden, bias=False) if is_gated else None
-        self.score = nn.Linear(hidden, 1, bias=False)
+        self.score = nn.Linear(hidden, n_logits, bias=False)
 
-    def forward(self, embeddings: Float[Tensor, "instance dim"]) -> Float[Tensor, " instance"]:
-        """Attention logits."""
+    def forward(self, embeddings: Float[Tensor, "instance dim"]) -> Float[Tensor, " instance *branch"]:
+        """Attention logits; the axis of branches is left out where there is one."""
         if self.hidden is None:
             return self.score(embeddings).squeeze(1)
         gate = None if self.gate is None else self.gate(embeddings)

@@ -56,6 +56,7 @@ def can_join_population(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> 
         all(bag.kind == "pixels" for bag in bags)
         and all(bag.instance_labels is None and bag.instance_weights is None for bag in bags)
         and all(bag.weight == 1 for bag in bags)
+        and config.task.is_binary
         and config.pooling.kind in ("adaptive-attention", "attention", "gated-attention")
         and config.pooling.mask_top == config.pooling.smooth_steps == 0
         and config.instance_loss.hardest == 1

@@ -18,7 +18,7 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.folds import inner_folds
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.device import Device, find_device
-from hardmil.errors import TrainingError
+from hardmil.errors import BagError, TrainingError
 from hardmil.mil.bag_output import BagOutput
 from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.losses import training_loss
@@ -80,7 +80,7 @@ def fit(
     """A bag classifier trained on these bags, in the state of its best epoch.
 
     Args:
-        bags: Training bags of one kind, labels 0 and 1.
+        bags: Training bags of one kind, with labels.
         config: Settings of model and training.
         seed: Seed of weights, order, augmentation and dropout.
         device: Where to run; the fastest available device by default.
@@ -90,12 +90,14 @@ def fit(
 
     Raises:
         TrainingError: If the loss becomes NaN or infinite, or the device does not exist on this machine.
-        BagError: If the patches are not square, or not of a size that the patch network takes.
+        BagError: If the patches are not square, or not of a size that the patch network takes, or a label is
+            not that of a class.
         FoldError: If epochs are selected by validation, and a class has fewer than two cases.
 
     Source: Li et al. 2019, Section 3: Adam (0.9, 0.999), the epoch with the lowest loss is used.
     """
     device = device or find_device("auto", precision=config.training.precision)
+    _check_labels(bags, n_classes=config.task.n_classes)
     # All devices are named, because fork_rng warns if it has to find several.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -136,6 +138,15 @@ def fit(
             on_epoch(epoch, mean)
         network.load_state_dict(best.state or {})
     return network.eval()
+
+
+def _check_labels(bags: Sequence[Bag], *, n_classes: int) -> None:
+    for bag in bags:
+        if not 0 <= bag.label < n_classes:
+            raise BagError(
+                f"slide {bag.slide_id}: label {bag.label}; expected 0 to {n_classes - 1} in training with "
+                f"{n_classes} classes; correct it, or leave the slide out"
+            )
 
 
 def _forward(network: BagClassifier, batch: PackedBatch, *, device: Device) -> BagOutput:
@@ -196,18 +207,19 @@ def _adam(network: BagClassifier, *, config: ResolvedModelConfig) -> torch.optim
     )
 
 
-def class_weights(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> Float[Tensor, "2"]:
-    """Weight of a negative and of a positive bag in the loss; its mean over the bags is 1."""
-    counts = np.bincount([bag.label for bag in bags], minlength=2)
+def class_weights(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> Float[Tensor, " class"]:
+    """Weight of a bag of each class in the loss; its mean over the bags is 1."""
+    n_classes = config.task.n_classes
+    counts = np.bincount([bag.label for bag in bags], minlength=n_classes)
     if config.training.balance != "loss" or counts.min() == 0:
-        return torch.ones(2)
-    return torch.tensor(counts.sum() / (2.0 * counts), dtype=torch.float32)
+        return torch.ones(n_classes)
+    return torch.tensor(counts.sum() / (n_classes * counts), dtype=torch.float32)
 
 
 @torch.no_grad()
 def _validation_loss(network: BagClassifier, bags: Sequence[Bag], *, device: Device, epoch: int) -> float:
     network.eval()
-    ones = torch.ones(2, device=device.name)
+    ones = torch.ones(network.config.task.n_classes, device=device.name)
     losses: list[Tensor] = []
     for bag in bags:
         batch = pack([bag], device=device.name)

@@ -1,0 +1,78 @@
+"""From the logits of the branches to the scores of more than two classes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+
+from hardmil.config.task import TaskConfig
+from hardmil.mil.bag_score import BagScore
+
+
+def class_scores(logits: Float[np.ndarray, " branch"], *, task: TaskConfig) -> Float[np.ndarray, " class"]:
+    """The scores of all classes of one bag, which sum to 1, in float64.
+
+    Of exclusive classes: the softmax of the logits. Of ordered classes: differences of "this class or a
+    higher one", each at most as high as the one before.
+    """
+    if not task.ordinal:
+        exponentials = np.exp(logits.astype(np.float64) - logits.max())
+        return exponentials / exponentials.sum()
+    or_higher = np.minimum.accumulate(_sigmoid(logits))
+    return -np.diff(or_higher, prepend=1.0, append=0.0)
+
+
+def called_class(scores: Float[np.ndarray, " class"], *, task: TaskConfig) -> int:
+    """The class that a bag is called: of the highest score; of ordered classes, the highest that is likely.
+
+    Likely means that "this class or a higher one" has a score above 0.5.
+    """
+    if not task.ordinal:
+        return int(np.argmax(scores))
+    return int(np.sum(task.branch_scores(scores) > 0.5))
+
+
+def with_classes(
+    branches: Sequence[BagScore], *, logits: Float[np.ndarray, " branch"], task: TaskConfig
+) -> BagScore:
+    """The output for one bag from those of its branches.
+
+    A branch's own score compares its class with the strongest other one, so that it is above 0.5 where the
+    bag is called this class; of ordered classes, it is that of "this class or a higher one".
+
+    Args:
+        branches: Attention and logits of each branch; their scores are replaced.
+        logits: The bag logit of each branch.
+        task: The classes.
+    """
+    scores = class_scores(logits, task=task)
+    of_branches = task.branch_scores(scores) if task.ordinal else _against_others(logits)
+    scored = tuple(
+        replace(one, bag_score=float(score)) for one, score in zip(branches, of_branches, strict=True)
+    )
+    called = called_class(scores, task=task)
+    shown = scored[max(0, called - 1) if task.ordinal else called]
+    return replace(shown, bag_score=float(scores[called]), class_scores=scores, branches=scored)
+
+
+def mean_logits(
+    scores: Sequence[Float[np.ndarray, " class"]], *, task: TaskConfig
+) -> Float[np.ndarray, " branch"]:
+    """The mean over several networks of the branch logits that give these scores."""
+    found = np.stack(scores)
+    if not task.ordinal:
+        return np.log(found).mean(axis=0)
+    or_higher = task.branch_scores(found)
+    return (np.log(or_higher) - np.log1p(-or_higher)).mean(axis=0)
+
+
+def _against_others(logits: Float[np.ndarray, " branch"]) -> Float[np.ndarray, " branch"]:
+    others = np.array([np.delete(logits, branch).max() for branch in range(len(logits))])
+    return _sigmoid(logits - others)
+
+
+def _sigmoid(logits: Float[np.ndarray, " branch"]) -> Float[np.ndarray, " branch"]:
+    """In float64, without overflow: exp is taken of numbers that are not positive only."""
+    smaller = np.exp(-np.abs(logits.astype(np.float64)))
+    return np.where(logits >= 0, 1 / (1 + smaller), smaller / (1 + smaller))
