@@ -3,27 +3,11 @@ import pytest
 from tests.support.many_classes import EXCLUSIVE, ORDERED, drawn_class_scores
 
 from hardmil.errors import BagError
-from hardmil.mil.class_operating import branch_labels, predicted_classes, set_class_operating_points
+from hardmil.mil.class_operating import set_class_operating_points
 from hardmil.mil.operating import set_operating_point
 
 LABELS = np.arange(30) % 3
 CASES = [f"c{i // 2}" for i in range(30)]
-
-
-def test_of_exclusive_classes_the_highest_score_is_predicted():
-    scores = np.array([[0.4, 0.35, 0.25], [0.2, 0.3, 0.5], [0.1, 0.8, 0.1]])
-    assert predicted_classes(scores, task=EXCLUSIVE).tolist() == [0, 2, 1]
-
-
-def test_of_ordered_classes_the_median_is_predicted():
-    scores = np.array([[0.4, 0.35, 0.25], [0.2, 0.29, 0.51], [0.6, 0.1, 0.3]])
-    assert predicted_classes(scores, task=ORDERED).tolist() == [1, 2, 0]
-
-
-def test_labels_of_branches():
-    labels = np.array([0, 1, 2, 1])
-    assert branch_labels(labels, task=EXCLUSIVE, branch=1).tolist() == [0, 1, 0, 1]
-    assert branch_labels(labels, task=ORDERED, branch=0).tolist() == [0, 1, 1, 1]
 
 
 def test_each_branch_has_the_operating_point_of_its_question():

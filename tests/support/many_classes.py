@@ -1,5 +1,6 @@
 """Studies, bags and scores of three classes: normal, lesions a and b, and normal patches similar to each."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -8,6 +9,9 @@ import pytest
 
 from hardmil.bags.bag import Bag
 from hardmil.config.task import TaskConfig
+from hardmil.evaluation.evaluation import TrialRows
+from hardmil.evaluation.results import PredictionRow, ResultRow, TrialKey, class_prediction_row
+from hardmil.metrics import BinaryMetrics
 from hardmil.mil.inference import BagScore
 
 NAMES = ("normal", "a", "b")
@@ -15,6 +19,7 @@ EXCLUSIVE = TaskConfig(names=NAMES, negative="normal")
 ORDERED = TaskConfig(names=("benign", "low", "high"), ordinal=True)
 
 _SIZE_PX = 256
+_NOWHERE = np.zeros((3, 2), np.int64)
 
 
 def class_bags(n: int = 18, *, slides_a_case: int = 1, n_classes: int = 3) -> list[Bag]:
@@ -119,3 +124,44 @@ def drawn_class_scores(
     logits[np.arange(len(labels)), labels] += shift
     chances = np.exp(logits)
     return chances / chances.sum(axis=1, keepdims=True)
+
+
+def class_prediction_rows(
+    arm: str = "ours",
+    *,
+    task: TaskConfig = EXCLUSIVE,
+    n_cases: int = 12,
+    repeats: int = 2,
+    seed: int = 0,
+    knows_op: bool = True,
+) -> list[PredictionRow]:
+    """Cases of one or two slides, some with slides of two classes; scores differ by repeat.
+
+    Without `knows_op`, the first branch has no operating point.
+    """
+    slides = [(case, k) for case in range(n_cases) for k in range(1 + case % 2)]
+    labels = np.array([(case + (case % 4 == 1) * k) % task.n_classes for case, k in slides])
+    thresholds = [0.3 if knows_op else np.nan, *[0.3] * (task.n_branches - 1)]
+    rows: list[PredictionRow] = []
+    for repeat in range(repeats):
+        fold = np.random.default_rng([7, repeat]).integers(3, size=n_cases)
+        scores = drawn_class_scores(labels, n_classes=task.n_classes, seed=seed * 100 + repeat).round(2)
+        scores[:, 0] = 1 - scores[:, 1:].sum(axis=1)
+        for (case, k), label, of_bag in zip(slides, labels.tolist(), scores, strict=True):
+            bag = Bag(f"s{case}-{k}", f"c{case}", label, np.zeros((3, 2), np.float32), _NOWHERE, 0)
+            score = class_score(bag, of_bag.tolist(), task=task)
+            trial = TrialKey(arm, "case", "grid", repeat, int(fold[case]))
+            rows.append(class_prediction_row(bag, score, task=task, trial=trial, thresholds=thresholds))
+    return rows
+
+
+def class_trial_rows(arms: Sequence[str] = ("ours",), *, task: TaskConfig = EXCLUSIVE) -> TrialRows:
+    """Rows of a trial for each repeat of `class_prediction_rows`."""
+    results = [
+        ResultRow(TrialKey(arm, "case", "grid", repeat, fold), "hash", 1, 2, BinaryMetrics(*[0.5] * 6))
+        for arm in arms
+        for repeat in range(2)
+        for fold in range(3)
+    ]
+    tables = [class_prediction_rows(arm, task=task, seed=number) for number, arm in enumerate(arms)]
+    return TrialRows(results, [row for rows in tables for row in rows], [])

@@ -13,7 +13,7 @@ from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.choice import Choice
 from hardmil.files.csv_table import columns_by_name, columns_of
 from hardmil.metrics import BinaryMetrics
-from hardmil.mil.class_operating import predicted_classes
+from hardmil.mil.class_metrics import predicted_classes
 from hardmil.mil.inference import BagScore
 from hardmil.mining.hard_instances import HardInstance
 
@@ -23,12 +23,21 @@ METRICS = tuple(one.name for one in fields(BinaryMetrics))
 """The paper's six."""
 
 
+MACRO = "macro"
+"""The mean over the classes, where there are more than two."""
+
+
 class ArmKey(NamedTuple):
-    """An arm, how its folds were drawn, and how its patches were made."""
+    """An arm, how its folds were drawn, and how its patches were made.
+
+    With more than two classes, a number is of one class against the rest, or MACRO; otherwise `class_name` is
+    empty.
+    """
 
     arm: str
     split: str
     patches: str
+    class_name: str = ""
 
 
 @dataclass(frozen=True)
