@@ -5,7 +5,7 @@
 
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +15,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
     model_validator,
@@ -112,8 +111,8 @@ class Card(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_classes(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = dump(self)
+    def _without_classes(self, dump: Callable[[object], dict[str, Any]]) -> dict[str, Any]:
+        content = dump(self)
         for name in ("task", "class_operating", "class_calibration") if self.task.is_binary else ():
             content.pop(name, None)
         return content

@@ -15,9 +15,9 @@ HowCombined = Literal["max", "mean"]
 def combined_score(scores: Sequence[BagScore], *, how: HowCombined, task: TaskConfig) -> BagScore:
     """One score from those of several slides, without attention.
 
-    With two classes, the highest or the mean. With more, `mean` is the mean of the scores of each class. `max`
+    With two classes, the highest or the mean. With more, `mean` is the mean score of each class. `max`
     depends on the classes: of ordered ones, "this class or a higher one" gets its highest score; of exclusive
-    ones, the scores are those of one slide: with a negative class, the one with the lowest score of it;
+    ones, the scores are those of one slide: with a negative class, the slide with the lowest score of it,
     otherwise the one with the highest score of any class.
     """
     nothing = np.zeros(0, np.float32)
@@ -42,8 +42,8 @@ def _highest(of_slides: Float[np.ndarray, "slide class"], *, task: TaskConfig) -
 def case_label(labels: Sequence[int], *, task: TaskConfig) -> int:
     """The label of a case from those of its slides; -1 if it is unknown.
 
-    With two classes or ordered ones, the highest, unless a slide without a label could be higher. Of exclusive
-    classes, the one that its slides have besides the negative one; unknown if there are several.
+    With two classes or ordered ones, the highest, unless a slide without a label could be higher. Of
+    exclusive classes, the one that its slides have besides the negative one; unknown if there are several.
     """
     if task.is_binary or task.ordinal:
         highest = max(labels)

@@ -8,7 +8,7 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.slide_table import SlideRow
 from hardmil.config.task import TaskConfig
 from hardmil.errors import ConfigError
-from hardmil.mil.class_operating import predicted_classes
+from hardmil.mil.class_metrics import predicted_classes
 from hardmil.mil.inference import BagScore
 from hardmil.pictures.bag_heatmap import slide_attention
 from hardmil.pictures.heatmap import SlideAttention

@@ -9,7 +9,7 @@ import numpy as np
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Card
 from hardmil.bundles.shown_classes import predicted_branch
-from hardmil.config.task import TaskConfig
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.results import (
     PredictionRow,
     class_prediction_row,
@@ -155,40 +155,34 @@ def called(bag: Bag, score: BagScore, *, card: Card, warnings: Iterable[str]) ->
 def _class_called(bag: Bag, score: BagScore, *, card: Card, warnings: Iterable[str]) -> SlidePredictionRow:
     """The same for more than two classes: each is called at its own operating point."""
     task, calibration, of_classes = card.task, card.class_calibration, score.class_scores
-    has_both = calibration is not None and of_classes is not None
+    probabilities = None
+    if calibration is not None and of_classes is not None:
+        probabilities = calibration.probabilities(of_classes[None])[0]
     row = class_prediction_row(
         bag,
         score,
         task=task,
         thresholds=card.thresholds or None,
-        probabilities=calibration.probabilities(of_classes[None])[0] if has_both else None,
+        probabilities=probabilities,
     )
     limits = card.thresholds or (math.nan,) * task.n_branches
     thresholds = dict(zip(task.branch_names, limits, strict=True))
     return SlidePredictionRow(row, card.target, math.nan, "; ".join(warnings), thresholds)
 
 
-def slide_columns(card: Card) -> tuple[str, ...]:
+def slide_columns(classes: Sequence[str], *, task: TaskConfig = TWO_CLASSES) -> tuple[str, ...]:
     """Columns of predictions.csv."""
     of_prediction = columns_of(PredictionRow)
     own = [name for name in columns_of(SlidePredictionRow) if name not in of_prediction]
-    return (*prediction_columns(card.classes, task=card.task), *_own_columns(own, task=card.task))
+    return (*prediction_columns(classes, task=task), *_own_columns(own, task=task))
 
 
-def case_columns(card: Card) -> tuple[str, ...]:
+def case_columns(classes: Sequence[str], *, task: TaskConfig = TWO_CLASSES) -> tuple[str, ...]:
     """Columns of predictions_by_case.csv."""
-    before, after = _around(columns_of(CaseRow), "op_prediction")
-    of_classes = [
-        name
-        for name in prediction_columns(card.classes, task=card.task)
-        if name not in columns_of(PredictionRow)
-    ]
-    return (*before, *of_classes, *_own_columns(after, task=card.task))
-
-
-def _around(columns: Sequence[str], last: str) -> tuple[Sequence[str], Sequence[str]]:
-    cut = columns.index(last) + 1
-    return columns[:cut], columns[cut:]
+    columns = columns_of(CaseRow)
+    cut = columns.index("op_prediction") + 1
+    of_classes = prediction_columns(classes, task=task)[len(columns_of(PredictionRow)) :]
+    return (*columns[:cut], *of_classes, *_own_columns(columns[cut:], task=task))
 
 
 def _own_columns(columns: Sequence[str], *, task: TaskConfig) -> list[str]:

@@ -37,6 +37,15 @@ def predict(
         ),
     ] = "pooled",
     heatmaps: Annotated[bool, typer.Option(help="Draw a heat map of each slide.")] = True,
+    of_class: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="NAME",
+            help="Of more than two classes, the one whose attention heat maps show, or all; by default the "
+            "predicted one.",
+        ),
+    ] = None,
     heatmap_of: Annotated[HeatmapOf, typer.Option(help="What heat maps show.")] = "attention",
     heatmap_scale: Annotated[HeatmapScale, typer.Option(help="By rank, or raw values.")] = "rank",
     ome_tiff: Annotated[
@@ -71,7 +80,7 @@ def predict(
         output=output,
         mpp=mpp,
         case_score=case_score,
-        heatmaps=HeatmapOptions(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff),
+        heatmaps=HeatmapOptions(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff, of_class=of_class),
         overrides=overrides or (),
         trust_encoder=trust_encoder,
         deidentify=deidentify,
