@@ -74,8 +74,8 @@ def inner_folds(
     if n_cases < 2:
         raise FoldError(
             f"{_class_words(label, n_classes_of(labels))}: {n_cases} cases among the training bags; expected "
-            "two of each class for out-of-fold mining and validation; use mining.source train and training.select "
-            "train-loss, or add cases"
+            "two of each class for out-of-fold mining and validation; use mining.source train and "
+            "training.select train-loss, or add cases"
         )
     return repeated_folds(labels, cases, n_folds=min(n_folds, n_cases), n_repeats=1, seed=seed)[0]
 
