@@ -13,8 +13,8 @@ from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.choice import Choice
 from hardmil.files.csv_table import columns_by_name, columns_of
 from hardmil.metrics import BinaryMetrics
-from hardmil.mil.class_metrics import predicted_classes
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
+from hardmil.mil.class_scores import called_class
 from hardmil.mining.hard_instances import HardInstance
 
 RESULTS, PREDICTIONS, HARD_NEGATIVES = "results.csv", "predictions.csv", "hard_negatives.csv"
@@ -86,7 +86,7 @@ class PredictionRow:
     `prediction` is the call at the operating point, or at the model's own threshold where no operating point
     was set. `op_prediction` is the same, but empty where none was set. `probabilities` are by class.
 
-    With more than two classes, `prediction` is the class of `predicted_classes` and `bag_score` its score;
+    With more than two classes, `prediction` is the class of `called_class` and `bag_score` its score;
     `scores` are by class, not calibrated; `called` is 1 for a class that was called at its own operating
     point (of ordered classes: the class or a higher one), 0 for one that was not, and NaN where none was set.
     """
@@ -224,7 +224,7 @@ def class_prediction_row(
     if score.class_scores is None:
         raise ValueError(f"slide {bag.slide_id}: a score without class_scores; expected one of many classes")
     scores = score.class_scores
-    predicted = int(predicted_classes(scores[None], task=task)[0])
+    predicted = called_class(scores, task=task)
     limits = np.full(task.n_branches, np.nan) if thresholds is None else np.asarray(thresholds)
     called = np.where(np.isnan(limits), np.nan, task.branch_scores(scores) > limits)
     chances = scores if probabilities is None else probabilities

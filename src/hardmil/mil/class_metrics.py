@@ -9,19 +9,14 @@ from jaxtyping import Bool, Float, Int
 
 from hardmil.config.task import TaskConfig
 from hardmil.metrics import BinaryMetrics, binary_metrics, mean_and_se
+from hardmil.mil.class_scores import called_class
 
 
 def predicted_classes(
     class_scores: Float[np.ndarray, "bag class"], *, task: TaskConfig
 ) -> Int[np.ndarray, " bag"]:
-    """The position of the class that is predicted for each bag.
-
-    Of exclusive classes, the one with the highest score. Of ordered classes, the highest one that has, with
-    those above it, a score above 0.5: the median of the scores, not their mode.
-    """
-    if task.ordinal:
-        return np.asarray(np.sum(task.branch_scores(class_scores) > 0.5, axis=1))
-    return np.argmax(class_scores, axis=1)
+    """The position of the class that each bag is called: `called_class` of its scores."""
+    return np.array([called_class(one, task=task) for one in class_scores], dtype=np.int64)
 
 
 def branch_answers(labels: Int[np.ndarray, " bag"], *, task: TaskConfig) -> Bool[np.ndarray, "bag branch"]:
