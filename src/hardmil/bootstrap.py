@@ -26,12 +26,12 @@ ROWS = 2_000
 def draw_cases(
     holds: np.ndarray, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> Int[np.ndarray, "resample case"]:
-    """How often each case is drawn in each resample; every resample has slides of both classes.
+    """How often each case is drawn in each resample; every resample has slides of all classes.
 
     Args:
-        holds: [case, class], whether a case has a slide of the negative and of the positive class.
+        holds: [case, class], whether a case has a slide of each class.
         seed: Seed of the draws.
-        n_resamples: Number of resamples; none where both classes cannot be drawn, or there are fewer than two
+        n_resamples: Number of resamples; none where not all classes can be drawn, or there are fewer than two
             cases.
     """
     n_cases = len(holds)
@@ -52,7 +52,7 @@ def draw_bags(
 ) -> Iterator[Int[np.ndarray, " drawn"]]:
     """The positions of the bags in each resample of `draw_cases`, as often as their case was drawn."""
     names, case_of = np.unique(np.asarray(cases), return_inverse=True)
-    has_label = np.zeros((len(names), 2), dtype=np.int64)
+    has_label = np.zeros((len(names), max(2, int(labels.max(initial=0)) + 1)), dtype=np.int64)
     has_label[case_of, labels] = 1
     draws = draw_cases(has_label, seed=seed, n_resamples=n_resamples)
     return (np.repeat(np.arange(len(labels)), draw[case_of]) for draw in draws)

@@ -12,6 +12,7 @@ from hardmil.bags.folds import (
     Fold,
     check_classes,
     check_folds,
+    fewest_cases,
     inner_folds,
     possible_inner_folds,
     repeated_folds,
@@ -117,6 +118,31 @@ def test_a_training_side_with_one_label_is_named():
         check_classes([fold, Fold(only_negative.train, only_negative.test)], labels)
     with pytest.raises(FoldError, match=r"fold 0: all 3 training slides are positive; .*correct the splits"):
         check_classes([Fold(np.array([0, 1]), np.array([3]), np.array([2]))], 1 - labels // 4)
+
+
+def test_too_few_cases_of_one_of_many_classes_are_refused():
+    labels, cases = np.array([0, 0, 0, 1, 1, 1, 2, 2]), list("abcdefgh")
+    with pytest.raises(FoldError, match=r"class high: 2 cases for 3 folds; .*use 2 folds"):
+        repeated_folds(labels, cases, n_folds=3, n_repeats=1, seed=0, names=("benign", "low", "high"))
+    with pytest.raises(FoldError, match=r"class 3 of 3: 1 cases among the training bags"):
+        inner_folds(labels[:7], cases[:7], n_folds=2, seed=0)
+    assert fewest_cases(labels, cases) == 2
+
+
+def test_a_training_side_without_one_of_many_classes_is_named():
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    fold = Fold(train=np.array([0, 1, 2]), test=np.array([3, 4, 5]))
+    check_classes([fold], labels)
+    lacking = Fold(train=np.array([0, 2, 3]), test=np.array([1, 4, 5]))
+    with pytest.raises(FoldError, match=r"fold 1: no training slide is of class low; expected slides of all"):
+        check_classes([fold, lacking], labels, names=("benign", "low", "high"))
+
+
+def test_many_classes_are_spread_evenly():
+    labels, cases = np.arange(36) % 4, [f"c{i}" for i in range(36)]
+    (folds,) = repeated_folds(labels, cases, n_folds=3, n_repeats=1, seed=0)
+    for fold in folds:
+        assert np.bincount(labels[fold.test]).tolist() == [3, 3, 3, 3]
 
 
 def test_a_draw_that_puts_all_slides_of_a_label_into_one_test_fold_is_refused():

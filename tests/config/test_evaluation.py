@@ -1,9 +1,17 @@
 import math
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
-from hardmil.config.evaluation import EvaluationConfig, parse_operating_target
+from hardmil.config.evaluation import (
+    CalibrationMethod,
+    EvaluationConfig,
+    calibration_fault,
+    parse_operating_target,
+)
+from hardmil.config.study import StudyConfig
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 
 
 def test_an_operating_point_is_a_kind_and_a_share():
@@ -21,3 +29,24 @@ def test_other_operating_points_are_refused(text: str):
         parse_operating_target(text)
     with pytest.raises(ValidationError, match="operating_point"):
         EvaluationConfig(operating_point=text)
+
+
+def test_each_kind_of_classes_has_its_calibrations():
+    exclusive = TaskConfig(names=("a", "b", "c"))
+    ordered = TaskConfig(names=("a", "b", "c"), ordinal=True)
+    possible = {
+        task: {one for one in get_args(CalibrationMethod) if calibration_fault(one, task=task) is None}
+        for task in (TWO_CLASSES, exclusive, ordered)
+    }
+    assert possible == {
+        TWO_CLASSES: {"none", "temperature", "isotonic"},
+        exclusive: {"none", "temperature", "vector"},
+        ordered: {"none", "temperature"},
+    }
+
+
+def test_a_study_names_the_calibrations_of_its_classes():
+    study = {"classes": ["a", "b", "c"], "evaluation": {"calibration": "isotonic"}}
+    with pytest.raises(ValueError, match="is isotonic, which is not for 3 classes; expected none, temp"):
+        StudyConfig.model_validate(study)
+    assert StudyConfig.model_validate(study | {"evaluation": {"calibration": "vector"}})

@@ -3,9 +3,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
+from tests.support.many_classes import EXCLUSIVE, NAMES, class_score
 
 from hardmil.bags.bag import Bag
-from hardmil.evaluation.attention_file import read_attention, read_score, write_attention
+from hardmil.errors import FeatureFileError
+from hardmil.evaluation.attention_file import read_attention, read_branch, read_score, write_attention
 from hardmil.mil.inference import BagScore
 
 
@@ -42,3 +45,26 @@ def test_a_score_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
     old = read_score(path, slide_id="s1")
     assert old.contribution is None
     assert not old.instance_logit.any()
+
+
+def test_each_branch_is_read_back(tmp_path: Path):
+    path, bag = tmp_path / "attention.h5", _bag("s1", 2, 5)
+    score = class_score(bag, [0.2, 0.3, 0.5])
+    write_attention(path, [bag], scores=[score], class_names=EXCLUSIVE.branch_names)
+    np.testing.assert_array_equal(read_score(path, slide_id="s1").attention, score.branches[2].attention)
+    for name, branch in zip(NAMES, score.branches, strict=True):
+        back = read_branch(path, slide_id="s1", class_name=name)
+        assert (back.bag_score, back.bias) == (branch.bag_score, branch.bias)
+        np.testing.assert_array_equal(back.attention, branch.attention)
+        np.testing.assert_array_equal(back.instance_logit, branch.instance_logit)
+        np.testing.assert_array_equal(back.contribution, branch.contribution)
+    with pytest.raises(FeatureFileError, match="lesion c"):
+        read_branch(path, slide_id="s1", class_name="lesion c")
+
+
+def test_branches_without_contributions_are_read_back(tmp_path: Path):
+    path, bag = tmp_path / "attention.h5", _bag("s1", 2, 5)
+    score = class_score(bag, [0.2, 0.3, 0.5])
+    bare = replace(score, branches=tuple(replace(one, contribution=None) for one in score.branches))
+    write_attention(path, [bag], scores=[bare], class_names=NAMES)
+    assert read_branch(path, slide_id="s1", class_name="a").contribution is None

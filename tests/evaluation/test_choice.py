@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
+from tests.support.many_classes import EXCLUSIVE, ORDERED, drawn_class_scores
 
 from hardmil.config.evaluation import AutoConfig, Criterion
+from hardmil.config.task import TaskConfig
 from hardmil.evaluation.choice import Choice, choose
+from hardmil.metrics import binary_metrics
+from hardmil.mil.class_metrics import branch_answers
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 CASES = [f"c{i}" for i in range(8)]
@@ -78,3 +82,29 @@ def test_one_case_gives_no_standard_error_but_a_choice():
         {"a": GOOD, "b": BEST}, labels=LABELS, cases=["c"] * 8, auto=AutoConfig(), operating_point="youden"
     )
     assert (choice.chosen, choice.candidates[0].se) == ("b", 0.0)
+
+
+@pytest.mark.parametrize("task", [EXCLUSIVE, ORDERED], ids=["exclusive", "ordered"])
+def test_of_many_classes_the_mean_over_the_branches_is_compared(task: TaskConfig):
+    labels = np.arange(30) % 3
+    scores = {
+        name: drawn_class_scores(labels, shift=shift, seed=1) for name, shift in (("a", 0.2), ("b", 3.0))
+    }
+    choice = choose(
+        scores,
+        labels=labels,
+        cases=[f"c{i // 2}" for i in range(30)],
+        auto=AutoConfig(),
+        operating_point="youden",
+        task=task,
+    )
+    assert choice.chosen == "b"
+    for one in choice.candidates:
+        expected = [
+            binary_metrics(yes.astype(np.int64), score).auc
+            for yes, score in zip(
+                branch_answers(labels, task=task).T, task.branch_scores(scores[one.name]).T, strict=True
+            )
+        ]
+        assert one.value == pytest.approx(np.mean(expected))
+        assert one.se > 0 or one.name == "b"

@@ -1,21 +1,27 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.many_classes import EXCLUSIVE, NAMES, ORDERED, class_score
 
 from hardmil.bags.bag import Bag
+from hardmil.config.task import TWO_CLASSES
 from hardmil.evaluation.results import (
     ArmKey,
     HardNegativeRow,
     PredictionRow,
     ResultRow,
     TrialKey,
+    class_prediction_row,
+    hard_negative_columns,
     key_of,
     prediction_columns,
     prediction_row,
+    result_columns,
 )
-from hardmil.files.csv_table import columns_of, read_table, write_table
+from hardmil.files.csv_table import read_table, write_table
 from hardmil.metrics import BinaryMetrics
 from hardmil.mining.hard_instances import HardInstance
 
@@ -78,16 +84,67 @@ def test_the_operating_point_has_a_column_of_its_own():
 
 def test_columns_are_those_of_the_design():
     trial = "arm,split,patches,repeat,fold"
-    assert ",".join(columns_of(ResultRow)) == (
+    assert ",".join(result_columns(TWO_CLASSES)) == (
         f"{trial},config_hash,n_false_positive_bags,n_hard,accuracy,precision,recall,f_score,auc,fpr,"
         "op_threshold,instance_auc,mined_look_alikes,seconds"
     )
-    assert ",".join(columns_of(HardNegativeRow)) == (
+    assert ",".join(hard_negative_columns(TWO_CLASSES)) == (
         f"{trial},round,slide_id,case_id,instance,x,y,size_level0,attention,bag_score,cluster,source"
     )
     assert ",".join(prediction_columns(("a", "b"))) == (
         f"{trial},slide_id,case_id,label,bag_score,prediction,op_prediction,prob_a,prob_b"
     )
+
+
+def test_more_than_two_classes_have_columns_by_class():
+    assert result_columns(EXCLUSIVE)[-3:] == ("op_threshold_normal", "op_threshold_a", "op_threshold_b")
+    assert result_columns(ORDERED)[-2:] == ("op_threshold_low", "op_threshold_high")
+    assert hard_negative_columns(EXCLUSIVE)[-1] == "hard_for"
+    assert ",".join(prediction_columns(ORDERED.names, task=ORDERED)).endswith(
+        "op_prediction,prob_benign,prob_low,prob_high,score_benign,score_low,score_high,"
+        "called_low,called_high"
+    )
+
+
+def test_a_prediction_of_many_classes_names_its_class():
+    bag = _bag("s1", 2)
+    row = class_prediction_row(
+        bag,
+        class_score(bag, [0.2, 0.45, 0.35]),
+        task=EXCLUSIVE,
+        thresholds=[0.3, 0.3, math.nan],
+        probabilities=np.array([0.3, 0.4, 0.3]),
+    )
+    assert (row.label, row.prediction, row.bag_score, row.op_prediction) == ("b", "a", 0.45, "")
+    assert row.probabilities == {"normal": 0.3, "a": 0.4, "b": 0.3}
+    assert row.scores == {"normal": 0.2, "a": 0.45, "b": 0.35}
+    assert (row.called["normal"], row.called["a"]) == (0, 1)
+    assert math.isnan(row.called["b"])
+
+
+def test_an_ordered_prediction_is_called_by_class_or_higher():
+    bag = _bag("s1", -1)
+    row = class_prediction_row(
+        bag, class_score(bag, [0.4, 0.35, 0.25], task=ORDERED), task=ORDERED, thresholds=[0.7, 0.2]
+    )
+    assert (row.label, row.prediction, row.bag_score) == ("", "low", 0.35)
+    assert row.called == {"low": 0, "high": 1}
+    assert row.probabilities == row.scores
+
+
+def test_predictions_of_many_classes_come_back(tmp_path: Path):
+    bag = _bag("s1", 1)
+    row = class_prediction_row(bag, class_score(bag, [0.25, 0.5, 0.25]), task=EXCLUSIVE, thresholds=[0.1] * 3)
+    columns = prediction_columns(NAMES, task=EXCLUSIVE)
+    write_table(tmp_path / "t.csv", [row], row=PredictionRow, columns=columns)
+    assert read_table(tmp_path / "t.csv", PredictionRow) == [row]
+
+
+def test_a_score_of_two_classes_has_no_row_of_many():
+    bag = _bag("s1", 1)
+    score = replace(class_score(bag, [0.25, 0.5, 0.25]), class_scores=None)
+    with pytest.raises(ValueError, match="slide s1: a score without class_scores"):
+        class_prediction_row(bag, score, task=EXCLUSIVE)
 
 
 def test_results_come_back_as_they_were(tmp_path: Path):

@@ -28,7 +28,7 @@ def test_shown_hard_negatives_are_spread_over_clusters_and_slides():
     assert [item.cluster for item in shown.items] == [0, 1, 2] * 4
     for cluster in range(3):
         assert {item.slide_id for item in shown.items if item.cluster == cluster} == {"s0", "s1", "s2", "s3"}
-    assert shown.n_by_cluster == {0: 12, 1: 12, 2: 12}
+    assert shown.n_by_cluster == {("", 0): 12, ("", 1): 12, ("", 2): 12}
     assert shown.training == "", "there is only one training"
 
 
@@ -56,4 +56,4 @@ def test_an_instance_is_shown_once_and_only_with_coordinates():
     placeless = HardNegativeRow(None, replace(again.mined, slide_id="s9", size_level0=0))
     shown = select_hard_negatives([row(0, 1, -1), again, placeless])
     assert [(item.slide_id, item.x) for item in shown.items] == [("s0", 32)]
-    assert shown.n_by_cluster == {-1: 2}
+    assert shown.n_by_cluster == {("", -1): 2}

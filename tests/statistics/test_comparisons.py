@@ -194,6 +194,4 @@ def test_holm_is_over_one_reference_one_metric_one_setting():
 def test_rows_of_the_table(tmp_path: Path):
     one = replace(_one("ours+mb", "ours", 0.01), p_holm=0.02)
     write_table(tmp_path / "comparisons.csv", [one], row=Comparison)
-    header = (tmp_path / "comparisons.csv").read_text().splitlines()[0]
-    assert header == "arm,other,split,patches,metric,difference,low,high,p,p_holm"
     assert read_table(tmp_path / "comparisons.csv", Comparison) == [one]

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hardmil.evaluation.results import PredictionRow, TrialKey
+from hardmil.evaluation.results import ArmKey, PredictionRow, TrialKey
 from hardmil.statistics.pooled_predictions import pool_predictions
 
 
@@ -34,8 +34,8 @@ def test_the_folds_of_a_repeat_together_repeats_by_number():
         _row("t1", arm="abmil", repeat=2),
     ]
     pooled = pool_predictions(rows, positive="tumour")
-    assert list(pooled) == [("ours", "case", "grid"), ("abmil", "case", "grid")]
-    two, ten = pooled["ours", "case", "grid"]
+    assert list(pooled) == [ArmKey("ours", "case", "grid"), ArmKey("abmil", "case", "grid")]
+    two, ten = pooled[ArmKey("ours", "case", "grid")]
     assert (two.repeat, ten.repeat) == (2, 10)
     assert two.bags == ((0, "t1"), (1, "n2"))
     assert two.cases == ("case 1", "case 2")

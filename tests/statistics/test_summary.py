@@ -155,7 +155,7 @@ def test_hard_minus_random_needs_a_control_run_as_often():
 def test_rows_of_the_summary():
     (one,) = _summarise([_result("ours", 0, 0, 0.5), _result("ours", 1, 0, 0.7)])
     row = summary_row(one)
-    assert set(cells_of(row)) == set(SUMMARY_COLUMNS)
+    assert set(cells_of(row)) == {*SUMMARY_COLUMNS, "class_name"}
     assert SUMMARY_COLUMNS[:7] == (
         "arm", "split", "patches", "n_trials", "n_repeats", "n_false_positive_bags", "n_hard",
     )  # fmt: skip

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from tests.support.many_classes import EXCLUSIVE, ORDERED, class_trial_rows
 from tests.support.predictions import THREE_ARMS, trial_rows
 
+from hardmil.config.task import TaskConfig
 from hardmil.evaluation.evaluation import TrialRows
-from hardmil.evaluation.results import key_of
+from hardmil.evaluation.results import MACRO, key_of
 from hardmil.files.csv_table import read_cells, read_table
 from hardmil.statistics.comparisons import Comparison
 from hardmil.statistics.intervals import Interval
@@ -35,6 +37,19 @@ def test_three_tables_that_agree_and_depend_on_the_seed_only(tmp_path: Path):
         assert first != reseeded
 
 
+def test_columns_of_two_classes(tmp_path: Path):
+    _statistics(tmp_path)
+    headers = {
+        name: (tmp_path / f"{name}.csv").read_text().splitlines()[0] for name in ("intervals", "comparisons")
+    }
+    assert headers == {
+        "intervals": "arm,split,patches,metric,value,low,high,n_cases,n_repeats",
+        "comparisons": "arm,other,split,patches,metric,difference,low,high,p,p_holm",
+    }
+    for name in ("summary", "claims"):
+        assert "class_name" not in (tmp_path / f"{name}.csv").read_text()
+
+
 def test_the_difference_is_that_of_the_summary(tmp_path: Path):
     found = _statistics(tmp_path)
     values = {one.arm: one.values for one in found.summary}
@@ -57,3 +72,20 @@ def test_arms_run_on_other_slides_are_not_compared(tmp_path: Path):
     found = _statistics(tmp_path, TrialRows(rows.results, predictions, []))
     assert found.not_compared == [("abmil", "ours")]
     assert read_table(tmp_path / "comparisons.csv", Comparison) == []
+
+
+@pytest.mark.parametrize("task", [EXCLUSIVE, ORDERED], ids=["exclusive", "ordered"])
+def test_tables_of_many_classes_have_rows_of_each_class(tmp_path: Path, task: TaskConfig):
+    rows = class_trial_rows(("ours", "ours+mb"), task=task)
+    found = write_statistics(tmp_path, rows=rows, positive="", seed=0, task=task)
+    names = {MACRO, *task.branch_names}
+    for name in ("summary", "intervals", "comparisons", "claims"):
+        assert {cells["class_name"] for cells in read_cells(tmp_path / f"{name}.csv")} == names
+    assert ("kappa" in read_cells(tmp_path / "summary.csv")[0]) == task.ordinal
+    whole, high = found.whole, found.of(task.names[-1])
+    assert {one.class_name for one in (*whole.summary, *whole.intervals, *whole.claims)} == {MACRO}
+    assert {one.class_name for one in high.comparisons} == {task.names[-1]}
+    values = {(one.arm, one.class_name): one.values for one in found.summary}
+    for row in read_table(tmp_path / "intervals.csv", Interval):
+        expected = values[row.arm, row.class_name][row.metric].mean
+        assert row.value == pytest.approx(expected, rel=1e-7)

@@ -236,7 +236,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Report:
         confusion=sample_confusion(small, pictures[:2]),
         hard_negatives=pictures,
         n_hard_negatives=612,
-        n_by_cluster={0: 300, 1: 200, 2: 100, 3: 12},
+        n_by_cluster={("", number): n for number, n in enumerate((300, 200, 100, 12))},
         attention=attention,
         diagnoses=[
             *(

@@ -22,27 +22,41 @@ class Fold:
 
 
 def repeated_folds(
-    labels: Int[np.ndarray, " bag"], cases: Sequence[str], *, n_folds: int, n_repeats: int, seed: int
+    labels: Int[np.ndarray, " bag"],
+    cases: Sequence[str],
+    *,
+    n_folds: int,
+    n_repeats: int,
+    seed: int,
+    names: Sequence[str] = (),
 ) -> list[list[Fold]]:
     """Folds stratified by label that keep the slides of a case together, as `[repeat][fold]`.
 
-    Each repeat is drawn independently, and tests each bag once. A case may have slides of both labels.
+    Each repeat is drawn independently, and tests each bag once. A case may have slides of several labels.
+
+    Args:
+        labels: Positions of classes.
+        cases: The case of each bag.
+        n_folds: Number of folds.
+        n_repeats: How often they are drawn.
+        seed: Seed of the draws.
+        names: Of more than two classes, for messages.
 
     Raises:
-        FoldError: If a class has fewer cases than folds, or a training side has one label only.
+        FoldError: If a class has fewer cases than folds, or is missing from a training side.
     """
     label, n_cases = _rarest_class(labels, cases)
     if n_cases < n_folds:
         advice = f"use {n_cases} folds (evaluation.folds), or add cases" if n_cases > 1 else "add cases"
         raise FoldError(
-            f"{CLASS_NAMES[label]} class: {n_cases} cases for {n_folds} folds; expected at least one per "
-            f"fold; {advice}"
+            f"{_class_words(label, n_classes_of(labels), names)}: {n_cases} cases for {n_folds} folds; "
+            f"expected at least one per fold; {advice}"
         )
     draws = np.random.SeedSequence(seed).generate_state(n_repeats)
     repeats = [_draw(labels, cases, n_folds=n_folds, seed=int(draw)) for draw in draws]
     for folds in repeats:
         check_folds(folds, cases)
-        check_classes(folds, labels)
+        check_classes(folds, labels, names=names)
     return repeats
 
 
@@ -54,14 +68,14 @@ def inner_folds(
     As `repeated_folds`, but if a class has fewer cases than folds, there are as many folds as cases.
 
     Raises:
-        FoldError: If a class has fewer than two cases, or a training side has one label only.
+        FoldError: If a class has fewer than two cases, or is missing from a training side.
     """
     label, n_cases = _rarest_class(labels, cases)
     if n_cases < 2:
         raise FoldError(
-            f"{CLASS_NAMES[label]} class: {n_cases} cases among the training bags; expected two of each "
-            "class for out-of-fold mining and validation; use mining.source train and training.select "
-            "train-loss, or add cases"
+            f"{_class_words(label, n_classes_of(labels))}: {n_cases} cases among the training bags; expected "
+            "two of each class for out-of-fold mining and validation; use mining.source train and "
+            "training.select train-loss, or add cases"
         )
     return repeated_folds(labels, cases, n_folds=min(n_folds, n_cases), n_repeats=1, seed=seed)[0]
 
@@ -91,20 +105,30 @@ def check_folds(folds: Sequence[Fold], cases: Sequence[str]) -> None:
                 seen[case] = side
 
 
-def check_classes(folds: Sequence[Fold], labels: Int[np.ndarray, " bag"]) -> None:
-    """Check that training and validation of each fold together have both labels.
+def check_classes(
+    folds: Sequence[Fold], labels: Int[np.ndarray, " bag"], *, names: Sequence[str] = ()
+) -> None:
+    """Check that training and validation of each fold together have all labels.
 
     Args:
         folds: Positions of bags.
-        labels: 0 or 1 for each bag.
+        labels: The position of its class for each bag.
+        names: Of more than two classes, for messages.
 
     Raises:
         FoldError: If one has not; the fold and the label are named.
     """
+    n_classes = n_classes_of(labels)
     for number, fold in enumerate(folds):
         sides = (fold.train,) if fold.validation is None else (fold.train, fold.validation)
         found = labels[np.concatenate(sides)]
-        if len(np.unique(found)) == 1:
+        missing = sorted(set(range(n_classes)) - set(found.tolist()))
+        if n_classes > 2 and missing:
+            raise FoldError(
+                f"fold {number}: no training slide is of {_class_words(missing[0], n_classes, names)}; "
+                "expected slides of all classes; correct the splits, use another seed, or add cases"
+            )
+        if n_classes <= 2 and len(np.unique(found)) == 1:
             raise FoldError(
                 f"fold {number}: all {len(found)} training slides are {CLASS_NAMES[int(found[0])]}; expected "
                 "both labels, or nothing can be learned; correct the splits, use another seed, or add cases"
@@ -122,11 +146,24 @@ def possible_inner_folds(
 
 
 def _rarest_class(labels: np.ndarray, cases: Sequence[str]) -> tuple[int, int]:
-    """The class, 0 or 1, of which fewer cases have a slide, and the number of these cases."""
+    """The class of which the fewest cases have a slide, and the number of these cases."""
     n_cases = {
-        c: len({case for label, case in zip(labels, cases, strict=True) if label == c}) for c in (0, 1)
+        c: len({case for label, case in zip(labels, cases, strict=True) if label == c})
+        for c in range(n_classes_of(labels))
     }
     return min(n_cases.items(), key=lambda pair: pair[1])
+
+
+def n_classes_of(labels: Int[np.ndarray, " bag"]) -> int:
+    """The number of classes that these labels are positions of, two at least."""
+    return max(2, int(labels.max(initial=0)) + 1)
+
+
+def _class_words(label: int, n_classes: int, names: Sequence[str] = ()) -> str:
+    """A class in messages: by its name, if known; of more than two classes, otherwise by its position."""
+    if names:
+        return f"class {names[label]}"
+    return f"{CLASS_NAMES[label]} class" if n_classes == 2 else f"class {label + 1} of {n_classes}"
 
 
 def fewest_cases(labels: Int[np.ndarray, " bag"], cases: Sequence[str]) -> int:

@@ -6,10 +6,22 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, field_validator
 
 from hardmil.config.section import ADDED_LATER, Section
+from hardmil.config.task import TaskConfig
 
-CalibrationMethod = Literal["temperature", "isotonic", "none"]
+CalibrationMethod = Literal["temperature", "isotonic", "vector", "none"]
 Criterion = Literal["auc", "partial-auc", "fpr"]
 SENSITIVITY_MARGIN = 0.05
+
+
+def calibration_fault(method: CalibrationMethod, *, task: TaskConfig) -> str | None:
+    """Why these classes cannot have this calibration; None if they can."""
+    possible = ["none", "temperature"]
+    if not task.ordinal:
+        possible.append("isotonic" if task.is_binary else "vector")
+    if method in possible:
+        return None
+    classes = "ordered classes" if task.ordinal else f"{task.n_classes} classes"
+    return f"evaluation.calibration is {method}, which is not for {classes}; expected {', '.join(possible)}"
 
 
 class OperatingTarget(NamedTuple):
@@ -107,8 +119,8 @@ class EvaluationConfig(Section):
     """How much lower the sensitivity of an arm may be for "fewer false positives": both are tested together.
     Ours."""
     calibration: CalibrationMethod = "temperature"
-    """Turns a score into a probability, fitted on the same scores: one number (temperature) or a step
-    function (isotonic)."""
+    """Turns a score into a probability, fitted on the same scores: one number (temperature), a step
+    function (isotonic, two classes), or a weight and a shift for each class (vector, more than two)."""
 
     @field_validator("operating_point")
     @classmethod

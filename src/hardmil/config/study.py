@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hardmil.config.evaluation import AutoConfig, EvaluationConfig, FisherConfig
+from hardmil.config.evaluation import AutoConfig, EvaluationConfig, FisherConfig, calibration_fault
 from hardmil.config.known_encoders import known_encoder
 from hardmil.config.mining import MiningConfig
 from hardmil.config.model import (
@@ -112,6 +112,8 @@ class StudyConfig(Section):
         if self.positive is not None and names and (len(names) > 2 or self.positive != names[-1]):
             raise ValueError("positive and classes disagree; of two classes, the last is positive; keep one")
         check_classes(names, negative=self.negative, ordinal=self.ordinal)
+        if (wrong := calibration_fault(self.evaluation.calibration, task=self.task)) is not None:
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="before")

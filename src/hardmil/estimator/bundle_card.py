@@ -18,7 +18,7 @@ TRAINING = ("epochs", "lr", "weight_decay", "bags_per_step", "balance", "max_ins
 
 
 def card_of(
-    mined: Mined, bags: Sequence[Bag], *, parameters: Mapping[str, object], classes: tuple[str, str]
+    mined: Mined, bags: Sequence[Bag], *, parameters: Mapping[str, object], classes: tuple[str, ...]
 ) -> Card:
     """The card of a classifier; its threshold is 0.5, as nothing was held out to set another one on.
 
@@ -26,7 +26,7 @@ def card_of(
         mined: What training gave.
         bags: The training bags.
         parameters: Parameters of the classifier.
-        classes: The negative and the positive label.
+        classes: The negative and the positive label; of more than two, all in their order.
     """
     base = next(name for name, kind in BASES.items() if kind == mined.model.config.pooling.kind)
     mining = parameters["mining"]
@@ -35,6 +35,7 @@ def card_of(
         fingerprint=fingerprint({name: repr(value) for name, value in parameters.items()}),
         arm=base if mining == "none" else f"{base}+{mining}",
         classes=classes,
+        task=mined.model.config.task,
         threshold=DEFAULT_THRESHOLD,
         instances=bags[0].kind,
         patches=None,
@@ -52,6 +53,8 @@ def parameters_of(bundle: Bundle) -> dict[str, Any]:
         "pooling": config.pooling.kind,
         "lam": config.pooling.lam,
         "instance_loss": config.instance_loss.beta,
+        "negative": config.task.negative,
+        "ordinal": config.task.ordinal,
         **{name: getattr(config.training, name) for name in TRAINING},
     }
 

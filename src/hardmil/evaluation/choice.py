@@ -8,13 +8,15 @@ from jaxtyping import Float, Int
 
 from hardmil.bootstrap import draw_bags
 from hardmil.config.evaluation import AutoConfig, parse_operating_target
-from hardmil.metrics import binary_metrics, fpr_at_sensitivity, partial_auc
+from hardmil.config.task import TWO_CLASSES, TaskConfig
+from hardmil.metrics import binary_metrics, fpr_at_sensitivity, mean_and_se, partial_auc
+from hardmil.mil.class_metrics import branch_answers
 
 N_RESAMPLES = 400
 """Enough for a standard error."""
 DEFAULT_SENSITIVITY = 0.90
 
-Value = Callable[[Int[np.ndarray, " bag"], Float[np.ndarray, " bag"]], float]
+Value = Callable[[Int[np.ndarray, " bag"], Float[np.ndarray, "bag *class"]], float]
 
 
 @dataclass(frozen=True)
@@ -41,23 +43,30 @@ class Choice:
 
 
 def choose(
-    scores: Mapping[str, Float[np.ndarray, " bag"]],
+    scores: Mapping[str, Float[np.ndarray, "bag *class"]],
     *,
     labels: Int[np.ndarray, " bag"],
     cases: Sequence[str],
     auto: AutoConfig,
     operating_point: str,
+    task: TaskConfig = TWO_CLASSES,
 ) -> Choice:
     """The first candidate that is near enough to the best.
 
+    With more than two classes, the criterion is the mean over the branches, each against the rest.
+
     Args:
-        scores: The out-of-fold scores of each candidate, in the order of preference.
-        labels: 0 or 1; both occur.
+        scores: The out-of-fold scores of each candidate, in the order of preference; with more than two
+            classes, of each class.
+        labels: Positions of classes; all occur.
         cases: The case of each bag; standard errors are by case.
         auto: Criterion, and what is near enough.
         operating_point: Its sensitivity is that of the criterion fpr.
+        task: The classes.
     """
     value = _value(auto, operating_point=operating_point)
+    if not task.is_binary:
+        value = _mean_over_branches(value, task=task)
     sign = -1 if auto.criterion == "fpr" else 1
     values = {name: value(labels, one) for name, one in scores.items()}
     best = max(values, key=lambda name: sign * values[name])
@@ -84,6 +93,17 @@ def _value(auto: AutoConfig, *, operating_point: str) -> Value:
     target = parse_operating_target(operating_point)
     sensitivity = target.share if target.kind == "sensitivity" else DEFAULT_SENSITIVITY
     return lambda labels, scores: fpr_at_sensitivity(labels, scores, sensitivity=sensitivity)
+
+
+def _mean_over_branches(value: Value, *, task: TaskConfig) -> Value:
+    """The same measured for each branch; a branch where it is undefined is left out of the mean."""
+
+    def mean(labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, "bag class"]) -> float:
+        answers, of_branches = branch_answers(labels, task=task), task.branch_scores(scores)
+        pairs = zip(answers.T.astype(np.int64), of_branches.T, strict=True)
+        return mean_and_se(value(*pair) for pair in pairs).mean
+
+    return mean
 
 
 def _spread(differences: Float[np.ndarray, " resample"]) -> float:

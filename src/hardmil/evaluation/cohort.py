@@ -11,7 +11,7 @@ from hardmil.bags.pseudonyms import Pseudonyms, renamed
 from hardmil.config.mining import REVIEW
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import Arm
-from hardmil.evaluation.truth import TRUTH_NAMES, Truth, truth_of_regions, verdicts_of_truth
+from hardmil.evaluation.truth import Truth, kind_of_region, truth_of_regions, verdicts_of_truth
 from hardmil.files.geojson import path_next_to, regions_next_to
 from hardmil.mining.verdict_matching import MatchedVerdicts, match_verdicts, read_review
 from hardmil.mining.verdicts import Reviewer, read_verdicts
@@ -34,7 +34,7 @@ class Cohort:
 
     @property
     def labels(self) -> np.ndarray:
-        """0 or 1 for each bag."""
+        """The position of its class for each bag; of two, 1 is positive."""
         return np.array([bag.label for bag in self.bags])
 
     @property
@@ -115,6 +115,6 @@ def _truth(study: Study, bags: Sequence[Bag]) -> dict[str, Truth]:
         if path is None or bag.size_level0_px == 0 or not path_next_to(path).exists():
             continue
         regions = regions_next_to(path, origin=origin_of(path))
-        if regions is not None and all(one.name in TRUTH_NAMES for one in regions):
+        if regions is not None and all(kind_of_region(one.name) for one in regions):
             found[bag.slide_id] = truth_of_regions(bag, regions=regions)
     return found

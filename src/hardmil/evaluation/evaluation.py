@@ -12,6 +12,7 @@ import numpy as np
 
 from hardmil.bags.folds import Fold, check_classes, check_folds
 from hardmil.config.study import PIXELS, StudyConfig
+from hardmil.config.task import TaskConfig
 from hardmil.device import Device
 from hardmil.errors import ConfigError, FoldError, StoreError
 from hardmil.evaluation.arms import Arm
@@ -74,6 +75,11 @@ class Evaluation:
     only_folds: tuple[int, ...] | None = None
     operating: OperatingSettings | None = None
 
+    @property
+    def task(self) -> TaskConfig:
+        """What the arms tell apart."""
+        return self.arms[0].model.task
+
     def trials(self) -> list[Trial]:
         """Every trial; the arms of a fold follow one another, because they share its base."""
         return [
@@ -115,7 +121,7 @@ def evaluate_arms(
     not depend on where trials ran, for the same number of threads.
 
     Raises:
-        FoldError: If a case is on both sides of a fold, a training side has one label only, anything was
+        FoldError: If a case is on both sides of a fold, a training side lacks a label, anything was
             fitted with a case outside the training fold, or `only_folds` has the number of a fold that does
             not exist.
         ConfigError: If an arm cannot be run as written, or the engine is not available.
@@ -124,7 +130,7 @@ def evaluate_arms(
     _check_only_folds(evaluation)
     for folds in evaluation.folds:
         check_folds(folds, evaluation.cohort.cases)
-        check_classes(folds, evaluation.cohort.labels)
+        check_classes(folds, evaluation.cohort.labels, names=evaluation.task.names)
     remove_drafts(evaluation.folder)
     import_tables(evaluation.folder)
     todo = missing_trials(evaluation)
@@ -242,9 +248,19 @@ def store_result(trial: Trial, *, result: TrialResult, evaluation: Evaluation) -
     """Write attention and record of a finished trial; make the tables if that was not done for a while."""
     folder, config_hash = evaluation.folder, trial.config_hash(evaluation.cohort)
     test = [evaluation.cohort.bags[i] for i in trial.fold.test]
-    write_attention(folder / TRIALS / config_hash / "attention.h5", test, scores=result.test_scores)
+    write_attention(
+        folder / TRIALS / config_hash / "attention.h5",
+        test,
+        scores=result.test_scores,
+        class_names=evaluation.task.branch_names,
+    )
     tables = trial_tables(
-        result, trial=evaluation.key(trial), config_hash=config_hash, test=test, classes=evaluation.classes
+        result,
+        trial=evaluation.key(trial),
+        config_hash=config_hash,
+        test=test,
+        classes=evaluation.classes,
+        task=evaluation.task,
     )
     write_record(folder, tables)
     table = folder / RESULTS
@@ -260,7 +276,9 @@ def make_tables(evaluation: Evaluation) -> None:
     """
     whole = replace(evaluation, only_folds=None)
     hashes = {whole.key(trial): trial.config_hash(whole.cohort) for trial in whole.trials()}
-    write_tables(evaluation.folder, hashes=hashes, order=hashes, classes=evaluation.classes)
+    write_tables(
+        evaluation.folder, hashes=hashes, order=hashes, classes=evaluation.classes, task=evaluation.task
+    )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def study_folds(study: Study, *, cohort: Cohort, left_out: set[str]) -> list[lis
             n_folds=config.folds,
             n_repeats=config.repeats,
             seed=study.config.seed,
+            names=study.config.task.names,
         )
     slide_ids = [bag.slide_id for bag in cohort.bags]
     folds = read_splits(study.folder / config.splits, slide_ids, failed=left_out)

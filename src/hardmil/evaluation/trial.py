@@ -27,7 +27,10 @@ from hardmil.evaluation.trainer import CODE_VERSION, PIXEL_VERSION, Trainer
 from hardmil.evaluation.truth import instance_auc, share_of_look_alikes
 from hardmil.metrics import BinaryMetrics, binary_metrics
 from hardmil.mil.calibration import Calibration, fit_calibration
-from hardmil.mil.inference import BagScore, bag_scores, score_together
+from hardmil.mil.class_calibration import ClassCalibration, fit_class_calibration
+from hardmil.mil.class_metrics import branch_answers, class_metrics
+from hardmil.mil.class_scores import scores_by_class
+from hardmil.mil.inference import BagScore, score_together
 from hardmil.mil.operating import choose_threshold
 from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mining.hard_instances import HardInstance
@@ -108,7 +111,11 @@ def hashed_settings(arm: Arm) -> list[object]:
 
 @dataclass(frozen=True, eq=False)
 class TrialResult:
-    """The result of a trial. `choice` is what the arm `auto` took; None for other arms."""
+    """The result of a trial. `choice` is what the arm `auto` took; None for other arms.
+
+    With more than two classes, `op_thresholds` are by branch, empty where none was set, and `probabilities`
+    by bag and class.
+    """
 
     metrics: BinaryMetrics
     test_scores: list[BagScore]
@@ -120,6 +127,7 @@ class TrialResult:
     instance_auc: float = math.nan
     mined_look_alikes: float = math.nan
     choice: Choice | None = None
+    op_thresholds: tuple[float, ...] = ()
 
 
 def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
@@ -137,17 +145,22 @@ def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
     learned = _learn(training, trial=trial, seed=trial.seed, cohort=cohort, trainer=trainer)
     decide = _decision(training, trial=trial, cohort=cohort, trainer=trainer)
     scores = learned.score(test)
-    labels = np.array([bag.label for bag in test])
-    of_bags = bag_scores(scores)
+    labels, task = np.array([bag.label for bag in test]), trial.arm.model.task
+    of_bags = scores_by_class(scores, task=task)
     return TrialResult(
-        metrics=binary_metrics(labels, of_bags),
+        metrics=class_metrics(labels, of_bags, task=task)
+        if of_bags.ndim > 1
+        else binary_metrics(labels, of_bags),
         test_scores=scores,
         hard_negatives=learned.pool,
         n_false_positive_bags=learned.n_false_positive_bags,
         seconds=time.monotonic() - started,
-        op_threshold=decide.threshold if decide else math.nan,
+        op_threshold=decide.thresholds[0] if decide and task.is_binary else math.nan,
+        op_thresholds=decide.thresholds if decide and not task.is_binary else (),
         probabilities=decide.calibration.probabilities(of_bags) if decide else None,
-        instance_auc=math.nan if trial.arm.fisher else instance_auc(test, scores=scores, truth=cohort.truth),
+        instance_auc=math.nan
+        if trial.arm.fisher
+        else instance_auc(test, scores=scores, truth=cohort.truth, task=task),
         mined_look_alikes=share_of_look_alikes(learned.pool, bags=training, truth=cohort.truth),
         choice=choice,
     )
@@ -174,7 +187,8 @@ def chosen_trial(
         name: whole_arm_out_of_fold(training, trial=one, cohort=cohort, trainer=trainer)
         for name, one in candidates.items()
     }
-    found = {name: bag_scores(one) for name, one in scores.items() if one is not None}
+    task = trial.arm.model.task
+    found = {name: scores_by_class(one, task=task) for name, one in scores.items() if one is not None}
     if not found:
         return replace(trial, arm=trial.arm.candidates[0]), None
     choice = choose(
@@ -183,6 +197,7 @@ def chosen_trial(
         cases=[bag.case_id for bag in training],
         auto=auto,
         operating_point=trial.operating.target if trial.operating else DEFAULT_TARGET,
+        task=task,
     )
     return replace(trial, arm=candidates[choice.chosen].arm), choice
 
@@ -246,10 +261,10 @@ def _learn_fisher(bags: Sequence[Bag], *, config: FisherConfig, seed: int, train
 
 @dataclass(frozen=True, eq=False)
 class _Decision:
-    """Threshold and calibration from out-of-fold scores."""
+    """The threshold of each branch, and the calibration, from out-of-fold scores."""
 
-    threshold: float
-    calibration: Calibration
+    thresholds: tuple[float, ...]
+    calibration: Calibration | ClassCalibration
 
 
 def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer: Trainer) -> _Decision | None:
@@ -257,13 +272,19 @@ def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer:
     found = whole_arm_out_of_fold(training, trial=trial, cohort=cohort, trainer=trainer)
     if trial.operating is None or found is None:
         return None
-    scores = bag_scores(found)
+    task = trial.arm.model.task
     labels = np.array([bag.label for bag in training])
+    scores, method = scores_by_class(found, task=task), trial.operating.calibration
     wanted = parse_operating_target(trial.operating.target)
-    return _Decision(
-        choose_threshold(labels, scores, wanted=wanted),
-        calibration_of(trial.arm, labels, scores, method=trial.operating.calibration),
-    )
+    if task.is_binary:
+        threshold = choose_threshold(labels, scores, wanted=wanted)
+        return _Decision((threshold,), calibration_of(trial.arm, labels, scores, method=method))
+    answers, of_branches = branch_answers(labels, task=task), task.branch_scores(scores)
+    thresholds = [
+        choose_threshold(yes.astype(np.int64), one, wanted=wanted)
+        for yes, one in zip(answers.T, of_branches.T, strict=True)
+    ]
+    return _Decision(tuple(thresholds), class_calibration_of(trial.arm, labels, scores, method=method))
 
 
 def calibration_of(
@@ -279,6 +300,20 @@ def calibration_of(
     """
     is_centred = arm.model.pooling.score == "bag"
     return fit_calibration(labels, scores, method=method, is_centred=is_centred)
+
+
+def class_calibration_of(
+    arm: Arm,
+    labels: Int[np.ndarray, " bag"],
+    class_scores: Float[np.ndarray, "bag class"],
+    *,
+    method: CalibrationMethod,
+) -> ClassCalibration:
+    """As `calibration_of`, for more than two classes."""
+    is_centred = arm.model.pooling.score == "bag"
+    return fit_class_calibration(
+        labels, class_scores, method=method, task=arm.model.task, is_centred=is_centred
+    )
 
 
 def whole_arm_out_of_fold(

@@ -14,6 +14,7 @@ from typing import cast
 
 from hardmil.bags.bag import Bag
 from hardmil.config.section import fingerprint
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.errors import TableError
 from hardmil.evaluation.results import (
     CHOICES,
@@ -22,11 +23,15 @@ from hardmil.evaluation.results import (
     RESULTS,
     ChoiceRow,
     HardNegativeRow,
+    PredictionRow,
     ResultRow,
     TrialKey,
     choice_rows,
+    class_prediction_row,
+    hard_negative_columns,
     prediction_columns,
     prediction_row,
+    result_columns,
 )
 from hardmil.evaluation.trial import TrialResult
 from hardmil.files.atomic import read_json, visible, write_json
@@ -48,21 +53,15 @@ class TrialRecord:
 
 
 def trial_tables(
-    result: TrialResult, *, trial: TrialKey, config_hash: str, test: Sequence[Bag], classes: Sequence[str]
+    result: TrialResult,
+    *,
+    trial: TrialKey,
+    config_hash: str,
+    test: Sequence[Bag],
+    classes: Sequence[str],
+    task: TaskConfig = TWO_CLASSES,
 ) -> TrialTables:
     """The rows of a finished trial; `test` are the held-out bags."""
-    probabilities = [None] * len(test) if result.probabilities is None else result.probabilities.tolist()
-    predictions = [
-        prediction_row(
-            bag,
-            score.bag_score,
-            classes=classes,
-            trial=trial,
-            op_threshold=result.op_threshold,
-            probability=probability,
-        )
-        for bag, score, probability in zip(test, result.test_scores, probabilities, strict=True)
-    ]
     row = ResultRow(
         trial=trial,
         config_hash=config_hash,
@@ -73,14 +72,49 @@ def trial_tables(
         instance_auc=result.instance_auc,
         mined_look_alikes=result.mined_look_alikes,
         seconds=result.seconds,
+        op_thresholds=dict(zip(task.branch_names, result.op_thresholds, strict=False)),
     )
     rows = {
         RESULTS: [row],
-        PREDICTIONS: predictions,
+        PREDICTIONS: _predictions(result, trial=trial, test=test, classes=classes, task=task),
         HARD_NEGATIVES: [HardNegativeRow(trial, one) for one in result.hard_negatives],
         CHOICES: choice_rows(result.choice, trial=trial),
     }
-    return {name: [cells_of(one) for one in some] for name, some in rows.items()}
+    columns = _columns(classes, task=task)
+    return {
+        name: [{key: text for key, text in cells_of(one).items() if key in columns[name]} for one in some]
+        for name, some in rows.items()
+    }
+
+
+def _predictions(
+    result: TrialResult, *, trial: TrialKey, test: Sequence[Bag], classes: Sequence[str], task: TaskConfig
+) -> list[PredictionRow]:
+    probabilities = [None] * len(test) if result.probabilities is None else result.probabilities
+    scored = zip(test, result.test_scores, probabilities, strict=True)
+    if not task.is_binary:
+        return [
+            class_prediction_row(
+                bag,
+                score,
+                task=task,
+                trial=trial,
+                thresholds=result.op_thresholds or None,
+                probabilities=probability,
+            )
+            for bag, score, probability in scored
+        ]
+    return [
+        prediction_row(
+            bag,
+            score.bag_score,
+            classes=classes,
+            trial=trial,
+            op_threshold=result.op_threshold,
+            probability=None if probability is None else float(probability),
+        )
+        for bag, score, probability in scored
+    ]
 
 
 def write_record(folder: Path, tables: TrialTables) -> None:
@@ -118,7 +152,12 @@ def record_paths(folder: Path) -> list[Path]:
 
 
 def write_tables(
-    folder: Path, *, hashes: Mapping[TrialKey, str], order: Iterable[TrialKey], classes: Sequence[str]
+    folder: Path,
+    *,
+    hashes: Mapping[TrialKey, str],
+    order: Iterable[TrialKey],
+    classes: Sequence[str],
+    task: TaskConfig = TWO_CLASSES,
 ) -> None:
     """Make the tables of an evaluation from all records in its folder.
 
@@ -130,7 +169,8 @@ def write_tables(
         folder: The folder of the evaluation.
         hashes: The hash of each trial of this evaluation; of other trials, the record written last counts.
         order: The order of the trials.
-        classes: The negative and the positive class.
+        classes: The names of the classes; of two, the negative one first.
+        task: What the networks tell apart.
 
     Raises:
         StoreError: If the disk is full, or the folder is not writable.
@@ -144,7 +184,7 @@ def write_tables(
             _write_as_last(records, every=every, folder=folder)
         seen = found
         records.sort(key=lambda record: (position.get(record.result.trial, -1), record.written_ns))
-        for name, columns in _columns(classes).items():
+        for name, columns in _columns(classes, task=task).items():
             lines = [line for record in records for line in record.tables.get(name, ())]
             if lines or name != CHOICES:
                 write_cells(folder / name, lines, columns=columns)
@@ -187,12 +227,12 @@ def _write_as_last(records: Iterable[TrialRecord], *, every: Iterable[TrialRecor
             write_record(folder, record.tables)
 
 
-def _columns(classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _columns(classes: Sequence[str], *, task: TaskConfig) -> dict[str, tuple[str, ...]]:
     return {
         CHOICES: columns_of(ChoiceRow),
-        HARD_NEGATIVES: columns_of(HardNegativeRow),
-        PREDICTIONS: prediction_columns(classes),
-        RESULTS: columns_of(ResultRow),
+        HARD_NEGATIVES: hard_negative_columns(task),
+        PREDICTIONS: prediction_columns(classes, task=task),
+        RESULTS: result_columns(task),
     }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Int8
 
 from hardmil.bags.bag import Bag
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.files.geojson import Region
 from hardmil.metrics import binary_metrics, mean_and_se
 from hardmil.mil.inference import BagScore
@@ -15,22 +16,40 @@ from hardmil.mining.hard_instances import HardInstance
 Truth = Int8[np.ndarray, " _"]
 """One code for each instance: 1 lesion, 2 look-alike (not a lesion, but similar to one), 0 anything else."""
 LESION, LOOK_ALIKE = 1, 2
-TRUTH_NAMES = {"look-alike": LOOK_ALIKE, "lesion": LESION}
+KINDS = {"look-alike": LOOK_ALIKE, "lesion": LESION}
+"""What the first word of the name of a region says; the rest may name a class."""
 LEAST_SHARE = 0.25
 """A patch is a lesion if this share of it is; otherwise a look-alike if this share of it is."""
 
 
-def instance_auc(bags: Sequence[Bag], *, scores: Sequence[BagScore], truth: Mapping[str, Truth]) -> float:
+def instance_auc(
+    bags: Sequence[Bag],
+    *,
+    scores: Sequence[BagScore],
+    truth: Mapping[str, Truth],
+    task: TaskConfig = TWO_CLASSES,
+) -> float:
     """AUC of attention for lesions among the instances of a positive bag; mean over the positive bags.
 
-    Bags without known truth, or with only one kind of instance, are left out; NaN if no bag is left.
+    Bags without known truth, or with only one kind of instance, are left out; NaN if no bag is left. With
+    more than two classes, all bags but those of the negative class are positive, and the attention is that of
+    the branch of the bag's class.
     """
     values = [
-        binary_metrics((truth[bag.slide_id] == LESION).astype(np.int64), score.attention).auc
+        binary_metrics(
+            (truth[bag.slide_id] == LESION).astype(np.int64), _attention(score, bag.label, task=task)
+        ).auc
         for bag, score in zip(bags, scores, strict=True)
-        if bag.label == 1 and bag.slide_id in truth
+        if bag.label != task.negative_label and bag.slide_id in truth
     ]
     return mean_and_se(values).mean
+
+
+def _attention(score: BagScore, label: int, *, task: TaskConfig) -> Float32[np.ndarray, " instance"]:
+    """The attention of the branch of this class."""
+    if task.is_binary:
+        return score.attention
+    return score.branches[label - 1 if task.ordinal else label].attention
 
 
 def share_of_look_alikes(
@@ -50,12 +69,17 @@ def verdicts_of_truth(truth: Mapping[str, Truth]) -> dict[str, Float32[np.ndarra
 
 
 def truth_of_regions(bag: Bag, *, regions: Sequence[Region]) -> Truth:
-    """Codes of the patches of a bag, from regions named "lesion" and "look-alike"."""
+    """Codes of the patches of a bag, from regions named "lesion" and "look-alike", or "lesion a"."""
     codes = np.zeros(len(bag), dtype=np.int8)
-    for name, code in TRUTH_NAMES.items():
-        outlines = [one.polygon for one in regions if one.name == name]
+    for code in KINDS.values():
+        outlines = [one.polygon for one in regions if kind_of_region(one.name) == code]
         codes[_covered(bag, outlines=outlines) >= LEAST_SHARE] = code
     return codes
+
+
+def kind_of_region(name: str) -> int | None:
+    """LESION or LOOK_ALIKE by the name of a region; None if it is neither."""
+    return KINDS.get(name.partition(" ")[0])
 
 
 def _covered(bag: Bag, *, outlines: Sequence[np.ndarray]) -> np.ndarray:

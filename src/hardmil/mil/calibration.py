@@ -5,19 +5,24 @@
 # pyright: reportMissingTypeStubs=false
 
 import math
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.optimize import minimize, minimize_scalar
 
-from hardmil.config.evaluation import CalibrationMethod
-from hardmil.errors import BagError
+from hardmil.config.evaluation import CalibrationMethod, calibration_fault
+from hardmil.config.task import TWO_CLASSES
+from hardmil.errors import BagError, ConfigError
 from hardmil.metrics import check_scores
 
 SMALLEST = 1e-12
 """Scores are kept this far from 0 and 1, where the logit is infinite."""
 TEMPERATURES = (0.05, 50.0)
+
+
+BinaryMethod = Literal["temperature", "isotonic", "none"]
 
 
 class Calibration(BaseModel):
@@ -29,7 +34,7 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: CalibrationMethod
+    method: BinaryMethod
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     shift: float = Field(default=0.0, allow_inf_nan=False)
     knots: tuple[tuple[float, float], ...] = ()
@@ -73,6 +78,7 @@ def fit_calibration(
 
     Raises:
         BagError: If one of the two labels does not occur, or a score is not finite.
+        ConfigError: If the method is not for two classes.
 
     Source: temperature, Guo et al. 2017, with the targets of Platt 1999, (n + 1) / (n + 2) and 1 / (n + 2):
     with few slides that are perfectly separated, targets of 0 and 1 would move every score to 0 or 1.
@@ -85,6 +91,8 @@ def fit_calibration(
         )
     check_scores(scores)
     match method:
+        case "vector":
+            raise ConfigError(calibration_fault(method, task=TWO_CLASSES))
         case "none":
             return Calibration(method="none")
         case "temperature":

@@ -23,6 +23,20 @@ def class_scores(logits: Float[np.ndarray, " branch"], *, task: TaskConfig) -> F
     return -np.diff(or_higher, prepend=1.0, append=0.0)
 
 
+def scores_by_class(scores: Sequence[BagScore], *, task: TaskConfig) -> Float[np.ndarray, "bag *class"]:
+    """The scores of all classes of each bag; of two classes, only that of the positive one, of shape (bag,).
+
+    Raises:
+        ValueError: If a score of many classes has no `class_scores`.
+    """
+    if task.is_binary:
+        return np.array([one.bag_score for one in scores])
+    found = [one.class_scores for one in scores if one.class_scores is not None]
+    if len(found) < len(scores):
+        raise ValueError("scores without class_scores; expected those of more than two classes")
+    return np.stack(found)
+
+
 def called_class(scores: Float[np.ndarray, " class"], *, task: TaskConfig) -> int:
     """The class that a bag is called: of the highest score; of ordered classes, the highest that is likely.
 

@@ -74,6 +74,7 @@ def slide_attention(
     mpp: float | None = None,
     contribution: np.ndarray | None = None,
     classes: tuple[str, str] = ("negative", "positive"),
+    shown_class: str = "",
 ) -> SlideAttention:
     """The output of a model for a bag, ready to be drawn; `mpp` is that of the table."""
     return SlideAttention(
@@ -86,4 +87,5 @@ def slide_attention(
         mpp=mpp,
         contribution=contribution,
         classes=classes,
+        shown_class=shown_class,
     )

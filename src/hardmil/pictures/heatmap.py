@@ -45,7 +45,8 @@ class SlideAttention:
     """The output of a model for one slide, with coordinates in level-0 px.
 
     `contribution` is what each patch adds to the slide's logit; `classes` are the names of the negative and
-    the positive class.
+    the positive class. With more than two classes, all three are those of `shown_class`, and `bag_score` is
+    its score.
     """
 
     slide_id: str
@@ -58,6 +59,7 @@ class SlideAttention:
     truth: Sequence[Region] = ()
     contribution: Float[np.ndarray, " instance"] | None = None
     classes: tuple[str, str] = ("negative", "positive")
+    shown_class: str = ""
 
 
 def attention_overlay(
@@ -232,7 +234,8 @@ def colour_map(quantity: HeatmapQuantity) -> str:
 
 def _title(slide: SlideAttention) -> str:
     label = "label unknown" if slide.label is None else f"labelled {slide.label}"
-    return f"{slide.slide_id}   {label}   bag score {slide.bag_score:.3f}".replace("$", r"\$")
+    of_class = f" for {slide.shown_class}" if slide.shown_class else ""
+    return f"{slide.slide_id}   {label}   bag score{of_class} {slide.bag_score:.3f}".replace("$", r"\$")
 
 
 def _draw_truth(panels: list[Axes], truth: Sequence[Region], *, frame: Frame) -> None:
@@ -269,7 +272,8 @@ def _draw_colour_bar(
     how = "by rank in this slide" if scale == "rank" else "raw"
     if quantity == "attention" and is_flat(slide.attention):
         how = f"flat: all within {FLAT - 1:.0%}"
-    bar.set_label(f"{quantity}, {how}", fontsize=9)
+    of_class = f" for {slide.shown_class}".replace("$", r"\$") if slide.shown_class else ""
+    bar.set_label(f"{quantity}{of_class}, {how}", fontsize=9)
 
 
 def _ticks(slide: SlideAttention, *, quantity: HeatmapQuantity, scale: Scale) -> list[str]:

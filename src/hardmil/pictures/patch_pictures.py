@@ -31,6 +31,7 @@ class GalleryItem:
     round: int
     source: str
     arm: str
+    hard_for: str = ""
 
 
 @dataclass(frozen=True)

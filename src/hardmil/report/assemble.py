@@ -10,6 +10,7 @@ import yaml
 from hardmil.bags.bag import Bag
 from hardmil.config.model import BagKind, resolve_config
 from hardmil.config.study import StudyConfig, model_config
+from hardmil.config.task import TaskConfig
 from hardmil.evaluation.arm_name import parse_arm_name
 from hardmil.evaluation.arms import AUTO
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
@@ -20,6 +21,8 @@ from hardmil.jobs.failures import Failure
 from hardmil.pictures.heatmap import SlideAttention
 from hardmil.pictures.patch_pictures import GalleryPicture
 from hardmil.preprocessing.study_folder import Study, StudyBags
+from hardmil.report.class_curves import class_calibration_drawing, class_curve_drawings
+from hardmil.report.class_tables import report_classes
 from hardmil.report.confusion import (
     attention_of_arm,
     confusion_of,
@@ -84,6 +87,8 @@ def write_evaluation_report(
     path = evaluation.folder / "report.html"
     mined = [row for row in rows.hard_negatives if row.mined.source != "random"]
     bags, arm = evaluation.cohort.bags, study_arm(page, evaluation=evaluation)
+    task = evaluation.task
+    draw_curves = curve_drawings if task.is_binary else class_curve_drawings
     selection = select_hard_negatives(mined, arm=arm)
     confusion, drawn, attention = _slides(
         page, evaluation=evaluation, rows=rows, arm=arm, selection=selection
@@ -92,11 +97,12 @@ def write_evaluation_report(
         title=page.title,
         question=page.question,
         data=replace(
-            _data(bags, classes=evaluation.classes, exclusions=page.exclusions),
+            _data(bags, classes=evaluation.classes, task=task, exclusions=page.exclusions),
             n_held_out=len({row.slide_id for row in rows.predictions}),
             notes=page.data_notes,
         ),
-        tables=_tables(statistics, page=page),
+        tables=_tables(statistics.whole, page=page),
+        classes=[] if task.is_binary else report_classes(statistics, arm=arm, task=task),
         config=config_text(
             page.config,
             kind=bags[0].kind,
@@ -107,8 +113,10 @@ def write_evaluation_report(
         failures=failures,
         choices=statistics.choices,
         choice_seconds=_trial_seconds(row for row in rows.results if row.trial.arm == AUTO),
-        curves=curve_drawings(rows.predictions, arm=arm, statistics=statistics, evaluation=evaluation),
-        calibration=calibration_drawing(rows.predictions, arm=arm, positive=evaluation.classes[1]),
+        curves=draw_curves(rows.predictions, arm=arm, statistics=statistics, evaluation=evaluation),
+        calibration=calibration_drawing(rows.predictions, arm=arm, positive=evaluation.classes[1])
+        if task.is_binary
+        else class_calibration_drawing(rows.predictions, arm=arm),
         confusion=confusion,
         hard_negatives=_pictures(selection, drawn),
         n_hard_negatives=len({row.mined.key for row in mined}),
@@ -135,8 +143,15 @@ def write_gallery(path: Path, *, study: Study, found: StudyBags, rows: Sequence[
     drawn = draw_slides(_with_gallery(selection, {}), paths=paths)
     report = Report(
         title=f"Hard negatives of {study.folder.resolve().name}",
-        question="Which patches of negative slides fooled the model, and are they really negative?",
-        data=_data(found.bags, classes=study.slide_table.classes, exclusions=exclusions_of(found)),
+        question="Which patches of negative slides fooled the model, and are they really negative?"
+        if study.config.task.is_binary
+        else "Which patches of slides of another class fooled the model, and is nothing of the class there?",
+        data=_data(
+            found.bags,
+            classes=study.slide_table.classes,
+            task=study.config.task,
+            exclusions=exclusions_of(found),
+        ),
         tables=(),
         config=config_text(study.config, kind=found.bags[0].kind, below=study.folder),
         run=_record(path.parent),
@@ -199,22 +214,27 @@ def _pictures(selection: GallerySelection, drawn: Mapping[str, DrawnPictures]) -
 
 
 def _highest(confusion: Confusion, *, classes: Sequence[str]) -> list[str]:
-    """The positive and the negative slide with the highest score."""
+    """The positive and the negative slide with the highest score; of more classes, of each the surest."""
     found: list[str] = []
     for label in reversed(classes):
         of_label = [one for one in confusion.slides if one.label == label]
+        if len(classes) > 2:
+            of_label = [one for one in of_label if one.called == label]
         found += [max(of_label, key=lambda one: one.bag_score).slide_id] if of_label else []
     return found
 
 
 def _attention_words(attention: SlideAttention, *, arm: str) -> str:
+    shown = f" Attention for {attention.shown_class}." if attention.shown_class else ""
     return (
         f"Slide {attention.slide_id}, labelled {attention.label}, scored {attention.bag_score:.3f} by {arm}: "
-        f"the highest-scored {attention.label} slide of those held out"
+        f"the highest-scored {attention.label} slide of those held out{'.' if shown else ''}{shown}"
     )
 
 
-def _data(bags: Sequence[Bag], *, classes: Sequence[str], exclusions: Sequence[Exclusion]) -> ReportData:
+def _data(
+    bags: Sequence[Bag], *, classes: Sequence[str], task: TaskConfig, exclusions: Sequence[Exclusion]
+) -> ReportData:
     labels: list[LabelCount] = []
     for index, name in enumerate(classes):
         here = [bag for bag in bags if bag.label == index]
@@ -223,10 +243,12 @@ def _data(bags: Sequence[Bag], *, classes: Sequence[str], exclusions: Sequence[E
     return ReportData(
         n_cases=len({bag.case_id for bag in bags}),
         n_slides=len(bags),
-        positive=classes[1],
-        negative=classes[0],
+        positive=classes[1] if task.is_binary else "",
+        negative=classes[0] if task.is_binary else task.negative or "",
         labels=labels,
         exclusions=exclusions,
+        classes=task.names,
+        is_ordered=task.ordinal,
     )
 
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, zip_longest
+from itertools import chain, permutations, zip_longest
 from pathlib import Path
 
+from hardmil.config.task import TaskConfig
 from hardmil.evaluation.attention_file import read_attention
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import HardNegativeRow, key_of
+from hardmil.evaluation.results import HardNegativeRow, PredictionRow, key_of
 from hardmil.pictures.bag_heatmap import slide_attention
 from hardmil.pictures.heatmap import SlideAttention
+from hardmil.report.class_tables import class_words
 from hardmil.report.hard_negatives import gallery_item
 from hardmil.report.held_out import first_repeat, with_attention_file
 from hardmil.report.page_data import CalledSlide, Confusion
@@ -28,40 +30,67 @@ NO_ATTENTION = "its attention is not available: the trials folder of the study w
 def confusion_of(rows: TrialRows, *, arm: str, evaluation: Evaluation) -> Confusion | None:
     """How the arm called each slide in its first repeat; None if it has no predictions.
 
-    A call is made at the operating point, or at 0.5 if none was set.
+    A call is made at the operating point, or at 0.5 if none was set. Of more than two classes, it is the
+    predicted class.
     """
     predictions = first_repeat(rows, arm=arm)
     if not predictions:
         return None
+    n_repeats = len({key_of(row).repeat for row in rows.predictions if key_of(row).arm == arm})
+    slides = _called(predictions, rows=rows, evaluation=evaluation)
+    if not evaluation.task.is_binary:
+        return Confusion(arm, "", n_repeats, slides)
+    at_op = all(row.op_prediction for row in predictions)
+    words = "the operating point, set inside each training fold" if at_op else "0.5"
+    return Confusion(arm, words, n_repeats, slides)
+
+
+def _called(
+    predictions: Sequence[PredictionRow], *, rows: TrialRows, evaluation: Evaluation
+) -> list[CalledSlide]:
     thresholds = {row.trial: row.op_threshold for row in rows.results}
     at_op = all(row.op_prediction for row in predictions)
-    mined, negative = _mined_by_slide(rows.hard_negatives), evaluation.classes[0]
-    could_be_mined = _could_be_mined(evaluation)
-    slides = [
+    mined, could_be_mined = _mined_by_slide(rows.hard_negatives), _could_be_mined(evaluation)
+    is_binary, negative = evaluation.task.is_binary, evaluation.classes[0]
+    return [
         CalledSlide(
             slide_id=row.slide_id,
             label=row.label,
             called=row.prediction,
             bag_score=row.bag_score,
             threshold=thresholds[key_of(row)] if at_op else 0.5,
-            mined=_mined_words(mined.get(row.slide_id, []))
-            if row.label == negative and row.slide_id in could_be_mined
+            mined=_mined_words(_mined_as(mined.get(row.slide_id, []), row.prediction))
+            if (row.label == negative if is_binary else row.label != row.prediction)
+            and row.slide_id in could_be_mined
             else "",
+            scored="" if is_binary else _scored_words(row),
         )
         for row in predictions
     ]
-    words = "the operating point, set inside each training fold" if at_op else "0.5"
-    n_repeats = len({key_of(row).repeat for row in rows.predictions if key_of(row).arm == arm})
-    return Confusion(arm, words, n_repeats, slides)
+
+
+def _mined_as(rows: Sequence[HardNegativeRow], called: str) -> list[HardNegativeRow]:
+    """Those that were mined because their slide was called this class; all of them with two classes."""
+    return [row for row in rows if row.mined.hard_for in ("", called)]
+
+
+def _scored_words(row: PredictionRow) -> str:
+    """The scores of the class that a slide was called and of its own, in words."""
+    names = dict.fromkeys((row.prediction, row.label))
+    return "score " + ", ".join(f"{row.scores[name]:.3f} for {name}" for name in names)
 
 
 def wrong_slides(confusion: Confusion, *, classes: Sequence[str]) -> list[CalledSlide]:
-    """The wrongly called slides, largest error first, alternating false positives and false negatives."""
-    negative, positive = classes
-    both = [confusion.cell(negative, positive), confusion.cell(positive, negative)]
-    for one in both:
+    """The wrongly called slides, largest error first, alternating the cells of the confusion.
+
+    Of two classes, false positives come first. Of more, an error is as large as the score of the class that
+    the slide was called.
+    """
+    pairs = list(permutations(classes, 2))
+    cells = [confusion.cell(label, called) for label, called in pairs]
+    for one in cells:
         one.sort(key=lambda slide: -abs(slide.bag_score - slide.threshold))
-    return [slide for slide in chain.from_iterable(zip_longest(*both)) if slide is not None]
+    return [slide for slide in chain.from_iterable(zip_longest(*cells)) if slide is not None]
 
 
 def wrong_slide_requests(
@@ -73,7 +102,7 @@ def wrong_slide_requests(
     for slide in wrong[:MAX_SLIDES]:
         items = {
             (row.mined.x, row.mined.y): gallery_item(row)
-            for row in mined.get(slide.slide_id, [])
+            for row in _mined_as(mined.get(slide.slide_id, []), slide.called)
             if row.mined.size_level0 > 0 and slide.mined
         }
         hardest = sorted(items.values(), key=lambda item: -item.attention)[:MAX_MINED]
@@ -133,8 +162,17 @@ def attention_of_arm(
                 bag_score=row.bag_score,
                 label=row.label,
                 mpp=mpp.get(bag.slide_id),
+                shown_class=shown_class(row.prediction, task=evaluation.task),
             )
     return found
+
+
+def shown_class(called: str, *, task: TaskConfig) -> str:
+    """Whose attention is shown of a slide that was called this class; empty with two classes."""
+    if task.is_binary:
+        return ""
+    lowest = task.branch_names[0]
+    return class_words(max(called, lowest, key=task.names.index), task=task)
 
 
 def _could_be_mined(evaluation: Evaluation) -> set[str]:

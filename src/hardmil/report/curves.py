@@ -1,6 +1,6 @@
 """The curves on report.html."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -86,16 +86,37 @@ def calibration_drawing(predictions: Sequence[PredictionRow], *, arm: str, posit
     scores = [row.bag_score for row in rows]
     probabilities = [row.probabilities[positive] for row in rows]
     calibrated = any(abs(a - b) > 1e-6 for a, b in zip(scores, probabilities, strict=True))
-    columns = {"calibrated probability": probabilities} if calibrated else {}
-    columns["raw bag score" if calibrated else "bag score"] = scores
-    found = {name: _reliability(rows, values, positive=positive) for name, values in columns.items()}
+    labels = [int(row.label == positive) for row in rows]
+    columns = {"calibrated probability": (probabilities, labels)} if calibrated else {}
+    columns["raw bag score" if calibrated else "bag score"] = (scores, labels)
+    return reliability_drawing(
+        columns, repeats=[key_of(row).repeat for row in rows], arm=arm, positive=positive
+    )
+
+
+def reliability_drawing(
+    columns: Mapping[str, tuple[Sequence[float], Sequence[int]]],
+    *,
+    repeats: Sequence[int],
+    arm: str,
+    positive: str,
+) -> Drawing:
+    """Reliability of an arm, by the name of a score.
+
+    Args:
+        columns: Scores, and 1 for each slide that is positive; the last are those that were not calibrated.
+        repeats: The repeat of each prediction.
+        arm: The arm.
+        positive: What a positive slide is, in words.
+    """
+    found = {name: _reliability(*column, repeats=repeats) for name, column in columns.items()}
     words = "; ".join(
         f"{name}: calibration error {one.ece:.3f}, Brier score {one.brier:.3f}" for name, one in found.items()
     )
     lines = [
         ReliabilityLine(name, one.mean_score, one.share_positive, one.count) for name, one in found.items()
     ]
-    kept = "" if calibrated else " Scores were not calibrated."
+    kept = "" if len(columns) > 1 else " Scores were not calibrated."
     return Drawing(
         reliability_figure(lines, positive=positive),
         f"Reliability of {arm} in ten bins. {words}. {_bins_words(next(iter(found.values())))}",
@@ -105,10 +126,9 @@ def calibration_drawing(predictions: Sequence[PredictionRow], *, arm: str, posit
     )
 
 
-def _reliability(rows: Sequence[PredictionRow], values: Sequence[float], *, positive: str) -> Reliability:
-    repeats = np.array([key_of(row).repeat for row in rows])
-    labels, scores = np.array([int(row.label == positive) for row in rows]), np.array(values)
-    here = [repeats == repeat for repeat in np.unique(repeats)]
+def _reliability(values: Sequence[float], positives: Sequence[int], *, repeats: Sequence[int]) -> Reliability:
+    labels, scores, of = np.array(positives), np.array(values), np.array(repeats)
+    here = [of == repeat for repeat in np.unique(of)]
     return reliability([labels[one] for one in here], [scores[one] for one in here])
 
 

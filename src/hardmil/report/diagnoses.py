@@ -1,11 +1,23 @@
 """Problems with the attention of an arm on held-out slides, for the report."""
 
+from collections.abc import Sequence
+
+from hardmil.config.task import TaskConfig
 from hardmil.evaluation.attention_file import read_score
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
+from hardmil.evaluation.results import PredictionRow
 from hardmil.evaluation.truth import verdicts_of_truth
 from hardmil.mil.diagnosis import diagnose
 from hardmil.report.held_out import with_attention_file
 from hardmil.report.page_data import SlideDiagnosis
+
+
+def _is_positive(row: PredictionRow, *, task: TaskConfig, classes: Sequence[str]) -> bool:
+    """Whether the slide has what its attention was asked for: with many classes, that of the called class."""
+    if task.is_binary:
+        return row.label == classes[1]
+    label, called = classes.index(row.label), classes.index(row.prediction)
+    return task.is_yes(label, branch=max(0, called - 1) if task.ordinal else called)
 
 
 def diagnoses_of_arm(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> list[SlideDiagnosis]:
@@ -17,7 +29,7 @@ def diagnoses_of_arm(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> li
             continue
         slide_id = row.slide_id
         score = read_score(stored, slide_id=slide_id)
-        is_positive = row.label == evaluation.classes[1]
+        is_positive = _is_positive(row, task=evaluation.task, classes=evaluation.classes)
         found += [
             SlideDiagnosis(slide_id, one.finding, one.meaning, one.remedy)
             for one in diagnose(score, is_positive=is_positive, truth=truth.get(slide_id))

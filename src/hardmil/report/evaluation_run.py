@@ -13,6 +13,7 @@ from hardmil.evaluation.arm_name import with_controls
 from hardmil.evaluation.arms import Arm, arm, check_arms
 from hardmil.evaluation.cohort import deidentified_cohort, study_cohort
 from hardmil.evaluation.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
+from hardmil.evaluation.results import MACRO
 from hardmil.evaluation.study_folds import study_folds
 from hardmil.evaluation.study_review import reviewed_bags
 from hardmil.evaluation.trial import operating_settings
@@ -121,13 +122,13 @@ def evaluate(
 
 def _page(study: Study, *, found: StudyBags, copies: Sequence[str], deidentify: bool) -> Page:
     """What the report says in addition to its numbers."""
-    negative, positive = study.slide_table.classes
+    called = "slide called a class that it is not"
+    if study.config.task.is_binary:
+        negative, positive = study.slide_table.classes
+        called = f"{negative} slide called {positive}"
     return Page(
         title=f"Study {study.folder.resolve().name}",
-        question=(
-            f"How often is a {negative} slide called {positive}, and does mining the patches that fooled the "
-            "model lower that?"
-        ),
+        question=(f"How often is a {called}, and does mining the patches that fooled the model lower that?"),
         paths={row.slide_id: row.path for row in study.slide_table.rows},
         mpp={row.slide_id: row.mpp for row in study.slide_table.rows},
         config=study.config,
@@ -184,6 +185,7 @@ def run_evaluation(
         positive=evaluation.classes[1],
         seed=seed,
         margin=page.config.evaluation.sensitivity_margin,
+        task=evaluation.task,
     )
     record = page.config.model_dump(mode="json")
     write_run_record(
@@ -205,7 +207,8 @@ def _log_run(tracker: Tracker, *, settings: Mapping[str, object], run: Evaluatio
     """Log settings, the arms' numbers, tables and report; MLflow allows no `@` in a metric's name."""
     tracker.params(settings)
     for one in run.statistics.summary:
+        of_class = "" if one.class_name in ("", MACRO) else f"{one.class_name}/"
         for metric, value in one.values.items():
-            tracker.metric(f"{one.arm.replace('@', '-at-')}/{metric}", value.mean)
+            tracker.metric(f"{one.arm.replace('@', '-at-')}/{of_class}{metric}", value.mean)
     for name in ("results.csv", "summary.csv", "report.html"):
         tracker.artifact(run.folder / name)

@@ -8,41 +8,45 @@ from hardmil.evaluation.results import HardNegativeRow
 from hardmil.pictures.patch_pictures import GalleryItem
 
 MAX_HARD_NEGATIVES = 24
+MAX_OF_A_CLASS = 12
+"""With many classes, there may be more in all."""
 
 
 @dataclass(frozen=True)
 class GallerySelection:
-    """The hard negatives to show, and the number of candidates in each cluster.
+    """The hard negatives to show, and the number of candidates in each cluster of each class.
 
     `training` is the training that the clusters are from; empty if nothing was clustered, or by one training
     only.
     """
 
     items: Sequence[GalleryItem]
-    n_by_cluster: dict[int, int]
+    n_by_cluster: dict[tuple[str, int], int]
     training: str = ""
 
 
 def select_hard_negatives(
     rows: Sequence[HardNegativeRow], *, arm: str = "", limit: int = MAX_HARD_NEGATIVES
 ) -> GallerySelection:
-    """The hardest mined instances, each once, taking clusters and slides in turn.
+    """The hardest mined instances, each once, taking classes, clusters and slides in turn.
 
     Each training clusters what it mined for itself: cluster 3 of one training is not cluster 3 of another.
     Where there are clusters, all instances shown are from one training: that of `arm` if it clustered, and of
     these the one that mined most.
     """
     rows, training = _of_one_training(rows, arm=arm)
-    once: dict[tuple[str, int], HardNegativeRow] = {}
+    once: dict[tuple[object, ...], HardNegativeRow] = {}
     for row in sorted(rows, key=lambda row: -row.mined.attention):
-        once.setdefault(row.mined.key, row)
+        once.setdefault((*row.mined.key, row.mined.hard_for), row)
     with_coords = [row for row in once.values() if row.mined.size_level0 > 0]
     by_cluster = [
         _in_turn(_grouped(members, by=lambda row: row.mined.slide_id))
-        for members in _grouped(with_coords, by=lambda row: row.mined.cluster)
+        for members in _grouped(with_coords, by=_cluster)
     ]
+    n_classes = len({row.mined.hard_for for row in with_coords} - {""})
+    limit = max(limit, MAX_OF_A_CLASS * n_classes)
     items = [gallery_item(row) for row in _in_turn(by_cluster)[:limit]]
-    return GallerySelection(items, dict(Counter(row.mined.cluster for row in once.values())), training)
+    return GallerySelection(items, dict(Counter(map(_cluster, once.values()))), training)
 
 
 def gallery_item(row: HardNegativeRow) -> GalleryItem:
@@ -59,7 +63,13 @@ def gallery_item(row: HardNegativeRow) -> GalleryItem:
         round=mined.round,
         source=mined.source,
         arm=row.trial.arm if row.trial else "",
+        hard_for=mined.hard_for,
     )
+
+
+def _cluster(row: HardNegativeRow) -> tuple[str, int]:
+    """Each class has clusters of its own."""
+    return row.mined.hard_for, row.mined.cluster
 
 
 def _of_one_training(rows: Sequence[HardNegativeRow], *, arm: str) -> tuple[Sequence[HardNegativeRow], str]:

@@ -48,7 +48,18 @@ AT_HALF = ColumnGroup(
     " (at 0.5)",
 )
 WITHOUT_THRESHOLD = ColumnGroup("No threshold", {"pooled_auc": "AUC (pooled)"})
+PREDICTED_CLASS = ColumnGroup(
+    "Predicted class",
+    {"pooled_accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "kappa": "Kappa (quadratic)"},
+)
+CALLED_CLASS = ColumnGroup(
+    "Predicted class", {"pooled_fpr": "FPR", "pooled_recall": "Sensitivity"}, " (predicted class)"
+)
 INTERVAL_GROUPS = (CLAIM, DESCRIPTIVE, AT_HALF, WITHOUT_THRESHOLD)
+MEAN_GROUPS = (CLAIM, DESCRIPTIVE, PREDICTED_CLASS, WITHOUT_THRESHOLD)
+"""Means over more than two classes; kappa only of ordered classes."""
+CLASS_GROUPS = (CLAIM, CALLED_CLASS, WITHOUT_THRESHOLD)
+"""One of more than two classes against the rest."""
 DIFFERENCE_GROUPS = (CLAIM, DESCRIPTIVE, WITHOUT_THRESHOLD)
 
 RATES = {
@@ -159,6 +170,19 @@ class ReportTable:
 
 
 @dataclass(frozen=True)
+class ReportClasses:
+    """The numbers of each class against the rest, with intervals by case; `note` of a row is its arm.
+
+    `findings` are sentences about differences between arms in a class; `notes` are warnings.
+    """
+
+    title: str
+    rows: Sequence[EstimateRow]
+    findings: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class LabelCount:
     """Counts of one label. A case with slides of both labels counts under each."""
 
@@ -180,6 +204,9 @@ class Exclusion:
 class ReportData:
     """The data of the study, without excluded slides. The negative label comes first.
 
+    With more than two classes, `classes` are their names, and `positive` and `negative` are empty;
+    `is_ordered` is whether each is higher than the one before.
+
     `n_held_out` slides were scored while they were held out; None if the page has no such scores. `notes` say
     what is wrong with the slides.
     """
@@ -192,6 +219,8 @@ class ReportData:
     n_held_out: int | None = None
     exclusions: Sequence[Exclusion] = ()
     notes: Sequence[str] = ()
+    classes: Sequence[str] = ()
+    is_ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,7 +244,8 @@ class Drawing:
 class CalledSlide:
     """A held-out slide and its call; for a false positive, also what was mined from it, in words.
 
-    Only wrongly called slides have `pictures`; if they are missing, `why_not` says why.
+    Only wrongly called slides have `pictures`; if they are missing, `why_not` says why. With more than two
+    classes there is no threshold, and `scored` says how its own and the called class scored.
     """
 
     slide_id: str
@@ -227,6 +257,7 @@ class CalledSlide:
     why_not: str = ""
     mined: str = ""
     mined_pictures: Sequence[GalleryPicture] = ()
+    scored: str = ""
 
 
 @dataclass(frozen=True)
@@ -258,9 +289,9 @@ class SlideDiagnosis:
 class Report:
     """The content of the page. `config` is YAML text; `run` is a run record; `about` is that of the study.
 
-    `failures` are of trials. `n_by_cluster` counts the candidates for `hard_negatives` in each cluster; -1 is
-    for those without a cluster. `clusters_of` is the training that the clusters are from. `choice_seconds` is
-    the time of the trials of `auto`.
+    `failures` are of trials. `n_by_cluster` counts the candidates for `hard_negatives` in each cluster of each
+    class they are hard for, which is empty with two classes; -1 is for those without a cluster. `clusters_of`
+    is the training that the clusters are from. `choice_seconds` is the time of the trials of `auto`.
     """
 
     title: str
@@ -270,6 +301,7 @@ class Report:
     config: str
     run: Mapping[str, object]
     failures: Sequence[Failure] = ()
+    classes: Sequence[ReportClasses] = ()
     choices: ChoiceSummary | None = None
     choice_seconds: float = 0.0
     curves: Sequence[Drawing] = ()
@@ -277,7 +309,7 @@ class Report:
     confusion: Confusion | None = None
     hard_negatives: Sequence[GalleryPicture] = ()
     n_hard_negatives: int | None = None
-    n_by_cluster: Mapping[int, int] = field(default_factory=dict)
+    n_by_cluster: Mapping[tuple[str, int], int] = field(default_factory=dict)
     clusters_of: str = ""
     attention: Sequence[AttentionPicture] = ()
     diagnoses: Sequence[SlideDiagnosis] = ()

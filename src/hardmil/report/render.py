@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 from hardmil.metrics import MeanSE
 from hardmil.pictures.patch_pictures import GalleryPicture
 from hardmil.report.page_data import (
+    CLASS_GROUPS,
     COLUMNS,
     DIFFERENCE_GROUPS,
     INTERVAL_GROUPS,
+    MEAN_GROUPS,
     RATES,
     STANDARD_ERRORS,
+    ColumnGroup,
     Estimate,
     Report,
     ReportRates,
@@ -56,8 +59,9 @@ def render_report(report: Report) -> str:
         criteria=CRITERIA,
         choice_cost=duration_text(report.choice_seconds),
         charts=[_chart(table.rates) for table in report.tables if table.rates],
-        interval_groups=INTERVAL_GROUPS,
+        interval_groups=_mean_groups(report) if report.data.classes else INTERVAL_GROUPS,
         difference_groups=DIFFERENCE_GROUPS,
+        class_groups=CLASS_GROUPS,
         limits=[*report.limits, *(STANDARD_ERRORS if is_repeated else ())],
         most_diagnoses=MAX_DIAGNOSES,
         undefined=MeanSE(math.nan, math.nan, 0, 0),
@@ -72,6 +76,7 @@ def _sections(report: Report) -> list[tuple[str, str]]:
         ("data", "Data", True),
         ("rates", "False positives", any(table.rates for table in report.tables)),
         ("arms", "Comparison", report.tables),
+        ("classes", "By class", report.classes),
         ("choices", "What auto chose", report.choices),
         ("curves", "Curves and calibration", report.curves or report.calibration),
         ("confusion", "Slides behind the numbers", report.confusion),
@@ -82,6 +87,15 @@ def _sections(report: Report) -> list[tuple[str, str]]:
         ("run", "How it was run", True),
     ]
     return [(anchor, name) for anchor, name, is_there in sections if is_there]
+
+
+def _mean_groups(report: Report) -> list[ColumnGroup]:
+    """The groups of means over classes; kappa only where the classes are ordered."""
+    left_out = () if report.data.is_ordered else ("kappa",)
+    return [
+        replace(one, columns={key: name for key, name in one.columns.items() if key not in left_out})
+        for one in MEAN_GROUPS
+    ]
 
 
 @dataclass(frozen=True)
@@ -127,20 +141,27 @@ def _reach(one: Estimate) -> float:
 
 
 def _by_cluster(
-    pictures: Iterable[GalleryPicture], *, counts: Mapping[int, int]
+    pictures: Iterable[GalleryPicture], *, counts: Mapping[tuple[str, int], int]
 ) -> list[tuple[str, Sequence[GalleryPicture]]]:
-    """Heading and pictures of each cluster; pictures without a cluster last, or alone without a heading."""
+    """Heading and pictures of each cluster of each class; pictures without a cluster last in their class.
+
+    Without clusters and classes, all are one group without a heading.
+    """
     # -1 would sort first, but pictures without a cluster come last.
-    ordered = sorted(pictures, key=lambda one: (one.item.cluster < 0, one.item.cluster))
-    if all(one.item.cluster < 0 for one in ordered):
+    ordered = sorted(pictures, key=lambda one: (one.item.hard_for, one.item.cluster < 0, one.item.cluster))
+    has_clusters = any(one.item.cluster >= 0 for one in ordered)
+    if not has_clusters and not any(one.item.hard_for for one in ordered):
         return [("", ordered)] if ordered else []
     groups: list[tuple[str, Sequence[GalleryPicture]]] = []
-    for cluster, members in groupby(ordered, key=lambda one: one.item.cluster):
-        here = list(members)
-        n = counts.get(cluster, len(here))
-        name = "Not clustered" if cluster < 0 else f"Cluster {cluster}"
+    for key, members in groupby(ordered, key=lambda one: (one.item.hard_for, one.item.cluster)):
+        here, (hard_for, cluster) = list(members), key
+        n = counts.get(key, len(here))
+        names = [f"Called {hard_for}"] if hard_for else []
+        if has_clusters:
+            names.append("not clustered" if cluster < 0 else f"cluster {cluster}")
         shown = "" if n == len(here) else f", {len(here)} shown"
-        groups.append((f"{name}: {n} patch{'' if n == 1 else 'es'}{shown}", here))
+        name = ", ".join(names)
+        groups.append((f"{name[0].upper()}{name[1:]}: {n} patch{'' if n == 1 else 'es'}{shown}", here))
     return groups
 
 

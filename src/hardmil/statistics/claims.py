@@ -14,7 +14,6 @@ from jaxtyping import Float
 from hardmil.bootstrap import percentile_limits, widened_p
 from hardmil.statistics.comparisons import can_compare, family_of, holm_by_family, standard_pairs
 from hardmil.statistics.intervals import ResampledArm, mean_of_defined
-from hardmil.statistics.weighted_metrics import RESAMPLED
 
 Verdict = Literal["fewer", "more", "not decided"]
 LEVEL = 0.05
@@ -47,6 +46,7 @@ class Claim:
     p: float
     p_holm: float
     verdict: str
+    class_name: str = ""
 
     @property
     def is_same(self) -> bool:
@@ -71,7 +71,10 @@ def claims(arms: Sequence[ResampledArm], *, margin: float) -> list[Claim]:
     """
     pairs = [pair for pair in standard_pairs(arms) if can_compare(*pair)]
     found = [claim for pair in pairs if (claim := _claim(*pair, margin=margin)) is not None]
-    families = [(family_of(one.arm, one.other), one.split, one.patches, one.threshold) for one in found]
+    families = [
+        (family_of(one.arm, one.other, class_name=one.class_name), one.split, one.patches, one.threshold)
+        for one in found
+    ]
     p_values = holm_by_family([one.p for one in found], families=families)
     return [
         replace(one, p_holm=p, verdict=one.verdict if p < LEVEL else "not decided")
@@ -123,8 +126,9 @@ def _claim(one: ResampledArm, other: ResampledArm, *, margin: float) -> Claim | 
             *(sensitivity, *percentile_limits(drawn, n_cases=n_cases)),
         )
         p = min(fewer, more)
-        arm, split, patches = one.key
-        return Claim(arm, other.key[0], split, patches, threshold, *limits, margin, p, p, verdict)
+        arm, split, patches, class_name = one.key
+        pair = (arm, other.key.arm, split, patches, threshold)
+        return Claim(*pair, *limits, margin, p, p, verdict, class_name)
     return None
 
 
@@ -132,7 +136,7 @@ def _difference(
     one: ResampledArm, other: ResampledArm, *, metric: str
 ) -> tuple[float, Float[np.ndarray, " resample"]]:
     """One arm minus another, mean over repeats: as observed, and on each resample."""
-    i = RESAMPLED.index(metric)
+    i = one.metrics.index(metric)
     observed = float(mean_of_defined(one.observed[i] - other.observed[i]))
     return observed, mean_of_defined(one.resampled[i] - other.resampled[i], axis=0)
 

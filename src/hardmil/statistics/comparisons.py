@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from hardmil.bootstrap import percentile_limits, widened_p
 from hardmil.evaluation.arm_name import CONTROL, parse_arm_name
+from hardmil.evaluation.results import MACRO
 from hardmil.statistics.intervals import ResampledArm, mean_of_defined
-from hardmil.statistics.weighted_metrics import RESAMPLED
 
 REFERENCE = "ours"
 """The base that other bases are compared with, if it is among the arms."""
@@ -30,6 +30,7 @@ class Comparison:
     high: float
     p: float
     p_holm: float
+    class_name: str = ""
 
     @property
     def is_hard_minus_random(self) -> bool:
@@ -50,7 +51,10 @@ def compare_arms(arms: Sequence[ResampledArm]) -> list[Comparison]:
 
 def not_comparable(arms: Sequence[ResampledArm]) -> list[tuple[str, str]]:
     """(arm, other) of standard comparisons between arms that were not run on the same slides and folds."""
-    return [(one.key[0], other.key[0]) for one, other in standard_pairs(arms) if not can_compare(one, other)]
+    whole = [one for one in arms if one.key.class_name in ("", MACRO)]
+    return [
+        (one.key.arm, other.key.arm) for one, other in standard_pairs(whole) if not can_compare(one, other)
+    ]
 
 
 def standard_pairs(arms: Sequence[ResampledArm]) -> list[tuple[ResampledArm, ResampledArm]]:
@@ -94,13 +98,13 @@ def compare(one: ResampledArm, other: ResampledArm) -> list[Comparison]:
         )
     values = mean_of_defined(one.observed - other.observed)
     drawn = mean_of_defined(one.resampled - other.resampled, axis=1)
-    arm, split, patches = one.key
+    arm, split, patches, class_name = one.key
     found: list[Comparison] = []
-    for i, metric in enumerate(RESAMPLED):
+    for i, metric in enumerate(one.metrics):
         low, high = percentile_limits(drawn[i], n_cases=one.n_cases)
         p = bootstrap_p(drawn[i], n_cases=one.n_cases)
-        difference = float(values[i])
-        found.append(Comparison(arm, other.key[0], split, patches, metric, difference, low, high, p, p))
+        pair = (arm, other.key.arm, split, patches, metric)
+        found.append(Comparison(*pair, float(values[i]), low, high, p, p, class_name))
     return found
 
 
@@ -123,24 +127,32 @@ def bootstrap_p(differences: Float[np.ndarray, " resample"], *, n_cases: int) ->
 
 
 def by_pair(comparisons: Iterable[Comparison]) -> dict[tuple[str, ...], dict[str, Comparison]]:
-    """The comparisons by (arm, other, split, patches), then by metric."""
+    """The comparisons by (arm, other, split, patches, class), then by metric."""
     found: dict[tuple[str, ...], dict[str, Comparison]] = {}
     for one in comparisons:
-        found.setdefault((one.arm, one.other, one.split, one.patches), {})[one.metric] = one
+        pair = (one.arm, one.other, one.split, one.patches, one.class_name)
+        found.setdefault(pair, {})[one.metric] = one
     return found
 
 
 def holm_corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """The same with `p_holm`; comparisons with undefined p are not corrected for."""
     found = list(comparisons)
-    families = [(family_of(one.arm, one.other), one.split, one.patches, one.metric) for one in found]
+    families = [
+        (family_of(one.arm, one.other, class_name=one.class_name), one.split, one.patches, one.metric)
+        for one in found
+    ]
     p_values = holm_by_family([one.p for one in found], families=families)
     return [replace(one, p_holm=p) for one, p in zip(found, p_values, strict=True)]
 
 
-def family_of(arm: str, other: str) -> str:
-    """The reference of a comparison, over whose comparisons p is corrected: random controls count as one."""
-    return CONTROL if other == parse_arm_name(arm).its_control else other
+def family_of(arm: str, other: str, *, class_name: str) -> tuple[str, bool]:
+    """What p is corrected over: comparisons with one reference, where random controls count as one.
+
+    With more than two classes, the means over the classes are one family, and all classes another.
+    """
+    reference = CONTROL if other == parse_arm_name(arm).its_control else other
+    return reference, class_name not in ("", MACRO)
 
 
 def holm_by_family(p_values: Sequence[float], *, families: Sequence[Hashable]) -> list[float]:

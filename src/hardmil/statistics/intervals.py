@@ -51,11 +51,12 @@ class Interval:
     high: float
     n_cases: int
     n_repeats: int
+    class_name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class ResampledArm:
-    """The metrics of an arm (RESAMPLED) in each repeat: as observed, and on each resample of cases.
+    """The metrics of an arm in each repeat: as observed, and on each resample of cases.
 
     Arms with the same `bags` were resampled with the same draws. Cases and slides by label are (with negative
     slides, with positive slides).
@@ -66,8 +67,10 @@ class ResampledArm:
     n_cases: int
     cases_by_label: tuple[int, int]
     slides_by_label: tuple[int, int]
+    n_slides: int
     observed: Float[np.ndarray, "metric repeat"]
     resampled: Float[np.ndarray, "metric repeat resample"]
+    metrics: tuple[str, ...] = RESAMPLED
 
 
 def resample_arms(
@@ -91,7 +94,7 @@ def resample_arms(
         same = (tuple(cases), holds.tobytes())
         if same not in drawn:
             drawn[same] = draw_cases(holds, seed=seed, n_resamples=n_resamples)
-        found.append(_resample(key, repeats, cases=cases, holds=holds, draws=drawn[same]))
+        found.append(resample(key, repeats, cases=cases, holds=holds, draws=drawn[same]))
     return found
 
 
@@ -111,10 +114,12 @@ def intervals(arms: Iterable[ResampledArm]) -> list[Interval]:
     found: list[Interval] = []
     for one in arms:
         values, means = mean_of_defined(one.observed), mean_of_defined(one.resampled, axis=1)
-        for i, metric in enumerate(RESAMPLED):
-            low, high = _limits(metric, float(values[i]), means[i], arm=one)
+        arm, split, patches, class_name = one.key
+        for i, metric in enumerate(one.metrics):
+            setting, value = (arm, split, patches, metric), float(values[i])
+            low, high = _limits(metric, value, means[i], arm=one)
             n_repeats = int(np.sum(~np.isnan(one.observed[i])))
-            found.append(Interval(*one.key, metric, float(values[i]), low, high, one.n_cases, n_repeats))
+            found.append(Interval(*setting, value, low, high, one.n_cases, n_repeats, class_name))
     return found
 
 
@@ -132,13 +137,13 @@ def _sample_size(arm: ResampledArm, share_of: ShareOf) -> SampleSize:
     cases, slides = arm.cases_by_label, arm.slides_by_label
     match share_of:
         case "all":
-            return SampleSize(arm.n_cases, arm.n_cases, sum(slides))
+            return SampleSize(arm.n_cases, arm.n_cases, arm.n_slides)
         case "negative":
             return SampleSize(arm.n_cases, cases[0], slides[0])
         case "positive":
             return SampleSize(arm.n_cases, cases[1], slides[1])
         case "both":
-            return SampleSize(arm.n_cases, min(cases), sum(slides))
+            return SampleSize(arm.n_cases, min(cases), arm.n_slides)
 
 
 def mean_of_defined(values: np.ndarray, *, axis: int = -1) -> np.ndarray:
@@ -158,7 +163,7 @@ def cases_and_classes(repeats: Sequence[PooledRepeat]) -> tuple[list[str], np.nd
     return cases, holds
 
 
-def _resample(
+def resample(
     key: ArmKey,
     repeats: Sequence[PooledRepeat],
     *,
@@ -166,6 +171,15 @@ def _resample(
     holds: np.ndarray,
     draws: Int[np.ndarray, "resample case"],
 ) -> ResampledArm:
+    """The metrics of an arm on these draws of its cases.
+
+    Args:
+        key: The arm.
+        repeats: Its predictions.
+        cases: Its cases, in the order of the draws.
+        holds: [case, class], whether a case has slides of the negative and of the positive class.
+        draws: How often each case is drawn.
+    """
     position = {case: i for i, case in enumerate(cases)}
     observed = np.zeros((len(RESAMPLED), len(repeats)))
     resampled = np.zeros((len(RESAMPLED), len(repeats), len(draws)))
@@ -190,6 +204,7 @@ def _resample(
         n_cases=len(cases),
         cases_by_label=(int(holds[:, 0].sum()), int(holds[:, 1].sum())),
         slides_by_label=(len(slides) - n_positive, n_positive),
+        n_slides=len(slides),
         observed=observed,
         resampled=resampled,
     )

@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float, Int
 
 from hardmil.evaluation.results import ArmKey, PredictionRow, key_of
 
+THRESHOLD = 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class PooledRepeat:
@@ -15,6 +17,7 @@ class PooledRepeat:
 
     `bags` are (fold, slide_id), in the order of the arrays. `called_at_op` is whether a bag was called
     positive at the operating point, which was set inside its training fold; None if a row has no such call.
+    `called` is whether a bag was called positive without one; None for calls at a score above 0.5.
     """
 
     repeat: int
@@ -23,6 +26,12 @@ class PooledRepeat:
     labels: Int[np.ndarray, " bag"]
     scores: Float[np.ndarray, " bag"]
     called_at_op: Bool[np.ndarray, " bag"] | None
+    called: Bool[np.ndarray, " bag"] | None = None
+
+    @property
+    def calls(self) -> Bool[np.ndarray, " bag"]:
+        """Whether each bag is called positive without an operating point."""
+        return self.scores > THRESHOLD if self.called is None else self.called
 
 
 def pool_predictions(rows: Iterable[PredictionRow], *, positive: str) -> dict[ArmKey, list[PooledRepeat]]:

@@ -1,7 +1,7 @@
 """From rows of trials to the table of arms: one value for each repeat, then mean and standard error."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from hardmil.evaluation.arm_name import parse_arm_name
@@ -51,9 +51,17 @@ class SummaryRow:
     n_false_positive_bags: int
     n_hard: int
     values: Mapping[str, float] = columns_by_name()
+    class_name: str = ""
 
 
-SUMMARY_COLUMNS = columns_of(SummaryRow, names=[f"{name}{part}" for name in VALUES for part in ("", "_se")])
+def summary_columns(values: Sequence[str] = VALUES, *, with_class: bool = False) -> tuple[str, ...]:
+    """Columns of summary.csv; `class_name` is the last, if there are more than two classes."""
+    names = [f"{name}{part}" for name in values for part in ("", "_se")]
+    columns = columns_of(SummaryRow, names=names)
+    return columns if with_class else tuple(one for one in columns if one != "class_name")
+
+
+SUMMARY_COLUMNS = summary_columns()
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,7 @@ class ArmSummary:
     n_repeats: int
     n_false_positive_bags: int
     n_hard: int
+    class_name: str = ""
 
     @property
     def mines(self) -> bool:
@@ -92,11 +101,20 @@ def summarise(
 
     Source: Li et al. 2019, Tables 1 and 2 ("mean and standard error").
     """
+    pooled = pool_predictions(predictions, positive=positive)
+    measured = {key: {one.repeat: pooled_metrics(one) for one in repeats} for key, repeats in pooled.items()}
+    return [
+        arm_summary(key, results=rows, measured=measured.get(key, {}))
+        for key, rows in results_by_arm(results).items()
+    ]
+
+
+def results_by_arm(results: Iterable[ResultRow]) -> dict[ArmKey, list[ResultRow]]:
+    """The rows of each arm, in the order of the rows."""
     by_arm: dict[ArmKey, list[ResultRow]] = {}
     for row in results:
         by_arm.setdefault(row.trial.arm_key, []).append(row)
-    pooled = pool_predictions(predictions, positive=positive)
-    return [_summary(key, results=rows, pooled=pooled.get(key, [])) for key, rows in by_arm.items()]
+    return by_arm
 
 
 def pooled_metrics(repeat: PooledRepeat) -> dict[str, float]:
@@ -106,11 +124,12 @@ def pooled_metrics(repeat: PooledRepeat) -> dict[str, float]:
         BagError: If a score is not a probability.
     """
     labels, scores = repeat.labels, repeat.scores
-    six = asdict(binary_metrics(labels, scores))
+    six = asdict(binary_metrics(labels, repeat.calls.astype(float)))
+    six["auc"] = binary_metrics(labels, scores).auc
     at_op = None if repeat.called_at_op is None else binary_metrics(labels, repeat.called_at_op.astype(float))
     return {
         **{f"pooled_{name}": six[name] for name in METRICS},
-        "balanced_accuracy": balanced_accuracy(labels, scores),
+        "balanced_accuracy": balanced_accuracy(labels, repeat.calls.astype(float)),
         "average_precision": average_precision(labels, scores),
         "brier": brier_score(labels, scores),
         "ece": expected_calibration_error(labels, scores),
@@ -134,8 +153,8 @@ def hard_minus_random(one: ArmSummary, *, summary: Sequence[ArmSummary]) -> dict
     return None
 
 
-def _setting(one: ArmSummary) -> tuple[str, str, int, int]:
-    return one.split, one.patches, one.n_trials, one.n_repeats
+def _setting(one: ArmSummary) -> tuple[str, str, int, int, str]:
+    return one.split, one.patches, one.n_trials, one.n_repeats, one.class_name
 
 
 def summary_row(one: ArmSummary) -> SummaryRow:
@@ -151,17 +170,39 @@ def summary_row(one: ArmSummary) -> SummaryRow:
         n_false_positive_bags=one.n_false_positive_bags,
         n_hard=one.n_hard,
         values=means | errors,
+        class_name=one.class_name,
     )
 
 
-def _summary(key: ArmKey, *, results: Sequence[ResultRow], pooled: Sequence[PooledRepeat]) -> ArmSummary:
+def arm_summary(
+    key: ArmKey,
+    *,
+    results: Sequence[ResultRow],
+    measured: Mapping[int, Mapping[str, float]],
+    names: Sequence[str] = POOLED,
+    with_trials: bool = True,
+) -> ArmSummary:
+    """An arm in numbers.
+
+    Args:
+        key: The arm.
+        results: Its rows.
+        measured: The values on pooled predictions, by repeat; what is missing is NaN.
+        names: Of these values.
+        with_trials: Whether the rows are about this; otherwise the means over their trials are NaN.
+    """
     repeats = sorted({row.trial.repeat for row in results})
-    measured = {repeat.repeat: pooled_metrics(repeat) for repeat in pooled}
-    by_repeat = {name: [_fold_mean(results, name, repeat) for repeat in repeats] for name in TRIAL_MEANS}
-    for name in POOLED:
-        by_repeat[name] = [measured[repeat][name] if repeat in measured else math.nan for repeat in repeats]
+    by_repeat = {
+        name: [_fold_mean(results if with_trials else (), name, repeat) for repeat in repeats]
+        for name in TRIAL_MEANS
+    }
+    for name in names:
+        by_repeat[name] = [measured.get(repeat, {}).get(name, math.nan) for repeat in repeats]
     return ArmSummary(
-        *key,
+        key.arm,
+        key.split,
+        key.patches,
+        class_name=key.class_name,
         values={name: mean_and_se(values) for name, values in by_repeat.items()},
         by_repeat=by_repeat,
         n_trials=len(results),

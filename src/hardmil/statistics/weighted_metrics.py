@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 from hardmil.statistics.pooled_predictions import PooledRepeat
 from hardmil.statistics.summary import SENSITIVITIES
 
-THRESHOLD = 0.5
 RESAMPLED = (
     "pooled_accuracy",
     "pooled_recall",
@@ -35,7 +34,7 @@ def weighted_metrics(repeat: PooledRepeat, *, weights: Weights) -> Float[np.ndar
     # Counts are integers, which float64 adds exactly, and matrix products are fast with floats.
     weights = weights.astype(np.float64)
     n_positive, n_negative = weights @ positive, weights @ ~positive
-    called = repeat.scores > THRESHOLD
+    called = repeat.calls
     recall, fpr = _called(weights, called, positive=positive)
     distance = (repeat.scores - positive) ** 2
     found = {

@@ -1,0 +1,86 @@
+"""The curves on report.html where there are more than two classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hardmil.config.task import TaskConfig
+from hardmil.evaluation.evaluation import Evaluation
+from hardmil.evaluation.results import PredictionRow, key_of
+from hardmil.pictures.curve_figures import STYLES, CurveLine, roc_figure
+from hardmil.report.class_tables import class_words
+from hardmil.report.curves import reliability_drawing
+from hardmil.report.page_data import Drawing
+from hardmil.statistics.class_predictions import branches_of, pool_classes
+from hardmil.statistics.curve_bands import GRID, N_BAND_RESAMPLES, arm_curves
+from hardmil.statistics.tables import Statistics
+
+
+def class_curve_drawings(
+    predictions: Sequence[PredictionRow], *, arm: str, statistics: Statistics, evaluation: Evaluation
+) -> list[Drawing]:
+    """The ROC curve of each class of an arm against the rest, a few in each figure.
+
+    An empty list if the arm has no predictions.
+    """
+    task = evaluation.task
+    pooled = {key.arm: repeats for key, repeats in pool_classes(predictions, task=task).items()}
+    if arm not in pooled:
+        return []
+    found = {
+        name: arm_curves(repeats, seed=evaluation.seed).roc
+        for name, repeats in branches_of(pooled[arm], task=task).items()
+    }
+    words = {name: _label(name, arm=arm, statistics=statistics, task=task) for name in found}
+    lines = [
+        CurveLine(words[name], GRID, band.value, band.low, band.high)
+        for name, band in found.items()
+        if not np.isnan(band.value).all()
+    ]
+    return [
+        Drawing(
+            roc_figure(lines[first : first + len(STYLES)]),
+            "ROC curves, sensitivity against false-positive rate: "
+            + "; ".join(line.name for line in lines[first : first + len(STYLES)]),
+            f"ROC of {arm} by class, each against the rest. Up and to the left is better; dotted: chance. "
+            f"Bands: 95% by case, pointwise, {N_BAND_RESAMPLES} resamples.",
+        )
+        for first in range(0, len(lines), len(STYLES))
+    ]
+
+
+def class_calibration_drawing(predictions: Sequence[PredictionRow], *, arm: str) -> Drawing | None:
+    """How often the most likely class is right, by its probability; None if the arm has no predictions.
+
+    Source: Guo et al. 2017, who measure the calibration of many classes in this way.
+    """
+    rows = [row for row in predictions if key_of(row).arm == arm]
+    if not rows:
+        return None
+    columns: dict[str, tuple[list[float], list[int]]] = {}
+    for name, values in (
+        ("calibrated probability", [row.probabilities for row in rows]),
+        ("raw score", [row.scores for row in rows]),
+    ):
+        highest = [max(one, key=lambda key, one=one: one[key]) for one in values]
+        columns[name] = (
+            [one[key] for one, key in zip(values, highest, strict=True)],
+            [int(row.label == key) for row, key in zip(rows, highest, strict=True)],
+        )
+    if np.allclose(columns["raw score"][0], columns["calibrated probability"][0], atol=1e-6):
+        del columns["calibrated probability"]
+    return reliability_drawing(
+        columns,
+        repeats=[key_of(row).repeat for row in rows],
+        arm=f"{arm}, most likely class",
+        positive="of this class",
+    )
+
+
+def _label(name: str, *, arm: str, statistics: Statistics, task: TaskConfig) -> str:
+    words = class_words(name, task=task)
+    for one in statistics.of(name).intervals:
+        if (one.arm, one.metric) == (arm, "pooled_auc"):
+            limits = "" if np.isnan(one.low) else f" ({one.low:.3f} to {one.high:.3f})"
+            return f"{words}, AUC {one.value:.3f}{limits}"
+    return words
