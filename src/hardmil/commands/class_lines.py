@@ -1,15 +1,16 @@
 """The numbers of more than two classes, for the terminal and for scripts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hardmil.commands.arms_table import align, arms_values, short
 from hardmil.config.task import TaskConfig
-from hardmil.statistics.class_intervals import JOINT
+from hardmil.report.class_tables import class_words
+from hardmil.statistics.class_intervals import KAPPA
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.tables import Statistics
 
-PREDICTED = dict(zip(JOINT, ("Accuracy", "Balanced accuracy", "Kappa"), strict=True))
+PREDICTED = {"pooled_accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", KAPPA: "Kappa"}
 OF_A_CLASS = {"pooled_auc": "AUC (pooled)", "fpr_op": "FPR@op", "sens_op": "Sens@op"}
 
 
@@ -30,11 +31,9 @@ def class_lines(found: Statistics, *, task: TaskConfig) -> list[str]:
     if task.is_binary:
         return []
     arms = list(dict.fromkeys(one.arm for one in found.summary))
-    what = (
-        "steps of the order (this class or a higher one)"
-        if task.ordinal
-        else "classes, each against the rest"
-    )
+    what = "classes, each against the rest"
+    if task.ordinal:
+        what = "steps of the order, each “this class or higher”"
     return [
         "",
         f"above: accuracy is that of the predicted class; all other numbers are means over the {what}",
@@ -45,7 +44,11 @@ def class_lines(found: Statistics, *, task: TaskConfig) -> list[str]:
         "by class, with 95% interval by case:",
         *_table(
             ["class", "arm"],
-            [((name, arm), found.of(name).intervals, arm) for name in task.branch_names for arm in arms],
+            [
+                ((class_words(name, task=task), arm), found.of(name).intervals, arm)
+                for name in task.branch_names
+                for arm in arms
+            ],
             columns=OF_A_CLASS,
         ),
     ]
@@ -62,7 +65,7 @@ def _table(
     heads: Sequence[str],
     rows: Sequence[tuple[tuple[str, ...], Sequence[Interval], str]],
     *,
-    columns: dict[str, str],
+    columns: Mapping[str, str],
 ) -> list[str]:
     """One line for each (first cells, intervals, arm); columns that no row has are left out."""
     values = [{one.metric: one for one in intervals if one.arm == arm} for _, intervals, arm in rows]
