@@ -28,8 +28,8 @@ def few_of_a_class_notes(n_cases: Mapping[str, int]) -> list[str]:
     if len(n_cases) < 3 or not few:
         return []
     return [
-        f"Few cases of {', '.join(few)}: with fewer than {FEW_OF_A_CLASS} of a class, its sensitivity moves by "
-        "more than 0.1 with each case, and the means over the classes with it."
+        f"Few cases of {', '.join(few)}: with fewer than {FEW_OF_A_CLASS} of a class, its sensitivity moves "
+        "by more than 0.1 with each case, and the means over the classes with it."
     ]
 
 
