@@ -37,6 +37,8 @@ ATTENTION_BASES = ("ours", "abmil", "gated", "linear", "conjunctive")
 EM, EM_TOP = "em", 5
 FISHER = "sdr-svm"
 AUTO = "auto"
+TWO_CLASSES_ONLY = ("dsmil", "transmil", "clam-sb", "clam-mb", "dtfd", EM, FISHER, "rank", PSEUDO, "verdicts")
+"""Bases and uses that are not made for more than two classes."""
 BETA = 0.5
 RANK_WEIGHT = 0.5
 HARDEST = 0.1
@@ -119,6 +121,7 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
         return _auto_arm(name, study=study, kind=kind)
     model = resolve_config(model_config(study), kind=kind)
     if parts.base == FISHER:
+        _check_classes(name, model=model, uses=[FISHER])
         return _fisher_arm(name, study=study, model=model)
     if parts.base not in BASES:
         raise _unknown(name, part=parts.base, known=[*BASES, FISHER, AUTO])
@@ -149,7 +152,17 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     check_mining(mining)
     if parts.control is not None:
         mining = _as_control(name, mining=mining, control=parts.control)
+    _check_classes(name, model=model, uses=[parts.base, *(use.name for use in parts.uses)])
     return Arm(name, model, mining, uses_verdicts)
+
+
+def _check_classes(name: str, *, model: ResolvedModelConfig, uses: Sequence[str]) -> None:
+    found = [use for use in uses if use in TWO_CLASSES_ONLY]
+    if found and not model.task.is_binary:
+        raise ConfigError(
+            f"arm {name}: {found[0]} is for two classes, and the study has {model.task.n_classes}; expected "
+            f"an arm without {', '.join(TWO_CLASSES_ONLY)}"
+        )
 
 
 def check_arms(names: Iterable[str], *, study: StudyConfig) -> None:

@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,19 +22,19 @@ LARGE_POOL = 20_000
 
 @dataclass(frozen=True)
 class HardBag:
-    """A negative bag of mined instances: (slide_id, instance) pairs, which may repeat."""
+    """A bag of mined instances, all of negative bags: (slide_id, instance) pairs, which may repeat."""
 
     name: str
     instances: tuple[tuple[str, int], ...]
 
-    def gather(self, bags: Mapping[str, Bag]) -> Bag:
-        """The bag itself, with label 0; its instances are taken from the bags of the slides, by slide_id."""
+    def gather(self, bags: Mapping[str, Bag], *, label: int = 0) -> Bag:
+        """The bag itself, with this label; its instances are taken from the bags of the slides, by id."""
         parts = [(bags[slide_id], instance) for slide_id, instance in self.instances]
         numbers = {slide_id: number for number, slide_id in enumerate(bags)}
         return Bag(
             slide_id=self.name,
             case_id=self.name,
-            label=0,
+            label=label,
             instances=np.stack([bag.instances[j] for bag, j in parts]),
             coords=np.stack([bag.coords[j] for bag, j in parts]),
             size_level0_px=parts[0][0].size_level0_px,
@@ -177,6 +177,8 @@ class HardBags:
     n_bags: int
     config: MiningConfig
     seed: int
+    label: int = 0
+    """That of the negative class."""
 
     def plan(self, epoch: int) -> list[HardBag]:
         """The hard bags of an epoch as lists of instances; the same in every epoch unless redrawn."""
@@ -203,7 +205,7 @@ class HardBags:
 
     def draw(self, epoch: int) -> list[Bag]:
         """The hard bags of an epoch, with their instances."""
-        return [hard_bag.gather(self.bags) for hard_bag in self.plan(epoch)]
+        return [hard_bag.gather(self.bags, label=self.label) for hard_bag in self.plan(epoch)]
 
     def mix(self, bag: Bag, *, epoch: int) -> Bag:
         """The bag, unchanged."""
@@ -222,4 +224,4 @@ class HardBags:
         """The same with only the instances of these slides; None if there are none."""
         pool = [one for one in self.pool if one.slide_id in slide_ids]
         bags = {name: bag for name, bag in self.bags.items() if name in slide_ids}
-        return HardBags(pool, bags, self.n_bags, self.config, self.seed) if pool else None
+        return replace(self, pool=pool, bags=bags) if pool else None

@@ -10,9 +10,8 @@ import numpy as np
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
 from hardmil.config.section import fingerprint
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.mining.hard_instances import HardInstance
-
-WANTED_LABEL = {"positive": 1, "negative": 0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +19,15 @@ class Distractors:
     """The `TrainingExtras` of inject: mined instances that are put into training bags at each step.
 
     All come from negative bags: a positive bag with some of them is still positive, a negative bag still
-    negative, so every label stays correct. Ours; Li et al. 2019 make hard bags of them instead.
+    negative, so every label stays correct. Ours; Li et al. 2019 make hard bags of them instead. With more
+    than two classes, a bag takes only instances with which it keeps its label (`TaskConfig.may_hold`).
     """
 
     pool: Sequence[HardInstance]
     bags: Mapping[str, Bag]
     config: MiningConfig
     seed: int
+    task: TaskConfig = TWO_CLASSES
 
     def draw(self, epoch: int) -> list[Bag]:
         """No bags are added."""
@@ -38,11 +39,11 @@ class Distractors:
         What is drawn depends only on seed, epoch and slide, not on the order of the bags.
         """
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(bag.slide_id.encode())])
-        wanted = WANTED_LABEL.get(self.config.inject_into, bag.label)
-        if bag.label != wanted or rng.random() >= self.config.inject_chance:
+        suitable = self._suitable.get(bag.label, ())
+        if len(suitable) == 0 or rng.random() >= self.config.inject_chance:
             return bag
         n = max(1, round(self.config.inject_share * len(bag)))
-        drawn = rng.choice(len(self.pool), size=n, replace=True)
+        drawn = suitable[rng.choice(len(suitable), size=n, replace=True)]
         kept = bag
         if self.config.inject_how == "replace":
             removed = rng.choice(len(bag), size=min(n, len(bag) - 1), replace=False)
@@ -67,6 +68,21 @@ class Distractors:
         return {one.case_id for one in self.pool}
 
     @cached_property
+    def _suitable(self) -> dict[int, np.ndarray]:
+        """The positions in the pool of the instances that may be put into a bag, by its label.
+
+        Into "positive" bags: those of another class than the bag of the instance; "negative": of the same.
+        """
+        sources = np.array([self.bags[one.slide_id].label for one in self.pool])
+        found: dict[int, np.ndarray] = {}
+        for label in range(self.task.n_classes):
+            may = np.array([self.task.may_hold(label, source=int(source)) for source in sources])
+            if self.config.inject_into != "both":
+                may &= (sources == label) == (self.config.inject_into == "negative")
+            found[label] = np.flatnonzero(may)
+        return found
+
+    @cached_property
     def _instances(self) -> np.ndarray:
         return np.stack([self.bags[one.slide_id].instances[one.instance] for one in self.pool])
 
@@ -87,23 +103,35 @@ class Distractors:
         return [one.slide_id for one in self.pool]
 
 
-def weighed(bags: Sequence[Bag], *, pool: Sequence[HardInstance], weight: float | int) -> list[Bag]:
-    """The bags; mined instances of negative bags have `weight` in the instance loss, all others 1. Ours."""
-    mined: dict[str, list[int]] = {}
+def weighed(
+    bags: Sequence[Bag],
+    *,
+    pool: Sequence[HardInstance],
+    weight: float | int,
+    task: TaskConfig = TWO_CLASSES,
+) -> list[Bag]:
+    """The bags; mined instances of negative bags have `weight` in the instance loss, all others 1. Ours.
+
+    With more than two classes, a mined instance has it in the branch of the class that it is hard for.
+    """
+    labels = {bag.slide_id: bag.label for bag in bags}
+    mined: dict[str, list[HardInstance]] = {}
     for one in pool:
-        mined.setdefault(one.slide_id, []).append(one.instance)
+        if task.is_free(labels.get(one.slide_id, -1), branch=task.branch_names.index(one.hard_for)):
+            mined.setdefault(one.slide_id, []).append(one)
     return [
-        _with_weights(bag, mined=mined[bag.slide_id], weight=weight)
-        if bag.label == 0 and bag.slide_id in mined
+        _with_weights(bag, mined=mined[bag.slide_id], weight=weight, task=task)
+        if bag.slide_id in mined
         else bag
         for bag in bags
     ]
 
 
-def _with_weights(bag: Bag, *, mined: list[int], weight: float | int) -> Bag:
-    weights = np.ones(len(bag), dtype=np.float32)
-    weights[mined] = weight
-    return replace(bag, instance_weights=weights)
+def _with_weights(bag: Bag, *, mined: list[HardInstance], weight: float | int, task: TaskConfig) -> Bag:
+    weights = np.ones((len(bag), task.n_branches), dtype=np.float32)
+    for one in mined:
+        weights[one.instance, task.branch_names.index(one.hard_for)] = weight
+    return replace(bag, instance_weights=weights[:, 0] if task.is_binary else weights)
 
 
 def _appended(bag: Bag, *, instances: np.ndarray, coords: np.ndarray, slides: np.ndarray) -> Bag:
@@ -114,7 +142,12 @@ def _appended(bag: Bag, *, instances: np.ndarray, coords: np.ndarray, slides: np
         bag,
         instances=np.concatenate([bag.instances, instances.astype(bag.instances.dtype)]),
         coords=np.concatenate([bag.coords, coords]),
-        instance_labels=None if labels is None else np.append(labels, np.full(n, np.nan, np.float32)),
-        instance_weights=None if weights is None else np.append(weights, np.ones(n, np.float32)),
+        instance_labels=None if labels is None else _longer(labels, n=n, value=np.nan),
+        instance_weights=None if weights is None else _longer(weights, n=n, value=1.0),
         instance_slides=None if own is None else np.append(own, slides),
     )
+
+
+def _longer(values: np.ndarray, *, n: int, value: float) -> np.ndarray:
+    """Values of instances, with the same value for n more."""
+    return np.concatenate([values, np.full((n, *values.shape[1:]), value, np.float32)])

@@ -6,26 +6,22 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Int
 
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig, parse_sensitivity
 from hardmil.config.model import ResolvedModelConfig
+from hardmil.config.task import TaskConfig
 from hardmil.encoders.open_encoder import open_encoder
 from hardmil.errors import ConfigError
-from hardmil.metrics import binary_metrics
-from hardmil.mil.inference import BagScore, bag_scores, embed_instances, score_bags
+from hardmil.mil.inference import BagScore, embed_instances, score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mil.training import TrainingExtras, fit
 from hardmil.mining.hard_bags import HardBags, cluster_instances, single_bag
-from hardmil.mining.hard_instances import (
-    HardInstance,
-    false_positive_bags,
-    mine_instances,
-    random_instances,
-    with_clusters,
-)
+from hardmil.mining.hard_instances import HardInstance, with_clusters
 from hardmil.mining.injection import Distractors, weighed
+from hardmil.mining.one_round import mean_auc, mine_round
 from hardmil.mining.self_judged import self_judged_bags
 from hardmil.mining.verdicts import Reviewer, chosen_verdicts, judged_bags
 
@@ -97,47 +93,56 @@ def train_and_mine(
     if mining.self_judged.how != "none":
         bags = _self_judged(bags, config=config, mining=mining, seed=seed, train=train)
     base = train(bags, config=config, seed=seed)
-    model, pool, n_bags, best_auc = base, [], 0, -np.inf
+    model, pool, n_bags, n_negative, best_auc = base, [], 0, 0, -np.inf
     if mining.use == "none":
         return Mined(base, base)
-    training_bags, extras = bags, None
+    training_bags, extras, task = bags, None, config.task
     for number in range(1, mining.rounds + 1):
         scores = _scores(
             training_bags, model=model, config=config, mining=mining, seed=seed, train=train, extras=extras
         )
-        auc = _auc(bags, scores)
+        auc = mean_auc(bags, scores, task=task)
         if mining.source == "out-of-fold" and auc <= best_auc:
             break
-        positive = false_positive_bags(bags, scores=scores, threshold=mining.threshold)
-        found = _new_instances(
-            bags, positive=positive, scores=scores, mining=mining, number=number, pool=pool
+        mined = mine_round(
+            bags, scores=scores, task=task, mining=mining, number=number, pool=pool, seed=seed + number
         )
-        if not found:
+        if not mined.found:
             break
-        if mining.draw == "random":
-            known = {one.key for one in pool}
-            found = random_instances(
-                bags, scores=scores, n=len(found), number=number, seed=seed + number, known=known
-            )
-        best_auc, n_bags = auc, n_bags + len(positive)
-        pool = _clustered([*pool, *found], bags=bags, base=base, mining=mining, seed=seed)
+        best_auc, n_bags, n_negative = auc, n_bags + mined.n_bags, n_negative + mined.n_negative_bags
+        pool = _clustered([*pool, *mined.found], bags=bags, base=base, mining=mining, seed=seed)
         if mining.use == "weigh":
-            training_bags = weighed(bags, pool=pool, weight=mining.named_weight)
+            training_bags = weighed(bags, pool=pool, weight=mining.named_weight, task=task)
         else:
-            extras = _training_extras(pool, bags=bags, n_bags=n_bags, mining=mining, seed=seed)
+            extras = _training_extras(pool, bags=bags, n_bags=n_negative, mining=mining, seed=seed, task=task)
+            if extras is None:
+                break
         start = model if mining.retrain == "continue" else None
         model = train(training_bags, config=config, seed=seed, extras=extras, start=start)
     return Mined(model, base, tuple(pool), n_bags)
 
 
 def _training_extras(
-    pool: Sequence[HardInstance], *, bags: Sequence[Bag], n_bags: int, mining: MiningConfig, seed: int
-) -> TrainingExtras:
-    """What mining adds to the second training: hard bags, or instances to put into its bags."""
+    pool: Sequence[HardInstance],
+    *,
+    bags: Sequence[Bag],
+    n_bags: int,
+    mining: MiningConfig,
+    seed: int,
+    task: TaskConfig,
+) -> TrainingExtras | None:
+    """What mining adds to the second training: hard bags, or instances to put into its bags.
+
+    Hard bags are of the negative class, so only instances of its bags may be in them. None if there are none.
+    """
     by_id = {bag.slide_id: bag for bag in bags}
     if mining.use == "inject":
-        return Distractors(pool, by_id, mining, seed)
-    return HardBags(pool, by_id, mining.n_bags or n_bags, mining, seed)
+        return Distractors(pool, by_id, mining, seed, task)
+    label = task.negative_label
+    pool = [one for one in pool if by_id[one.slide_id].label == label]
+    if label is None or not pool:
+        return None
+    return HardBags(pool, by_id, mining.n_bags or n_bags, mining, seed, label)
 
 
 def _reviewed(
@@ -211,33 +216,6 @@ def _scores(
     return out_of_fold_scores(bags, n_folds=mining.inner_folds, seed=seed, learn=learn)
 
 
-def _auc(bags: Sequence[Bag], scores: Sequence[BagScore]) -> float:
-    """AUC of the scores; a further round of out-of-fold mining must improve it."""
-    labels = np.array([bag.label for bag in bags])
-    return binary_metrics(labels, bag_scores(scores)).auc
-
-
-def _new_instances(
-    bags: Sequence[Bag],
-    *,
-    positive: Sequence[int],
-    scores: Sequence[BagScore],
-    mining: MiningConfig,
-    number: int,
-    pool: Sequence[HardInstance],
-) -> list[HardInstance]:
-    """The hard instances of the false-positive bags that are not yet in the pool."""
-    mined = mine_instances(
-        [bags[i] for i in positive],
-        scores=[scores[i] for i in positive],
-        n_sigma=mining.n_sigma,
-        number=number,
-        source=mining.source,
-    )
-    known = {one.key for one in pool}
-    return [one for one in mined if one.key not in known]
-
-
 def _clustered(
     pool: Sequence[HardInstance],
     *,
@@ -246,9 +224,21 @@ def _clustered(
     mining: MiningConfig,
     seed: int,
 ) -> list[HardInstance]:
-    """The pool with K-means clusters in the embedding of `mining.encoder`; only FMB needs them."""
+    """The pool with K-means clusters in the embedding of `mining.encoder`, by class; only FMB needs them."""
     if mining.use != "fmb":
         return list(pool)
+    found: list[HardInstance] = []
+    for name in dict.fromkeys(one.hard_for for one in pool):
+        part = [one for one in pool if one.hard_for == name]
+        clusters = _clusters(part, bags=bags, base=base, mining=mining, seed=seed)
+        first = 1 + max((one.cluster for one in found), default=-1)
+        found += with_clusters(part, clusters=clusters + first)
+    return found
+
+
+def _clusters(
+    pool: Sequence[HardInstance], *, bags: Sequence[Bag], base: BagClassifier, mining: MiningConfig, seed: int
+) -> Int[np.ndarray, " hard"]:
     gathered = single_bag(pool).gather({bag.slide_id: bag for bag in bags})
     if mining.encoder == "base":
         features = embed_instances(base, gathered)
@@ -256,5 +246,4 @@ def _clustered(
         features = gathered.instances.astype(np.float32)
     else:
         features = open_encoder(mining.encoder).embed(gathered.instances)
-    clusters = cluster_instances(features, n_clusters=mining.n_clusters, seed=seed)
-    return with_clusters(pool, clusters=clusters)
+    return cluster_instances(features, n_clusters=mining.n_clusters, seed=seed)

@@ -25,7 +25,6 @@ from hardmil.evaluation.evaluation import Evaluation, missing_trials
 from hardmil.evaluation.trial import Trial, candidate_trials, operating_folds
 from hardmil.jobs.pool import Engine
 from hardmil.mil.training import fit
-from hardmil.mining.injection import WANTED_LABEL
 from hardmil.mining.procedure import member_seeds
 
 SMALL_RUN = {"repeats": 1, "folds": 2, "epochs": 3}
@@ -197,8 +196,8 @@ def _added(
             n_bags = mining.n_bags or len(negatives) * rounds
             return n_bags * int(sizes[bags].max())
         case "inject" if mining.inject_how == "append":
-            wanted = WANTED_LABEL.get(mining.inject_into)
-            into = bags if wanted is None else bags[known.labels[bags] == wanted]
+            is_into = {"positive": known.labels[bags] == 1, "negative": known.labels[bags] == 0}
+            into = bags[is_into.get(mining.inject_into, slice(None))]
             return sum(max(1, round(mining.inject_share * int(size))) for size in sizes[into])
         case _:
             return 0

@@ -1,0 +1,132 @@
+"""One round of mining: the hard instances that each branch of the network finds.
+
+A branch sees many classes as two: bags that are of its class, and bags that have nothing of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hardmil.bags.bag import Bag
+from hardmil.config.mining import MiningConfig
+from hardmil.config.task import TaskConfig
+from hardmil.metrics import binary_metrics
+from hardmil.mil.bag_score import BagScore
+from hardmil.mil.inference import bag_scores
+from hardmil.mining.hard_instances import (
+    HardInstance,
+    false_positive_bags,
+    mine_instances,
+    random_instances,
+)
+
+BRANCH_STEP = 10**6
+"""Between the seeds of the random controls of two branches."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """New hard instances, and the number of false-positive bags, in all and of the negative class."""
+
+    found: tuple[HardInstance, ...]
+    n_bags: int
+    n_negative_bags: int
+
+
+def mine_round(
+    bags: Sequence[Bag],
+    *,
+    scores: Sequence[BagScore],
+    task: TaskConfig,
+    mining: MiningConfig,
+    number: int,
+    pool: Sequence[HardInstance],
+    seed: int,
+) -> Round:
+    """The hard instances of false-positive bags that are not yet in the pool, or their random control.
+
+    Args:
+        bags: Training bags.
+        scores: The output of the model that decides on false positives, for each.
+        task: The classes.
+        mining: Threshold, n_sigma, source; whether it is the control.
+        number: The round, from 1.
+        pool: What earlier rounds mined.
+        seed: Seed of the control.
+    """
+    rounds = [
+        _mine_branch(
+            bags, scores=scores, branch=branch, task=task, mining=mining, number=number, pool=pool, seed=seed
+        )
+        for branch in range(task.n_branches)
+    ]
+    return Round(
+        tuple(one for branch in rounds for one in branch.found),
+        sum(branch.n_bags for branch in rounds),
+        sum(branch.n_negative_bags for branch in rounds),
+    )
+
+
+def _mine_branch(
+    bags: Sequence[Bag],
+    *,
+    scores: Sequence[BagScore],
+    branch: int,
+    task: TaskConfig,
+    mining: MiningConfig,
+    number: int,
+    pool: Sequence[HardInstance],
+    seed: int,
+) -> Round:
+    negative = {bag.slide_id for bag in bags if bag.label == task.negative_label}
+    name = task.branch_names[branch]
+    bags, scores = branch_view(bags, scores, branch=branch, task=task)
+    positive = false_positive_bags(bags, scores=scores, threshold=mining.threshold)
+    mined = mine_instances(
+        [bags[i] for i in positive],
+        scores=[scores[i] for i in positive],
+        n_sigma=mining.n_sigma,
+        number=number,
+        source=mining.source,
+    )
+    known = {one.key for one in pool if one.hard_for == name}
+    found = [one for one in mined if one.key not in known]
+    if found and mining.draw == "random":
+        own_seed = seed + BRANCH_STEP * branch
+        found = random_instances(bags, scores=scores, n=len(found), number=number, seed=own_seed, known=known)
+    return Round(
+        tuple(replace(one, hard_for=name) for one in found),
+        n_bags=len(positive),
+        n_negative_bags=sum(bags[i].slide_id in negative for i in positive),
+    )
+
+
+def branch_view(
+    bags: Sequence[Bag], scores: Sequence[BagScore], *, branch: int, task: TaskConfig
+) -> tuple[Sequence[Bag], Sequence[BagScore]]:
+    """The bags that answer the question of a branch, with label 1 for yes and 0 for no, and its scores.
+
+    Bags that may have instances of the branch's class, although they are of another class, are left out.
+    """
+    if task.is_binary:
+        return bags, scores
+    seen: list[Bag] = []
+    of_branch: list[BagScore] = []
+    for bag, score in zip(bags, scores, strict=True):
+        is_yes = task.is_yes(bag.label, branch=branch)
+        if is_yes or task.is_free(bag.label, branch=branch):
+            seen.append(replace(bag, label=int(is_yes)))
+            of_branch.append(score.branches[branch])
+    return seen, of_branch
+
+
+def mean_auc(bags: Sequence[Bag], scores: Sequence[BagScore], *, task: TaskConfig) -> float:
+    """The AUC of the scores, mean over the branches that have bags of both answers."""
+    found: list[float] = []
+    for branch in range(task.n_branches):
+        seen, of_branch = branch_view(bags, scores, branch=branch, task=task)
+        labels = np.array([bag.label for bag in seen])
+        if len(set(labels.tolist())) == 2 or task.is_binary:
+            found.append(binary_metrics(labels, bag_scores(of_branch)).auc)
+    return float(np.mean(found))
