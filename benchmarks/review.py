@@ -74,8 +74,8 @@ class ReviewRow:
 class Size:
     """Number of training and test slides, and the budgets of verdicts."""
 
-    n_train: int = N_TRAIN
-    n_test: int = N_TEST
+    n_train: int = 2 * N_TRAIN
+    n_test: int = 2 * N_TEST
     budgets: tuple[int, ...] = BUDGETS
     epochs: int = 30
 

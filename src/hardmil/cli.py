@@ -13,12 +13,10 @@ from hardmil.commands.options import (
     HERE,
     TYPICAL_SEED,
     Address,
-    CaseScore,
     Deidentify,
+    DemoClasses,
     DeviceName,
     EngineName,
-    HeatmapOf,
-    HeatmapScale,
     Icc,
     Json,
     MaxMinutes,
@@ -26,16 +24,15 @@ from hardmil.commands.options import (
     OnlyFolds,
     OperatingPoint,
     Population,
-    PredictionFolder,
     Quiet,
     Set,
     StudyPath,
     Track,
-    TrustEncoder,
     Workers,
     numbers_of,
     settings_of,
 )
+from hardmil.commands.predict_cli import predict
 from hardmil.commands.review_cli import review
 from hardmil.errors import HardmilError
 from hardmil.stopping import ended_by_signals
@@ -97,13 +94,15 @@ def _hardmil(
 def demo(
     output: Annotated[Path, typer.Option(help="Folder of the demo study.")] = Path("hardmil-demo"),
     seed: Annotated[int, typer.Option(help="Seed of the synthetic cohort and the training.")] = TYPICAL_SEED,
+    classes: DemoClasses = 2,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Synthetic cohort: train, mine, retrain, and write report.html."""
     from hardmil.commands.demo import demo as run
 
-    finish(run(output, seed=seed, quiet=quiet), as_json=as_json)
+    n_classes = 3 if classes == 3 else 2
+    finish(run(output, seed=seed, n_classes=n_classes, quiet=quiet), as_json=as_json)
 
 
 @app.command()
@@ -244,67 +243,7 @@ def mine(
     finish(outcome, as_json=as_json)
 
 
-@app.command()
-def predict(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that train wrote.")],
-    slides: Annotated[list[Path] | None, typer.Argument(metavar="SLIDE...", help="Slide files.")] = None,
-    table: Annotated[
-        Path | None, typer.Option("--slides", help="A table of slides instead of slide files.")
-    ] = None,
-    features: Annotated[Path | None, typer.Option(help="Folder of TRIDENT, CLAM or STAMP features.")] = None,
-    output: PredictionFolder = None,
-    mpp: Annotated[
-        float | None, typer.Option(help="Micrometres per pixel of slides that do not state it.")
-    ] = None,
-    case_score: Annotated[
-        CaseScore,
-        typer.Option(
-            help="Score of a case with several slides: all patches as one bag, or max or mean of scores."
-        ),
-    ] = "pooled",
-    heatmaps: Annotated[bool, typer.Option(help="Draw a heat map of each slide.")] = True,
-    heatmap_of: Annotated[HeatmapOf, typer.Option(help="What heat maps show.")] = "attention",
-    heatmap_scale: Annotated[HeatmapScale, typer.Option(help="By rank, or raw values.")] = "rank",
-    ome_tiff: Annotated[
-        bool, typer.Option(help="Write heat maps as OME-TIFF too, to overlay on the slide.")
-    ] = False,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Another setting of what counts as tissue, e.g. patches.min_tissue=0.",
-        ),
-    ] = None,
-    trust_encoder: TrustEncoder = False,
-    deidentify: Deidentify = False,
-    device: DeviceName = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Score new slides; write heat maps and GeoJSON.
-
-    If the table of slides has labels, also print metrics.
-    """
-    from hardmil.bundles.slide_files import HeatmapOptions
-    from hardmil.commands.predict import predict as run
-
-    outcome = run(
-        bundle,
-        slides=slides or (),
-        table=table,
-        features=features,
-        output=output,
-        mpp=mpp,
-        case_score=case_score,
-        heatmaps=HeatmapOptions(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff),
-        overrides=overrides or (),
-        trust_encoder=trust_encoder,
-        deidentify=deidentify,
-        device=device,
-        quiet=quiet,
-    )
-    finish(outcome, as_json=as_json)
+app.command()(predict)
 
 
 @app.command()

@@ -127,7 +127,7 @@ def _change_card(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 3}, r"bundle\.json: bundle format 3, this hardmil reads format 1 and 2; train it again"),
+        ({"format": 4}, r"bundle\.json: bundle format 4, this hardmil reads formats 1 to 3; train it again"),
         ({"format": "dropped"}, "bundle format None, this hardmil reads format 1"),
         ({"content": "../other"}, "content: String should match pattern"),
         ({"threshold": 5}, "threshold: Input should be less than or equal to 1"),

@@ -58,7 +58,7 @@ def _card(*, decided: bool) -> Card:
 def test_a_slide_is_called_at_the_operating_point(score: float, call: str):
     card = _card(decided=True)
     assert card.threshold == 0.4
-    row = called(_bag(label=1), score, card=card, warnings=["one", "two"])
+    row = called(_bag(label=1), _score(score), card=card, warnings=["one", "two"])
     assert (row.operating_point, row.threshold, row.warnings) == ("fpr=0.05", 0.4, "one; two")
     prediction = row.prediction
     assert (prediction.trial, prediction.slide_id, prediction.case_id) == (None, "s1", "c1")
@@ -69,7 +69,7 @@ def test_a_slide_is_called_at_the_operating_point(score: float, call: str):
 
 
 def test_without_an_operating_point_only_the_threshold_calls():
-    row = called(_bag(), 0.75, card=_card(decided=False), warnings=[])
+    row = called(_bag(), _score(0.75), card=_card(decided=False), warnings=[])
     assert (row.operating_point, row.threshold, row.warnings) == ("", 0.5, "")
     assert (row.prediction.label, row.prediction.prediction, row.prediction.op_prediction) == (
         "", "tumour", "",
@@ -92,17 +92,18 @@ def test_a_slide_says_how_it_differs_from_training_and_what_its_attention_lacks(
 
 
 def test_a_slide_without_pictures_is_not_on_the_page_of_key_patches():
-    one = slide_prediction(_bag(label=0), _score(0.9), card=_card(decided=False))
-    assert one.key_slide(None, threshold=0.5) == []
+    card = _card(decided=False)
+    one = slide_prediction(_bag(label=0), _score(0.9), card=card)
+    assert one.key_slide(None, card=card) == []
     pictures = SlidePictures(b"", b"", 1, 1, ())
-    (shown,) = one.key_slide(pictures, threshold=0.5)
+    (shown,) = one.key_slide(pictures, card=card)
     assert (shown.slide_id, shown.call, shown.label, shown.threshold) == ("s1", "tumour", "normal", 0.5)
     assert list(shown.remarks)[: len(one.warnings)] == list(one.warnings)
     assert len(shown.remarks) == len(one.warnings) + len(one.diagnoses)
 
 
 def test_rows_come_back_from_their_tables(tmp_path: Path):
-    slide = called(_bag(label=1), 0.75, card=_card(decided=False), warnings=["few patches"])
+    slide = called(_bag(label=1), _score(0.75), card=_card(decided=False), warnings=["few patches"])
     path = tmp_path / "predictions.csv"
     write_table(path, [slide], row=SlidePredictionRow, columns=slide_columns(CLASSES))
     assert read_table(path, SlidePredictionRow) == [slide]

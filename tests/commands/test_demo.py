@@ -5,7 +5,7 @@ from tests.support.reports import Page
 from tests.support.studies import Hardmil, read_csv
 
 from hardmil.commands import demo
-from hardmil.commands.demo import ABOUT, ARMS, demo_config, result_lines
+from hardmil.commands.demo import ABOUT, ARMS, CLASS_ARMS, demo_config, result_lines
 from hardmil.config.study_file import commented_yaml
 from hardmil.evaluation.arm_name import with_controls
 from hardmil.files.csv_table import write_table
@@ -18,8 +18,8 @@ def test_the_report_says_what_the_slides_are_and_speaks_of_what_was_run(
     hardmil: Hardmil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small cohort; sixteen training slides leave four of each label in an inner fold."""
-    monkeypatch.setattr(demo, "N_TRAIN", 16)
-    monkeypatch.setattr(demo, "N_TEST", 8)
+    monkeypatch.setattr(demo, "N_TRAIN", 8)
+    monkeypatch.setattr(demo, "N_TEST", 4)
     run = hardmil("demo", "--output", tmp_path, "--quiet")
     assert run.code == 0, run.err
     report = tmp_path / "runs" / "demo" / "report.html"
@@ -52,7 +52,8 @@ def test_slides_of_another_seed_are_not_taken_for_those_of_this_one(
 ) -> None:
     monkeypatch.setattr(demo, "N_TRAIN", 1)
     monkeypatch.setattr(demo, "N_TEST", 0)
-    (tmp_path / "slides.csv").write_text("slide_id,case_id,label,path\nmine,c1,positive,mine.tif\n")
+    rows = ["slide_id,case_id,label,path", "mine,c1,positive,mine.tif", "other,c2,negative,other.tif"]
+    (tmp_path / "slides.csv").write_text("\n".join(rows))
     kept = commented_yaml(demo_config(0))
     (tmp_path / "study.yaml").write_text(kept)
     run = hardmil("demo", "--output", tmp_path, "--seed", 3)
@@ -81,3 +82,9 @@ def test_result_lines_show_rates_with_limits_and_what_was_mined(tmp_path: Path) 
     lines = result_lines(tmp_path)
     assert "ours+fmb  .250 [.100, .500]    .900 [.800, 1.000]" in lines
     assert lines[-2] == "ours+fmb: 20 patches, 80% of them in look-alikes"
+
+
+def test_three_classes_are_a_study_of_normal_slides_and_two_lesions() -> None:
+    config = demo_config(0, n_classes=3)
+    assert (config.task.names, config.task.negative) == (("normal", "lesion A", "lesion B"), "normal")
+    assert with_controls(config.evaluation.arms) == CLASS_ARMS

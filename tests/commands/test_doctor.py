@@ -220,3 +220,19 @@ def test_extras_that_are_missing_say_what_needs_them(
     assert run.code == 0
     assert "--engine ray needs it: pip install 'hardmil[ray]'" in run.text
     assert json.loads(run.out)["extras"]["scikit-image"] == "scikit-image 1.2"
+
+
+def test_a_study_of_three_classes_is_counted_by_class(hardmil: Hardmil, study: Path) -> None:
+    labels = dict(enumerate(["normal", "b", "a", "b", "a", "b", "normal", "a"]))
+    set_cells(study, label=labels, case_id=dict.fromkeys((0, 1, 2), "case 0"))
+    text = (study / "study.yaml").read_text(encoding="utf-8")
+    (study / "study.yaml").write_text(text + "classes: [normal, a, b]\nnegative: normal\n", encoding="utf-8")
+    run = hardmil("doctor", study, "--json")
+    assert "8 slides (2 normal, 3 a, 3 b) of 6 cases; 1 case with several labels" in run.text
+    assert "classes            normal, a, b (negative normal)" in run.text
+    assert "class              a: 3 slides of 3 cases" in run.text
+    assert checked(run.out)["classes"] == {
+        "normal": {"slides": 2, "cases": 2},
+        "a": {"slides": 3, "cases": 3},
+        "b": {"slides": 3, "cases": 3},
+    }

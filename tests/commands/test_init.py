@@ -45,3 +45,32 @@ def test_init_refuses_a_file(hardmil: Hardmil, tmp_path: Path) -> None:
     run = hardmil("init", tmp_path / "file")
     assert run.code == 1
     assert "is a file" in run.err
+
+
+def test_init_lists_the_classes_of_a_table_with_more_than_two_labels(
+    hardmil: Hardmil, tmp_path: Path
+) -> None:
+    rows = [f"s{i},c{i},{label},s{i}.svs" for i, label in enumerate(["b", "normal", "a", "b"])]
+    (tmp_path / "slides.csv").write_text("\n".join(["slide_id,case_id,label,path", *rows]), encoding="utf-8")
+    run = hardmil("init", tmp_path)
+    assert run.code == 0, run.err
+    assert "slides.csv has 3 labels, so study.yaml has classes normal, a, b, negative normal" in run.out
+    config, _ = read_study(tmp_path)
+    assert (config.classes, config.negative, config.ordinal) == (("normal", "a", "b"), "normal", False)
+
+
+@pytest.mark.parametrize(
+    ("table", "classes"),
+    [
+        ("slide_id,case_id,label\ns1,c1,high\ns2,c2,low\ns3,c3,mid\n", ("high", "low", "mid")),
+        ("slide_id,case_id,label\ns1,c1,tumour\ns2,c2,normal\n", None),
+        ("no table\n", None),
+    ],
+)
+def test_without_a_usual_word_no_class_is_negative_and_two_labels_need_no_list(
+    hardmil: Hardmil, tmp_path: Path, table: str, classes: tuple[str, ...] | None
+) -> None:
+    (tmp_path / "slides.csv").write_text(table, encoding="utf-8")
+    assert hardmil("init", tmp_path).code == 0
+    config, _ = read_study(tmp_path)
+    assert (config.classes, config.negative) == (classes, None)

@@ -29,7 +29,10 @@ def ground() -> Ground:
 
 def focus(*, is_lesion: bool) -> Focus:
     rng = np.random.default_rng(3)
-    return Focus(blob(rng, centre=np.array([320.0, 210.0]), radius=120, wobble=0.1), is_lesion)
+    return Focus(
+        blob(rng, centre=np.array([320.0, 210.0]), radius=120, wobble=0.1),
+        "lesion" if is_lesion else "look-alike",
+    )
 
 
 def crowd(*, is_lesion: bool) -> Nuclei:

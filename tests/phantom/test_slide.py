@@ -11,7 +11,16 @@ from hardmil.errors import ConfigError
 from hardmil.evaluation.truth import LESION, LOOK_ALIKE, truth_of_regions
 from hardmil.files.geojson import Region, read_regions
 from hardmil.phantom.cohort import write_cohort
-from hardmil.phantom.slide import EOSIN, GLASS, HAEMATOXYLIN, Foci, Phantom, draw_phantom, write_phantom
+from hardmil.phantom.slide import (
+    EOSIN,
+    GLASS,
+    HAEMATOXYLIN,
+    Foci,
+    Phantom,
+    draw_foci,
+    draw_phantom,
+    write_phantom,
+)
 from hardmil.slides.grid import place_patches
 from hardmil.slides.reader import open_slide
 from hardmil.slides.tissue import segment_strips
@@ -216,8 +225,8 @@ def test_share_of_look_alikes_changes_only_the_negative_training_slides(
 ):
     drawn: list[tuple[int, bool, bool]] = []
     monkeypatch.setattr(
-        "hardmil.phantom.cohort.draw_phantom",
-        lambda seed, **wanted: drawn.append((seed, wanted["lesion"], wanted["look_alikes"])),
+        "hardmil.phantom.cohort.draw_foci",
+        lambda seed, *, wanted, **size: drawn.append((seed, wanted["lesion"], wanted["look-alike"])),
     )
     monkeypatch.setattr("hardmil.phantom.cohort.write_phantom", lambda path, phantom: None)
     for share in (0.5, 0.1):
@@ -237,7 +246,7 @@ def truth(slide_path: Path) -> set[str]:
 
 def test_order_of_a_cohort_does_not_depend_on_the_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Without drawing the slides, as only the plan of cases matters."""
-    monkeypatch.setattr("hardmil.phantom.cohort.draw_phantom", lambda seed, **wanted: None)
+    monkeypatch.setattr("hardmil.phantom.cohort.draw_foci", lambda seed, **wanted: None)
     monkeypatch.setattr("hardmil.phantom.cohort.write_phantom", lambda path, phantom: None)
     labels = [label_order(write_cohort(tmp_path / str(seed), seed=seed)) for seed in (0, 1, 0)]
     assert labels[0] != labels[1]
@@ -248,3 +257,34 @@ def test_order_of_a_cohort_does_not_depend_on_the_labels(tmp_path: Path, monkeyp
 def label_order(table: Path) -> list[str]:
     with table.open(newline="") as file:
         return [row["label"] for row in csv.DictReader(file)]
+
+
+def test_three_classes_have_look_alikes_of_the_other_lesion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn: list[set[str]] = []
+    monkeypatch.setattr(
+        "hardmil.phantom.cohort.draw_foci",
+        lambda seed, *, wanted, **size: drawn.append({name for name, is_there in wanted.items() if is_there}),
+    )
+    monkeypatch.setattr("hardmil.phantom.cohort.write_phantom", lambda path, phantom: None)
+    labels = label_order(write_cohort(tmp_path, n_train=12, n_test=12, n_classes=3))
+    kinds = [(label, *sorted(foci)) for label, foci in zip(labels, drawn, strict=True)]
+    assert {kind: kinds.count(kind) for kind in sorted(set(kinds))} == {
+        ("lesion A", "lesion A"): 4,
+        ("lesion A", "lesion A", "look-alike B"): 4,
+        ("lesion B", "lesion B"): 4,
+        ("lesion B", "lesion B", "look-alike A"): 4,
+        ("normal",): 4,
+        ("normal", "look-alike A"): 2,
+        ("normal", "look-alike B"): 2,
+    }
+    assert kinds[:12] != kinds[12:]
+
+
+def test_foci_of_all_kinds_are_in_the_truth():
+    drawn = draw_foci(3, wanted=dict.fromkeys(["lesion A", "look-alike A", "lesion B", "look-alike B"], True))
+    assert {region.name for region in drawn.regions} == {
+        "lesion A",
+        "look-alike A",
+        "lesion B",
+        "look-alike B",
+    }

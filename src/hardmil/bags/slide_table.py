@@ -365,9 +365,20 @@ def _with_positive_last(labels: list[str], *, path: Path, both: bool) -> tuple[s
 
 
 def the_negative(labels: Sequence[str]) -> str | None:
-    """The one of two labels that is a usual word for negative, such as normal; None if not exactly one is."""
+    """The label that is a usual word for negative, such as normal; None if not exactly one is."""
     found = [label for label in labels if _is_negative(label)]
-    return found[0] if len(labels) == 2 and len(found) == 1 else None
+    return found[0] if len(found) == 1 else None
+
+
+def known_labels(path: Path) -> tuple[str, ...]:
+    """The labels that occur in a table of slides, sorted; empty where it has no column of labels.
+
+    Raises:
+        TableError: If it is not a table.
+    """
+    table = read_user_table(path, what="a table of slides")
+    column = _find_columns(table.header, path=path, required=()).get("label")
+    return tuple(sorted({cells[column] for _, cells in table.lines if cells[column]} if column else ()))
 
 
 def _is_negative(label: str) -> bool:

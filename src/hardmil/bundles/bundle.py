@@ -5,12 +5,20 @@
 
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.provenance import Provenance
@@ -18,22 +26,25 @@ from hardmil.bundles.training_profile import TrainingProfile
 from hardmil.config.model import BagKind
 from hardmil.config.patches import PatchConfig
 from hardmil.config.study import PIXELS, InstanceConfig
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.device import find_device
 from hardmil.errors import BagError, BundleError, TableError
 from hardmil.evaluation.choice import Choice
 from hardmil.evaluation.results import HARD_NEGATIVES
 from hardmil.files.atomic import read_json, visible, write_json
-from hardmil.files.csv_table import write_table
+from hardmil.files.csv_table import columns_of, write_table
 from hardmil.mil.calibration import Calibration
+from hardmil.mil.class_calibration import ClassCalibration
 from hardmil.mil.inference import BagScore, score_together
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.operating import OperatingPoint
 from hardmil.mil.weights import load_network, save_network
 from hardmil.mining.hard_instances import HardInstance
 
-FORMAT = 2
-READABLE = (1, 2)
-"""Formats that can be read. 1: weights and tables are next to `bundle.json`."""
+FORMAT, FORMAT_OF_CLASSES = 2, 3
+READABLE = (1, 2, 3)
+"""Formats that can be read. 1: weights and tables are next to `bundle.json`. 3: more than two classes, which
+earlier versions do not know."""
 OUT_OF_FOLD = "out_of_fold_hard_negatives.csv"
 """Table in the bundle: what fooled the arm on slides that it had not seen."""
 CONTENT = "content"
@@ -53,18 +64,23 @@ class Card(BaseModel):
     slides; None in bundles of early versions. `choice` is how the arm `auto` came to `arm`; None if the study
     named the arm. `n_networks` is how many networks are averaged. `content` is the folder next to the card
     with weights and tables; empty in format 1.
+
+    `task` tells more than two classes apart. There are then `class_operating` and `class_calibration` instead
+    of `operating` and `calibration`: an operating point for each branch, none where the study was too small.
+    A card of two classes is written without these three.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1, 2] = FORMAT
+    format: Literal[1, 2, 3] = FORMAT
     content: str = Field(default="", pattern=r"^[a-z0-9-]*$")
     hardmil: str
     fingerprint: str
     arm: str
     choice: Choice | None = None
     n_networks: int = Field(default=1, ge=1, le=1000)
-    classes: tuple[str, str]
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    task: TaskConfig = TWO_CLASSES
     threshold: float = Field(ge=-SLACK, le=1 + SLACK, allow_inf_nan=False)
     instances: BagKind
     patches: PatchConfig | None
@@ -74,12 +90,48 @@ class Card(BaseModel):
     patch: str | None = None
     operating: OperatingPoint | None = None
     calibration: Calibration | None = None
+    class_operating: tuple[OperatingPoint, ...] = ()
+    class_calibration: ClassCalibration | None = None
     training_profile: TrainingProfile | None = Field(
         default=None, validation_alias=AliasChoices("training_profile", "familiar")
     )
     training_slides: tuple[str, ...]
     n_false_positive_bags: int
     n_hard: int
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> "Card":
+        if self.task.n_classes != len(self.classes) or self.task.names not in ((), self.classes):
+            raise ValueError(
+                f"classes {', '.join(self.classes)} do not fit task {', '.join(self.task.names)}"
+            )
+        if self.class_operating and len(self.class_operating) != self.task.n_branches:
+            n = len(self.class_operating)
+            raise ValueError(f"{n} operating points; expected {self.task.n_branches}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_classes(self, dump: Callable[[object], dict[str, Any]]) -> dict[str, Any]:
+        content = dump(self)
+        for name in ("task", "class_operating", "class_calibration") if self.task.is_binary else ():
+            content.pop(name, None)
+        return content
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The threshold of each branch of more than two classes; empty where none was set."""
+        return tuple(point.threshold.value for point in self.class_operating)
+
+    @property
+    def has_operating_point(self) -> bool:
+        """Whether calls are at an operating point, and scores calibrated."""
+        return self.operating is not None or bool(self.class_operating)
+
+    @property
+    def target(self) -> str:
+        """What thresholds are set for; empty where none was set."""
+        points = self.class_operating if self.operating is None else (self.operating,)
+        return points[0].target if points else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,19 +209,26 @@ def save_bundle(
     Raises:
         StoreError: If the disk is full, or the folder is not writable.
     """
-    card = bundle.card.model_copy(update={"format": FORMAT, "content": f"{CONTENT}-{uuid.uuid4().hex[:8]}"})
+    task = bundle.card.task
+    number = FORMAT if task.is_binary else FORMAT_OF_CLASSES
+    card = bundle.card.model_copy(update={"format": number, "content": f"{CONTENT}-{uuid.uuid4().hex[:8]}"})
     content = folder / card.content
     try:
         for name, network in zip(_weights(card), [bundle.network, *bundle.others], strict=True):
             save_network(content / name, network)
         for name, rows in (tables or {}).items():
-            write_table(content / name, rows, row=HardInstance)
+            write_table(content / name, rows, row=HardInstance, columns=mined_columns(task))
         write_json(folder / "bundle.json", card.model_dump(mode="json"))
     except BaseException:
         shutil.rmtree(content, ignore_errors=True)
         raise
     _remove_earlier(folder, content=content)
     return card
+
+
+def mined_columns(task: TaskConfig) -> tuple[str, ...]:
+    """Columns of a table of hard negatives: `hard_for` only with more than two classes."""
+    return tuple(one for one in columns_of(HardInstance) if one != "hard_for" or not task.is_binary)
 
 
 def _remove_earlier(folder: Path, *, content: Path) -> None:
@@ -197,7 +256,7 @@ def read_card(folder: Path) -> Card:
     found = content.get("format") if isinstance(content, dict) else None
     if found not in READABLE:
         raise BundleError(
-            f"{path}: bundle format {found}, this hardmil reads format 1 and 2; train it again, or use "
+            f"{path}: bundle format {found}, this hardmil reads formats 1 to 3; train it again, or use "
             "the version of hardmil that made it"
         )
     try:

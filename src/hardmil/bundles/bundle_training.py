@@ -12,6 +12,7 @@ import numpy as np
 from hardmil.bags.folds import Fold
 from hardmil.bags.provenance import common_provenance
 from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle, Card, load_bundle, save_bundle
+from hardmil.bundles.class_mining import mine_by_class
 from hardmil.bundles.training_profile import profile_of
 from hardmil.config.section import fingerprint
 from hardmil.config.study import instance_config
@@ -24,6 +25,7 @@ from hardmil.evaluation.results import HARD_NEGATIVES
 from hardmil.evaluation.study_review import reviewed_bags
 from hardmil.evaluation.trainer import CODE_VERSION, Trainer
 from hardmil.evaluation.trial import (
+    OperatingSettings,
     Trial,
     calibration_of,
     chosen_trial,
@@ -38,7 +40,9 @@ from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.progress import progress
 from hardmil.mil.calibration import Calibration
-from hardmil.mil.inference import bag_scores
+from hardmil.mil.class_calibration import ClassCalibration, fit_class_calibration
+from hardmil.mil.class_operating import set_class_operating_points
+from hardmil.mil.inference import BagScore, bag_scores
 from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mining.hard_instances import HardInstance, mine_instances_above
 from hardmil.mining.procedure import Mined, member_seeds, train_and_mine
@@ -57,13 +61,14 @@ class TrainedBundle:
     """A bundle on disk and what it was trained on.
 
     `is_new` is False where the folder already held a bundle of the same settings, bags and code: nothing was
-    trained then. `failures` are slides without a bag, and `log` holds their tracebacks.
+    trained then. `n_of_class` are the training slides of each class. `failures` are slides without a bag, and
+    `log` holds their tracebacks.
     """
 
     folder: Path
     card: Card
     is_new: bool
-    n_positive: int
+    n_of_class: tuple[int, ...]
     n_cases: int
     notes: Sequence[str] = ()
     failures: Sequence[Failure] = ()
@@ -113,7 +118,7 @@ def train_bundle(
         folder=folder,
         card=card,
         is_new=is_new,
-        n_positive=int(cohort.labels.sum()),
+        n_of_class=tuple(np.bincount(cohort.labels, minlength=len(card.classes)).tolist()),
         n_cases=len(set(cohort.cases)),
         notes=reviewed.notes(uses_verdicts=chosen.may_use_verdicts),
         failures=found.failures,
@@ -126,7 +131,8 @@ class _Learned:
     """What training leaves: the networks with what they mined, and threshold and calibration, if set.
 
     `arm` is what was trained, `choice` how `auto` came to it. `out_of_fold` are the hard negatives of models
-    that had not seen their slides; they are not trained on.
+    that had not seen their slides; they are not trained on. With more than two classes, there is an operating
+    point for each branch, and a calibration of all, instead of `operating` and `calibration`.
     """
 
     arm: Arm
@@ -134,6 +140,8 @@ class _Learned:
     members: Sequence[Mined]
     operating: OperatingPoint | None = None
     calibration: Calibration | None = None
+    class_operating: tuple[OperatingPoint, ...] = ()
+    class_calibration: ClassCalibration | None = None
     out_of_fold: Sequence[HardInstance] = ()
 
 
@@ -192,6 +200,8 @@ def _decided(learned: _Learned, *, trial: Trial, cohort: Cohort, trainer: Traine
     found = whole_arm_out_of_fold(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
     if operating is None or found is None:
         return learned
+    if not trial.arm.model.task.is_binary:
+        return _decided_by_class(learned, found, trial=trial, cohort=cohort, operating=operating)
     scores = bag_scores(found)
     point = set_operating_point(
         cohort.labels, scores, cases=cohort.cases, target=operating.target, seed=trial.seed
@@ -205,6 +215,38 @@ def _decided(learned: _Learned, *, trial: Trial, cohort: Cohort, trainer: Traine
         source="out-of-fold",
     )
     return replace(learned, operating=point, calibration=calibration, out_of_fold=fooled)
+
+
+def _decided_by_class(
+    learned: _Learned,
+    found: Sequence[BagScore],
+    *,
+    trial: Trial,
+    cohort: Cohort,
+    operating: OperatingSettings,
+) -> _Learned:
+    """The same for more than two classes: an operating point for each, and hard negatives at each."""
+    task = trial.arm.model.task
+    of_classes = np.stack([one.class_scores for one in found if one.class_scores is not None])
+    points = set_class_operating_points(
+        cohort.labels, of_classes, task=task, cases=cohort.cases, target=operating.target, seed=trial.seed
+    )
+    calibration = fit_class_calibration(
+        cohort.labels,
+        of_classes,
+        method=operating.calibration,
+        task=task,
+        is_centred=trial.arm.model.pooling.score == "bag",
+    )
+    fooled = mine_by_class(
+        cohort.bags,
+        scores=found,
+        task=task,
+        thresholds=[point.threshold.value for point in points],
+        n_sigma=trial.arm.mining.n_sigma,
+        source="out-of-fold",
+    )
+    return replace(learned, class_operating=points, class_calibration=calibration, out_of_fold=fooled)
 
 
 def _recorded_config(study: Study, chosen: Arm) -> Mapping[str, object]:
@@ -240,7 +282,6 @@ def _current_card(folder: Path, wanted: str) -> Card | None:
 
 
 def _card(study: Study, *, cohort: Cohort, learned: _Learned, training_hash: str) -> Card:
-    negative, positive = study.slide_table.classes
     operating, mined = learned.operating, learned.members[0]
     provenance = common_provenance(bag.provenance for bag in cohort.bags)
     return Card(
@@ -249,10 +290,13 @@ def _card(study: Study, *, cohort: Cohort, learned: _Learned, training_hash: str
         arm=learned.arm.name,
         choice=learned.choice,
         n_networks=len(learned.members),
-        classes=(negative, positive),
+        classes=study.slide_table.classes,
+        task=study.config.task,
         threshold=operating.threshold.value if operating else DEFAULT_THRESHOLD,
         operating=operating,
         calibration=learned.calibration,
+        class_operating=learned.class_operating,
+        class_calibration=learned.class_calibration,
         training_profile=profile_of(cohort.bags),
         instances=cohort.bags[0].kind,
         patches=study.config.patches if study.config.features is None else None,

@@ -8,7 +8,9 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle
+from hardmil.bundles.case_scores import case_label, combined_score
 from hardmil.bundles.tables import CaseRow, SlidePrediction, called
+from hardmil.mil.inference import BagScore
 
 CaseScore = Literal["pooled", "max", "mean"]
 
@@ -17,7 +19,7 @@ class Cases:
     """Collects slides, which must come case by case; only the bags of one case are in memory.
 
     `how` a case of several slides is scored: `pooled`, all their patches as one bag, or the `max` or the
-    `mean` of their scores.
+    `mean` of their scores, as `combined_score` says.
     """
 
     def __init__(self, bundle: Bundle, *, how: CaseScore) -> None:
@@ -41,9 +43,7 @@ class Cases:
         return [_with_failed(row, failed.count(case_id)) for case_id, row in self._rows.items()]
 
     def _close(self) -> None:
-        labels = [slide.label for slide in self._slides]
-        # A case is positive if one of its slides is; it is unknown if an unlabelled slide could be positive.
-        label = 1 if 1 in labels else min(labels)
+        label = case_label([slide.label for slide in self._slides], task=self._bundle.card.task)
         score, n_slides = self._score(), len(self._slides)
         warnings = dict.fromkeys(one for slide in self._slides for one in slide.warnings)
         how = self._how if n_slides > 1 else "its one slide"
@@ -53,21 +53,17 @@ class Cases:
         )
         self._bags, self._slides = [], []
 
-    def _score(self) -> float:
-        scores = [slide.bag_score for slide in self._slides]
+    def _score(self) -> BagScore:
+        scores = [slide.output for slide in self._slides]
         if len(scores) == 1:
             return scores[0]
-        match self._how:
-            case "pooled":
-                return self._bundle.score([_pooled(self._bags)])[0].bag_score
-            case "max":
-                return max(scores)
-            case "mean":
-                return float(np.mean(scores))
+        if self._how == "pooled":
+            return self._bundle.score([_pooled(self._bags)])[0]
+        return combined_score(scores, how=self._how, task=self._bundle.card.task)
 
 
 def _case_row(
-    bag: Bag, score: float, *, bundle: Bundle, n_slides: int, how: str, warnings: Iterable[str]
+    bag: Bag, score: BagScore, *, bundle: Bundle, n_slides: int, how: str, warnings: Iterable[str]
 ) -> CaseRow:
     row = called(bag, score, card=bundle.card, warnings=warnings)
     prediction = row.prediction
@@ -83,6 +79,9 @@ def _case_row(
         operating_point=row.operating_point,
         threshold=row.threshold,
         warnings=row.warnings,
+        scores=prediction.scores,
+        called=prediction.called,
+        thresholds=row.thresholds,
     )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.pseudonyms import SUFFIX, renamed
-from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle
+from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle, mined_columns
+from hardmil.bundles.class_mining import mine_by_class
+from hardmil.errors import BundleError
 from hardmil.evaluation.results import HARD_NEGATIVES, HardNegativeRow
 from hardmil.evaluation.study_review import reviewed_bags
 from hardmil.files.atomic import prepare_folder
@@ -32,6 +34,9 @@ class HardNegatives:
     had not seen. `current` fools the bundle on the negative slides of the study, of which there are
     `n_negative`; most of them were trained on. No instance is in two of these. `failures` are slides without
     a bag.
+
+    With more than two classes, a slide is negative for each class that it is not of, so all are counted, and
+    `hard_for` of an instance is the class that its slide was called.
     """
 
     folder: Path
@@ -65,7 +70,9 @@ def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool 
     prepare_folder(folder)
     reviewed = reviewed_bags(study, read_bags(study, quiet=quiet))
     found = reviewed.found
-    negatives = [bundle.check(bag) for bag in found.bags if bag.label == 0]
+    is_binary = bundle.card.task.is_binary
+    _check_classes(bundle, study)
+    negatives = [bundle.check(bag) for bag in found.bags if bag.label == 0 or not is_binary]
     current = current_hard_negatives(bundle, negatives, n_sigma=study.config.mining.n_sigma)
     before = _kept(bundle, HARD_NEGATIVES, study=study)
     fooled = _without(before, _kept(bundle, OUT_OF_FOLD, study=study))
@@ -86,7 +93,7 @@ def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool 
     paths = {row.slide_id: row.path for row in study.slide_table.rows}
     config = study.config.model_dump(mode="json") | {"bundle": str(bundle.folder)}
     with replacing(folder) as edited:
-        write_table(folder / HARD_NEGATIVES, pool, row=HardInstance)
+        write_table(folder / HARD_NEGATIVES, pool, row=HardInstance, columns=mined_columns(bundle.card.task))
         _write_tiles(folder / "geojson", pool, paths=paths)
         log = write_failures(folder, list(found.failures))
         write_run_record(
@@ -104,6 +111,21 @@ def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool 
     return HardNegatives(folder, gallery, before, fooled, current, len(negatives), notes, failures, log)
 
 
+def _check_classes(bundle: Bundle, study: Study) -> None:
+    """Check that a bundle of more than two classes is of those of the study.
+
+    Raises:
+        BundleError: If it is not: labels of slides would be read as other classes.
+    """
+    task, wanted = bundle.card.task, study.config.task
+    if task != wanted:
+        found, expected = (", ".join(names) for names in (bundle.card.classes, study.slide_table.classes))
+        raise BundleError(
+            f"{bundle.folder}: its classes are {found}, those of the study {expected}; expected the same; "
+            "train the study, or name its bundle"
+        )
+
+
 def _judged_notes(left_out: Counter[str | None]) -> list[str]:
     kinds = [f"{left_out[kind]} {kind}" for kind in ("artefact", "lesion") if left_out[kind]]
     return [f"review: not hard negatives by their verdicts, left out: {', '.join(kinds)}"] if kinds else []
@@ -112,7 +134,19 @@ def _judged_notes(left_out: Counter[str | None]) -> list[str]:
 def current_hard_negatives(
     bundle: Bundle, negatives: Sequence[Bag], *, n_sigma: float = 1.0
 ) -> list[HardInstance]:
-    """The hard instances of the negative bags that the bundle calls positive."""
+    """The hard instances of the negative bags that the bundle calls positive.
+
+    With more than two classes: of all bags that it calls a class which is not theirs.
+    """
+    if not bundle.card.task.is_binary:
+        return mine_by_class(
+            negatives,
+            scores=bundle.score(negatives),
+            task=bundle.card.task,
+            thresholds=bundle.card.thresholds,
+            n_sigma=n_sigma,
+            source="bundle",
+        )
     return mine_instances_above(
         negatives,
         scores=bundle.score(negatives),
@@ -133,8 +167,8 @@ def _kept(bundle: Bundle, name: str, *, study: Study) -> list[HardInstance]:
 
 
 def _without(known: Sequence[HardInstance], others: Sequence[HardInstance]) -> list[HardInstance]:
-    keys = {one.key for one in known}
-    return [one for one in others if one.key not in keys]
+    keys = {(one.key, one.hard_for) for one in known}
+    return [one for one in others if (one.key, one.hard_for) not in keys]
 
 
 def _write_tiles(folder: Path, pool: Sequence[HardInstance], *, paths: Mapping[str, Path | None]) -> None:
@@ -143,7 +177,7 @@ def _write_tiles(folder: Path, pool: Sequence[HardInstance], *, paths: Mapping[s
         regions = [
             Region(
                 square(one.x, one.y, size=one.size_level0),
-                name="hard negative",
+                name=f"hard negative for {one.hard_for}" if one.hard_for else "hard negative",
                 measurements={"attention": one.attention, "bag_score": one.bag_score},
             )
             for one in pool

@@ -1,7 +1,7 @@
 """Score new slides, and their cases, with a bundle."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +11,13 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.dicom_series import check_one_row_a_series
 from hardmil.bags.feature_folder import find_feature_file, read_features
 from hardmil.bags.pseudonyms import Pseudonyms, check_only_deidentified, make_pseudonyms, renamed
-from hardmil.bags.slide_table import SlideRow, read_slide_table
-from hardmil.bundles.bundle import Bundle
+from hardmil.bags.slide_table import SlideRow, known_labels, read_slide_table
+from hardmil.bundles.bundle import Bundle, Card
 from hardmil.bundles.bundle_encoder import bundle_encoder
 from hardmil.bundles.cases import Cases, CaseScore
 from hardmil.bundles.prediction_folder import DEFAULT_FOLDER
+from hardmil.bundles.prediction_metrics import ClassMetrics, metrics_by_class
+from hardmil.bundles.shown_classes import check_shown_class
 from hardmil.bundles.slide_files import HeatmapOptions, write_slide_files
 from hardmil.bundles.tables import (
     CaseRow,
@@ -57,7 +59,7 @@ class Predictions:
     folder: Path
     slides: Sequence[SlidePrediction]
     cases: Sequence[CaseRow]
-    metrics: BinaryMetrics | None
+    metrics: BinaryMetrics | ClassMetrics | None
     n_trained_on: int = 0
     encoder: PatchEncoder | None = None
     failures: Sequence[Failure] = ()
@@ -120,6 +122,7 @@ def predict(
         TableError: If the table of slides cannot be used.
     """
     started, card = time.time(), bundle.card
+    check_shown_class(heatmaps.of_class, task=card.task)
     _check_output(output, deidentify=deidentify)
     request = _request(bundle, slides=slides, table=table, features=features, mpp=mpp)
     if card.patches is not None:
@@ -139,13 +142,14 @@ def predict(
             bag=bag,
             score=found,
             classes=card.classes,
+            task=card.task,
             heatmaps=heatmaps,
             fallback_mpp=mpp,
             wants_small=sum(each.pictures.n_bytes for each in key_slides) < MAX_BYTES,
         )
         one = slide_prediction(bag, found, card=card)
         cases.add(bag, one)
-        key_slides.extend(one.key_slide(small, threshold=card.threshold))
+        key_slides.extend(one.key_slide(small, card=card))
         return one
 
     by_case = sorted(request.rows, key=lambda row: row.case_id)
@@ -154,26 +158,28 @@ def predict(
         found = [done.results[row.slide_id] for row in request.rows if row.slide_id in done.results]
         failed = [row for row in request.rows if row.slide_id not in done.results]
         case_rows = cases.rows(failed=[renamed(row, names).case_id for row in failed])
-        _write_tables(output, found, case_rows, classes=card.classes)
+        _write_tables(output, found, case_rows, card=card)
         if key_slides:
             write_key_patches(output / "key_patches.html", key_slides, n_slides=len(found))
         log = write_failures(output, names.failures(done.failures) if names else done.failures)
         _write_record(output, bundle=bundle, overrides=overrides, started=started, deidentified=deidentify)
-        metrics = _write_metrics(output, found, threshold=card.threshold)
+        metrics = _write_metrics(output, found, card=card)
     seen = {row.slide_id for row in request.rows} & done.results.keys() & {*card.training_slides}
     notes = edited_notes(edited)
     return Predictions(output, found, case_rows, metrics, len(seen), encoder, done.failures, log, notes)
 
 
 def _write_metrics(
-    output: Path, slides: Sequence[SlidePrediction], *, threshold: float
-) -> BinaryMetrics | None:
+    output: Path, slides: Sequence[SlidePrediction], *, card: Card
+) -> BinaryMetrics | ClassMetrics | None:
     """Write metrics.json; None, and no file, where no slide has a label."""
-    metrics = _metrics(slides, threshold=threshold)
+    metrics = _metrics(slides, card=card)
     if metrics is not None:
         n_labelled = sum(one.label >= 0 for one in slides)
-        content = {"threshold": threshold, "labelled_slides": n_labelled, **metrics.for_json()}
-        write_json(output / "metrics.json", content)
+        threshold = {"threshold": card.threshold} if card.task.is_binary else {}
+        write_json(
+            output / "metrics.json", {**threshold, "labelled_slides": n_labelled, **metrics.for_json()}
+        )
     return metrics
 
 
@@ -211,25 +217,27 @@ def _write_record(
 
 
 def _write_tables(
-    output: Path,
-    slides: Sequence[SlidePrediction],
-    cases: Sequence[CaseRow],
-    *,
-    classes: tuple[str, str],
+    output: Path, slides: Sequence[SlidePrediction], cases: Sequence[CaseRow], *, card: Card
 ) -> None:
-    rows = [one.row for one in slides]
-    write_table(output / "predictions.csv", rows, row=SlidePredictionRow, columns=slide_columns(classes))
-    write_table(output / "predictions_by_case.csv", cases, row=CaseRow, columns=case_columns(classes))
+    rows, classes, task = [one.row for one in slides], card.classes, card.task
+    of_slides, of_cases = slide_columns(classes, task=task), case_columns(classes, task=task)
+    write_table(output / "predictions.csv", rows, row=SlidePredictionRow, columns=of_slides)
+    write_table(output / "predictions_by_case.csv", cases, row=CaseRow, columns=of_cases)
     write_table(output / "diagnostics.csv", diagnosis_rows(slides), row=SlideDiagnosis)
 
 
-def _metrics(slides: Sequence[SlidePrediction], *, threshold: float) -> BinaryMetrics | None:
+def _metrics(slides: Sequence[SlidePrediction], *, card: Card) -> BinaryMetrics | ClassMetrics | None:
     labelled = [one for one in slides if one.label >= 0]
     if not labelled:
         return None
     labels = np.array([one.label for one in labelled], dtype=np.int64)
+    if not card.task.is_binary:
+        of_classes = np.stack(
+            [one.output.class_scores for one in labelled if one.output.class_scores is not None]
+        )
+        return metrics_by_class(labels, of_classes, task=card.task, thresholds=card.thresholds)
     scores = np.array([one.bag_score for one in labelled], dtype=np.float64)
-    return binary_metrics(labels, scores, threshold=threshold)
+    return binary_metrics(labels, scores, threshold=card.threshold)
 
 
 def _request(
@@ -257,18 +265,45 @@ def _request(
         raise ConfigError(f"--mpp: found {implausible_mpp(mpp)}")
     if table is None:
         return PredictionRequest(rows_of_slides(slides, are_ids=features is not None), {}, features, mpp)
-    negative, positive = bundle.card.classes
+    return _labelled_request(table, card=bundle.card, features=features, mpp=mpp)
+
+
+def _labelled_request(
+    table: Path, *, card: Card, features: Path | None, mpp: float | None
+) -> PredictionRequest:
+    """What a table of slides asks for, with its labels.
+
+    Raises:
+        TableError: If it cannot be used, or a label is not one of the bundle's classes.
+    """
     slide_table = read_slide_table(
-        table, cases="column-or-slide", labels_required=False, paths_required=features is None
+        table,
+        classes=None if card.task.is_binary else _checked_classes(table, card=card),
+        cases="column-or-slide",
+        labels_required=False,
+        paths_required=features is None,
     )
-    labels = {row.slide_id: int(row.label == positive) for row in slide_table.rows if row.label is not None}
-    unknown = {row.label for row in slide_table.rows} - {None, negative, positive}
-    if unknown:
-        raise TableError(
-            f"{table}: label {sorted(map(str, unknown))[0]!r}; the bundle knows {negative!r} and "
-            f"{positive!r}; correct the table, or leave its labels empty"
-        )
+    _check_labels(table, (row.label for row in slide_table.rows if row.label is not None), card=card)
+    labels = {
+        row.slide_id: card.classes.index(row.label) for row in slide_table.rows if row.label is not None
+    }
     return PredictionRequest(slide_table.rows, labels, features, mpp)
+
+
+def _checked_classes(table: Path, *, card: Card) -> tuple[str, ...]:
+    """The classes of the bundle, if the labels of the table are some of them."""
+    _check_labels(table, known_labels(table), card=card)
+    return card.classes
+
+
+def _check_labels(table: Path, labels: Iterable[str], *, card: Card) -> None:
+    unknown = sorted(set(labels) - set(card.classes))
+    if unknown:
+        *others, last = map(repr, card.classes)
+        raise TableError(
+            f"{table}: label {unknown[0]!r}; the bundle knows {', '.join(others)} and {last}; correct the "
+            "table, or leave its labels empty"
+        )
 
 
 def rows_of_slides(slides: Sequence[Path], *, are_ids: bool) -> tuple[SlideRow, ...]:

@@ -1,21 +1,27 @@
 """Files that prediction writes for each slide: attention, tiles for QuPath, heat maps."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.slide_table import SlideRow
+from hardmil.bundles.shown_classes import predicted_branch, shown_branches
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.attention_file import write_attention
 from hardmil.files.atomic import write_atomically
 from hardmil.files.geojson import Region, square, write_regions
 from hardmil.mil.inference import BagScore
-from hardmil.pictures.bag_heatmap import draw_heatmap, slide_attention, write_bag_heatmap_tiff
-from hardmil.pictures.heatmap import HeatmapQuantity, Scale
+from hardmil.pictures.bag_heatmap import draw_heatmap, write_bag_heatmap_tiff
+from hardmil.pictures.heatmap import HeatmapQuantity, Scale, SlideAttention
 from hardmil.pictures.slide_pictures import SlidePictures, slide_pictures
 from hardmil.slides.reader import open_slide, origin_of
+from hardmil.slides.slide import Slide
 
 N_KEY_PATCHES = 10
 KEY_SHARE = 4
@@ -25,12 +31,17 @@ KEY_SHARE = 4
 
 @dataclass(frozen=True)
 class HeatmapOptions:
-    """Which heat maps to draw; `tiff` adds a pyramidal OME-TIFF that overlays the slide."""
+    """Which heat maps to draw; `tiff` adds a pyramidal OME-TIFF that overlays the slide.
+
+    `of_class`, with more than two classes, is the class whose attention is drawn, or all; None: the predicted
+    one.
+    """
 
     quantity: HeatmapQuantity = "attention"
     scale: Scale = "rank"
     png: bool = True
     tiff: bool = False
+    of_class: str | None = None
 
 
 def write_slide_files(
@@ -39,7 +50,8 @@ def write_slide_files(
     *,
     bag: Bag,
     score: BagScore,
-    classes: tuple[str, str],
+    classes: Sequence[str],
+    task: TaskConfig = TWO_CLASSES,
     heatmaps: HeatmapOptions,
     fallback_mpp: float | None,
     wants_small: bool,
@@ -55,51 +67,73 @@ def write_slide_files(
     write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[score])
     if bag.size_level0_px == 0:
         return None
-    _write_tiles(output / "geojson" / f"{row.slide_id}.geojson", bag, score=score, origin=origin_of(row.path))
+    tiles = output / "geojson" / f"{row.slide_id}.geojson"
+    _write_tiles(tiles, bag, score=score, task=task, origin=origin_of(row.path))
     if not (heatmaps.png or heatmaps.tiff) or row.path is None or not row.path.exists():
         return None
-    attention = slide_attention(
-        bag,
-        attention=score.attention,
-        bag_score=score.bag_score,
-        label=row.label,
-        mpp=row.mpp,
-        contribution=score.contribution,
-        classes=classes,
-    )
-    to = output / "heatmaps"
+    shown = partial(shown_branches, bag, row, score=score, classes=classes, task=task)
     with open_slide(row.path) as slide:
-        if heatmaps.png:
-            png = draw_heatmap(
-                slide, attention, quantity=heatmaps.quantity, scale=heatmaps.scale, fallback_mpp=fallback_mpp
-            )
-            with write_atomically(to / f"{row.slide_id}.png") as draft:
-                draft.write_bytes(png)
-        if heatmaps.tiff:
-            write_bag_heatmap_tiff(
-                to / f"{row.slide_id}.ome.tiff",
-                slide,
-                attention,
-                quantity=heatmaps.quantity,
-                scale=heatmaps.scale,
-                fallback_mpp=fallback_mpp,
-            )
-        return slide_pictures(slide, attention) if wants_small and heatmaps.png else None
+        for one in shown(wanted=heatmaps.of_class):
+            to = output / "heatmaps" / one.folder / row.slide_id
+            _draw(to, slide, one.attention, heatmaps=heatmaps, fallback_mpp=fallback_mpp)
+        small = shown()[0].attention
+        return slide_pictures(slide, small) if wants_small and heatmaps.png else None
 
 
-def _write_tiles(path: Path, bag: Bag, *, score: BagScore, origin: tuple[int, int]) -> None:
-    """Every patch as a QuPath tile with the model's output; those with most attention are `key patch`."""
+def _draw(
+    to: Path, slide: Slide, attention: SlideAttention, *, heatmaps: HeatmapOptions, fallback_mpp: float | None
+) -> None:
+    """Draw the heat maps that are wanted; `to` is their path without suffix."""
+    quantity, scale = heatmaps.quantity, heatmaps.scale
+    if heatmaps.png:
+        png = draw_heatmap(slide, attention, quantity=quantity, scale=scale, fallback_mpp=fallback_mpp)
+        with write_atomically(to.with_name(f"{to.name}.png")) as draft:
+            draft.write_bytes(png)
+    if heatmaps.tiff:
+        write_bag_heatmap_tiff(
+            to.with_name(f"{to.name}.ome.tiff"),
+            slide,
+            attention,
+            quantity=quantity,
+            scale=scale,
+            fallback_mpp=fallback_mpp,
+        )
+
+
+def _write_tiles(path: Path, bag: Bag, *, score: BagScore, task: TaskConfig, origin: tuple[int, int]) -> None:
+    """Every patch as a QuPath tile with the model's output; those with most attention are `key patch`.
+
+    With more than two classes, each tile has the output of every branch, and key patches are those of the
+    predicted class.
+    """
     n_key = min(N_KEY_PATCHES, math.ceil(len(bag) / KEY_SHARE))
     key = set(np.argsort(-score.attention, kind="stable")[:n_key].tolist())
-    columns = {"attention": score.attention, "instance_logit": score.instance_logit}
-    if score.contribution is not None:
-        columns["contribution"] = score.contribution
+    key_name = "key patch"
+    if task.names:
+        key_name += f" for {task.branch_titles[predicted_branch(score, task=task)]}"
+    columns = _columns(score, task=task)
     regions = [
         Region(
             square(int(x), int(y), size=bag.size_level0_px),
-            name="key patch" if i in key else "patch",
+            name=key_name if i in key else "patch",
             measurements={name: float(values[i]) for name, values in columns.items()},
         )
         for i, (x, y) in enumerate(bag.coords)
     ]
     write_regions(path, regions, object_type="tile", origin=origin)
+
+
+def _columns(score: BagScore, *, task: TaskConfig) -> dict[str, Float[np.ndarray, " _"]]:
+    """The output of the model for each patch, by name; with more than two classes, of every branch."""
+    if task.is_binary:
+        return _outputs(score)
+    return {
+        f"{name} for {title}": values
+        for title, branch in zip(task.branch_titles, score.branches, strict=True)
+        for name, values in _outputs(branch).items()
+    }
+
+
+def _outputs(score: BagScore) -> dict[str, Float[np.ndarray, " _"]]:
+    columns = {"attention": score.attention, "instance_logit": score.instance_logit}
+    return columns if score.contribution is None else columns | {"contribution": score.contribution}

@@ -1,6 +1,7 @@
 """`hardmil demo`: a synthetic cohort as real files, then the steps of a real study."""
 
 from pathlib import Path
+from typing import Literal
 
 from hardmil.commands.arms_table import align, short
 from hardmil.commands.encode import encode
@@ -18,7 +19,7 @@ from hardmil.files.csv_table import read_cells, read_table
 from hardmil.jobs.outcome import Outcome
 from hardmil.jobs.pool import Engine
 from hardmil.jobs.progress import progress
-from hardmil.phantom.cohort import write_cohort
+from hardmil.phantom.cohort import THREE_CLASSES, write_cohort
 from hardmil.phantom.slide import Foci
 from hardmil.preprocessing.process_slides import RunOptions
 from hardmil.statistics.intervals import Interval
@@ -26,7 +27,8 @@ from hardmil.statistics.summary import SummaryRow
 from hardmil.words import count
 
 RUN = "demo"
-N_TRAIN, N_TEST = 80, 120
+N_TRAIN, N_TEST = 40, 60
+"""Slides of each class."""
 SIZE_PX = (900, 680)
 FOCI = Foci(n=(1, 3), radius_px=(40.0, 66.0))
 """Slides and foci are smaller than the default of `write_cohort`: 200 slides are drawn in half a minute."""
@@ -37,6 +39,7 @@ ARMS = (
     *("ours", "ours-top5", "ours+instance", "ours+instance+verdicts-3"),
     *("ours+fmb-oof", "ours+fmb-oof@random", "ours+fmb-oof-continue", "ours+fmb-oof-continue@random"),
 )
+CLASS_ARMS = ("ours", "ours+instance", "ours+fmb-oof", "ours+fmb-oof@random")
 TWO_WORKERS = Engine(workers=2)
 """Networks this small gain nothing from a second thread, and lose much where other programs run."""
 ABOUT = (
@@ -44,32 +47,39 @@ ABOUT = (
     "look-alikes, normal structures that resemble a lesion. They show how hardmil works, not how good it is "
     "on tissue. In arms with verdicts, this knowledge replaces the pathologist, without errors."
 )
+ABOUT_CLASSES = (
+    "These slides are synthetic: a program drew them. Each is normal or has one of two lesions, A and B. "
+    "Some have look-alikes, normal structures that resemble the lesion of another class. They show how "
+    "hardmil works, not how good it is on tissue."
+)
 # Synthetic slides have no dust and no cracks; their small holes are fat and vessels.
 NO_CLEANING = TissueConfig(min_area_um2=0, max_hole_um2=0, drop_pen=False)
 
 
-def demo(folder: Path, *, seed: int = TYPICAL_SEED, quiet: bool = False) -> Outcome:
+def demo(
+    folder: Path, *, seed: int = TYPICAL_SEED, n_classes: Literal[2, 3] = 2, quiet: bool = False
+) -> Outcome:
     """Draw the slides unless they exist, then patch, encode and evaluate.
 
-    The last lines are the report, and the command that reviews the patches.
+    The last lines are the report and, of two classes, the command that reviews the patches.
 
     Raises:
         ConfigError: If the folder contains other slides.
         StoreError: If the folder is not writable.
     """
-    write_demo_study(folder, seed=seed, quiet=quiet)
+    write_demo_study(folder, seed=seed, n_classes=n_classes, quiet=quiet)
     options = RunOptions(quiet=quiet)
     patched = patch(folder, options=options)
     encoded = encode(folder, options=options)
     compared = evaluate(folder, name=RUN, engine=TWO_WORKERS, quiet=quiet)
     *compared_lines, report = compared.lines
-    shown = result_lines(folder / "runs" / RUN)
-    review = f"judge patches in a browser: hardmil review {folder} --run {RUN}"
-    lines = [*patched.lines, *encoded.lines, *compared_lines, "", *shown, "", report, review]
+    shown = result_lines(folder / "runs" / RUN, n_classes=n_classes)
+    review = [f"judge patches in a browser: hardmil review {folder} --run {RUN}"] if n_classes == 2 else []
+    lines = [*patched.lines, *encoded.lines, *compared_lines, "", *shown, "", report, *review]
     return Outcome(lines, compared.values, compared.failures, compared.log)
 
 
-def result_lines(run: Path) -> list[str]:
+def result_lines(run: Path, *, n_classes: int = 2) -> list[str]:
     """What a run of the demo shows: false positives and sensitivity of each arm, and what was mined."""
     intervals = {(one.arm, one.metric): one for one in read_table(run / "intervals.csv", Interval)}
     table = [["arm", "false-positive rate", "sensitivity"]]
@@ -80,7 +90,8 @@ def result_lines(run: Path) -> list[str]:
         if share == share:
             mined.append(f"{row.arm}: {row.n_hard} patches, {share:.0%} of them in look-alikes")
     return [
-        f"{N_TEST} held-out slides, at the threshold set on the {N_TRAIN} training slides (95% intervals):",
+        f"{N_TEST * n_classes} held-out slides, at the threshold set on the {N_TRAIN * n_classes} training "
+        "slides (95% intervals):",
         *align(table),
         "what was mined from negative training slides:",
         *mined,
@@ -92,22 +103,23 @@ def _with_limits(one: Interval) -> str:
     return f"{short(one.value)} [{short(one.low)}, {short(one.high)}]"
 
 
-def write_demo_study(folder: Path, *, seed: int, quiet: bool = False) -> None:
+def write_demo_study(folder: Path, *, seed: int, n_classes: Literal[2, 3] = 2, quiet: bool = False) -> None:
     """Draw the slides unless they exist, and write study.yaml.
 
     Raises:
         ConfigError: If the folder contains other slides.
         StoreError: If the folder is not writable.
     """
-    config = demo_config(seed)
+    config, n_train, n_test = demo_config(seed, n_classes=n_classes), N_TRAIN * n_classes, N_TEST * n_classes
     if (folder / config.slides).exists():
-        _check_slides(folder, table=config.slides, seed=seed)
+        _check_slides(folder, table=config.slides, n_expected=n_train + n_test, seed=seed)
     else:
-        with progress("drawing slides", total=N_TRAIN + N_TEST, quiet=quiet) as step:
+        with progress("drawing slides", total=n_train + n_test, quiet=quiet) as step:
             write_cohort(
                 folder,
-                n_train=N_TRAIN,
-                n_test=N_TEST,
+                n_train=n_train,
+                n_test=n_test,
+                n_classes=n_classes,
                 seed=seed,
                 size_px=SIZE_PX,
                 foci=FOCI,
@@ -118,9 +130,9 @@ def write_demo_study(folder: Path, *, seed: int, quiet: bool = False) -> None:
         draft.write_text(commented_yaml(config), encoding="utf-8")
 
 
-def _check_slides(folder: Path, *, table: str, seed: int) -> None:
+def _check_slides(folder: Path, *, table: str, n_expected: int, seed: int) -> None:
     """Check that the slides in a folder are those of the demo, drawn with this seed."""
-    n_found, n_expected = len(read_cells(folder / table)), N_TRAIN + N_TEST
+    n_found = len(read_cells(folder / table))
     if n_found != n_expected:
         raise ConfigError(
             f"{folder / table}: found {count(n_found, 'slide')}; expected the {n_expected} of the demo; name "
@@ -134,16 +146,19 @@ def _check_slides(folder: Path, *, table: str, seed: int) -> None:
         )
 
 
-def demo_config(seed: int) -> StudyConfig:
+def demo_config(seed: int, *, n_classes: Literal[2, 3] = 2) -> StudyConfig:
     """The settings of the demo: an encoder without weights, 1 um/px, held-out cases from a splits file."""
+    is_binary = n_classes == 2
     return StudyConfig(
-        about=ABOUT,
+        about=ABOUT if is_binary else ABOUT_CLASSES,
         seed=seed,
-        positive="positive",
+        positive="positive" if is_binary else None,
+        classes=None if is_binary else THREE_CLASSES,
+        negative=None if is_binary else THREE_CLASSES[0],
         encode="stain-statistics",
         arm="ours",
         patches=PatchConfig(size_px=32, um_per_px=1.0, tissue_rule="s-or-v", tissue=NO_CLEANING),
         network=NetworkConfig(embedding_dim=32),
         training=TrainingConfig(epochs=30, lr=2e-3, bags_per_step=4),
-        evaluation=EvaluationConfig(arms=ARMS, splits="."),
+        evaluation=EvaluationConfig(arms=ARMS if is_binary else CLASS_ARMS, splits="."),
     )

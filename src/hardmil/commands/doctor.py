@@ -66,13 +66,14 @@ def _study_lines(found: StudyCheck) -> list[str]:
 
 
 def _study_values(found: StudyCheck) -> dict[str, object]:
-    rows = found.study.slide_table.rows
+    rows, classes = found.study.slide_table.rows, _counts(found.study)
     return {
         "slides": len(rows),
         "cases": len({row.case_id for row in rows}),
         "duplicates": [{**asdict(pair), "is_leak": pair.is_leak} for pair in found.pairs],
         "one_case_each": found.groups,
         "notes": {name: list(some) for name, some in found.notes.items()},
+        **({"classes": classes} if classes else {}),
     }
 
 
@@ -81,11 +82,37 @@ def _table_lines(study: Study) -> list[str]:
     n_of = Counter(row.label for row in rows)
     labels = ", ".join(f"{n_of[label]} {label}" for label in study.slide_table.classes)
     cases = {row.case_id for row in rows}
-    n_mixed = len({(row.case_id, row.label) for row in rows}) - len(cases)
-    mixed = f"; {count(n_mixed, 'case')} with both labels, which is allowed" if n_mixed else ""
+    labels_of = Counter(case_id for case_id, _ in {(row.case_id, row.label) for row in rows})
+    n_mixed, task = sum(n > 1 for n in labels_of.values()), study.config.task
+    several = "both labels" if task.is_binary else "several labels"
+    mixed = f"; {count(n_mixed, 'case')} with {several}, which is allowed" if n_mixed else ""
     slides = f"{count(len(rows), 'slide')} ({labels}) of {count(len(cases), 'case')}"
-    positive = study.slide_table.classes[-1]
-    return [f"study              {slides}{mixed}", f"positive           {positive}"]
+    of_labels = _class_lines(study) if task.names else [f"positive           {study.slide_table.classes[-1]}"]
+    return [f"study              {slides}{mixed}", *of_labels]
+
+
+def _class_lines(study: Study) -> list[str]:
+    """The classes, and the number of slides and cases of each."""
+    task = study.config.task
+    order = "from low to high" if task.ordinal else f"negative {task.negative or 'none'}"
+    return [
+        f"classes            {', '.join(task.names)} ({order})",
+        *(
+            f"class              {name}: {count(one['slides'], 'slide')} of {count(one['cases'], 'case')}"
+            for name, one in _counts(study).items()
+        ),
+    ]
+
+
+def _counts(study: Study) -> dict[str, dict[str, int]]:
+    """The number of slides and of cases of each class; empty where there are two."""
+    of_class = {
+        name: [row for row in study.slide_table.rows if row.label == name] for name in study.config.task.names
+    }
+    return {
+        name: {"slides": len(rows), "cases": len({row.case_id for row in rows})}
+        for name, rows in of_class.items()
+    }
 
 
 def _slide_lines(n_rows: int, n_with_path: int, n_read: int) -> list[str]:

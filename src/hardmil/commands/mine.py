@@ -1,5 +1,6 @@
 """`hardmil mine STUDY`: the hard negatives of a bundle: table, gallery, GeoJSON. Never trains."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from hardmil.jobs.outcome import Outcome
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.preprocessing.study_folder import open_study
 from hardmil.words import count
+
+NEXT = (
+    "next: say what some of them are (lesion, normal, artefact) in a table verdicts.csv, with columns "
+    "slide_id, x, y, verdict; set mining.verdicts: verdicts.csv and arm: ours+instance+verdicts in "
+    "study.yaml; then: hardmil train. Or judge patches in a browser: hardmil review"
+)
 
 
 def mine(
@@ -31,11 +38,13 @@ def mine(
         "fool the bundle itself": found.current,
     }
     n_hard = sum(map(len, kinds.values()))
+    slides = "negative slide" if bundle.card.task.is_binary else "slide"
     lines = [
         *found.notes,
-        f"{count(n_hard, 'hard negative')} on {count(found.n_negative, 'negative slide')}:",
+        f"{count(n_hard, 'hard negative')} on {count(found.n_negative, slides)}:",
         *(f"  {len(some)} {what}, on {_slides(some)}" for what, some in kinds.items() if some),
-        *(_what_next(found) if n_hard else [_why_none(bundle.card)]),
+        *_class_lines([one for some in kinds.values() for one in some]),
+        *(_what_next(found, card=bundle.card) if n_hard else [_why_none(bundle.card)]),
     ]
     values = {
         "n_hard": n_hard,
@@ -47,26 +56,32 @@ def mine(
     return Outcome(lines, values, found.failures, found.log)
 
 
+def _class_lines(pool: Sequence[HardInstance]) -> list[str]:
+    """How many are hard for each class; nothing where there are two classes."""
+    n_of = Counter(one.hard_for for one in pool if one.hard_for)
+    return [f"  hard for {name}: {n}" for name, n in n_of.items()]
+
+
 def _slides(some: Sequence[HardInstance]) -> str:
     return count(len({one.slide_id for one in some}), "slide")
 
 
-def _what_next(found: mining.HardNegatives) -> list[str]:
+def _what_next(found: mining.HardNegatives, *, card: Card) -> list[str]:
     has_tiles = any(one.size_level0 > 0 for one in (*found.from_training, *found.out_of_fold, *found.current))
     return [
         f"gallery: {found.gallery}",
         f"table: {found.folder / HARD_NEGATIVES}",
         *([f"for QuPath: {found.folder / 'geojson'}"] if has_tiles else []),
-        "next: say what some of them are (lesion, normal, artefact) in a table verdicts.csv, with columns "
-        "slide_id, x, y, verdict; set mining.verdicts: verdicts.csv and arm: ours+instance+verdicts in "
-        "study.yaml; then: hardmil train. Or judge patches in a browser: hardmil review",
+        *([NEXT] if card.task.is_binary else []),
     ]
 
 
 def _why_none(card: Card) -> str:
-    if card.operating is None:
+    if not card.has_operating_point:
         return (
             "the bundle has no out-of-fold scores: evaluation.operating_folds is 0, or a class has too few "
             "cases; add slides, or set it to 3"
         )
+    if not card.task.is_binary:
+        return "no slide was called a class that it is not of, out of fold or by the bundle"
     return "no negative slide was called positive, out of fold or by the bundle: there is nothing to look at"

@@ -11,6 +11,9 @@ StudyPath = Annotated[
 HERE = Path()
 TYPICAL_SEED = 1
 """Of six seeds of the demo, the one in which verdicts do nearly what they do on average: docs/phantom.md."""
+DemoClasses = Annotated[
+    int, typer.Option("--classes", min=2, max=3, help="3: normal slides, and those of two lesions.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,6 +12,7 @@ from hardmil.bundles.cases import CaseScore
 from hardmil.bundles.prediction import DEFAULT_HEATMAPS, Predictions
 from hardmil.bundles.prediction import predict as predict_slides
 from hardmil.bundles.prediction_folder import DEFAULT_FOLDER, free_folder
+from hardmil.bundles.prediction_metrics import ClassMetrics
 from hardmil.bundles.slide_files import HeatmapOptions
 from hardmil.encoders.encoder import encoder_notes
 from hardmil.jobs.outcome import Outcome
@@ -67,25 +68,37 @@ def predict(
 
 
 def _summary(found: Predictions, *, card: Card) -> tuple[list[str], dict[str, object]]:
-    threshold, positive = card.threshold, card.classes[1]
-    n_slides, n_positive = len(found.slides), sum(one.bag_score > threshold for one in found.slides)
+    n_slides = len(found.slides)
     table = found.folder / "predictions.csv"
-    target = f", set for {card.operating.target}" if card.operating else ""
-    called = f"{n_positive} called {positive} (score > {threshold:.6g}{target})"
+    called, values = _calls(found, card=card)
     lines = [f"{count(n_slides, 'slide')}, {called}: {table}"]
-    values: dict[str, object] = {"slides": n_slides, "positive": n_positive, "predictions": str(table)}
+    values = {"slides": n_slides, **values, "predictions": str(table)}
     if found.n_trained_on:
         lines.append(
             f"{found.n_trained_on} of them were trained on: their scores say nothing about new slides"
         )
         values["trained_on"] = found.n_trained_on
     if found.metrics is not None:
-        known = asdict(found.metrics)
         n_labelled = sum(one.label >= 0 for one in found.slides)
+        known = found.metrics.overall if isinstance(found.metrics, ClassMetrics) else asdict(found.metrics)
         shown = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
         lines.append(f"compared with the labels of {count(n_labelled, 'slide')}: {shown}")
         values["metrics"] = found.metrics.for_json()
     return lines, values
+
+
+def _calls(found: Predictions, *, card: Card) -> tuple[str, dict[str, object]]:
+    """How many slides are called what, in words and by name."""
+    target = f", set for {card.target}" if card.has_operating_point else ""
+    if card.task.is_binary:
+        threshold, positive = card.threshold, card.classes[1]
+        n_positive = sum(one.bag_score > threshold for one in found.slides)
+        called = f"{n_positive} called {positive} (score > {threshold:.6g}{target})"
+        return called, {"positive": n_positive}
+    n_of = Counter(one.row.prediction.prediction for one in found.slides)
+    predicted = {name: n_of[name] for name in card.classes}
+    called = ", ".join(f"{n} {name}" for name, n in predicted.items())
+    return f"predicted {called}", {"predicted": predicted}
 
 
 def _case_lines(found: Predictions, *, how: CaseScore, table: Path | None) -> list[str]:

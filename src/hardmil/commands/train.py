@@ -11,6 +11,7 @@ from hardmil.evaluation.arm_name import parse_arm_name
 from hardmil.evaluation.arms import AUTO
 from hardmil.evaluation.choice import Choice
 from hardmil.jobs.outcome import Outcome
+from hardmil.mil.operating import OperatingPoint
 from hardmil.preprocessing.study_folder import open_study
 from hardmil.statistics.cautions import few_cases_note
 from hardmil.tracking import TrackWith
@@ -32,13 +33,13 @@ def train(
     if not trained.is_new:
         line = f"{folder} was already trained with these settings; nothing to do"
         return Outcome([line], {"bundle": str(folder)}, trained.failures)
-    note = few_cases_note(trained.n_cases) if card.operating else None
+    note = few_cases_note(trained.n_cases) if card.has_operating_point else None
     lines = [
         *trained.notes,
         f"trained {card.arm} on {_slides(trained)}",
         *([_choice_line(card.choice)] if study.config.arm == AUTO else []),
         mining_line(card),
-        _threshold_line(card),
+        *_threshold_lines(card),
         *([note] if note else []),
         f"bundle: {folder}",
     ]
@@ -50,14 +51,30 @@ def train(
         "n_false_positive_bags": card.n_false_positive_bags,
         "n_hard": card.n_hard,
         "operating": card.operating.model_dump(mode="json") if card.operating else None,
+        **({} if card.task.is_binary else _class_values(card)),
     }
     return Outcome(lines, values, trained.failures, trained.log)
 
 
+def _class_values(card: Card) -> dict[str, object]:
+    """The classes, and the operating point of each branch by its class."""
+    points = {
+        name: point.model_dump(mode="json")
+        for name, point in zip(
+            card.task.branch_names, card.class_operating, strict=bool(card.class_operating)
+        )
+    }
+    return {"classes": list(card.classes), "class_operating": points}
+
+
 def _slides(trained: TrainedBundle) -> str:
-    slides = count(len(trained.card.training_slides), "slide")
-    positive = f"{trained.n_positive} {trained.card.classes[1]}, the positive label"
-    return f"{slides} ({positive}) of {trained.n_cases} cases"
+    card = trained.card
+    if card.task.is_binary:
+        of_classes = f"{trained.n_of_class[1]} {card.classes[1]}, the positive label"
+    else:
+        counted = zip(trained.n_of_class, card.classes, strict=True)
+        of_classes = ", ".join(f"{n} {name}" for n, name in counted)
+    return f"{count(len(card.training_slides), 'slide')} ({of_classes}) of {trained.n_cases} cases"
 
 
 def _choice_line(choice: Choice | None) -> str:
@@ -74,19 +91,29 @@ def mining_line(card: Card) -> str:
     if not parse_arm_name(card.arm).mines:
         return "this arm does not mine"
     if not card.n_hard:
+        if not card.task.is_binary:
+            return (
+                "mined nothing: no slide was called a class that it is not of, so the model equals its base"
+            )
         return "mined nothing: no negative slide was scored positive, so the model equals its base"
     slides = count(card.n_false_positive_bags, "false-positive slide")
     return f"mined {count(card.n_hard, 'hard negative')} from {slides}, and trained again with them"
 
 
-def _threshold_line(card: Card) -> str:
-    """The threshold and how good it is, in words."""
-    point = card.operating
-    if point is None:
-        return (
+def _threshold_lines(card: Card) -> list[str]:
+    """Each threshold and how good it is, in words."""
+    if not card.has_operating_point:
+        return [
             f"threshold {DEFAULT_THRESHOLD}, not set on scores: evaluation.operating_folds is 0, or a class "
             "has too few cases"
-        )
+        ]
+    if card.operating is not None:
+        return [_threshold_line(card.operating)]
+    titled = zip(card.task.branch_titles, card.class_operating, strict=True)
+    return [f"{title}: {_threshold_line(point)}" for title, point in titled]
+
+
+def _threshold_line(point: OperatingPoint) -> str:
     threshold, sensitivity, fpr = (
         f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]"
         for one in (point.threshold, point.sensitivity, point.fpr)

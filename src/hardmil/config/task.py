@@ -60,6 +60,22 @@ class TaskConfig(Section):
         return self.names[1:] if self.ordinal else self.names
 
     @property
+    def branch_titles(self) -> tuple[str, ...]:
+        """What each branch asks for, in words: a class, or a class "or higher"."""
+        if not self.ordinal:
+            return self.branch_names
+        return (*(f"{name} or higher" for name in self.branch_names[:-1]), self.branch_names[-1])
+
+    def branch_of(self, label: int) -> int:
+        """The branch whose attention shows why a bag is called this class.
+
+        The lowest of ordered classes has none; there it is the one that asks for the next class.
+        """
+        if self.is_binary:
+            return 0
+        return max(0, label - 1) if self.ordinal else label
+
+    @property
     def negative_label(self) -> int | None:
         """The label of the class in whose bags nothing of another class can be; None if there is none."""
         if self.is_binary or self.ordinal:

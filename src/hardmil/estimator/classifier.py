@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from hardmil.bags.bag import Bag
@@ -23,19 +24,18 @@ from hardmil.config.study import StudyConfig, model_config
 from hardmil.config.study_file import parse_study
 from hardmil.device import find_device
 from hardmil.errors import BagError, HardmilError
-from hardmil.estimator.bundle_card import card_of, check_features, parameters_of
+from hardmil.estimator.bundle_card import card_of, check_features, check_pooling, parameters_of
 from hardmil.estimator.given_bags import Bags, as_bags, as_instances, check_not_padded, columns_of
 from hardmil.estimator.given_labels import (
     Labels,
     Weights,
     as_labels,
-    is_missing,
-    positive_label,
-    two_classes,
+    cases_of,
     weights_of,
 )
+from hardmil.estimator.known_classes import KnownClasses, classes_of_bundle, known_classes
 from hardmil.evaluation.results import HARD_NEGATIVES
-from hardmil.mil.inference import BagScore, bag_scores, score_together
+from hardmil.mil.inference import BagScore, score_together
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
 from hardmil.mining.hard_instances import HardInstance
@@ -53,6 +53,12 @@ def _bags_by_position() -> Iterator[None]:
         yield
     except HardmilError as error:
         raise type(error)(re.sub(r"\bslide (\d+)\b", r"bag \1", str(error))) from error
+
+
+def _has_decision_function(model: "MILClassifier") -> bool:
+    """Whether the highest score is that of the predicted label: not of two labels, nor of ordered ones."""
+    known = getattr(model, "_known", None)
+    return known is not None and not known.task.is_binary and not known.task.ordinal
 
 
 class MILClassifier(ClassifierMixin, BaseEstimator):
@@ -84,20 +90,25 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         balance: none, loss or sampler, for unequal classes.
         max_instances: Largest bag in a training step.
         positive: The positive label. None: the other one, where a label is a usual word for negative, such as
-            normal or 0; otherwise the second in sorted order.
+            normal or 0; otherwise the second in sorted order. Only for two labels.
+        negative: Of more than two labels, the one in whose bags nothing of another can be, such as normal.
+            None: there is none.
+        ordinal: Whether more than two labels are ordered, each higher than the one before in sorted order,
+            as grades given as numbers are. A bag is labelled by the highest in it.
         equalise: none, channel, luminance or image: histogram equalisation of pixels.
         device: auto, cpu, cuda or mps.
         random_state: Seed of weights, draws and folds; None for a random one.
         warm_start: Whether `fit` begins with the network of the fit before, or of `from_bundle`.
 
     Attributes:
-        classes_: The two labels, sorted.
+        classes_: The labels, sorted.
         n_features_in_: Number of features of an instance; missing where instances are pixels.
         feature_names_in_: Names of the columns, if the bags were tables whose columns have names.
-        positive_: The positive one.
+        positive_: The positive one of two labels; missing where there are more.
         hard_negatives_: The mined instances; `slide_id` is the position of the bag, as text.
         n_false_positive_bags_: Number of bags they are from.
-        threshold_: A bag with a higher score is called positive: 0.5, or the threshold of a bundle.
+        threshold_: A bag with a higher score is called positive: 0.5, or the threshold of a bundle. Not used
+            for more than two labels.
     """
 
     def __init__(
@@ -121,6 +132,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         balance: str = "none",
         max_instances: int = 10_000,
         positive: Hashable | None = None,
+        negative: Hashable | None = None,
+        ordinal: bool = False,
         equalise: str = "none",
         device: str = "auto",
         random_state: int | np.random.RandomState | None = 0,
@@ -144,6 +157,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         self.balance = balance
         self.max_instances = max_instances
         self.positive = positive
+        self.negative = negative
+        self.ordinal = ordinal
         self.equalise = equalise
         self.device = device
         self.random_state = random_state
@@ -163,45 +178,46 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         Args:
             bags: One array or table for each bag, all of one kind; or a tuple of one array with the rows of
                 all bags, and the bag of each row, where bags are in the order of their first row.
-            labels: One for each bag, of any two values of one type; None and NaN are not labels.
+            labels: One for each bag, of two or more values of one type; None and NaN are not labels.
             groups: The case of each bag, which inner folds never split. None: each bag is a case.
             sample_weight: The weight of each bag in the bag loss and the instance loss; only ratios count.
 
         Raises:
-            BagError: If the bags differ in kind, contain NaN or infinity, or do not have two labels; if a
+            BagError: If the bags differ in kind, contain NaN or infinity, or have only one label; if a
                 label is missing, or labels are text and numbers; if a weight is not a number of at least 0.
             FoldError: If the training side of an inner fold has one label only.
             ConfigError: If a parameter has no such value.
         """
-        study = self._study()
-        bags = as_bags(bags)
+        study, bags = self._study(), as_bags(bags)
         self._columns = columns_of(next(iter(bags), None))
         known = as_labels(labels)
-        self.classes_ = two_classes(known, n_bags=len(bags))
         self._patches: PatchConfig = study.patches
-        self.positive_ = positive_label(self.classes_, wanted=self.positive)
-        index = [int(label == self.positive_) for label in known]
-        cases = range(len(bags)) if groups is None else groups
-        if len(cases) != len(bags):
-            raise BagError(f"{len(cases)} groups for {len(bags)} bags; expected one for each bag")
-        for position, case in enumerate(cases):
-            if is_missing(case):
-                raise BagError(
-                    f"bag {position}: its group is {case!r}; expected its case; name it, or leave the bag out"
-                )
+        self._keep_classes(
+            known_classes(
+                known,
+                n_bags=len(bags),
+                positive=self.positive,
+                negative=self.negative,
+                ordinal=self.ordinal,
+            )
+        )
+        index = self._known.positions(known)
+        cases = cases_of(groups, n_bags=len(bags))
         weights = weights_of(sample_weight, n_bags=len(bags))
         named = zip(bags, index, cases, weights, strict=True)
         made = [
-            replace(self._bag(array, i, label, str(case)), weight=weight)
+            replace(self._bag(array, i, label, case), weight=weight)
             for i, (array, label, case, weight) in enumerate(named)
         ]
         check_not_padded(bags, made)
         check_same_instances(made)
         self._keep_features(made[0])
+        check_pooling(self.pooling, task=self._known.task)
+        settings = model_config(study).model_copy(update={"task": self._known.task})
         device = find_device(self.device, precision=study.training.precision)
         mined = train_and_mine(
             made,
-            config=resolve_config(model_config(study), kind=made[0].kind),
+            config=resolve_config(settings, kind=made[0].kind),
             mining=study.mining,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
             train=partial(fit, device=device, start=self._start(made[0])),
@@ -210,9 +226,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         self.hard_negatives_: tuple[HardInstance, ...] = mined.pool
         self.n_false_positive_bags_: int = mined.n_false_positive_bags
         self._others: tuple[BagClassifier, ...] = ()
-        negative = next(one for one in self.classes_ if one != self.positive_)
-        classes = str(negative), str(self.positive_)
-        self._card = card_of(mined, made, parameters=self.get_params(), classes=classes)
+        self._card = card_of(mined, made, parameters=self.get_params(), classes=self._known.names)
         self.threshold_ = self._card.threshold
         return self
 
@@ -233,7 +247,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         bundle = load_bundle(folder, device=device)
         check_features(bundle.card, folder=folder)
         model = cls(**parameters_of(bundle), device=device)
-        model.classes_, model.positive_ = np.array(sorted(bundle.card.classes)), bundle.card.classes[1]
+        model._keep_classes(classes_of_bundle(bundle.card))
         model.network_, model._others, model._card = bundle.network, bundle.others, bundle.card
         model.threshold_ = bundle.card.threshold
         model.hard_negatives_, model.n_false_positive_bags_ = (), bundle.card.n_false_positive_bags
@@ -255,27 +269,52 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         bundle = Bundle(self.network_, self._card, folder, self._others)
         return save_bundle(folder, bundle, tables={HARD_NEGATIVES: self.hard_negatives_})
 
-    def predict_proba(self, bags: Bags) -> Float[np.ndarray, "bag 2"]:
+    def predict_proba(self, bags: Bags) -> Float[np.ndarray, "bag class"]:
         """Probability of each class, in the order of `classes_`.
 
         Raises:
             BagError: If a bag does not have the shape that was trained on.
         """
-        scores = bag_scores(self._scores(bags))
-        if self._card.calibration is not None:
-            scores = self._card.calibration.probabilities(scores)
-        columns = [1 - scores, scores] if self.positive_ == self.classes_[1] else [scores, 1 - scores]
-        return np.stack(columns, axis=1)
+        scores = self._scores(bags)
+        return self._known.probabilities(scores, card=self._card)
+
+    @available_if(_has_decision_function)
+    def decision_function(self, bags: Bags) -> Float[np.ndarray, "bag class"]:
+        """The logarithm of the score of each class; only for more than two labels without an order.
+
+        Raises:
+            BagError: If a bag does not have the shape that was trained on.
+        """
+        scores = self._scores(bags)
+        return self._known.logarithms(scores)
 
     def predict(self, bags: Bags) -> Shaped[np.ndarray, " bag"]:
-        """The label of each bag: the positive one where its score is above `threshold_`."""
-        is_positive = bag_scores(self._scores(bags)) > self.threshold_
-        is_second = is_positive == (self.positive_ == self.classes_[1])
-        return self.classes_[is_second.astype(int)]
+        """The label of each bag: the positive one where its score is above `threshold_`.
 
-    def attention(self, bags: Bags) -> list[Float[np.ndarray, " _"]]:
-        """Attention of the instances of each bag; sums to 1 over a bag."""
-        return [score.attention for score in self._scores(bags)]
+        Of more than two labels, the one with the highest score; of ordered ones, the highest that, with those
+        above it, has a score above 0.5.
+        """
+        scores = self._scores(bags)
+        return self._known.predicted(scores, threshold=self.threshold_)
+
+    def attention(self, bags: Bags, *, label: Hashable | None = None) -> list[Float[np.ndarray, " _"]]:
+        """Attention of the instances of each bag; sums to 1 over a bag.
+
+        Args:
+            bags: The bags.
+            label: Of more than two labels, the one whose attention is wanted; None: the predicted one.
+
+        Raises:
+            BagError: If there is no attention for this label.
+        """
+        scores = self._scores(bags)
+        if label is None:
+            return [score.attention for score in scores]
+        names = self._known.task.branch_names
+        if str(label) not in names or self._known.task.is_binary:
+            known = ", ".join(filter(None, names)) or "None"
+            raise BagError(f"label: {label!r}; expected one of those with attention of their own: {known}")
+        return [score.branches[names.index(str(label))].attention for score in scores]
 
     @_bags_by_position()
     def _scores(self, bags: Bags) -> list[BagScore]:
@@ -296,7 +335,19 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         if not self.warm_start or not hasattr(self, "network_"):
             return None
         _check_shape(first, network=self.network_)
+        if self.network_.config.task != self._known.task:
+            raise BagError(
+                f"warm_start: the network tells apart {self._card.classes}; expected the same labels in the "
+                f"same order, {self._known.names}; fit a new classifier, or correct the labels"
+            )
         return self.network_
+
+    def _keep_classes(self, known: KnownClasses) -> None:
+        """Set `classes_` and, of two labels, `positive_`."""
+        self._known, self.classes_ = known, known.labels
+        self.__dict__.pop("positive_", None)
+        if known.task.is_binary:
+            self.positive_ = known.positive
 
     def _keep_features(self, first: Bag) -> None:
         """Set `n_features_in_`, and `feature_names_in_` where the bags are tables with names."""
@@ -308,11 +359,9 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             self.feature_names_in_ = np.array(self._columns, dtype=object)
 
     def __sklearn_tags__(self) -> "Tags":
-        """What scikit-learn may expect of it: bags instead of a table, and two classes."""
+        """What scikit-learn may expect of it: bags instead of a table."""
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
-        if tags.classifier_tags is not None:
-            tags.classifier_tags.multi_class = False
         return tags
 
     def _bag(self, given: object, position: int, label: int, case: str) -> Bag:

@@ -1,12 +1,14 @@
-"""Labels as users have them: two values of one type."""
+"""Labels as users have them: two or more values of one type."""
 
 from collections.abc import Hashable, Sequence
 from numbers import Number
 
 import numpy as np
 from jaxtyping import Shaped
+from pydantic import ValidationError
 
 from hardmil.bags.slide_table import the_negative
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.errors import BagError
 
 Labels = Sequence[Hashable] | Shaped[np.ndarray, " bag"]
@@ -40,12 +42,12 @@ def positive_label(classes: Shaped[np.ndarray, "2"], *, wanted: Hashable | None)
     return wanted
 
 
-def two_classes(labels: Labels, *, n_bags: int) -> Shaped[np.ndarray, "2"]:
-    """The two labels, sorted.
+def classes_of(labels: Labels, *, n_bags: int) -> Shaped[np.ndarray, " class"]:
+    """The labels that occur, two at least, sorted.
 
     Raises:
-        BagError: If there is not one label for each bag, one is missing, or they are not of two values of one
-            type.
+        BagError: If there is not one label for each bag, one is missing, all are equal, or they are of
+            different types.
     """
     if len(labels) != n_bags:
         raise BagError(f"{len(labels)} labels for {n_bags} bags; expected one for each bag")
@@ -63,15 +65,69 @@ def two_classes(labels: Labels, *, n_bags: int) -> Shaped[np.ndarray, "2"]:
         raise BagError(
             f"all {n_bags} bags are labelled {classes[0]!s}; expected two labels; add bags of the other"
         )
-    if len(classes) != 2:
-        raise BagError(f"labels of {len(classes)} values ({classes[:5].tolist()}); expected two")
-    one, other = (" ".join(str(label).casefold().split()) for label in classes)
-    if one == other:
+    if len(classes) > 2 and classes.dtype.kind == "f" and (classes != np.round(classes)).any():
         raise BagError(
-            f"the labels {classes.tolist()} differ in upper and lower case or spaces only; expected two "
-            "labels, each in one spelling; correct one of them"
+            f"Unknown label type: continuous, such as {classes[classes != np.round(classes)][0]}; expected "
+            "classes: text or whole numbers; there is no regression, as no bag would be negative"
         )
+    _check_spellings(classes)
     return classes
+
+
+def task_of(
+    classes: Shaped[np.ndarray, " class"],
+    *,
+    positive: Hashable | None,
+    negative: Hashable | None,
+    ordinal: bool,
+) -> TaskConfig:
+    """What a network tells apart for these labels; `positive` and the others as `MILClassifier` takes them.
+
+    Raises:
+        BagError: If a label that is named is not there, or is named where it has no meaning.
+    """
+    if len(classes) == 2:
+        if negative is not None:
+            raise BagError(f"negative: {negative!r}; it is for more than two labels; of two, set positive")
+        return TWO_CLASSES
+    if positive is not None:
+        raise BagError(f"positive: {positive!r} of {len(classes)} labels; it is for two; leave it out")
+    names = tuple(map(str, classes.tolist()))
+    try:
+        return TaskConfig(
+            names=names, negative=None if negative is None else str(negative), ordinal=bool(ordinal)
+        )
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise BagError(f"labels {', '.join(names)}: {reason}") from error
+
+
+def _check_spellings(classes: Shaped[np.ndarray, " class"]) -> None:
+    first: dict[str, Hashable] = {}
+    for label in classes.tolist():
+        other = first.setdefault(" ".join(str(label).casefold().split()), label)
+        if other != label:
+            raise BagError(
+                f"the labels {[other, label]} differ in upper and lower case or spaces only; expected "
+                "different labels, each in one spelling; correct one of them"
+            )
+
+
+def cases_of(groups: Labels | None, *, n_bags: int) -> list[str]:
+    """The case of each bag; its position where there are no groups.
+
+    Raises:
+        BagError: If there is not one group for each bag, or one is missing.
+    """
+    cases = range(n_bags) if groups is None else groups
+    if len(cases) != n_bags:
+        raise BagError(f"{len(cases)} groups for {n_bags} bags; expected one for each bag")
+    for position, case in enumerate(cases):
+        if is_missing(case):
+            raise BagError(
+                f"bag {position}: its group is {case!r}; expected its case; name it, or leave the bag out"
+            )
+    return [str(case) for case in cases]
 
 
 def weights_of(given: Weights | None, *, n_bags: int) -> list[float]:

@@ -39,9 +39,10 @@ class ReviewedBags:
 
 def study_doubts(study: Study, review: Review) -> list[SlideDoubt]:
     """The slides of a study whose label or quality is in doubt."""
-    rows, negative = study.slide_table.rows, study.slide_table.classes[0]
+    rows, negative = study.slide_table.rows, study.config.task.negative_label
     known = {row.slide_id for row in rows}
-    doubts = doubted_slides(review, negative={row.slide_id for row in rows if row.label == negative})
+    negatives = {row.slide_id for row in rows if study.slide_table.class_index(row) == negative}
+    doubts = doubted_slides(review, negative=negatives)
     return [one for one in doubts if one.slide_id in known]
 
 

@@ -38,6 +38,17 @@ LYMPHOCYTE = Kind(6.3, 0.09, 1.08, 0.05, 0.03, 1.25, 0.10, 0.10, 0.22, 0.0, 0.95
 FIBROBLAST = Kind(5.9, 0.20, 3.6, 0.30, 0.05, 0.95, 0.18, 0.05, 0.18, 0.0, 1.2)
 LOOK_ALIKE = Kind(8.8, 0.10, 1.20, 0.10, 0.04, 0.86, 0.12, 0.26, 0.24, 0.5, 0.93)
 LESION = Kind(10.6, 0.27, 1.32, 0.18, 0.10, 0.98, 0.22, 0.30, 0.42, 1.1, 0.86)
+SPINDLE_LOOK_ALIKE = Kind(6.2, 0.10, 2.7, 0.12, 0.04, 0.96, 0.12, 0.06, 0.18, 0.0, 0.95)
+SPINDLE_LESION = Kind(7.2, 0.20, 2.9, 0.18, 0.08, 1.20, 0.20, 0.10, 0.34, 0.2, 0.80)
+KINDS = {
+    "lesion": LESION,
+    "look-alike": LOOK_ALIKE,
+    "lesion A": LESION,
+    "look-alike A": LOOK_ALIKE,
+    "lesion B": SPINDLE_LESION,
+    "look-alike B": SPINDLE_LOOK_ALIKE,
+}
+"""The nuclei of each kind of focus, by its name in the truth; those of B are slender."""
 
 CONTOUR_POINTS = 26
 STROMA_PX = 700.0
@@ -46,15 +57,15 @@ STROMA_PX = 700.0
 
 @dataclass(frozen=True)
 class Focus:
-    """A nest of crowded nuclei: a lesion, or a reactive focus that looks like one."""
+    """A nest of crowded nuclei: a lesion, or a reactive focus that looks like one; its name is in `KINDS`."""
 
     outline: Blob
-    is_lesion: bool
+    name: str
 
     @property
     def kind(self) -> Kind:
         """The kind of its nuclei."""
-        return LESION if self.is_lesion else LOOK_ALIKE
+        return KINDS[self.name]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,11 @@
 
 Haematoxylin and eosin are drawn as optical densities and converted to RGB by the Beer-Lambert law. Positive
 slides have a few foci of large, crowded, irregular nuclei ("lesion"). Look-alikes are equally crowded foci of
-regular nuclei: they mislead a model that is trained only on slide labels.
+regular nuclei: they mislead a model that is trained only on slide labels. For studies of three classes, there
+are two lesions: A is that lesion, and the nuclei of B are slender and dark; each has look-alikes.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +48,7 @@ DEFAULT_FOCI = Foci()
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """A synthetic slide and its truth: regions named "lesion" and "look-alike"."""
+    """A synthetic slide and its truth: regions named as in `hardmil.phantom.cells.KINDS`."""
 
     rgb: UInt8[np.ndarray, "height width 3"]
     regions: list[Region]
@@ -68,37 +70,54 @@ def draw_phantom(
     Raises:
         ConfigError: If the slide is too small for a focus of a kind that it should have.
     """
+    wanted = {"lesion": lesion, "look-alike": look_alikes}
+    return draw_foci(seed, wanted=wanted, width_px=width_px, height_px=height_px, mpp=mpp, foci=foci)
+
+
+def draw_foci(
+    seed: int,
+    *,
+    wanted: Mapping[str, bool],
+    width_px: int = 1200,
+    height_px: int = 900,
+    mpp: float = 0.5,
+    foci: Foci = DEFAULT_FOCI,
+) -> Phantom:
+    """A synthetic slide as `draw_phantom` draws it, with other kinds of foci.
+
+    Args:
+        seed: The same seed and kinds give the same pixels.
+        wanted: The kinds, by their names in `hardmil.phantom.cells.KINDS`, and whether the slide has them.
+        width_px: Width.
+        height_px: Height.
+        mpp: Micrometres per pixel, as the file states it.
+        foci: Number and size of the foci of a kind.
+
+    Raises:
+        ConfigError: If the slide is too small for a focus of a kind that it should have.
+    """
     rng = np.random.default_rng(seed)
     shape = (height_px, width_px)
     depth = outline(rng, shape=shape)
-    n_lesions, n_look_alikes = (
-        int(rng.integers(*foci.n, endpoint=True)) * wanted for wanted in (lesion, look_alikes)
-    )
-    nests, fat, vessels = _lay_out(
-        rng, depth=depth, n_lesions=n_lesions, n_look_alikes=n_look_alikes, radius_px=foci.radius_px
-    )
-    for wanted, is_lesion in ((lesion, True), (look_alikes, False)):
-        if wanted and not any(focus.is_lesion == is_lesion for focus in nests):
-            raise ConfigError(
-                f"a synthetic slide of {width_px} x {height_px} px has no room for a focus; make it larger"
-            )
+    names: list[str] = []
+    for name, is_wanted in wanted.items():
+        names += [name] * (int(rng.integers(*foci.n, endpoint=True)) * is_wanted)
+    nests, fat, vessels = _lay_out(rng, depth=depth, names=names, radius_px=foci.radius_px)
+    if {focus.name for focus in nests} != set(names):
+        raise ConfigError(
+            f"a synthetic slide of {width_px} x {height_px} px has no room for a focus; make it larger"
+        )
     ground = lay_ground(rng, depth=depth, nests=[focus.outline for focus in nests], fat=fat, vessels=vessels)
     nuclei = populate(rng, ground=ground, foci=nests, vessels=vessels)
     rgb = _develop(rng, ground=ground, foci=nests, nuclei=stain_nuclei(rng, nuclei, shape=shape))
-    regions = [Region(focus.outline.rim, "lesion" if focus.is_lesion else "look-alike") for focus in nests]
-    return Phantom(rgb, regions, mpp)
+    return Phantom(rgb, [Region(focus.outline.rim, focus.name) for focus in nests], mpp)
 
 
 def _lay_out(
-    rng: np.random.Generator,
-    *,
-    depth: Map,
-    n_lesions: int,
-    n_look_alikes: int,
-    radius_px: tuple[float, float],
+    rng: np.random.Generator, *, depth: Map, names: Sequence[str], radius_px: tuple[float, float]
 ) -> tuple[list[Focus], list[Blob], list[Blob]]:
     """Foci, lobules of fat and vessels that do not touch; those without room are left out."""
-    n_foci, n_fat, n_vessels = n_lesions + n_look_alikes, int(rng.integers(1, 3)), int(rng.integers(2, 5))
+    n_foci, n_fat, n_vessels = len(names), int(rng.integers(1, 3)), int(rng.integers(2, 5))
     radius = np.concatenate(
         [
             rng.uniform(*radius_px, n_foci),
@@ -113,7 +132,7 @@ def _lay_out(
         centre = _find_centre(rng, room=room, reach_px=item.reach_px, taken=list(blobs.values()))
         if centre is not None:
             blobs[index] = item.moved(centre)
-    foci = [Focus(item, index < n_lesions) for index, item in blobs.items() if index < n_foci]
+    foci = [Focus(item, names[index]) for index, item in blobs.items() if index < n_foci]
     fat = [item for index, item in blobs.items() if n_foci <= index < n_foci + n_fat]
     return foci, fat, [item for index, item in blobs.items() if index >= n_foci + n_fat]
 

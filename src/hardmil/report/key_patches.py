@@ -13,15 +13,19 @@ MAX_BYTES = 4_000_000
 
 @dataclass(frozen=True)
 class KeySlide:
-    """A slide on the page, with its call and score; `remarks` are warnings and problems."""
+    """A slide on the page, with its call and score; `remarks` are warnings and problems.
+
+    With more than two classes there is no single threshold, and attention is that for `shown_class`.
+    """
 
     slide_id: str
     call: str
     bag_score: float
-    threshold: float
+    threshold: float | None
     label: str
     remarks: Sequence[str]
     pictures: SlidePictures
+    shown_class: str = ""
 
 
 def write_key_patches(path: Path, slides: Sequence[KeySlide], *, n_slides: int) -> None:

@@ -26,6 +26,7 @@ from hardmil.mining.verdict_store import (
 )
 from hardmil.mining.verdicts import VALUES
 from hardmil.preprocessing.study_folder import Study
+from hardmil.review.two_classes import check_two_classes
 from hardmil.slides.reader import origin_of
 from hardmil.words import count
 
@@ -57,6 +58,7 @@ def export_verdicts(store: VerdictStore, *, folder: Path, study: Study) -> list[
     Raises:
         StoreError: If the verdicts cannot be read, or the folder is not writable.
     """
+    check_two_classes(study)
     standing = store.standing()
     rows = [
         VerdictRow(
@@ -135,6 +137,7 @@ def import_verdicts(
         TableError: If a file cannot be read, or a verdict is not known; no verdict of this file is stored.
         StoreError: If the disk is full.
     """
+    check_two_classes(study)
     slides = _Slides(study)
     return ImportReport([_import(store, path, slides=slides, reviewer=reviewer or SOMEONE) for path in files])
 

@@ -25,6 +25,7 @@ from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.report.evaluation_run import EvaluationRun, evaluate
 from hardmil.review.held_out_slides import MAIN_RUN
 from hardmil.review.rounds import RUN, Round, add_round
+from hardmil.review.two_classes import check_two_classes
 from hardmil.statistics.comparisons import can_compare, compare
 from hardmil.statistics.intervals import Interval, intervals, resample_arms
 from hardmil.statistics.pooled_predictions import pool_predictions
@@ -118,6 +119,7 @@ def retrain(
         ConfigError: If there are no verdicts to train with.
         JobError: If a trial failed.
     """
+    check_two_classes(study)
     arms = compared_arms(study, run=run)
     study = _with_arms(study, arms)
     matched, learns = _verdicts(study, quiet=quiet)

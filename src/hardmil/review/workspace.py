@@ -21,6 +21,7 @@ from hardmil.review.held_out_slides import (
 )
 from hardmil.review.queue import NO_CLUSTER, QueueItem, make_queue
 from hardmil.review.rounds import Round, read_rounds
+from hardmil.review.two_classes import check_two_classes
 
 CACHED_SLIDES = 8
 
@@ -202,6 +203,7 @@ def open_workspace(study: Study, *, run: str = MAIN_RUN) -> Workspace:
         FeatureFileError: If the scores of its patches cannot be read.
         StoreError: If the verdicts cannot be read or written.
     """
+    check_two_classes(study)
     held_out = read_held_out(study, run=run)
     queue = make_queue(study, held_out)
     return Workspace(study, VerdictStore(study.folder / FILE_NAME), held_out, queue)

@@ -1,0 +1,127 @@
+"""Whose attention is shown, with more than two classes: the predicted class, one by name, or all."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.slide_table import SlideRow
+from hardmil.config.task import TaskConfig
+from hardmil.errors import ConfigError
+from hardmil.mil.class_metrics import predicted_classes
+from hardmil.mil.inference import BagScore
+from hardmil.pictures.bag_heatmap import slide_attention
+from hardmil.pictures.heatmap import SlideAttention
+
+ALL_CLASSES = "all"
+
+
+@dataclass(frozen=True, eq=False)
+class ShownBranch:
+    """The output of a branch, ready to be drawn; its pictures go to `folder` below that of the heat maps."""
+
+    attention: SlideAttention
+    folder: str = ""
+
+
+def check_shown_class(name: str | None, *, task: TaskConfig) -> None:
+    """Check that the attention of a class can be shown.
+
+    Raises:
+        ConfigError: If there are two classes, or no such class; those that can be shown are named.
+    """
+    if name is None:
+        return
+    if task.is_binary:
+        raise ConfigError(f"--class {name}: the bundle has two classes, and attention for one; leave it out")
+    if name not in (*task.branch_names, ALL_CLASSES):
+        known = ", ".join(task.branch_names)
+        lowest = f"; {name} is the lowest class, for which nothing speaks" if name in task.names else ""
+        raise ConfigError(f"--class {name}: expected one of {known}, or {ALL_CLASSES}{lowest}")
+
+
+def predicted_branch(score: BagScore, *, task: TaskConfig) -> int:
+    """The branch of the predicted class; 0 where there are two classes."""
+    if score.class_scores is None:
+        return 0
+    return task.branch_of(int(predicted_classes(score.class_scores[None], task=task)[0]))
+
+
+def shown_branches(
+    bag: Bag,
+    row: SlideRow,
+    *,
+    score: BagScore,
+    classes: Sequence[str],
+    task: TaskConfig,
+    wanted: str | None = None,
+) -> list[ShownBranch]:
+    """What heat maps are drawn of: one branch, or all.
+
+    Args:
+        bag: The bag.
+        row: Its slide.
+        score: The output of the model.
+        classes: The names of the classes.
+        task: The classes as the model tells them apart.
+        wanted: A class, or "all"; None: the predicted class.
+    """
+    if task.is_binary:
+        return [ShownBranch(_attention(bag, row, score, classes=(classes[0], classes[1])))]
+    numbers = range(task.n_branches) if wanted == ALL_CLASSES else [predicted_branch(score, task=task)]
+    if wanted in task.branch_names:
+        numbers = [task.branch_names.index(wanted)]
+    folders = class_folders(task.branch_names)
+    return [
+        ShownBranch(
+            branch_attention(bag, row, score=score, task=task, branch=number),
+            folder="" if wanted is None else folders[number],
+        )
+        for number in numbers
+    ]
+
+
+def branch_attention(
+    bag: Bag, row: SlideRow, *, score: BagScore, task: TaskConfig, branch: int
+) -> SlideAttention:
+    """The output of one of the branches of more than two classes, with its score, ready to be drawn."""
+    title = task.branch_titles[branch]
+    of_branch = score.branches[branch]
+    return slide_attention(
+        bag,
+        attention=of_branch.attention,
+        bag_score=branch_score(score, task=task, branch=branch),
+        label=row.label,
+        mpp=row.mpp,
+        contribution=of_branch.contribution,
+        classes=(f"other than {title}", title),
+        shown_class=title,
+    )
+
+
+def branch_score(score: BagScore, *, task: TaskConfig, branch: int) -> float:
+    """The score of a branch: of its class among all; of ordered classes, of this class or a higher one."""
+    if score.class_scores is None:
+        return score.bag_score
+    return float(task.branch_scores(score.class_scores)[branch])
+
+
+def class_folders(names: Sequence[str]) -> list[str]:
+    """A folder for each class: its name with only letters, digits, spaces, - and _."""
+    found: list[str] = []
+    for number, name in enumerate(names):
+        plain = re.sub(r"[^\w -]", "_", name).strip() or "_"
+        found.append(f"{plain}-{number}" if plain in found else plain)
+    return found
+
+
+def _attention(bag: Bag, row: SlideRow, score: BagScore, *, classes: tuple[str, str]) -> SlideAttention:
+    return slide_attention(
+        bag,
+        attention=score.attention,
+        bag_score=score.bag_score,
+        label=row.label,
+        mpp=row.mpp,
+        contribution=score.contribution,
+        classes=classes,
+    )
