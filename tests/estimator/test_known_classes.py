@@ -122,6 +122,7 @@ def test_columns_are_sorted_also_where_the_bundle_has_another_order(tmp_path: Pa
         ([0, 1, 2], {"positive": 1}, "positive: 1 of 3 labels; it is for two"),
         ([0, 1, 2], {"negative": 3}, "labels 0, 1, 2: negative is '3'; expected one of the classes"),
         (["a", "A", "b"], {}, r"the labels \['A', 'a'\] differ in upper and lower case or spaces only"),
+        ([0.5, 1.5, 2.0], {}, r"Unknown label type: continuous, such as 0\.5; expected classes"),
         ([0, 1, 1], {"negative": 0}, "negative: 0; it is for more than two labels; of two, set positive"),
     ],
 )
@@ -143,5 +144,5 @@ def test_a_network_of_other_labels_is_no_start(fitted: MILClassifier):
 
 
 def test_poolings_of_two_classes_are_refused():
-    with pytest.raises(ConfigError, match="dsmil"):
+    with pytest.raises(ConfigError, match="pooling: dsmil is for two labels; found 3"):
         MILClassifier("dsmil", epochs=1, device="cpu").fit(*bags_and_labels())

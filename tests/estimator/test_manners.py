@@ -25,9 +25,7 @@ SETTINGS = {"epochs": 8, "lr": 1e-2, "bags_per_step": 4, "device": "cpu"}
 WORDS = "the same is refused in our words, which name the bag and say what to do"
 CANNOT_HOLD = {
     "check_sample_weight_equivalence_on_dense_data": "a bag given twice is shuffled and dropped out twice",
-    "check_classifier_not_supporting_multiclass": WORDS,
     "check_classifiers_one_label": "a classifier of one class is refused",
-    "check_classifiers_regression_target": WORDS,
     "check_complex_data": WORDS,
     "check_dtype_object": WORDS,
     "check_estimator_sparse_array": WORDS,

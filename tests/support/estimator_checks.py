@@ -26,6 +26,11 @@ class RowsAsBags(MILClassifier):
     def predict_proba(self, rows):
         return super().predict_proba(_bags_of(rows))
 
+    @property
+    def decision_function(self):
+        of_bags = super().decision_function
+        return lambda rows: of_bags(_bags_of(rows))
+
     def predict(self, rows):
         return super().predict(_bags_of(rows))
 

@@ -7,6 +7,7 @@ from hardmil.bags.bag import Bag
 from hardmil.config.task import TaskConfig
 from hardmil.mil.inference import BagScore
 from hardmil.mining.hard_instances import HardInstance, mine_instances_above
+from hardmil.mining.one_round import branch_view
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -38,7 +39,7 @@ def mine_by_class(
     if thresholds:
         scores = [_scored_among_all(score, task=task) for score in scores]
     for branch, name in enumerate(task.branch_names):
-        seen, of_branch = _branch_view(bags, scores, branch=branch, task=task)
+        seen, of_branch = branch_view(bags, scores, branch=branch, task=task)
         fooled = mine_instances_above(
             seen,
             scores=of_branch,
@@ -57,15 +58,3 @@ def _scored_among_all(score: BagScore, *, task: TaskConfig) -> BagScore:
     of_branches = task.branch_scores(score.class_scores).tolist()
     branches = zip(score.branches, of_branches, strict=True)
     return replace(score, branches=tuple(replace(one, bag_score=value) for one, value in branches))
-
-
-def _branch_view(
-    bags: Sequence[Bag], scores: Sequence[BagScore], *, branch: int, task: TaskConfig
-) -> tuple[list[Bag], list[BagScore]]:
-    """The bags that answer the question of a branch, with label 1 for yes and 0 for no, and its scores."""
-    seen = [
-        (replace(bag, label=int(task.is_yes(bag.label, branch=branch))), score.branches[branch])
-        for bag, score in zip(bags, scores, strict=True)
-        if task.is_yes(bag.label, branch=branch) or task.is_free(bag.label, branch=branch)
-    ]
-    return [bag for bag, _ in seen], [score for _, score in seen]

@@ -10,8 +10,9 @@ from hardmil.bundles.bundle import Bundle, Card
 from hardmil.bundles.bundle_training import DEFAULT_THRESHOLD
 from hardmil.bundles.training_profile import profile_of
 from hardmil.config.section import fingerprint
-from hardmil.errors import BundleError
-from hardmil.evaluation.arms import BASES
+from hardmil.config.task import TaskConfig
+from hardmil.errors import BundleError, ConfigError
+from hardmil.evaluation.arms import BASES, TWO_CLASSES_ONLY
 from hardmil.mining.procedure import Mined
 
 TRAINING = ("epochs", "lr", "weight_decay", "bags_per_step", "balance", "max_instances")
@@ -57,6 +58,19 @@ def parameters_of(bundle: Bundle) -> dict[str, Any]:
         "ordinal": config.task.ordinal,
         **{name: getattr(config.training, name) for name in TRAINING},
     }
+
+
+def check_pooling(kind: str, *, task: TaskConfig) -> None:
+    """Check that a pooling can tell these classes apart.
+
+    Raises:
+        ConfigError: If it is for two.
+    """
+    if not task.is_binary and kind in TWO_CLASSES_ONLY:
+        raise ConfigError(
+            f"pooling: {kind} is for two labels; found {task.n_classes}; expected another pooling, such as "
+            "adaptive-attention"
+        )
 
 
 def check_features(card: Card, *, folder: Path) -> None:

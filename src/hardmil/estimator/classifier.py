@@ -24,7 +24,7 @@ from hardmil.config.study import StudyConfig, model_config
 from hardmil.config.study_file import parse_study
 from hardmil.device import find_device
 from hardmil.errors import BagError, HardmilError
-from hardmil.estimator.bundle_card import card_of, check_features, parameters_of
+from hardmil.estimator.bundle_card import card_of, check_features, check_pooling, parameters_of
 from hardmil.estimator.given_bags import Bags, as_bags, as_instances, check_not_padded, columns_of
 from hardmil.estimator.given_labels import (
     Labels,
@@ -212,6 +212,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         check_not_padded(bags, made)
         check_same_instances(made)
         self._keep_features(made[0])
+        check_pooling(self.pooling, task=self._known.task)
         settings = model_config(study).model_copy(update={"task": self._known.task})
         device = find_device(self.device, precision=study.training.precision)
         mined = train_and_mine(

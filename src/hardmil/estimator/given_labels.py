@@ -65,6 +65,11 @@ def classes_of(labels: Labels, *, n_bags: int) -> Shaped[np.ndarray, " class"]:
         raise BagError(
             f"all {n_bags} bags are labelled {classes[0]!s}; expected two labels; add bags of the other"
         )
+    if len(classes) > 2 and classes.dtype.kind == "f" and (classes != np.round(classes)).any():
+        raise BagError(
+            f"Unknown label type: continuous, such as {classes[classes != np.round(classes)][0]}; expected "
+            "classes: text or whole numbers; there is no regression, as no bag would be negative"
+        )
     _check_spellings(classes)
     return classes
 
