@@ -23,6 +23,7 @@ EXCEPTIONS = {
     "encoders/test_encoder_files.py": "ONNX, TorchScript and torch.export files under one set of checks",
     "estimator/test_manners.py": "estimator/classifier.py once more: in scikit-learn's checks and tools",
     "evaluation/test_workers.py": "evaluation/evaluation.py once more: on several workers and on Ray",
+    "mil/test_branches.py": "mil/network.py, training.py and inference.py once more: many classes",
     "mining/test_rounds.py": "mining/procedure.py once more: several rounds of mining",
     "mining/test_uses.py": "mining/procedure.py once more: injection, weights, verdicts, encoders",
     "report/test_browser.py": "the page in a browser",

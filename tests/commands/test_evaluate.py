@@ -3,7 +3,11 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.support.many_classes import EXCLUSIVE, NAMES, ORDERED, write_class_study
+from tests.support.reports import Page
 from tests.support.studies import Hardmil, quick, read_csv
+
+from hardmil.config.task import TaskConfig
 
 
 def _results(folder: Path) -> list[dict[str, str]]:
@@ -59,3 +63,34 @@ def test_copies_in_different_cases_are_named_on_the_terminal_and_the_report(
     assert "first s3 (case c3) and s5 (case c5)" in run.text
     page = (feature_study / "runs" / "main" / "report.html").read_text(encoding="utf-8")
     assert f'<p class="warning">{said}' in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [EXCLUSIVE, ORDERED], ids=["exclusive", "ordered"])
+def test_a_study_of_many_classes_has_numbers_of_each(hardmil: Hardmil, tmp_path: Path, task: TaskConfig):
+    study = write_class_study(tmp_path / "study", ordinal=task.ordinal)
+    run = hardmil("evaluate", study, "--json", *quick("training.epochs=8"))
+    assert run.code == 0, run.err
+    folder = study / "runs" / "main"
+    branches = set(task.branch_names)
+    for name in ("summary", "intervals", "comparisons"):
+        assert {row["class_name"] for row in read_csv(folder / f"{name}.csv")} == {"macro", *branches}
+    for row in read_csv(folder / "predictions.csv"):
+        scores = {name: float(row[f"score_{name}"]) for name in task.names}
+        assert sum(scores.values()) == pytest.approx(1)
+        assert sum(float(row[f"prob_{name}"]) for name in task.names) == pytest.approx(1)
+        assert {row[f"called_{name}"] for name in branches} <= {"0", "1"}
+        assert float(row["bag_score"]) == scores[row["prediction"]]
+    assert {row["hard_for"] for row in read_csv(folder / "hard_negatives.csv")} <= branches
+    assert set(json.loads(run.out)["classes"]) == branches
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    for name in task.names:
+        assert f"Called {name}" in page.text
+    assert ("Kappa" in page.text) == task.ordinal
+
+
+def test_every_class_must_have_a_training_slide_in_each_fold(hardmil: Hardmil, tmp_path: Path):
+    study = write_class_study(tmp_path / "study", n=9)
+    run = hardmil("evaluate", study, "--set", "evaluation.folds=4")
+    assert run.code == 1
+    assert f"class {NAMES[0]}: 3 cases for 4 folds; expected at least one per fold; use 3 folds" in run.err

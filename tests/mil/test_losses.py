@@ -15,6 +15,7 @@ from hardmil.config.model import (
     VerdictLossConfig,
     resolve_config,
 )
+from hardmil.config.task import TaskConfig
 from hardmil.mil.bag_output import BagOutput
 from hardmil.mil.batches import PackedBatch
 from hardmil.mil.losses import instance_loss, training_loss, verdict_loss
@@ -177,3 +178,58 @@ def test_the_rank_loss_joins_with_its_weight_where_there_are_bags_before():
     found = training_loss(output, batch=batch, config=config, class_weight=ones, queue=queue).item()
     assert without == pytest.approx(_softplus(-0.3), rel=1e-6)
     assert found == pytest.approx(without + 3 * (2.0 - (2.0 - 1.0)), rel=1e-6)
+
+
+THREE = ("normal", "a", "b")
+TASKS = (
+    TaskConfig(names=THREE),
+    TaskConfig(names=THREE, negative="normal"),
+    TaskConfig(names=THREE, ordinal=True),
+)
+
+
+def _bag_loss(logits: list[float], label: int, *, task: TaskConfig) -> float:
+    if not task.ordinal:
+        return math.log(sum(math.exp(t) for t in logits)) - logits[label]
+    return sum(_softplus(-t) if label > step else _softplus(t) for step, t in enumerate(logits))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_loss_of_many_classes_is_that_of_a_loop_over_bags_and_branches(task: TaskConfig):
+    rng = np.random.default_rng(0)
+    sizes, labels = (2, 3, 1, 4), (0, 1, 2, 1)
+    bag_logits = rng.normal(size=(4, task.n_branches)).astype(np.float32)
+    logits = [rng.normal(size=(n, task.n_branches)).astype(np.float32) for n in sizes]
+    verdicts = [np.full(logit.shape, np.nan, np.float32) for logit in logits]
+    verdicts[1][0] = np.arange(task.n_branches) == 0
+    weights = [rng.uniform(1, 3, size=logit.shape).astype(np.float32) for logit in logits]
+    class_weight = [0.5, 1.0, 2.0]
+
+    expected = 0.0
+    for b, label in enumerate(labels):
+        expected += class_weight[label] * _bag_loss(bag_logits[b].tolist(), label, task=task) / 4
+        for branch in range(task.n_branches):
+            if task.is_free(label, branch=branch):
+                w = weights[b][:, branch]
+                softplus = np.array([_softplus(float(t)) for t in logits[b][:, branch]])
+                expected += 0.5 * float((w * softplus).sum() / w.sum()) / 4 / task.n_branches
+    for branch in range(task.n_branches):
+        sign = -1 if branch == 0 else 1
+        expected += 0.7 * _softplus(sign * float(logits[1][0, branch])) / 4 / task.n_branches
+
+    batch = PackedBatch(
+        torch.zeros(10, 1),
+        torch.tensor([0, *np.cumsum(sizes).tolist()]),
+        torch.tensor([float(label) for label in labels]),
+        instance_labels=torch.from_numpy(np.concatenate(verdicts)),
+        instance_weights=torch.from_numpy(np.concatenate(weights)),
+    )
+    same = torch.zeros(10, task.n_branches)
+    output = BagOutput(
+        torch.from_numpy(bag_logits), same, same, torch.from_numpy(np.concatenate(logits)), same
+    )
+    config = _config(
+        instance_loss=InstanceLossConfig(beta=0.5), verdict_loss=VerdictLossConfig(rho=0.7)
+    ).model_copy(update={"task": task})
+    found = training_loss(output, batch=batch, config=config, class_weight=torch.tensor(class_weight))
+    assert found.item() == pytest.approx(expected, rel=1e-5)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
+from hardmil.config.task import TaskConfig
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.injection import Distractors, weighed
 
@@ -137,3 +138,55 @@ def test_within_keeps_the_instances_of_those_slides():
     changed = [inside, _distractors(seed=1), _distractors(inject_share=0.5)]
     assert len({extras.fingerprint(), *(one.fingerprint() for one in changed)}) == 4
     assert extras.fingerprint() == _distractors().fingerprint()
+
+
+NAMES = ("normal", "a", "b")
+THREE = {f"s{label}": _bag(f"s{label}", label) for label in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("task", "into", "expected"),
+    [
+        (TaskConfig(names=NAMES, negative="normal"), "both", {0: {0}, 1: {0, 1}, 2: {0, 2}}),
+        (TaskConfig(names=NAMES, negative="normal"), "positive", {1: {0}, 2: {0}}),
+        (TaskConfig(names=NAMES, negative="normal"), "negative", {0: {0}, 1: {1}, 2: {2}}),
+        (TaskConfig(names=NAMES), "positive", {}),
+        (TaskConfig(names=NAMES), "both", {0: {0}, 1: {1}, 2: {2}}),
+        (TaskConfig(names=NAMES, ordinal=True), "positive", {1: {0}, 2: {0, 1}}),
+        (TaskConfig(names=NAMES, ordinal=True), "both", {0: {0}, 1: {0, 1}, 2: {0, 1, 2}}),
+    ],
+)
+def test_a_bag_of_many_classes_takes_only_instances_that_keep_its_label(
+    task: TaskConfig, into: str, expected: dict[int, set[int]]
+):
+    """By label of the bag: the classes that what it takes is from."""
+    pool = [
+        HardInstance(1, name, name, j, 0, 0, 16, 0.5, 0.9, -1, "train") for name in THREE for j in range(8)
+    ]
+    config = MiningConfig.model_validate({"use": "inject", "inject_chance": 1.0, "inject_into": into})
+    extras = Distractors(pool, THREE, config, 0, task)
+    found: dict[int, set[int]] = {}
+    for label, bag in enumerate(THREE.values()):
+        taken = [extras.mix(bag, epoch=epoch).instances[8:, 0] for epoch in range(40)]
+        sources = {int(number) for numbers in taken for number in numbers}
+        if sources:
+            found[label] = sources
+    assert found == expected
+
+
+def test_an_instance_weighs_more_in_the_branch_of_the_class_that_it_is_hard_for():
+    task = TaskConfig(names=NAMES, negative="normal")
+    pool = [
+        HardInstance(1, "s0", "c0", 3, 0, 0, 16, 0.5, 0.9, -1, "train", "a"),
+        HardInstance(1, "s0", "c0", 4, 0, 0, 16, 0.5, 0.9, -1, "train", "b"),
+        HardInstance(1, "s1", "c1", 5, 0, 0, 16, 0.5, 0.9, -1, "train", "b"),
+        HardInstance(1, "s2", "c2", 6, 0, 0, 16, 0.5, 0.9, -1, "train", "b"),
+    ]
+    normal, a, b = weighed(list(THREE.values()), pool=pool, weight=4, task=task)
+    expected = np.ones((8, 3), np.float32)
+    expected[3, 1] = expected[4, 2] = 4
+    np.testing.assert_array_equal(normal.instance_weights, expected)
+    expected = np.ones((8, 3), np.float32)
+    expected[5, 2] = 4
+    np.testing.assert_array_equal(a.instance_weights, expected)
+    assert b.instance_weights is None

@@ -133,6 +133,7 @@ def class_prediction_rows(
     n_cases: int = 12,
     repeats: int = 2,
     seed: int = 0,
+    shift: float = 1.0,
     knows_op: bool = True,
 ) -> list[PredictionRow]:
     """Cases of one or two slides, some with slides of two classes; scores differ by repeat.
@@ -145,7 +146,8 @@ def class_prediction_rows(
     rows: list[PredictionRow] = []
     for repeat in range(repeats):
         fold = np.random.default_rng([7, repeat]).integers(3, size=n_cases)
-        scores = drawn_class_scores(labels, n_classes=task.n_classes, seed=seed * 100 + repeat).round(2)
+        scores = drawn_class_scores(labels, n_classes=task.n_classes, shift=shift, seed=seed * 100 + repeat)
+        scores = scores.round(2)
         scores[:, 0] = 1 - scores[:, 1:].sum(axis=1)
         for (case, k), label, of_bag in zip(slides, labels.tolist(), scores, strict=True):
             bag = Bag(f"s{case}-{k}", f"c{case}", label, np.zeros((3, 2), np.float32), _NOWHERE, 0)
@@ -155,13 +157,23 @@ def class_prediction_rows(
     return rows
 
 
-def class_trial_rows(arms: Sequence[str] = ("ours",), *, task: TaskConfig = EXCLUSIVE) -> TrialRows:
-    """Rows of a trial for each repeat of `class_prediction_rows`."""
+def class_trial_rows(
+    arms: Sequence[str] = ("ours",),
+    *,
+    task: TaskConfig = EXCLUSIVE,
+    shifts: Sequence[float] = (),
+    n_cases: int = 12,
+) -> TrialRows:
+    """Rows of a trial for each repeat and fold of `class_prediction_rows`; `shifts` are by arm."""
     results = [
         ResultRow(TrialKey(arm, "case", "grid", repeat, fold), "hash", 1, 2, BinaryMetrics(*[0.5] * 6))
         for arm in arms
         for repeat in range(2)
         for fold in range(3)
     ]
-    tables = [class_prediction_rows(arm, task=task, seed=number) for number, arm in enumerate(arms)]
-    return TrialRows(results, [row for rows in tables for row in rows], [])
+    predictions = [
+        row
+        for number, (arm, shift) in enumerate(zip(arms, shifts or [1.0] * len(arms), strict=True))
+        for row in class_prediction_rows(arm, task=task, seed=number, shift=shift, n_cases=n_cases)
+    ]
+    return TrialRows(results, predictions, [])

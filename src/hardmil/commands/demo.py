@@ -14,6 +14,7 @@ from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.config.study import StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml, read_study
 from hardmil.errors import ConfigError
+from hardmil.evaluation.results import MACRO
 from hardmil.files.atomic import write_atomically
 from hardmil.files.csv_table import read_cells, read_table
 from hardmil.jobs.outcome import Outcome
@@ -81,10 +82,12 @@ def demo(
 
 def result_lines(run: Path, *, n_classes: int = 2) -> list[str]:
     """What a run of the demo shows: false positives and sensitivity of each arm, and what was mined."""
-    intervals = {(one.arm, one.metric): one for one in read_table(run / "intervals.csv", Interval)}
+    found = [one for one in read_table(run / "intervals.csv", Interval) if one.class_name in ("", MACRO)]
+    intervals = {(one.arm, one.metric): one for one in found}
     table = [["arm", "false-positive rate", "sensitivity"]]
     mined: list[str] = []
-    for row in read_table(run / "summary.csv", SummaryRow):
+    rows = read_table(run / "summary.csv", SummaryRow)
+    for row in (one for one in rows if one.class_name in ("", MACRO)):
         table.append([row.arm, *(_with_limits(intervals[row.arm, name]) for name in ("fpr_op", "sens_op"))])
         share = row.values["mined_look_alikes"]
         if share == share:

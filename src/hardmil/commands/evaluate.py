@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hardmil.commands.arms_table import arms_table, arms_values, choice_lines, comparison_lines
+from hardmil.commands.class_lines import class_lines, class_values, classes_line
 from hardmil.jobs.outcome import Outcome
 from hardmil.jobs.pool import LOCAL, Engine
 from hardmil.preprocessing.study_folder import open_study
@@ -35,16 +36,22 @@ def evaluate(
         deidentify=deidentify,
         quiet=quiet,
     )
-    summary = run.statistics.summary
+    task, whole = study.config.task, run.statistics.whole
     lines = [
         *run.notes,
         *([study.config.about] if study.config.about else []),
-        f"positive label: {study.slide_table.classes[-1]}",
-        *arms_table(summary, intervals=run.statistics.intervals),
-        *choice_lines(run.statistics),
-        *comparison_lines(run.statistics),
+        classes_line(study.slide_table.classes, task=task),
+        *arms_table(whole.summary, intervals=whole.intervals),
+        *choice_lines(whole),
+        *comparison_lines(whole),
+        *class_lines(run.statistics, task=task),
         f"tables: {run.folder}",
         f"report: {run.report}",
     ]
-    values = {"folder": str(run.folder), "report": str(run.report), "arms": arms_values(summary)}
+    values = {
+        "folder": str(run.folder),
+        "report": str(run.report),
+        "arms": arms_values(whole.summary),
+        **class_values(run.statistics, task=task),
+    }
     return Outcome(lines, values, run.failures, run.log)

@@ -23,7 +23,8 @@ class TaskConfig(Section):
     """The classes of a study; empty where there are two, whose names the table of slides gives."""
 
     names: tuple[Name, ...] = ()
-    """Their names in order; the position of a class is its label. Empty: two classes, 1 is positive."""
+    """Their names in order; the position of a class is its label. Empty: two classes, 1 is positive. Two
+    names treat two classes as many, which a study never does."""
     negative: str | None = None
     """The class in whose bags nothing of another class can be, such as normal. Of ordered classes it is the
     lowest."""
@@ -32,8 +33,8 @@ class TaskConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "TaskConfig":
-        if len(self.names) in (1, 2):
-            raise ValueError("expected no names, or three at least")
+        if len(self.names) == 1:
+            raise ValueError("expected no names, or two at least")
         check_classes(self.names, negative=self.negative, ordinal=self.ordinal)
         return self
 

@@ -80,6 +80,12 @@ def make_cohort(
     return Cohort(bags, digest.hexdigest(), truth, verdicts or verdicts_of_truth(truth))
 
 
+def cases_by_class(cohort: Cohort, *, classes: Sequence[str]) -> dict[str, int]:
+    """The number of cases with a slide of each class."""
+    pairs = set(zip(cohort.cases, cohort.labels.tolist(), strict=True))
+    return {name: sum(label == number for _, label in pairs) for number, name in enumerate(classes)}
+
+
 def deidentified_cohort(cohort: Cohort, names: Pseudonyms) -> Cohort:
     """The cohort under pseudonyms; its hash is another one."""
     bags = [renamed(bag, names) for bag in cohort.bags]

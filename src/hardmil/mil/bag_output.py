@@ -17,15 +17,15 @@ class BagOutput:
     bag logit is not such a sum. The softmax of the attention logits is the attention. `bag_loss` is the loss
     of each bag where a method has one of its own; None: the cross-entropy of the bag logit.
 
-    With more than two classes, logits have a column for each branch, and so has attention, unless all
-    branches share it.
+    With more than two classes, logits have a column for each branch, and so has what is of attention, unless
+    all branches share it.
     """
 
     bag_logit: Float[Tensor, " bag *branch"]
-    attention_logit: Float[Tensor, " instance *branch"]
-    attention: Float[Tensor, " instance *branch"]
+    attention_logit: Float[Tensor, " instance *attention"]
+    attention: Float[Tensor, " instance *attention"]
     instance_logit: Float[Tensor, " instance *branch"]
-    weights: Float[Tensor, " instance *branch"] | None
+    weights: Float[Tensor, " instance *attention"] | None
     bag_loss: Float[Tensor, " bag"] | None = None
 
     def branch(self, number: int) -> "BagOutput":

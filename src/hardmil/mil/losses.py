@@ -69,8 +69,9 @@ def bag_cross_entropy(
         return functional.binary_cross_entropy_with_logits(bag_logit, labels, reduction="none")
     if not task.ordinal:
         return functional.cross_entropy(bag_logit, labels.long(), reduction="none")
+    of_branches = bag_logit.reshape(len(labels), task.n_branches)
     is_yes = (labels[:, None] > torch.arange(task.n_branches, device=labels.device)).float()
-    return functional.binary_cross_entropy_with_logits(bag_logit, is_yes, reduction="none").sum(dim=1)
+    return functional.binary_cross_entropy_with_logits(of_branches, is_yes, reduction="none").sum(dim=1)
 
 
 def instance_loss(

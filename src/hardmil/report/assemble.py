@@ -290,9 +290,13 @@ def config_text(
 ) -> str:
     """All settings as YAML, with the defaults they took, and what each arm changes; paths are shortened."""
     content = config.model_dump(mode="json")
-    content |= resolve_config(model_config(config), kind=kind).model_dump(mode="json")
+    # The task of the networks is what `classes`, `negative` and `ordinal` say.
+    content |= resolve_config(model_config(config), kind=kind).model_dump(mode="json", exclude={"task"})
     for arm in evaluation.arms if evaluation else ():
-        whole = {**arm.model.model_dump(mode="json"), "mining": arm.mining.model_dump(mode="json")}
+        whole = {
+            **arm.model.model_dump(mode="json", exclude={"task"}),
+            "mining": arm.mining.model_dump(mode="json"),
+        }
         content.setdefault("arms", {})[arm.name] = _difference(whole, content)
     return yaml.safe_dump(shown_paths(content, below=below), sort_keys=False, width=100)
 

@@ -10,9 +10,13 @@ from hardmil.statistics.tables import Statistics
 
 COLUMNS = tuple(key for group in CLASS_GROUPS for key in group.columns)
 
+MAX_ROWS = 24
+
 
 def report_classes(statistics: Statistics, *, arm: str, task: TaskConfig) -> list[ReportClasses]:
-    """One table for each split and kind of patches: each class against the rest, of the arms in the curves.
+    """One table for each split and kind of patches: each class against the rest, of all arms if they are few.
+
+    Otherwise of `arm`, its base and its control.
 
     Args:
         statistics: The numbers of all classes.
@@ -21,7 +25,9 @@ def report_classes(statistics: Statistics, *, arm: str, task: TaskConfig) -> lis
     """
     summary = statistics.summary
     settings = dict.fromkeys((one.split, one.patches) for one in summary)
-    arms = arms_drawn(list(dict.fromkeys(one.arm for one in summary)), arm=arm)
+    arms = list(dict.fromkeys(one.arm for one in summary))
+    if len(arms) * task.n_branches > MAX_ROWS:
+        arms = arms_drawn(arms, arm=arm)
     return [
         _table(statistics, setting=setting, arms=arms, task=task, is_alone=len(settings) == 1)
         for setting in settings

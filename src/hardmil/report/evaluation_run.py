@@ -11,7 +11,7 @@ from hardmil.device import Device, find_device
 from hardmil.errors import ConfigError, JobError
 from hardmil.evaluation.arm_name import with_controls
 from hardmil.evaluation.arms import Arm, arm, check_arms
-from hardmil.evaluation.cohort import deidentified_cohort, study_cohort
+from hardmil.evaluation.cohort import cases_by_class, deidentified_cohort, study_cohort
 from hardmil.evaluation.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
 from hardmil.evaluation.results import MACRO
 from hardmil.evaluation.study_folds import study_folds
@@ -23,6 +23,7 @@ from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.pool import LOCAL, Engine
 from hardmil.preprocessing.study_folder import Study, StudyBags, deidentified_study, read_bags
 from hardmil.report.assemble import Page, exclusions_of, write_evaluation_report
+from hardmil.statistics.cautions import few_of_a_class_notes
 from hardmil.statistics.tables import Statistics, write_statistics
 from hardmil.tracking import Tracker, TrackWith, tracked
 
@@ -90,6 +91,7 @@ def evaluate(
         study, found, pseudonyms = deidentified_study(study, found, output=folder)
         cohort = deidentified_cohort(cohort, pseudonyms)
     copies = notes_on_copies(cohort.bags)
+    few = few_of_a_class_notes(cases_by_class(cohort, classes=study.slide_table.classes))
     evaluation = Evaluation(
         cohort=cohort,
         folds=folds,
@@ -104,7 +106,7 @@ def evaluate(
     )
     run = run_evaluation(
         evaluation,
-        page=_page(study, found=found, copies=copies, deidentify=deidentify),
+        page=_page(study, found=found, copies=copies, few=few, deidentify=deidentify),
         command="hardmil evaluate",
         started=started,
         device=find_device(device or config.device, precision=config.training.precision),
@@ -117,10 +119,12 @@ def evaluate(
     # The terminal says why a slide has no bag, also where the files do not.
     failures = [*failures, *run.failures[len(failures) :]]
     notes = reviewed.notes(uses_verdicts=any(one.may_use_verdicts for one in evaluation.arms))
-    return replace(run, notes=[*notes, *copies], failures=failures)
+    return replace(run, notes=[*notes, *copies, *few], failures=failures)
 
 
-def _page(study: Study, *, found: StudyBags, copies: Sequence[str], deidentify: bool) -> Page:
+def _page(
+    study: Study, *, found: StudyBags, copies: Sequence[str], few: Sequence[str], deidentify: bool
+) -> Page:
     """What the report says in addition to its numbers."""
     called = "slide called a class that it is not"
     if study.config.task.is_binary:
@@ -134,6 +138,7 @@ def _page(study: Study, *, found: StudyBags, copies: Sequence[str], deidentify: 
         config=study.config,
         exclusions=exclusions_of(found),
         data_notes=copies,
+        interval_notes=few,
         study_folder=study.folder,
         deidentified=deidentify,
     )

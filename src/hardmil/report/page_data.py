@@ -289,9 +289,10 @@ class SlideDiagnosis:
 class Report:
     """The content of the page. `config` is YAML text; `run` is a run record; `about` is that of the study.
 
-    `failures` are of trials. `n_by_cluster` counts the candidates for `hard_negatives` in each cluster of each
-    class they are hard for, which is empty with two classes; -1 is for those without a cluster. `clusters_of`
-    is the training that the clusters are from. `choice_seconds` is the time of the trials of `auto`.
+    `failures` are of trials. `n_by_cluster` counts the candidates for `hard_negatives` in each cluster of
+    each class they are hard for, which is empty with two classes; -1 is for those without a cluster.
+    `clusters_of` is the training that the clusters are from. `choice_seconds` is the time of the trials of
+    `auto`.
     """
 
     title: str

@@ -1,6 +1,6 @@
 """Warnings about intervals and p, the same sentences on the terminal, on report.html and in the docs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hardmil.statistics.intervals import Interval
 
@@ -12,6 +12,25 @@ FIXED_SENSITIVITY = (
     "0 to 2% of studies, not in 5%, so a large p does not show that two arms are equal."
 )
 """Belongs next to every p of `fpr_at_sens_90` and `fpr_at_sens_95`."""
+
+
+FEW_OF_A_CLASS = 10
+"""Below this, the sensitivity of a class moves by more than 0.1 with each case."""
+
+
+def few_of_a_class_notes(n_cases: Mapping[str, int]) -> list[str]:
+    """What few cases of a class mean, as a list of one; empty if all classes have enough, or there are two.
+
+    Args:
+        n_cases: The number of cases of each class.
+    """
+    few = [f"{name} ({n})" for name, n in n_cases.items() if n < FEW_OF_A_CLASS]
+    if len(n_cases) < 3 or not few:
+        return []
+    return [
+        f"Few cases of {', '.join(few)}: with fewer than {FEW_OF_A_CLASS} of a class, its sensitivity moves "
+        "by more than 0.1 with each case, and the means over the classes with it."
+    ]
 
 
 def few_cases_note(n_cases: int) -> str | None:

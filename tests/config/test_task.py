@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from hardmil.config.study import StudyConfig, model_config
+from hardmil.config.task import TWO_CLASSES, TaskConfig
+
+NAMES = ("normal", "a", "b")
+EXCLUSIVE = TaskConfig(names=NAMES)
+WITH_NEGATIVE = TaskConfig(names=NAMES, negative="normal")
+ORDERED = TaskConfig(names=NAMES, ordinal=True)
+
+
+def _free(task: TaskConfig) -> list[list[bool]]:
+    return [[task.is_free(c, branch=b) for b in range(task.n_branches)] for c in range(task.n_classes)]
+
+
+def _yes(task: TaskConfig) -> list[list[bool]]:
+    return [[task.is_yes(c, branch=b) for b in range(task.n_branches)] for c in range(task.n_classes)]
+
+
+def test_two_classes_have_one_branch_of_which_negative_bags_are_free():
+    assert (TWO_CLASSES.n_classes, TWO_CLASSES.n_branches, TWO_CLASSES.negative_label) == (2, 1, 0)
+    assert _yes(TWO_CLASSES) == [[False], [True]]
+    assert _free(TWO_CLASSES) == [[True], [False]]
+
+
+def test_a_bag_of_an_exclusive_class_is_free_of_all_others():
+    assert (EXCLUSIVE.n_branches, EXCLUSIVE.branch_names, EXCLUSIVE.negative_label) == (3, NAMES, None)
+    assert _yes(EXCLUSIVE) == [[True, False, False], [False, True, False], [False, False, True]]
+    assert _free(EXCLUSIVE) == [[False, True, True], [True, False, True], [True, True, False]]
+
+
+def test_no_bag_is_free_of_the_negative_class():
+    """There is normal tissue on every slide, whatever its lesion."""
+    assert _yes(WITH_NEGATIVE) == _yes(EXCLUSIVE)
+    assert _free(WITH_NEGATIVE) == [[False, True, True], [False, False, True], [False, True, False]]
+    assert WITH_NEGATIVE.negative_label == 0
+    assert TaskConfig(names=NAMES, negative="b").negative_label == 2
+
+
+def test_an_ordered_class_is_free_of_all_higher_ones():
+    assert (ORDERED.n_branches, ORDERED.branch_names, ORDERED.negative_label) == (2, ("a", "b"), 0)
+    assert _yes(ORDERED) == [[False, False], [True, False], [True, True]]
+    assert _free(ORDERED) == [[True, True], [False, True], [False, False]]
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        (TWO_CLASSES, [[True, False], [True, True]]),
+        (EXCLUSIVE, [[True, False, False], [False, True, False], [False, False, True]]),
+        (WITH_NEGATIVE, [[True, False, False], [True, True, False], [True, False, True]]),
+        (ORDERED, [[True, False, False], [True, True, False], [True, True, True]]),
+    ],
+)
+def test_a_bag_keeps_its_label_with_instances_of_its_class_or_of_one_below(
+    task: TaskConfig, expected: list[list[bool]]
+):
+    """[label][source]; the row of a positive bag of two classes says that positive instances keep it so."""
+    n = task.n_classes
+    assert [[task.may_hold(c, source=s) for s in range(n)] for c in range(n)] == expected
+
+
+def test_unknown_labels_answer_no_question():
+    assert not any(task.is_free(-1, branch=0) for task in (TWO_CLASSES, EXCLUSIVE, WITH_NEGATIVE, ORDERED))
+
+
+def test_branch_scores_of_ordered_classes_are_sums_from_the_top():
+    scores = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+    np.testing.assert_allclose(ORDERED.branch_scores(scores), [[0.5, 0.2], [0.9, 0.8]])
+    np.testing.assert_array_equal(EXCLUSIVE.branch_scores(scores), scores)
+    np.testing.assert_array_equal(TWO_CLASSES.branch_scores(scores[:, :2]), scores[:, 1:2])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"names": ("a",)}, "expected no names, or two at least"),
+        ({"names": ("a", "b", "a")}, "a is listed twice"),
+        ({"names": NAMES, "negative": "c"}, "negative is 'c'; expected one of the classes, normal, a, b"),
+        ({"names": NAMES, "negative": "b", "ordinal": True}, "the lowest is negative; expected normal"),
+    ],
+)
+def test_classes_that_do_not_fit_are_refused(content: dict[str, object], message: str):
+    with pytest.raises(ValidationError, match=message):
+        TaskConfig.model_validate(content)
+
+
+def test_the_classes_of_a_study_are_part_of_its_model_and_two_leave_hashes_alone():
+    many = StudyConfig(classes=NAMES, negative="normal")
+    assert model_config(many).task == WITH_NEGATIVE
+    assert "task" in model_config(many).hashed()
+    for binary in (StudyConfig(), StudyConfig(classes=("normal", "a"))):
+        assert model_config(binary).task == TWO_CLASSES
+        assert "task" not in model_config(binary).hashed()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"classes": ["a"]}, "expected two or more labels"),
+        ({"classes": ["a", "b", "a"]}, "a is listed twice"),
+        ({"classes": [True, False, "x"]}, "write the label in quotes"),
+        ({"negative": "a"}, "list them in `classes`"),
+        ({"ordinal": True}, "list them in `classes`"),
+        ({"classes": ["a", "b", "c"], "positive": "c"}, "positive and classes disagree"),
+        ({"classes": ["a", "b"], "positive": "a"}, "positive and classes disagree"),
+        ({"classes": ["a", "b", "c"], "negative": "d"}, "expected one of the classes"),
+    ],
+)
+def test_a_study_names_the_class_that_does_not_fit(content: dict[str, object], message: str):
+    with pytest.raises(ValidationError, match=message):
+        StudyConfig.model_validate(content)
