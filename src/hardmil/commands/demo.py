@@ -13,8 +13,8 @@ from hardmil.config.model import NetworkConfig, TrainingConfig
 from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.config.study import StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml, read_study
+from hardmil.config.task import MACRO
 from hardmil.errors import ConfigError
-from hardmil.evaluation.results import MACRO
 from hardmil.files.atomic import write_atomically
 from hardmil.files.csv_table import read_cells, read_table
 from hardmil.jobs.outcome import Outcome

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hardmil.bootstrap import N_RESAMPLES, draw_cases
-from hardmil.config.task import TaskConfig
-from hardmil.evaluation.results import MACRO, ArmKey
+from hardmil.config.task import MACRO, TaskConfig
+from hardmil.evaluation.results import ArmKey
 from hardmil.statistics.class_predictions import PooledClasses, branches_of
 from hardmil.statistics.intervals import (
     CHUNK,

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from hardmil.config.task import TaskConfig
-from hardmil.evaluation.results import MACRO, ArmKey, PredictionRow, ResultRow
+from hardmil.config.task import MACRO, TaskConfig
+from hardmil.evaluation.results import ArmKey, PredictionRow, ResultRow
 from hardmil.statistics.class_intervals import KAPPA, macro_values
 from hardmil.statistics.class_predictions import PooledClasses, pool_classes
 from hardmil.statistics.summary import (
