@@ -2,12 +2,14 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.support.bundles import small_bundle
+from tests.support.many_classes import EXCLUSIVE, drawn_class_scores
 from tests.support.processes import DIES_AT_A_RENAME
 
 from hardmil.bags.bag import Bag
@@ -15,6 +17,8 @@ from hardmil.bundles.bundle import Bundle, Card, load_bundle, read_card, save_bu
 from hardmil.bundles.training_profile import profile_of
 from hardmil.errors import BagError, BundleError, StoreError, TrainingError
 from hardmil.files.drafts import remove_drafts
+from hardmil.mil.class_calibration import fit_class_calibration
+from hardmil.mil.class_operating import set_class_operating_points
 from hardmil.mil.inference import score_bags
 from hardmil.mil.operating import set_operating_point
 
@@ -67,6 +71,7 @@ def test_the_earlier_bundle_serves_until_the_new_one_is_whole(
 
 KILLED = f"""{DIES_AT_A_RENAME}
 from tests.support.bundles import small_bundle
+from tests.support.many_classes import EXCLUSIVE, drawn_class_scores
 from hardmil.bundles.bundle import save_bundle
 save_bundle(folder, small_bundle((4,)), tables={{"hard_negatives.csv": []}})
 """
@@ -128,7 +133,7 @@ def _change_card(folder: Path, **changes: Any) -> None:
     ("changes", "message"),
     [
         ({"format": 4}, r"bundle\.json: bundle format 4, this hardmil reads formats 1 to 3; train it again"),
-        ({"format": "dropped"}, "bundle format None, this hardmil reads format 1"),
+        ({"format": "dropped"}, "bundle format None, this hardmil reads formats 1"),
         ({"content": "../other"}, "content: String should match pattern"),
         ({"threshold": 5}, "threshold: Input should be less than or equal to 1"),
         ({"threshold": float("nan")}, "threshold: Input should be"),
@@ -192,3 +197,41 @@ def test_a_bundle_says_where_it_is_and_where_it_runs(tmp_path: Path):
     assert (bundle.folder, bundle.device) == (tmp_path, "cpu")
     with pytest.raises(TrainingError, match="device nosuch"):
         load_bundle(tmp_path, device="nosuch")
+
+
+def test_the_card_of_two_classes_says_nothing_of_more(tmp_path: Path):
+    save_bundle(tmp_path, small_bundle((4,)))
+    content = json.loads((tmp_path / "bundle.json").read_text(encoding="utf-8"))
+    assert content["format"] == 2
+    assert not {"task", "class_operating", "class_calibration"} & content.keys()
+
+
+def _class_card(**changed: Any) -> Card:
+    labels, scores = np.arange(12) % 3, drawn_class_scores(np.arange(12) % 3)
+    cases = [str(i) for i in range(12)]
+    points = set_class_operating_points(labels, scores, task=EXCLUSIVE, cases=cases, target="youden")
+    calibration = fit_class_calibration(labels, scores, method="vector", task=EXCLUSIVE)
+    fields = {"classes": EXCLUSIVE.names, "task": EXCLUSIVE, "class_operating": points}
+    content = small_bundle((4,)).card.model_dump() | fields | {"class_calibration": calibration}
+    return Card.model_validate(content | changed)
+
+
+def test_thresholds_and_calibration_of_three_classes_come_back(tmp_path: Path):
+    card = _class_card()
+    saved = save_bundle(tmp_path, replace(small_bundle((4,)), card=card))
+    assert saved.format == 3
+    assert read_card(tmp_path) == saved
+    assert (saved.thresholds, saved.target) == (card.thresholds, "youden")
+    assert len(saved.thresholds) == 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"classes": ("normal", "a")}, "classes normal, a do not fit task normal, a, b"),
+        ({"class_operating": _class_card().class_operating[:2]}, "2 operating points; expected 3"),
+    ],
+)
+def test_a_card_whose_classes_do_not_fit_is_refused(changed: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        _class_card(**changed)

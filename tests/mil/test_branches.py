@@ -79,7 +79,7 @@ def test_each_branch_is_a_network_of_two_classes(task: TaskConfig, kind: Pooling
 @pytest.mark.parametrize("task", [EXCLUSIVE, ORDERED], ids=["exclusive", "ordered"])
 def test_training_finds_the_class_of_new_bags_and_the_instances_of_its_lesion(task: TaskConfig):
     bags = class_bags(60)
-    network = fit(bags[:30], config=_config(task, epochs=30), device=CPU)
+    network = fit(bags[:30], config=_config(task, epochs=60), device=CPU)
     scores = score_bags(network, bags[30:])
     called = [int(np.argmax(one.class_scores)) for one in scores]
     labels = [bag.label for bag in bags[30:]]
