@@ -17,6 +17,7 @@ EXCEPTIONS = {
     "bags/test_fuzz.py": "damaged files, through every reader of the part",
     "commands/test_bad_input.py": "mistakes of users, through every command",
     "commands/test_encoders.py": "encoders, from encode to predict",
+    "commands/test_many_classes.py": "studies of more than two classes, from train to mine",
     "commands/test_privacy.py": "what the outputs of all commands hold of slides, folders and ids",
     "commands/test_study_path.py": "a study, from its slides to its predictions",
     "encoders/test_encoder_files.py": "ONNX, TorchScript and torch.export files under one set of checks",
