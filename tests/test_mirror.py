@@ -22,6 +22,7 @@ EXCEPTIONS = {
     "commands/test_study_path.py": "a study, from its slides to its predictions",
     "encoders/test_encoder_files.py": "ONNX, TorchScript and torch.export files under one set of checks",
     "estimator/test_manners.py": "estimator/classifier.py once more: in scikit-learn's checks and tools",
+    "evaluation/test_many_classes.py": "evaluation/trial.py and what it calls once more: many classes",
     "evaluation/test_workers.py": "evaluation/evaluation.py once more: on several workers and on Ray",
     "mil/test_branches.py": "mil/network.py, training.py and inference.py once more: many classes",
     "mining/test_rounds.py": "mining/procedure.py once more: several rounds of mining",

@@ -58,8 +58,11 @@ def _called(
             label=row.label,
             called=row.prediction,
             bag_score=row.bag_score,
-            threshold=thresholds[key_of(row)] if at_op else 0.5,
-            mined=_mined_words(_mined_as(mined.get(row.slide_id, []), row.prediction))
+            threshold=thresholds[key_of(row)] if at_op else 0.5 if is_binary else 0.0,
+            mined=_mined_words(
+                _mined_as(mined.get(row.slide_id, []), row.prediction),
+                called="positive" if is_binary else row.prediction,
+            )
             if (row.label == negative if is_binary else row.label != row.prediction)
             and row.slide_id in could_be_mined
             else "",
@@ -193,10 +196,10 @@ def _mined_by_slide(rows: Sequence[HardNegativeRow]) -> dict[str, list[HardNegat
     return found
 
 
-def _mined_words(rows: Sequence[HardNegativeRow]) -> str:
+def _mined_words(rows: Sequence[HardNegativeRow], *, called: str) -> str:
     """How many patches were mined from a slide while it was trained on, by which arms, in which rounds."""
     if not rows:
-        return "Nothing was mined from it: where other folds trained on it, no model called it positive."
+        return f"Nothing was mined from it: where other folds trained on it, no model called it {called}."
     n = len({row.mined.instance for row in rows})
     arms = ", ".join(dict.fromkeys(key_of(row).arm for row in rows))
     rounds = sorted({row.mined.round for row in rows})

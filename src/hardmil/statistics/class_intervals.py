@@ -34,8 +34,7 @@ def resample_class_arms(
     """The metrics of each arm on resamples of its cases: MACRO, then each branch against the rest.
 
     All branches of all arms on the same slides share the draws, each of which has slides of all classes. See
-    `resample_arms`. A value of MACRO is the mean over the branches,
-    and for JOINT that of the predicted class.
+    `resample_arms`. A value of MACRO is the mean over the branches, but JOINT are of the predicted class.
 
     Args:
         pooled: Predictions of each arm.

@@ -20,7 +20,8 @@ def summarise_classes(
 ) -> list[ArmSummary]:
     """The table of arms, see `summarise`: of each arm, MACRO and then each branch against the rest.
 
-    A branch has only the values that are measured on pooled predictions.
+    A branch has only the values that are measured on pooled predictions. What was mined is counted over all
+    classes.
 
     Args:
         results: Rows of results.csv.
