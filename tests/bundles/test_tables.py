@@ -1,7 +1,10 @@
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.many_classes import EXCLUSIVE, ORDERED, class_score, drawn_class_scores
 
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Card
@@ -15,8 +18,11 @@ from hardmil.bundles.tables import (
     slide_prediction,
 )
 from hardmil.bundles.training_profile import profile_of
-from hardmil.files.csv_table import read_table, write_table
+from hardmil.config.task import TaskConfig
+from hardmil.files.csv_table import read_cells, read_table, write_table
 from hardmil.mil.calibration import fit_calibration
+from hardmil.mil.class_calibration import fit_class_calibration
+from hardmil.mil.class_operating import set_class_operating_points
 from hardmil.mil.inference import BagScore
 from hardmil.mil.operating import set_operating_point
 from hardmil.pictures.slide_pictures import SlidePictures
@@ -123,3 +129,80 @@ def test_columns_are_those_of_the_design():
         "case_id,n_slides,case_score,label,bag_score,prediction,op_prediction,prob_normal,prob_tumour,"
         "operating_point,threshold,warnings"
     )
+
+
+def _class_card(*, task: TaskConfig = EXCLUSIVE, decided: bool = True) -> Card:
+    labels, scores = np.arange(12) % 3, drawn_class_scores(np.arange(12) % 3)
+    cases = [str(i) for i in range(12)]
+    points = set_class_operating_points(labels, scores, task=task, cases=cases, target="youden")
+    calibration = fit_class_calibration(labels, scores, method="temperature", task=task)
+    return _card(decided=False).model_copy(
+        update={
+            "classes": task.names,
+            "task": task,
+            "class_operating": points if decided else (),
+            "class_calibration": calibration if decided else None,
+        }
+    )
+
+
+def test_each_class_is_called_at_its_own_threshold():
+    card = _class_card()
+    scores = [0.3, 0.5, 0.2]
+    row = called(_bag(label=1), class_score(_bag(), scores), card=card, warnings=["few patches"])
+    prediction = row.prediction
+    assert (prediction.label, prediction.prediction, prediction.bag_score) == ("a", "a", 0.5)
+    assert list(row.thresholds.values()) == list(card.thresholds)
+    expected = [float(score > limit) for score, limit in zip(scores, card.thresholds, strict=True)]
+    assert list(prediction.called.values()) == expected
+    assert card.class_calibration is not None
+    chances = card.class_calibration.probabilities(np.array([scores]))[0]
+    assert list(prediction.probabilities.values()) == chances.tolist()
+    assert (row.operating_point, row.warnings) == ("youden", "few patches")
+
+
+def test_without_operating_points_no_class_is_called():
+    row = called(_bag(), class_score(_bag(), [0.1, 0.2, 0.7]), card=_class_card(decided=False), warnings=[])
+    assert row.prediction.prediction == "b"
+    assert all(math.isnan(value) for value in (*row.prediction.called.values(), *row.thresholds.values()))
+    assert list(row.prediction.probabilities.values()) == [0.1, 0.2, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("scores", "findings"),
+    [([0.8, 0.1, 0.1], []), ([0.1, 0.8, 0.1], ["collapsed"])],
+    ids=["normal", "lesion"],
+)
+def test_even_attention_is_a_problem_only_for_a_class_that_is_not_negative(
+    scores: list[float], findings: list[str]
+):
+    even = _score(0.9, n=40)
+    score = replace(even, class_scores=np.array(scores), branches=(even, even, even))
+    one = slide_prediction(_bag(n=40), score, card=_class_card())
+    assert [found.finding for found in one.diagnoses] == findings
+    pictures = SlidePictures(b"", b"", 1, 1, ())
+    (shown,) = one.key_slide(pictures, card=_class_card())
+    assert (shown.threshold, shown.shown_class) == (None, EXCLUSIVE.names[int(np.argmax(scores))])
+
+
+def test_columns_of_ordered_classes_have_calls_and_thresholds_of_the_higher_ones():
+    assert ",".join(slide_columns(ORDERED.names, task=ORDERED)) == (
+        "arm,split,patches,repeat,fold,slide_id,case_id,label,bag_score,prediction,op_prediction,"
+        "prob_benign,prob_low,prob_high,score_benign,score_low,score_high,called_low,called_high,"
+        "operating_point,warnings,threshold_low,threshold_high"
+    )
+    assert ",".join(case_columns(ORDERED.names, task=ORDERED)) == (
+        "case_id,n_slides,case_score,label,bag_score,prediction,op_prediction,"
+        "prob_benign,prob_low,prob_high,score_benign,score_low,score_high,called_low,called_high,"
+        "operating_point,warnings,threshold_low,threshold_high"
+    )
+
+
+def test_rows_of_three_classes_come_back_from_their_tables(tmp_path: Path):
+    slide = called(_bag(label=1), class_score(_bag(), [0.25, 0.5, 0.25]), card=_class_card(), warnings=[])
+    path = tmp_path / "predictions.csv"
+    columns = slide_columns(EXCLUSIVE.names, task=EXCLUSIVE)
+    write_table(path, [slide], row=SlidePredictionRow, columns=columns)
+    (read,) = read_cells(path)
+    assert tuple(read) == columns
+    assert read["score_a"] == "0.5"

@@ -78,6 +78,7 @@ def test_branch_scores_of_ordered_classes_are_sums_from_the_top():
     [
         ({"names": ("a",)}, "expected no names, or two at least"),
         ({"names": ("a", "b", "a")}, "a is listed twice"),
+        ({"names": ("a", "macro", "b")}, "macro is the word of the tables .*; rename this label"),
         ({"names": NAMES, "negative": "c"}, "negative is 'c'; expected one of the classes, normal, a, b"),
         ({"names": NAMES, "negative": "b", "ordinal": True}, "the lowest is negative; expected normal"),
     ],

@@ -8,8 +8,8 @@ from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, roc_auc_
 from tests.support.many_classes import EXCLUSIVE, ORDERED, class_prediction_rows
 
 from hardmil.bootstrap import draw_cases
-from hardmil.config.task import TaskConfig
-from hardmil.evaluation.results import MACRO, PredictionRow
+from hardmil.config.task import MACRO, TaskConfig
+from hardmil.evaluation.results import PredictionRow
 from hardmil.statistics.class_intervals import (
     JOINT,
     KAPPA,

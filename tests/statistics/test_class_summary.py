@@ -3,7 +3,7 @@ import math
 import pytest
 from tests.support.many_classes import EXCLUSIVE, ORDERED, class_trial_rows
 
-from hardmil.evaluation.results import MACRO
+from hardmil.config.task import MACRO
 from hardmil.statistics.class_intervals import KAPPA
 from hardmil.statistics.class_predictions import pool_classes
 from hardmil.statistics.class_summary import pooled_names, summarise_classes

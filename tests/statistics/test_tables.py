@@ -6,9 +6,9 @@ import pytest
 from tests.support.many_classes import EXCLUSIVE, ORDERED, class_trial_rows
 from tests.support.predictions import THREE_ARMS, trial_rows
 
-from hardmil.config.task import TaskConfig
+from hardmil.config.task import MACRO, TaskConfig
 from hardmil.evaluation.evaluation import TrialRows
-from hardmil.evaluation.results import MACRO, key_of
+from hardmil.evaluation.results import key_of
 from hardmil.files.csv_table import read_cells, read_table
 from hardmil.statistics.comparisons import Comparison
 from hardmil.statistics.intervals import Interval

@@ -64,7 +64,8 @@ def write_slide_files(
         SlideError: If the slide cannot be read, or a patch is outside it.
         ConfigError: If heat maps show contributions and the pooling of the model has none.
     """
-    write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[score])
+    names = () if task.is_binary else task.branch_names
+    write_attention(output / "attention" / f"{row.slide_id}.h5", [bag], scores=[score], class_names=names)
     if bag.size_level0_px == 0:
         return None
     tiles = output / "geojson" / f"{row.slide_id}.geojson"

@@ -13,8 +13,8 @@ from hardmil.config.model import NetworkConfig, TrainingConfig
 from hardmil.config.patches import PatchConfig, TissueConfig
 from hardmil.config.study import StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml, read_study
+from hardmil.config.task import MACRO
 from hardmil.errors import ConfigError
-from hardmil.evaluation.results import MACRO
 from hardmil.files.atomic import write_atomically
 from hardmil.files.csv_table import read_cells, read_table
 from hardmil.jobs.outcome import Outcome
@@ -92,13 +92,14 @@ def result_lines(run: Path, *, n_classes: int = 2) -> list[str]:
         share = row.values["mined_look_alikes"]
         if share == share:
             mined.append(f"{row.arm}: {row.n_hard} patches, {share:.0%} of them in look-alikes")
+    further = "six of them: docs/phantom.md" if n_classes == 2 else "its files: docs/many-classes.md"
     return [
         f"{N_TEST * n_classes} held-out slides, at the threshold set on the {N_TRAIN * n_classes} training "
         "slides (95% intervals):",
         *align(table),
-        "what was mined from negative training slides:",
+        f"what was mined from {'negative' if n_classes == 2 else 'wrongly called'} training slides:",
         *mined,
-        "one study of this size shows little; six of them: docs/phantom.md",
+        f"one study of this size shows little; {further}",
     ]
 
 

@@ -16,6 +16,8 @@ from pydantic import Field, model_validator
 
 from hardmil.config.section import Section
 
+MACRO = "macro"
+"""The word of the tables for the mean over more than two classes."""
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -126,6 +128,10 @@ def check_classes(names: Sequence[str], *, negative: str | None, ordinal: bool) 
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"classes: {', '.join(repeated)} is listed twice; expected different labels")
+    if len(names) > 2 and MACRO in names:
+        raise ValueError(
+            f"classes: {MACRO} is the word of the tables for means over the classes; rename this label"
+        )
     if negative is not None and negative not in names:
         raise ValueError(f"negative is {negative!r}; expected one of the classes, {', '.join(names)}")
     if ordinal and negative not in (None, names[0]):

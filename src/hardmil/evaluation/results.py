@@ -23,15 +23,11 @@ METRICS = tuple(one.name for one in fields(BinaryMetrics))
 """The paper's six."""
 
 
-MACRO = "macro"
-"""The mean over the classes, where there are more than two."""
-
-
 class ArmKey(NamedTuple):
     """An arm, how its folds were drawn, and how its patches were made.
 
-    With more than two classes, a number is of one class against the rest, or MACRO; otherwise `class_name` is
-    empty.
+    With more than two classes, a number is of one class against the rest, or of MACRO; otherwise `class_name`
+    is empty.
     """
 
     arm: str

@@ -148,9 +148,9 @@ def run_trial(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> TrialResult:
     labels, task = np.array([bag.label for bag in test]), trial.arm.model.task
     of_bags = scores_by_class(scores, task=task)
     return TrialResult(
-        metrics=class_metrics(labels, of_bags, task=task)
-        if of_bags.ndim > 1
-        else binary_metrics(labels, of_bags),
+        metrics=binary_metrics(labels, of_bags)
+        if task.is_binary
+        else class_metrics(labels, of_bags, task=task),
         test_scores=scores,
         hard_negatives=learned.pool,
         n_false_positive_bags=learned.n_false_positive_bags,

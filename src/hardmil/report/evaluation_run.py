@@ -7,13 +7,13 @@ from pathlib import Path
 
 from hardmil.bags.pseudonyms import SUFFIX
 from hardmil.checks.copies import notes_on_copies
+from hardmil.config.task import MACRO
 from hardmil.device import Device, find_device
 from hardmil.errors import ConfigError, JobError
 from hardmil.evaluation.arm_name import with_controls
 from hardmil.evaluation.arms import Arm, arm, check_arms
 from hardmil.evaluation.cohort import cases_by_class, deidentified_cohort, study_cohort
 from hardmil.evaluation.evaluation import Evaluation, TrialRows, evaluate_arms, patches_word, valid_rows
-from hardmil.evaluation.results import MACRO
 from hardmil.evaluation.study_folds import study_folds
 from hardmil.evaluation.study_review import reviewed_bags
 from hardmil.evaluation.trial import operating_settings

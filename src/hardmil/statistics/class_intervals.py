@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hardmil.bootstrap import N_RESAMPLES, draw_cases
-from hardmil.config.task import TaskConfig
-from hardmil.evaluation.results import MACRO, ArmKey
+from hardmil.config.task import MACRO, TaskConfig
+from hardmil.evaluation.results import ArmKey
 from hardmil.statistics.class_predictions import PooledClasses, branches_of
 from hardmil.statistics.intervals import (
     CHUNK,
@@ -34,8 +34,7 @@ def resample_class_arms(
     """The metrics of each arm on resamples of its cases: MACRO, then each branch against the rest.
 
     All branches of all arms on the same slides share the draws, each of which has slides of all classes. See
-    `resample_arms`. A value of MACRO is the mean over the branches,
-    and for JOINT that of the predicted class.
+    `resample_arms`. A value of MACRO is the mean over the branches, but JOINT are of the predicted class.
 
     Args:
         pooled: Predictions of each arm.

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from hardmil.config.task import TaskConfig
-from hardmil.evaluation.results import MACRO, ArmKey, PredictionRow, ResultRow
+from hardmil.config.task import MACRO, TaskConfig
+from hardmil.evaluation.results import ArmKey, PredictionRow, ResultRow
 from hardmil.statistics.class_intervals import KAPPA, macro_values
 from hardmil.statistics.class_predictions import PooledClasses, pool_classes
 from hardmil.statistics.summary import (
@@ -20,7 +20,8 @@ def summarise_classes(
 ) -> list[ArmSummary]:
     """The table of arms, see `summarise`: of each arm, MACRO and then each branch against the rest.
 
-    A branch has only the values that are measured on pooled predictions.
+    A branch has only the values that are measured on pooled predictions. What was mined is counted over all
+    classes.
 
     Args:
         results: Rows of results.csv.

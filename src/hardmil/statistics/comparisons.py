@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from hardmil.bootstrap import percentile_limits, widened_p
+from hardmil.config.task import MACRO
 from hardmil.evaluation.arm_name import CONTROL, parse_arm_name
-from hardmil.evaluation.results import MACRO
 from hardmil.statistics.intervals import ResampledArm, mean_of_defined
 
 REFERENCE = "ours"

@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardmil.config.evaluation import SENSITIVITY_MARGIN
-from hardmil.config.task import TWO_CLASSES, TaskConfig
+from hardmil.config.task import MACRO, TWO_CLASSES, TaskConfig
 from hardmil.evaluation.evaluation import TrialRows
-from hardmil.evaluation.results import MACRO
 from hardmil.files.csv_table import columns_of, write_table
 from hardmil.statistics.choices import ChoiceSummary, summarise_choices
 from hardmil.statistics.claims import Claim, claims
