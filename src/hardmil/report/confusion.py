@@ -51,30 +51,44 @@ def _called(
     thresholds = {row.trial: row.op_threshold for row in rows.results}
     at_op = all(row.op_prediction for row in predictions)
     mined, could_be_mined = _mined_by_slide(rows.hard_negatives), _could_be_mined(evaluation)
-    is_binary, negative = evaluation.task.is_binary, evaluation.classes[0]
-    return [
-        CalledSlide(
-            slide_id=row.slide_id,
-            label=row.label,
-            called=row.prediction,
-            bag_score=row.bag_score,
-            threshold=thresholds[key_of(row)] if at_op else 0.5 if is_binary else 0.0,
-            mined=_mined_words(
-                _mined_as(mined.get(row.slide_id, []), row.prediction),
-                called="positive" if is_binary else row.prediction,
-            )
-            if (row.label == negative if is_binary else row.label != row.prediction)
-            and row.slide_id in could_be_mined
-            else "",
-            scored="" if is_binary else _scored_words(row),
+    is_binary = evaluation.task.is_binary
+    slides: list[CalledSlide] = []
+    for row in predictions:
+        false_for, called = (
+            _false_for(row, evaluation=evaluation),
+            "positive" if is_binary else row.prediction,
         )
-        for row in predictions
+        from_it = _mined_as(mined.get(row.slide_id, []), false_for)
+        could_be = bool(false_for) and row.slide_id in could_be_mined
+        slides.append(
+            CalledSlide(
+                slide_id=row.slide_id,
+                label=row.label,
+                called=row.prediction,
+                bag_score=row.bag_score,
+                threshold=thresholds[key_of(row)] if at_op else 0.5 if is_binary else 0.0,
+                mined=_mined_words(from_it, called=called) if could_be else "",
+                scored="" if is_binary else _scored_words(row),
+                false_for=false_for,
+            )
+        )
+    return slides
+
+
+def _false_for(row: PredictionRow, *, evaluation: Evaluation) -> list[str]:
+    """The branches that could have mined from this slide as it was called; [""] for a negative one of two."""
+    task, classes = evaluation.task, evaluation.classes
+    label, called = classes.index(row.label), classes.index(row.prediction)
+    return [
+        name
+        for branch, name in enumerate(task.branch_names)
+        if task.is_free(label, branch=branch) and (task.is_binary or task.is_yes(called, branch=branch))
     ]
 
 
-def _mined_as(rows: Sequence[HardNegativeRow], called: str) -> list[HardNegativeRow]:
-    """Those that were mined because their slide was called this class; all of them with two classes."""
-    return [row for row in rows if row.mined.hard_for in ("", called)]
+def _mined_as(rows: Sequence[HardNegativeRow], false_for: Collection[str]) -> list[HardNegativeRow]:
+    """Those that were mined because their slide was called one of these classes."""
+    return [row for row in rows if row.mined.hard_for in false_for]
 
 
 def _scored_words(row: PredictionRow) -> str:
@@ -105,7 +119,7 @@ def wrong_slide_requests(
     for slide in wrong[:MAX_SLIDES]:
         items = {
             (row.mined.x, row.mined.y): gallery_item(row)
-            for row in _mined_as(mined.get(slide.slide_id, []), slide.called)
+            for row in _mined_as(mined.get(slide.slide_id, []), slide.false_for)
             if row.mined.size_level0 > 0 and slide.mined
         }
         hardest = sorted(items.values(), key=lambda item: -item.attention)[:MAX_MINED]

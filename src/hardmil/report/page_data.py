@@ -245,7 +245,8 @@ class CalledSlide:
     """A held-out slide and its call; for a false positive, also what was mined from it, in words.
 
     Only wrongly called slides have `pictures`; if they are missing, `why_not` says why. With more than two
-    classes there is no threshold, and `scored` says how its own and the called class scored.
+    classes there is no threshold, and `scored` says how its own and the called class scored. `false_for` are
+    the classes that mining would have found it for.
     """
 
     slide_id: str
@@ -258,6 +259,7 @@ class CalledSlide:
     mined: str = ""
     mined_pictures: Sequence[GalleryPicture] = ()
     scored: str = ""
+    false_for: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
