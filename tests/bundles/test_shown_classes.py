@@ -3,7 +3,13 @@ import pytest
 from tests.support.many_classes import EXCLUSIVE, ORDERED, class_bags, class_score
 
 from hardmil.bags.slide_table import SlideRow
-from hardmil.bundles.shown_classes import ShownBranch, check_shown_class, class_folders, shown_branches
+from hardmil.bundles.shown_classes import (
+    ShownBranch,
+    check_shown_class,
+    class_folders,
+    relative_branch,
+    shown_branches,
+)
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.errors import ConfigError
 
@@ -20,7 +26,7 @@ def test_the_predicted_class_is_shown_with_its_score():
     (one,) = _shown([0.2, 0.1, 0.7], wanted=None)
     assert (one.folder, one.attention.shown_class, one.attention.bag_score) == ("", "b", 0.7)
     assert one.attention.attention.argmax() == 2
-    assert one.attention.classes == ("other than b", "b")
+    assert one.attention.classes == ("other classes", "b")
 
 
 def test_one_class_or_all_have_folders():
@@ -56,3 +62,16 @@ def test_a_folder_of_a_class_is_the_name_of_a_file_and_differs_from_the_others()
         "__",
         "hoch gradig ä",
     ]
+
+
+def test_contributions_of_exclusive_classes_are_relative_to_the_others():
+    """Differences between branches stay, and the mean over them is 0."""
+    score = class_score(class_bags(2)[1], [0.2, 0.1, 0.7])
+    found = [relative_branch(score, branch=branch, task=EXCLUSIVE) for branch in range(3)]
+    for name in ("contribution", "instance_logit"):
+        np.testing.assert_allclose(np.sum([getattr(one, name) for one in found], axis=0), 0, atol=1e-6)
+        first, second = (getattr(score.branches[k], name) for k in (0, 1))
+        shown = getattr(found[0], name) - getattr(found[1], name)
+        np.testing.assert_allclose(shown, first - second, atol=1e-6)
+    ordered = class_score(class_bags(2)[1], [0.2, 0.1, 0.7], task=ORDERED)
+    assert relative_branch(ordered, branch=1, task=ORDERED) is ordered.branches[1]

@@ -160,3 +160,43 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path):
         FeatureFileError, match=r"a\.h5: cannot be read .*it is a named pipe, expected a file"
     ):
         _read(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("libver", ["earliest", "v110"])
+def test_only_numbers_and_text_are_read_as_attributes(tmp_path: Path, libver: str):
+    """A damaged list of varying length, or a reference, would end the process."""
+    path = tmp_path / "s1.h5"
+    with h5py.File(path, "w", libver=libver) as file:
+        file["coords"] = np.zeros((2, 2))
+        file.attrs["unit"], file.attrs["names"], file.attrs["mpp"] = "um", ["a", "ä"], 0.5
+        file.attrs["fixed"], file.attrs["is_ok"] = np.bytes_("um"), True
+        lists = np.empty(1, dtype=h5py.vlen_dtype(np.int64))
+        lists[0] = np.array([1, 2])
+        file.attrs.create("lists", lists, dtype=lists.dtype)
+        file.attrs["reference"] = file["coords"].ref
+        file.attrs["pair"] = np.array((1, 2.0), dtype=[("a", "i4"), ("b", "f4")])
+    with open_h5(path) as file:
+        assert sorted(attributes_of(file)) == ["fixed", "is_ok", "mpp", "names", "unit"]
+
+
+@pytest.mark.parametrize("address", [0, 255, 0x2A8])
+def test_a_file_that_names_a_driver_is_refused(tmp_path: Path, address: int):
+    """HDF5 would allocate what stands at this address as the size of the driver's settings."""
+    path = tmp_path / "s1.h5"
+    with h5py.File(path, "w", libver="earliest") as file:
+        file["coords"] = np.zeros((2, 2))
+    content = bytearray(path.read_bytes())
+    assert content[8] == 0
+    content[48:56] = address.to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(FeatureFileError, match=r"s1\.h5: its first bytes name a driver"), open_h5(path):
+        pass
+
+
+def test_a_file_with_a_user_block_or_a_newer_superblock_is_read(tmp_path: Path):
+    for name, settings in (("user", {"userblock_size": 512}), ("newer", {"libver": "latest"})):
+        path = tmp_path / f"{name}.h5"
+        with h5py.File(path, "w", **settings) as file:
+            file["coords"] = np.zeros((2, 2))
+        with open_h5(path) as file:
+            assert list(file) == ["coords"]

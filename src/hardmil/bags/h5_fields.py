@@ -109,14 +109,14 @@ def values_of(file: h5py.File, name: str) -> np.ndarray:
     return np.asarray(dataset[()])
 
 
-def attributes_of(dataset: h5py.Dataset | h5py.File) -> dict[str, object]:
-    """The attributes, with numbers as Python types.
+def attributes_of(item: h5py.Dataset | h5py.Group) -> dict[str, object]:
+    """The attributes that are numbers or text, with single numbers as Python types.
 
     Raises:
         FeatureFileError: If one is too large.
     """
-    check_attributes(dataset, path=Path(dataset.file.filename))
-    return {key: plain(value) for key, value in dataset.attrs.items()}
+    names = check_attributes(item, path=Path(item.file.filename))
+    return {name: plain(item.attrs[name]) for name in names}
 
 
 def plain(value: object) -> object:

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.slide_table import SlideRow
@@ -86,7 +88,7 @@ def branch_attention(
 ) -> SlideAttention:
     """The output of one of the branches of more than two classes, with its score, ready to be drawn."""
     title = task.branch_titles[branch]
-    of_branch = score.branches[branch]
+    of_branch = relative_branch(score, branch=branch, task=task)
     return slide_attention(
         bag,
         attention=of_branch.attention,
@@ -94,8 +96,26 @@ def branch_attention(
         label=row.label,
         mpp=row.mpp,
         contribution=of_branch.contribution,
-        classes=(f"other than {title}", title),
+        classes=("lower classes" if task.ordinal else "other classes", title),
         shown_class=title,
+    )
+
+
+def relative_branch(score: BagScore, *, branch: int, task: TaskConfig) -> BagScore:
+    """The output of a branch in which 0 means that a patch speaks neither for its class nor against it.
+
+    The scores of exclusive classes depend only on differences between their logits, so logits and
+    contributions are those of the branch minus the mean of all branches.
+    """
+    of_branch = score.branches[branch]
+    if task.ordinal:
+        return of_branch
+    logits = np.stack([one.instance_logit for one in score.branches])
+    of_all = [one.contribution for one in score.branches if one.contribution is not None]
+    return replace(
+        of_branch,
+        instance_logit=of_branch.instance_logit - logits.mean(axis=0),
+        contribution=of_branch.contribution - np.mean(of_all, axis=0) if of_all else None,
     )
 
 

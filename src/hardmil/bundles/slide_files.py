@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.slide_table import SlideRow
-from hardmil.bundles.shown_classes import predicted_branch, shown_branches
+from hardmil.bundles.shown_classes import predicted_branch, relative_branch, shown_branches
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.attention_file import write_attention
 from hardmil.files.atomic import write_atomically
@@ -130,8 +130,8 @@ def _columns(score: BagScore, *, task: TaskConfig) -> dict[str, Float[np.ndarray
         return _outputs(score)
     return {
         f"{name} for {title}": values
-        for title, branch in zip(task.branch_titles, score.branches, strict=True)
-        for name, values in _outputs(branch).items()
+        for branch, title in enumerate(task.branch_titles)
+        for name, values in _outputs(relative_branch(score, branch=branch, task=task)).items()
     }
 
 

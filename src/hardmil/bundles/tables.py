@@ -8,7 +8,7 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Card
-from hardmil.bundles.shown_classes import predicted_branch
+from hardmil.bundles.shown_classes import predicted_branch, relative_branch
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.results import (
     PredictionRow,
@@ -133,7 +133,8 @@ def _diagnoses(bag: Bag, score: BagScore, *, card: Card) -> list[Diagnosis]:
         if bag.label >= 0
         else score.branches[branch].bag_score > 0.5
     )
-    return diagnose(score.branches[branch], is_positive=is_yes and not is_negative)
+    shown = relative_branch(score, branch=branch, task=card.task)
+    return diagnose(shown, is_positive=is_yes and not is_negative, class_name=card.task.branch_titles[branch])
 
 
 def called(bag: Bag, score: BagScore, *, card: Card, warnings: Iterable[str]) -> SlidePredictionRow:

@@ -11,7 +11,7 @@ import h5py
 from hardmil.budget import check_file
 from hardmil.errors import FeatureFileError, HardmilError
 from hardmil.files.atomic import write_atomically
-from hardmil.files.h5_checks import check_attributes, check_heaps, check_links
+from hardmil.files.h5_checks import check_attributes, check_heaps, check_links, check_superblock
 
 _BEYOND = (MemoryError, OverflowError, AssertionError, AttributeError)
 """What numpy and h5py raise for sizes and types that no file should have."""
@@ -56,6 +56,7 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
     """
     try:
         check_file(path)
+        check_superblock(path)
         check_heaps(path)
         with h5py.File(path, "r") as file:
             check_links(file, path=path)

@@ -17,12 +17,37 @@ ATTRIBUTE_BYTES = MIB
 """Largest attribute; those of feature files are single numbers and names."""
 HEAPS_BYTES = 16 * MIB
 """Largest file whose heaps are looked at, which takes some milliseconds."""
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_PLAIN = "iufbcSU"
+"""Kinds of numpy's types for numbers and text of one length."""
 _HEAP = b"GCOL\x01\0\0\0"
 _DEFLATE = h5py.h5z.FILTER_DEFLATE
 _DEFLATE_RATIO = 1032
 """How many bytes a byte can become by deflate."""
 _UNCHECKED_CHUNK_BYTES = 256 * MIB
 """What a compressed chunk may grow to before it is tried; HDF5 itself has no limit."""
+
+
+def check_superblock(path: Path) -> None:
+    """Check that a file names no driver of its own, for which HDF5 would allocate any size it states.
+
+    Raises:
+        FeatureFileError: If it does.
+        OSError: If the file cannot be read.
+
+    Source: HDF5 File Format Specification 3.0, II.A: superblocks of version 0 and 1.
+    """
+    with path.open("rb") as file:
+        start = file.read(64)
+    if len(start) < 64 or start[:8] != _SIGNATURE or start[8] > 1:
+        return
+    n = start[13]
+    at = (24 if start[8] == 0 else 28) + 3 * n
+    if start[at : at + n] != b"\xff" * n:
+        raise FeatureFileError(
+            f"{path}: its first bytes name a driver; expected an HDF5 file in one piece; it is damaged, or "
+            "one of several parts: copy it or write it again"
+        )
 
 
 def check_heaps(path: Path) -> None:
@@ -101,15 +126,21 @@ def check_links(file: h5py.File, *, path: Path) -> None:
             )
 
 
-def check_attributes(item: h5py.Dataset | h5py.File, *, path: Path) -> None:
-    """Check the size of the attributes; in a small file, also that of text, as HDF5 allocates what it states.
+def check_attributes(item: h5py.Dataset | h5py.Group, *, path: Path) -> list[str]:
+    """The names of the attributes that are numbers or text, after a check of their size.
+
+    Of text in a small file, the length is checked as well, as HDF5 allocates what it states. Attributes of
+    other types, such as lists of different lengths, are left out: if damaged, they end the process.
 
     Raises:
         FeatureFileError: If one is too large.
     """
     content: bytes | None = None
+    readable: list[str] = []
     for name in item.attrs:
         attribute = item.attrs.get_id(name)
+        if attribute.dtype.kind not in _PLAIN and h5py.check_string_dtype(attribute.dtype) is None:
+            continue
         size = attribute.get_storage_size()
         if attribute.dtype.kind == "O" and size <= ATTRIBUTE_BYTES and path.stat().st_size <= HEAPS_BYTES:
             content = path.read_bytes() if content is None else content
@@ -119,6 +150,8 @@ def check_attributes(item: h5py.Dataset | h5py.File, *, path: Path) -> None:
                 f"{path}: attribute {name} of {item.name} has {size:,} bytes; expected at most "
                 f"{ATTRIBUTE_BYTES:,}; write the file again"
             )
+        readable.append(name)
+    return readable
 
 
 def check_dataset(dataset: h5py.Dataset, *, path: Path) -> None:

@@ -57,7 +57,11 @@ def attention_entropy(attention: Float[np.ndarray, " instance"]) -> float:
 
 
 def diagnose(
-    score: BagScore, *, is_positive: bool, truth: Float[np.ndarray, " instance"] | None = None
+    score: BagScore,
+    *,
+    is_positive: bool,
+    truth: Float[np.ndarray, " instance"] | None = None,
+    class_name: str = "the positive class",
 ) -> list[Diagnosis]:
     """The problems with the attention on a slide; empty if there are none.
 
@@ -67,6 +71,7 @@ def diagnose(
         score: The output of the model for the slide.
         is_positive: Its label; what the model calls it where the label is unknown.
         truth: For each instance: 1 lesion, 0 normal, NaN unknown.
+        class_name: The class that logits are for.
     """
     attention = score.attention
     found: list[Diagnosis] = []
@@ -79,8 +84,12 @@ def diagnose(
         elif highest >= ONE_PATCH:
             meaning = f"one of {len(attention)} patches has {highest:.0%} of the attention"
             found.append(Diagnosis("over-concentrated", meaning))
-    inverted = (_against_truth(attention, truth) or _against_logits(score)) if is_positive else None
+    inverted = _inverted(score, truth, class_name=class_name) if is_positive else None
     return found + ([Diagnosis("inverted", inverted)] if inverted else [])
+
+
+def _inverted(score: BagScore, truth: np.ndarray | None, *, class_name: str) -> str | None:
+    return _against_truth(score.attention, truth) or _against_logits(score, class_name=class_name)
 
 
 def _against_truth(attention: np.ndarray, truth: np.ndarray | None) -> str | None:
@@ -94,14 +103,14 @@ def _against_truth(attention: np.ndarray, truth: np.ndarray | None) -> str | Non
     return f"lesion patches have less attention than normal ones: AUC {auc:.2f}" if auc < 0.5 else None
 
 
-def _against_logits(score: BagScore) -> str | None:
-    """On a positive slide, attention should be on patches with high logits for the positive class."""
+def _against_logits(score: BagScore, *, class_name: str) -> str | None:
+    """On a positive slide, attention should be on patches with high logits for its class."""
     logits = score.instance_logit.astype(np.float64)
     spread = float(logits.std())
     away = float(logits.mean() - (score.attention * logits).sum())
     if len(logits) < MIN_PATCHES or spread == 0 or away <= AWAY * spread:
         return None
     return (
-        "attention is on patches with low logits for the positive class: their mean logit is "
+        f"attention is on patches with low logits for {class_name}: their mean logit is "
         f"{away / spread:.1f} standard deviations below that of the slide"
     )
