@@ -55,51 +55,30 @@ def mine_round(
         pool: What earlier rounds mined.
         seed: Seed of the control.
     """
-    rounds = [
-        _mine_branch(
-            bags, scores=scores, branch=branch, task=task, mining=mining, number=number, pool=pool, seed=seed
-        )
-        for branch in range(task.n_branches)
-    ]
-    return Round(
-        tuple(one for branch in rounds for one in branch.found),
-        sum(branch.n_bags for branch in rounds),
-        sum(branch.n_negative_bags for branch in rounds),
-    )
-
-
-def _mine_branch(
-    bags: Sequence[Bag],
-    *,
-    scores: Sequence[BagScore],
-    branch: int,
-    task: TaskConfig,
-    mining: MiningConfig,
-    number: int,
-    pool: Sequence[HardInstance],
-    seed: int,
-) -> Round:
     negative = {bag.slide_id for bag in bags if bag.label == task.negative_label}
-    name = task.branch_names[branch]
-    bags, scores = branch_view(bags, scores, branch=branch, task=task)
-    positive = false_positive_bags(bags, scores=scores, threshold=mining.threshold)
-    mined = mine_instances(
-        [bags[i] for i in positive],
-        scores=[scores[i] for i in positive],
-        n_sigma=mining.n_sigma,
-        number=number,
-        source=mining.source,
-    )
-    known = {one.key for one in pool if one.hard_for == name}
-    found = [one for one in mined if one.key not in known]
-    if found and mining.draw == "random":
-        own_seed = seed + BRANCH_STEP * branch
-        found = random_instances(bags, scores=scores, n=len(found), number=number, seed=own_seed, known=known)
-    return Round(
-        tuple(replace(one, hard_for=name) for one in found),
-        n_bags=len(positive),
-        n_negative_bags=sum(bags[i].slide_id in negative for i in positive),
-    )
+    found: list[HardInstance] = []
+    n_bags = n_negative_bags = 0
+    for branch, name in enumerate(task.branch_names):
+        seen, of_branch = branch_view(bags, scores, branch=branch, task=task)
+        positive = false_positive_bags(seen, scores=of_branch, threshold=mining.threshold)
+        mined = mine_instances(
+            [seen[i] for i in positive],
+            scores=[of_branch[i] for i in positive],
+            n_sigma=mining.n_sigma,
+            number=number,
+            source=mining.source,
+        )
+        known = {one.key for one in pool if one.hard_for == name}
+        new = [one for one in mined if one.key not in known]
+        if new and mining.draw == "random":
+            own_seed = seed + BRANCH_STEP * branch
+            new = random_instances(
+                seen, scores=of_branch, n=len(new), number=number, seed=own_seed, known=known
+            )
+        found += [replace(one, hard_for=name) for one in new]
+        n_bags += len(positive)
+        n_negative_bags += sum(seen[i].slide_id in negative for i in positive)
+    return Round(tuple(found), n_bags, n_negative_bags)
 
 
 def branch_view(
