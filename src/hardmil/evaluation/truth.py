@@ -49,7 +49,7 @@ def _attention(score: BagScore, label: int, *, task: TaskConfig) -> Float32[np.n
     """The attention of the branch of this class."""
     if task.is_binary:
         return score.attention
-    return score.branches[label - 1 if task.ordinal else label].attention
+    return score.branches[task.branch_of(label)].attention
 
 
 def share_of_look_alikes(
