@@ -75,6 +75,20 @@ def test_attention_of_each_class_is_in_the_file(hardmil: Hardmil, tmp_path: Path
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
 
 
+def test_a_bundle_of_other_classes_does_not_mine(hardmil: Hardmil, tmp_path: Path):
+    study = write_class_study(tmp_path / "study", n=9)
+    assert hardmil("train", study, *SHORT).code == 0
+    text = (study / "study.yaml").read_text(encoding="utf-8")
+    ordered = text.replace("negative: normal", "ordinal: true")
+    (study / "study.yaml").write_text(ordered, encoding="utf-8")
+    run = hardmil("mine", study, "--quiet")
+    assert run.code == 1
+    assert (
+        "its classes are normal, a, b (negative: normal); those of the study are normal, a, b (ordered)"
+        in (run.err)
+    )
+
+
 @pytest.mark.parametrize(
     ("label", "option", "message"),
     [

@@ -10,6 +10,7 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.pseudonyms import SUFFIX, renamed
 from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle, mined_columns
 from hardmil.bundles.class_mining import mine_by_class
+from hardmil.config.task import TaskConfig
 from hardmil.errors import BundleError
 from hardmil.evaluation.results import HARD_NEGATIVES, HardNegativeRow
 from hardmil.evaluation.study_review import reviewed_bags
@@ -119,11 +120,18 @@ def _check_classes(bundle: Bundle, study: Study) -> None:
     """
     task, wanted = bundle.card.task, study.config.task
     if task != wanted:
-        found, expected = (", ".join(names) for names in (bundle.card.classes, study.slide_table.classes))
+        found = _in_words(bundle.card.classes, task=task)
+        expected = _in_words(study.slide_table.classes, task=wanted)
         raise BundleError(
-            f"{bundle.folder}: its classes are {found}, those of the study {expected}; expected the same; "
-            "train the study, or name its bundle"
+            f"{bundle.folder}: its classes are {found}; those of the study are {expected}; expected the "
+            "same; train the study, or name its bundle"
         )
+
+
+def _in_words(classes: Sequence[str], *, task: TaskConfig) -> str:
+    if task.is_binary:
+        return ", ".join(classes)
+    return f"{', '.join(classes)} ({'ordered' if task.ordinal else f'negative: {task.negative}'})"
 
 
 def _judged_notes(left_out: Counter[str | None]) -> list[str]:
