@@ -2,15 +2,17 @@ from pathlib import Path
 
 from tests.support.many_classes import EXCLUSIVE, ORDERED, class_trial_rows
 
-from hardmil.report.class_tables import class_words, report_classes
+from hardmil.report.class_tables import report_classes
 from hardmil.statistics.tables import write_statistics
 
 MANY = ("ours", "abmil", *(f"ours+{use}" for use in ("sb", "mb", "fmb", "inject", "weigh", "sb@random")))
 
 
-def test_a_step_of_an_order_is_this_class_or_higher():
-    assert [class_words(name, task=ORDERED) for name in ORDERED.branch_names] == ["low or higher", "high"]
-    assert class_words("a", task=EXCLUSIVE) == "a"
+def test_a_step_of_an_order_is_this_class_or_higher(tmp_path: Path):
+    rows = class_trial_rows(task=ORDERED)
+    found = write_statistics(tmp_path, rows=rows, positive="", seed=0, task=ORDERED)
+    (table,) = report_classes(found, arm="ours", task=ORDERED)
+    assert [row.name for row in table.rows] == ["low or higher", "high"]
 
 
 def test_rows_of_each_class_and_arm_with_their_intervals(tmp_path: Path):

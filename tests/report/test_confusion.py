@@ -2,12 +2,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tests.support.evaluations import make_evaluation
+from tests.support.many_classes import EXCLUSIVE, ORDERED, class_bags, class_score
 
 from hardmil.bags.folds import Fold
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import prediction_row
-from hardmil.report.confusion import confusion_of
+from hardmil.evaluation.results import class_prediction_row, prediction_row
+from hardmil.report.confusion import confusion_of, shown_class, wrong_slides
 
 
 def mined_words(evaluation: Evaluation) -> dict[str, str]:
@@ -31,3 +34,61 @@ def test_mining_is_mentioned_only_for_negative_slides_that_an_arm_that_mines_was
     assert words["s0"] == nothing
     without_mining = replace(make_evaluation(tmp_path, arms=("ours",)), folds=one_fold)
     assert set(mined_words(without_mining).values()) == {""}
+
+
+@pytest.mark.parametrize(("task", "free"), [(EXCLUSIVE, {"normal", "b"}), (ORDERED, {"benign"})])
+def test_of_many_classes_mining_is_mentioned_where_the_slide_is_known_free_of_the_called_class(
+    tmp_path: Path, task: TaskConfig, free: set[str]
+):
+    """All slides are called the second class. A slide of the highest of ordered classes may hold it."""
+    evaluation = _class_evaluation(tmp_path, task)
+    found = confusion_of(_rows(evaluation, called=1), arm="ours+inject-oof", evaluation=evaluation)
+    assert found is not None
+    said = {slide.label for slide in found.slides if slide.mined}
+    assert said == free
+    called = task.names[1]
+    slide = next(one for one in found.slides if one.mined)
+    assert slide.mined.endswith(f"no model called it {called}.")
+    assert slide.scored == f"score 0.700 for {called}, 0.150 for {slide.label}"
+    right = next(one for one in found.slides if one.label == called)
+    assert right.scored == f"score 0.700 for {called}"
+
+
+def test_wrong_slides_of_many_classes_alternate_between_the_cells(tmp_path: Path):
+    evaluation = _class_evaluation(tmp_path, EXCLUSIVE)
+    found = confusion_of(_rows(evaluation, called=1), arm="ours+inject-oof", evaluation=evaluation)
+    assert found is not None
+    wrong = wrong_slides(found, classes=EXCLUSIVE.names)
+    assert [one.label for one in wrong] == ["normal", "b"] * 6
+    assert {one.called for one in wrong} == {"a"}
+
+
+def test_the_lowest_of_ordered_classes_has_the_attention_of_the_next():
+    assert [shown_class(name, task=ORDERED) for name in ORDERED.names] == [
+        "low or higher",
+        "low or higher",
+        "high",
+    ]
+    assert shown_class("a", task=EXCLUSIVE) == "a"
+    assert shown_class("tumour", task=TWO_CLASSES) == ""
+
+
+def _class_evaluation(folder: Path, task: TaskConfig) -> Evaluation:
+    classes = {"classes": list(task.names), "negative": task.negative, "ordinal": task.ordinal}
+    evaluation = make_evaluation(folder, arms=("ours+inject-oof",), bags=class_bags(), study=classes)
+    return replace(evaluation, classes=task.names)
+
+
+def _rows(evaluation: Evaluation, *, called: int) -> TrialRows:
+    """Each slide is called the same class with 0.7."""
+    scores = [0.7 if number == called else 0.15 for number in range(3)]
+    predictions = [
+        class_prediction_row(
+            bag,
+            class_score(bag, scores, task=evaluation.task),
+            task=evaluation.task,
+            trial=evaluation.key(evaluation.trials()[0]),
+        )
+        for bag in evaluation.cohort.bags
+    ]
+    return TrialRows([], predictions, [])

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 from hardmil.evaluation.results import HardNegativeRow, TrialKey
@@ -57,3 +58,13 @@ def test_an_instance_is_shown_once_and_only_with_coordinates():
     shown = select_hard_negatives([row(0, 1, -1), again, placeless])
     assert [(item.slide_id, item.x) for item in shown.items] == [("s0", 32)]
     assert shown.n_by_cluster == {("", -1): 2}
+
+
+def test_each_class_has_clusters_of_its_own_and_its_share_of_the_room():
+    def hard_for(name: str, of: HardNegativeRow) -> HardNegativeRow:
+        return replace(of, mined=replace(of.mined, hard_for=name))
+
+    rows = [hard_for(name, row(slide, 0, 0)) for name in "abc" for slide in range(30)]
+    shown = select_hard_negatives(rows)
+    assert shown.n_by_cluster == {("a", 0): 30, ("b", 0): 30, ("c", 0): 30}
+    assert Counter(item.hard_for for item in shown.items) == {"a": 12, "b": 12, "c": 12}

@@ -337,6 +337,24 @@ def test_hard_negatives_are_under_their_clusters(sample: Report):
     assert "luster" not in Page(render_report(replace(sample, hard_negatives=loose))).text
 
 
+def test_hard_negatives_of_many_classes_are_under_their_class(sample: Report):
+    first, second, *rest = sample.hard_negatives
+    found = [
+        *(replace(one, item=replace(one.item, hard_for="b", cluster=0)) for one in (first, *rest)),
+        replace(second, item=replace(second.item, hard_for="a", cluster=0)),
+    ]
+    data = replace(sample.data, classes=("normal", "a", "b"))
+    report = replace(sample, data=data, hard_negatives=found, n_by_cluster={("a", 0): 9}, confusion=None)
+    text = Page(render_report(report)).text
+    assert "Patches with the most attention for a class, from slides of other classes" in text
+    assert text.index("Called a, cluster 0: 9 patches, 1 shown") < text.index(
+        "Called b, cluster 0: 7 patches"
+    )
+    loose = [replace(one, item=replace(one.item, cluster=-1)) for one in found]
+    without = Page(render_report(replace(report, hard_negatives=loose))).text
+    assert "Called b: 7 patches" in without
+
+
 def test_diagnoses_are_a_table_or_nothing(sample: Report):
     page = Page(render_report(sample))
     assert ["slide_003", "It is flat."] in page.rows

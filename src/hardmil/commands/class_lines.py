@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 from hardmil.commands.arms_table import align, arms_values, short
 from hardmil.config.task import TaskConfig
-from hardmil.report.class_tables import class_words
 from hardmil.statistics.class_intervals import KAPPA
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.tables import Statistics
@@ -45,8 +44,8 @@ def class_lines(found: Statistics, *, task: TaskConfig) -> list[str]:
         *_table(
             ["class", "arm"],
             [
-                ((class_words(name, task=task), arm), found.of(name).intervals, arm)
-                for name in task.branch_names
+                ((title, arm), found.of(name).intervals, arm)
+                for name, title in zip(task.branch_names, task.branch_titles, strict=True)
                 for arm in arms
             ],
             columns=OF_A_CLASS,

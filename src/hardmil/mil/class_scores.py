@@ -51,7 +51,7 @@ def branch_of(score: BagScore, label: int, *, task: TaskConfig) -> BagScore:
     """The output of the branch of a class; of the lowest of ordered classes, that of the next one."""
     if task.is_binary:
         return score
-    return score.branches[max(0, label - 1) if task.ordinal else label]
+    return score.branches[task.branch_of(label)]
 
 
 def with_classes(

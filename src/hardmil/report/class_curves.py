@@ -4,11 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hardmil.config.task import TaskConfig
 from hardmil.evaluation.evaluation import Evaluation
 from hardmil.evaluation.results import PredictionRow, key_of
 from hardmil.pictures.curve_figures import STYLES, CurveLine, roc_figure
-from hardmil.report.class_tables import class_words
 from hardmil.report.curves import reliability_drawing
 from hardmil.report.page_data import Drawing
 from hardmil.statistics.class_predictions import branches_of, pool_classes
@@ -31,7 +29,8 @@ def class_curve_drawings(
         name: arm_curves(repeats, seed=evaluation.seed).roc
         for name, repeats in branches_of(pooled[arm], task=task).items()
     }
-    words = {name: _label(name, arm=arm, statistics=statistics, task=task) for name in found}
+    titles = dict(zip(task.branch_names, task.branch_titles, strict=True))
+    words = {name: _label(titles[name], arm=arm, statistics=statistics.of(name)) for name in found}
     lines = [
         CurveLine(words[name], GRID, band.value, band.low, band.high)
         for name, band in found.items()
@@ -77,10 +76,10 @@ def class_calibration_drawing(predictions: Sequence[PredictionRow], *, arm: str)
     )
 
 
-def _label(name: str, *, arm: str, statistics: Statistics, task: TaskConfig) -> str:
-    words = class_words(name, task=task)
-    for one in statistics.of(name).intervals:
+def _label(title: str, *, arm: str, statistics: Statistics) -> str:
+    """A class with its AUC and limits; `statistics` are those of the class."""
+    for one in statistics.intervals:
         if (one.arm, one.metric) == (arm, "pooled_auc"):
             limits = "" if np.isnan(one.low) else f" ({one.low:.3f} to {one.high:.3f})"
-            return f"{words}, AUC {one.value:.3f}{limits}"
-    return words
+            return f"{title}, AUC {one.value:.3f}{limits}"
+    return title

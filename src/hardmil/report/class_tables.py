@@ -34,11 +34,6 @@ def report_classes(statistics: Statistics, *, arm: str, task: TaskConfig) -> lis
     ]
 
 
-def class_words(name: str, *, task: TaskConfig) -> str:
-    """The question of a branch: a class, or this class or a higher one."""
-    return f"{name} or higher" if task.ordinal and name != task.names[-1] else name
-
-
 def _table(
     statistics: Statistics, *, setting: tuple[str, str], arms: list[str], task: TaskConfig, is_alone: bool
 ) -> ReportClasses:
@@ -48,8 +43,8 @@ def _table(
             of_arm = values.setdefault((one.class_name, one.arm), {})
             of_arm[one.metric] = Estimate(one.value, one.low, one.high)
     rows = [
-        EstimateRow(class_words(name, task=task), values[name, arm], note=arm)
-        for name in task.branch_names
+        EstimateRow(title, values[name, arm], note=arm)
+        for name, title in zip(task.branch_names, task.branch_titles, strict=True)
         for arm in arms
         if (name, arm) in values
     ]
@@ -64,9 +59,9 @@ def _table(
 def _findings(statistics: Statistics, *, setting: tuple[str, str], task: TaskConfig) -> list[str]:
     """The decided claims of each class as sentences."""
     found: list[str] = []
-    for name in task.branch_names:
+    for name, title in zip(task.branch_names, task.branch_titles, strict=True):
         for one in statistics.of(name).claims:
             if (one.split, one.patches) == setting and one.verdict != "not decided" and not one.is_same:
-                words = f"{class_words(name, task=task)}: {claim_words(one)}."
+                words = f"{title}: {claim_words(one)}."
                 found.append(re.sub(r"-(?=\d\.)", "−", words))
     return found

@@ -11,7 +11,6 @@ from hardmil.evaluation.evaluation import Evaluation, TrialRows
 from hardmil.evaluation.results import HardNegativeRow, PredictionRow, key_of
 from hardmil.pictures.bag_heatmap import slide_attention
 from hardmil.pictures.heatmap import SlideAttention
-from hardmil.report.class_tables import class_words
 from hardmil.report.hard_negatives import gallery_item
 from hardmil.report.held_out import first_repeat, with_attention_file
 from hardmil.report.page_data import CalledSlide, Confusion
@@ -186,10 +185,7 @@ def attention_of_arm(
 
 def shown_class(called: str, *, task: TaskConfig) -> str:
     """Whose attention is shown of a slide that was called this class; empty with two classes."""
-    if task.is_binary:
-        return ""
-    lowest = task.branch_names[0]
-    return class_words(max(called, lowest, key=task.names.index), task=task)
+    return "" if task.is_binary else task.branch_titles[task.branch_of(task.names.index(called))]
 
 
 def _could_be_mined(evaluation: Evaluation) -> set[str]:
