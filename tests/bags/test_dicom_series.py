@@ -6,7 +6,7 @@ from tests.support.dicom import write_dicom
 
 from hardmil.bags.dicom_series import check_one_row_a_series
 from hardmil.bags.slide_table import read_slide_table
-from hardmil.bundles.prediction import rows_of_slides
+from hardmil.bundles.prediction_request import rows_of_slides
 from hardmil.errors import TableError
 
 ONE_SERIES = r"fine\.dcm and coarse\.dcm in .*slide are instances of one DICOM series .*give one of them"

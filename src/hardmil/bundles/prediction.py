@@ -1,22 +1,22 @@
 """Score new slides, and their cases, with a bundle."""
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.dicom_series import check_one_row_a_series
 from hardmil.bags.feature_folder import find_feature_file, read_features
 from hardmil.bags.pseudonyms import Pseudonyms, check_only_deidentified, make_pseudonyms, renamed
-from hardmil.bags.slide_table import SlideRow, known_labels, read_slide_table
+from hardmil.bags.slide_table import SlideRow
 from hardmil.bundles.bundle import Bundle, Card
 from hardmil.bundles.bundle_encoder import bundle_encoder
 from hardmil.bundles.cases import Cases, CaseScore
 from hardmil.bundles.prediction_folder import DEFAULT_FOLDER
 from hardmil.bundles.prediction_metrics import ClassMetrics, metrics_by_class
+from hardmil.bundles.prediction_request import PredictionRequest, make_request
 from hardmil.bundles.shown_classes import check_shown_class
 from hardmil.bundles.slide_files import HeatmapOptions, write_slide_files
 from hardmil.bundles.tables import (
@@ -28,14 +28,12 @@ from hardmil.bundles.tables import (
     slide_columns,
     slide_prediction,
 )
-from hardmil.bundles.tissue_settings import with_tissue_settings
-from hardmil.config.patches import PatchConfig, implausible_mpp, is_plausible_mpp
+from hardmil.config.task import TaskConfig
 from hardmil.encoders.encoder import PatchEncoder
-from hardmil.errors import ConfigError, TableError
+from hardmil.errors import ConfigError
 from hardmil.files.atomic import prepare_folder, write_json
 from hardmil.files.csv_table import write_table
 from hardmil.files.run_record import write_run_record
-from hardmil.files.slide_stem import slide_stem
 from hardmil.files.written import edited_notes, replacing
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.run import run_jobs
@@ -65,20 +63,6 @@ class Predictions:
     failures: Sequence[Failure] = ()
     log: Path | None = None
     notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class PredictionRequest:
-    """What is to be predicted, and from what: slides, or feature files in the folder `features`.
-
-    `patches` are the settings of the patches of slides, None where a bundle does not have them.
-    """
-
-    rows: tuple[SlideRow, ...]
-    labels: dict[str, int]
-    features: Path | None
-    mpp: float | None
-    patches: PatchConfig | None = None
 
 
 def predict(
@@ -122,11 +106,10 @@ def predict(
         TableError: If the table of slides cannot be used.
     """
     started, card = time.time(), bundle.card
-    check_shown_class(heatmaps.of_class, task=card.task)
-    _check_output(output, deidentify=deidentify)
-    request = _request(bundle, slides=slides, table=table, features=features, mpp=mpp)
-    if card.patches is not None:
-        request = replace(request, patches=with_tissue_settings(card.patches, overrides))
+    _check_output(output, deidentify=deidentify, of_class=heatmaps.of_class, task=card.task)
+    request = make_request(
+        bundle, slides=slides, table=table, features=features, mpp=mpp, overrides=overrides
+    )
     names = _pseudonyms(bundle, request, output=output) if deidentify else None
     encoder = bundle_encoder(bundle, trust=trust_encoder)
     cases = Cases(bundle, how=case_score)
@@ -183,8 +166,9 @@ def _write_metrics(
     return metrics
 
 
-def _check_output(output: Path, *, deidentify: bool) -> None:
-    """Check that the folder can be written to, and remove what killed runs left in it."""
+def _check_output(output: Path, *, deidentify: bool, of_class: str | None, task: TaskConfig) -> None:
+    """Check what to draw, and that the folder can be written to; remove what killed runs left in it."""
+    check_shown_class(of_class, task=task)
     if deidentify:
         check_only_deidentified(output)
     prepare_folder(output)
@@ -238,83 +222,6 @@ def _metrics(slides: Sequence[SlidePrediction], *, card: Card) -> BinaryMetrics 
         return metrics_by_class(labels, of_classes, task=card.task, thresholds=card.thresholds)
     scores = np.array([one.bag_score for one in labelled], dtype=np.float64)
     return binary_metrics(labels, scores, threshold=card.threshold)
-
-
-def _request(
-    bundle: Bundle,
-    *,
-    slides: Sequence[Path],
-    table: Path | None,
-    features: Path | None,
-    mpp: float | None,
-) -> PredictionRequest:
-    config = bundle.instance_config
-    if config is None and features is None:
-        raise ConfigError(
-            "this bundle was trained on features of an encoder; give the folder of the new slides' features: "
-            "--features DIR, with --slides table.csv or slide ids"
-        )
-    if config is not None and features is not None:
-        raise ConfigError(
-            f"this bundle makes its instances from slides ({config.encode}); give slides instead of "
-            "--features"
-        )
-    if bool(slides) == (table is not None):
-        raise ConfigError("expected either slides or --slides table.csv; give one of the two")
-    if mpp is not None and not is_plausible_mpp(mpp):
-        raise ConfigError(f"--mpp: found {implausible_mpp(mpp)}")
-    if table is None:
-        return PredictionRequest(rows_of_slides(slides, are_ids=features is not None), {}, features, mpp)
-    return _labelled_request(table, card=bundle.card, features=features, mpp=mpp)
-
-
-def _labelled_request(
-    table: Path, *, card: Card, features: Path | None, mpp: float | None
-) -> PredictionRequest:
-    """What a table of slides asks for, with its labels.
-
-    Raises:
-        TableError: If it cannot be used, or a label is not one of the bundle's classes.
-    """
-    slide_table = read_slide_table(
-        table,
-        classes=None if card.task.is_binary else _checked_classes(table, card=card),
-        cases="column-or-slide",
-        labels_required=False,
-        paths_required=features is None,
-    )
-    _check_labels(table, (row.label for row in slide_table.rows if row.label is not None), card=card)
-    labels = {
-        row.slide_id: card.classes.index(row.label) for row in slide_table.rows if row.label is not None
-    }
-    return PredictionRequest(slide_table.rows, labels, features, mpp)
-
-
-def _checked_classes(table: Path, *, card: Card) -> tuple[str, ...]:
-    """The classes of the bundle, if the labels of the table are some of them."""
-    _check_labels(table, known_labels(table), card=card)
-    return card.classes
-
-
-def _check_labels(table: Path, labels: Iterable[str], *, card: Card) -> None:
-    unknown = sorted(set(labels) - set(card.classes))
-    if unknown:
-        *others, last = map(repr, card.classes)
-        raise TableError(
-            f"{table}: label {unknown[0]!r}; the bundle knows {', '.join(others)} and {last}; correct the "
-            "table, or leave its labels empty"
-        )
-
-
-def rows_of_slides(slides: Sequence[Path], *, are_ids: bool) -> tuple[SlideRow, ...]:
-    """One row for each slide; its id is its name without suffix. Ids, as with features, keep their dots."""
-    stems = [path.name if are_ids else slide_stem(path) for path in slides]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if twice:
-        raise ConfigError(f"two slides are named {twice[0]}; give them ids in a table: --slides table.csv")
-    if not are_ids:
-        check_one_row_a_series(slides, where="the slides to predict")
-    return tuple(SlideRow(stem, stem, None, path, None) for stem, path in zip(stems, slides, strict=True))
 
 
 def _bag(row: SlideRow, *, bundle: Bundle, request: PredictionRequest, encoder: PatchEncoder | None) -> Bag:

@@ -68,6 +68,23 @@ PredictionFolder = Annotated[
 CaseScore = Literal["pooled", "max", "mean"]
 HeatmapOf = Literal["attention", "contribution"]
 HeatmapScale = Literal["rank", "raw"]
+ShownClass = Annotated[
+    str | None,
+    typer.Option(
+        "--class",
+        metavar="NAME",
+        help="Of more than two classes, the one whose attention heat maps show, or all; by default the "
+        "predicted one.",
+    ),
+]
+TissueSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Another setting of what counts as tissue, e.g. patches.min_tissue=0.",
+    ),
+]
 Track = Annotated[
     Literal["mlflow", "tensorboard"] | None, typer.Option(help="Log the run to a tracker; off by default.")
 ]

@@ -15,6 +15,8 @@ from hardmil.commands.options import (
     Json,
     PredictionFolder,
     Quiet,
+    ShownClass,
+    TissueSet,
     TrustEncoder,
 )
 
@@ -37,28 +39,13 @@ def predict(
         ),
     ] = "pooled",
     heatmaps: Annotated[bool, typer.Option(help="Draw a heat map of each slide.")] = True,
-    of_class: Annotated[
-        str | None,
-        typer.Option(
-            "--class",
-            metavar="NAME",
-            help="Of more than two classes, the one whose attention heat maps show, or all; by default the "
-            "predicted one.",
-        ),
-    ] = None,
+    of_class: ShownClass = None,
     heatmap_of: Annotated[HeatmapOf, typer.Option(help="What heat maps show.")] = "attention",
     heatmap_scale: Annotated[HeatmapScale, typer.Option(help="By rank, or raw values.")] = "rank",
     ome_tiff: Annotated[
         bool, typer.Option(help="Write heat maps as OME-TIFF too, to overlay on the slide.")
     ] = False,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Another setting of what counts as tissue, e.g. patches.min_tissue=0.",
-        ),
-    ] = None,
+    overrides: TissueSet = None,
     trust_encoder: TrustEncoder = False,
     deidentify: Deidentify = False,
     device: DeviceName = None,
