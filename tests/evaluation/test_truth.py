@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
+from hardmil.config.task import TaskConfig
 from hardmil.evaluation.truth import instance_auc, share_of_look_alikes, truth_of_regions, verdicts_of_truth
 from hardmil.files.geojson import Region, square
 from hardmil.mil.inference import BagScore
@@ -66,12 +67,19 @@ def test_a_patch_is_what_a_quarter_of_it_is_and_a_lesion_first():
 
 
 def test_the_reviewer_made_of_truth_is_never_wrong():
-    found = verdicts_of_truth({"a": _codes(1, 0, 2, 1)})
+    found = verdicts_of_truth({"a": _codes(1, 0, 2, 1)}, labels={"a": 1})
     assert found["a"].tolist() == [1, 0, 0, 1]
+
+
+def test_with_many_classes_a_lesion_is_of_the_class_of_its_slide():
+    task = TaskConfig(names=("normal", "a", "b"), negative="normal")
+    truth = {"s1": _codes(1, 0, 2), "s2": _codes(0, 1, 2)}
+    found = verdicts_of_truth(truth, labels={"s1": 1, "s2": 2}, task=task)
+    assert {name: values.tolist() for name, values in found.items()} == {"s1": [2, 0, 0], "s2": [0, 3, 0]}
 
 
 def test_bags_may_differ_in_size():
     truth = {name: np.arange(n, dtype=np.int8) % 2 for name, n in (("a", 4), ("b", 3), ("c", 6))}
     for _ in range(20):  # types are checked on a few values of a dict, drawn at random
-        found = verdicts_of_truth(truth)
+        found = verdicts_of_truth(truth, labels=dict.fromkeys(truth, 1))
     assert [len(values) for values in found.values()] == [4, 3, 6]

@@ -5,10 +5,17 @@ import pytest
 
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
+from hardmil.config.task import TaskConfig
 from hardmil.errors import EmptyBagError, TableError
 from hardmil.mil.inference import BagScore
 from hardmil.mining import verdicts
-from hardmil.mining.verdicts import chosen_verdicts, judged_bags, read_verdicts, reviewer_digest
+from hardmil.mining.verdicts import (
+    chosen_verdicts,
+    instance_labels,
+    judged_bags,
+    read_verdicts,
+    reviewer_digest,
+)
 
 NAN = float("nan")
 
@@ -183,3 +190,68 @@ def test_bags_may_differ_in_size():
         judged = judged_bags(bags, verdicts=found)
     labels = [bag.instance_labels for bag in judged]
     assert [0 if known is None else int(np.sum(known == 1)) for known in labels] == [3] * 4
+
+
+NAMES = ("normal", "a", "b")
+WITH_NEGATIVE = TaskConfig(names=NAMES, negative="normal")
+WITHOUT = TaskConfig(names=("clear", "papillary", "other"))
+ORDERED = TaskConfig(names=("benign", "low", "high"), ordinal=True)
+
+
+def test_a_verdict_may_name_a_class_and_lesion_is_that_of_the_slide(tmp_path: Path):
+    lines = ["s1,0,7,lesion", "s1,10,7,B", "s1,20,7,normal", "s1,30,7,artefact", "s1,40,7,unsure"]
+    path = _table(tmp_path, *lines, head="slide_id,x,y,verdict")
+    found = read_verdicts(path, [_bag("s1", 1)], task=WITH_NEGATIVE)["s1"]
+    np.testing.assert_array_equal(found, [2, 3, 0, -1, NAN, NAN])
+
+
+def test_a_lesion_on_a_negative_slide_needs_a_name(tmp_path: Path):
+    path = _table(tmp_path, "s0,0,7,lesion", head="slide_id,x,y,verdict")
+    with pytest.raises(TableError, match=r"line 2: slide s0 is of class normal, .* one of normal, a, b"):
+        read_verdicts(path, [_bag("s0", 0)], task=WITH_NEGATIVE)
+    path = _table(tmp_path, "s0,0,7,tumour", head="slide_id,x,y,verdict")
+    with pytest.raises(TableError, match="expected one of lesion, normal, artefact, unsure, a, b"):
+        read_verdicts(path, [_bag("s0", 0)], task=WITH_NEGATIVE)
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        (WITH_NEGATIVE, [[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+        (WITHOUT, [[0, 0, 0], [0, 1, 0], [0, 0, 1]]),
+        (ORDERED, [[0, 0], [1, 0], [1, 1]]),
+    ],
+)
+def test_a_verdict_answers_the_question_of_each_branch(task: TaskConfig, expected: list[list[int]]):
+    """Of a normal patch, of one of the second class, of one of the third."""
+    values = np.array([0, 2, 3, NAN], np.float32)
+    found = instance_labels(values, task=task)
+    np.testing.assert_array_equal(found[:3], expected)
+    assert np.isnan(found[3]).all()
+
+
+def test_judged_bags_of_many_classes_have_labels_for_each_branch():
+    verdicts = {"s1": np.array([2, -1, 0, NAN, NAN, NAN], np.float32)}
+    (bag,) = judged_bags([_bag("s1", 1)], verdicts=verdicts, task=WITH_NEGATIVE)
+    assert len(bag) == 5
+    np.testing.assert_array_equal(bag.instance_labels, [[0, 1, 0], [1, 0, 0], *[[NAN] * 3] * 3])
+
+
+def test_a_budget_is_spent_by_the_branch_of_the_class_and_not_on_negative_bags():
+    bags = [_bag("s0", 0), _bag("s2", 2)]
+    known = {bag.slide_id: np.full(6, 3, np.float32) for bag in bags}
+    flat = np.full(6, 1 / 6, np.float32)
+    branches = tuple(BagScore(0.5, np.roll(np.eye(6, dtype=np.float32)[0], k), flat) for k in range(3))
+    score = BagScore(0.5, branches[0].attention, flat, class_scores=np.ones(3) / 3, branches=branches)
+    config = MiningConfig(verdict_budget=1)
+    found = chosen_verdicts(
+        bags,
+        known=known,
+        scores=[score, score],
+        embed=lambda bag: bag.instances,
+        config=config,
+        seed=0,
+        task=WITH_NEGATIVE,
+    )
+    assert list(found) == ["s2"]
+    np.testing.assert_array_equal(found["s2"], [NAN, NAN, 3, NAN, NAN, NAN])

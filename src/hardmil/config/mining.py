@@ -102,7 +102,7 @@ class MiningConfig(Section):
     self_judged: SelfJudgedConfig = Field(default=SelfJudgedConfig(), json_schema_extra=ADDED_LATER)
     verdicts: str | None = None
     """A person's verdicts on patches: "review", those of `hardmil review`; or a table with columns slide_id,
-    x, y, verdict (lesion, normal, artefact, unsure)."""
+    x, y, verdict (lesion, normal, artefact, unsure; with more than two classes also the name of a class)."""
     leave_out_doubted: bool = Field(default=False, json_schema_extra=ADDED_LATER)
     """Whether slides are left out whose label or quality a reviewer doubts, and negative slides in which a
     lesion was found. They are listed in any case."""

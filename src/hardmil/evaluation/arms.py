@@ -37,7 +37,7 @@ ATTENTION_BASES = ("ours", "abmil", "gated", "linear", "conjunctive")
 EM, EM_TOP = "em", 5
 FISHER = "sdr-svm"
 AUTO = "auto"
-TWO_CLASSES_ONLY = ("dsmil", "transmil", "clam-sb", "clam-mb", "dtfd", EM, FISHER, "rank", PSEUDO, "verdicts")
+TWO_CLASSES_ONLY = ("dsmil", "transmil", "clam-sb", "clam-mb", "dtfd", EM, FISHER, "rank", PSEUDO)
 """Bases and uses that are not made for more than two classes."""
 BETA = 0.5
 RANK_WEIGHT = 0.5

@@ -9,6 +9,7 @@ import numpy as np
 from hardmil.bags.bag import Bag
 from hardmil.bags.pseudonyms import Pseudonyms, renamed
 from hardmil.config.mining import REVIEW
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import Arm
 from hardmil.evaluation.truth import Truth, kind_of_region, truth_of_regions, verdicts_of_truth
@@ -55,7 +56,8 @@ class Cohort:
         if not arm.uses_verdicts:
             return
         has_budget = arm.mining.verdict_budget is not None
-        known = self.reviewer([bag for bag in bags if bag.label == 1 or not has_budget])
+        negative = arm.model.task.negative_label
+        known = self.reviewer([bag for bag in bags if bag.label != negative or not has_budget])
         if all(np.isnan(values).all() for values in known.values()):
             slides = "positive training slides" if has_budget else "training slides"
             raise ConfigError(
@@ -65,7 +67,11 @@ class Cohort:
 
 
 def make_cohort(
-    bags: Sequence[Bag], *, truth: Mapping[str, Truth] | None = None, verdicts: Reviewer | None = None
+    bags: Sequence[Bag],
+    *,
+    truth: Mapping[str, Truth] | None = None,
+    verdicts: Reviewer | None = None,
+    task: TaskConfig = TWO_CLASSES,
 ) -> Cohort:
     """A cohort; its hash changes with any id, label, coordinate or instance.
 
@@ -77,7 +83,9 @@ def make_cohort(
         digest.update(np.ascontiguousarray(bag.coords).data)
         digest.update(np.ascontiguousarray(bag.instances).data)
     truth = truth or {}
-    return Cohort(bags, digest.hexdigest(), truth, verdicts or verdicts_of_truth(truth))
+    if not verdicts:
+        verdicts = verdicts_of_truth(truth, labels={bag.slide_id: bag.label for bag in bags}, task=task)
+    return Cohort(bags, digest.hexdigest(), truth, verdicts)
 
 
 def cases_by_class(cohort: Cohort, *, classes: Sequence[str]) -> dict[str, int]:
@@ -108,8 +116,8 @@ def study_cohort(study: Study, *, bags: Sequence[Bag], matched: MatchedVerdicts 
     if source == REVIEW:
         verdicts = (matched or match_verdicts(read_review(study.folder).verdicts, bags)).used
     elif source is not None:
-        verdicts = read_verdicts(study.folder / source, bags)
-    return make_cohort(bags, truth=_truth(study, bags), verdicts=verdicts)
+        verdicts = read_verdicts(study.folder / source, bags, task=study.config.task)
+    return make_cohort(bags, truth=_truth(study, bags), verdicts=verdicts, task=study.config.task)
 
 
 def _truth(study: Study, bags: Sequence[Bag]) -> dict[str, Truth]:

@@ -9,7 +9,8 @@ from hardmil.bags.bag import Bag
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.files.geojson import Region
 from hardmil.metrics import binary_metrics, mean_and_se
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
+from hardmil.mil.class_scores import branch_of
 from hardmil.mining.hard_instances import HardInstance
 
 # The axis has no name, because bags differ in size.
@@ -37,19 +38,12 @@ def instance_auc(
     """
     values = [
         binary_metrics(
-            (truth[bag.slide_id] == LESION).astype(np.int64), _attention(score, bag.label, task=task)
+            (truth[bag.slide_id] == LESION).astype(np.int64), branch_of(score, bag.label, task=task).attention
         ).auc
         for bag, score in zip(bags, scores, strict=True)
         if bag.label != task.negative_label and bag.slide_id in truth
     ]
     return mean_and_se(values).mean
-
-
-def _attention(score: BagScore, label: int, *, task: TaskConfig) -> Float32[np.ndarray, " instance"]:
-    """The attention of the branch of this class."""
-    if task.is_binary:
-        return score.attention
-    return score.branches[task.branch_of(label)].attention
 
 
 def share_of_look_alikes(
@@ -63,9 +57,18 @@ def share_of_look_alikes(
     return mean_and_se(float(code == LOOK_ALIKE) for code in codes).mean
 
 
-def verdicts_of_truth(truth: Mapping[str, Truth]) -> dict[str, Float32[np.ndarray, " _"]]:
-    """The verdicts of a person who is never wrong: 1 for lesions, 0 for anything else."""
-    return {slide_id: (codes == LESION).astype(np.float32) for slide_id, codes in truth.items()}
+def verdicts_of_truth(
+    truth: Mapping[str, Truth], *, labels: Mapping[str, int], task: TaskConfig = TWO_CLASSES
+) -> dict[str, Float32[np.ndarray, " _"]]:
+    """The verdicts of a person who is never wrong: lesion (of the class of the slide) or normal.
+
+    Values are those of `Reviewer`.
+    """
+    found: dict[str, Float32[np.ndarray, " _"]] = {}
+    for slide_id, codes in truth.items():
+        lesion = 1 if task.is_binary else 1 + labels[slide_id]
+        found[slide_id] = np.where(codes == LESION, lesion, 0).astype(np.float32)
+    return found
 
 
 def truth_of_regions(bag: Bag, *, regions: Sequence[Region]) -> Truth:

@@ -47,6 +47,13 @@ def called_class(scores: Float[np.ndarray, " class"], *, task: TaskConfig) -> in
     return int(np.sum(task.branch_scores(scores) > 0.5))
 
 
+def branch_of(score: BagScore, label: int, *, task: TaskConfig) -> BagScore:
+    """The output of the branch of a class; of the lowest of ordered classes, that of the next one."""
+    if task.is_binary:
+        return score
+    return score.branches[task.branch_of(label)]
+
+
 def with_classes(
     branches: Sequence[BagScore], *, logits: Float[np.ndarray, " branch"], task: TaskConfig
 ) -> BagScore:
@@ -66,8 +73,9 @@ def with_classes(
         replace(one, bag_score=float(score)) for one, score in zip(branches, of_branches, strict=True)
     )
     called = called_class(scores, task=task)
-    shown = scored[max(0, called - 1) if task.ordinal else called]
-    return replace(shown, bag_score=float(scores[called]), class_scores=scores, branches=scored)
+    whole = replace(scored[0], bag_score=float(scores[called]), class_scores=scores, branches=scored)
+    shown = branch_of(whole, called, task=task)
+    return replace(shown, bag_score=whole.bag_score, class_scores=whole.class_scores, branches=whole.branches)
 
 
 def mean_logits(

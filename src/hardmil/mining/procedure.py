@@ -89,7 +89,7 @@ def train_and_mine(
     check_mining(mining)
     if reviewer is not None:
         base = train(bags, config=config, seed=seed)
-        bags = _reviewed(bags, base=base, reviewer=reviewer, mining=mining, seed=seed)
+        bags = _reviewed(bags, base=base, reviewer=reviewer, mining=mining, seed=seed, task=config.task)
     if mining.self_judged.how != "none":
         bags = _self_judged(bags, config=config, mining=mining, seed=seed, train=train)
     base = train(bags, config=config, seed=seed)
@@ -146,7 +146,13 @@ def _training_extras(
 
 
 def _reviewed(
-    bags: Sequence[Bag], *, base: BagClassifier, reviewer: Reviewer, mining: MiningConfig, seed: int
+    bags: Sequence[Bag],
+    *,
+    base: BagClassifier,
+    reviewer: Reviewer,
+    mining: MiningConfig,
+    seed: int,
+    task: TaskConfig,
 ) -> list[Bag]:
     """The bags with the verdicts within the budget; with all verdicts if there is no budget."""
     if mining.verdict_budget is not None:
@@ -157,8 +163,9 @@ def _reviewed(
             embed=partial(embed_instances, base),
             config=mining,
             seed=seed,
+            task=task,
         )
-    return judged_bags(bags, verdicts=reviewer)
+    return judged_bags(bags, verdicts=reviewer, task=task)
 
 
 def _self_judged(

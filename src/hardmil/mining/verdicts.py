@@ -7,52 +7,105 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.errors import EmptyBagError, TableError
 from hardmil.files.user_table import read_user_table
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
+from hardmil.mil.class_scores import branch_of
 from hardmil.mining.hard_bags import cluster_instances
 
 VALUES = {"lesion": 1.0, "normal": 0.0, "artefact": -1.0, "unsure": np.nan}
 ARTEFACT = VALUES["artefact"]
+LESION = np.inf
+"""With more than two classes: of the class of the slide."""
 
 # The axis has no name, because bags differ in size.
 Reviewer = Mapping[str, Float[np.ndarray, " _"]]
-"""Verdicts on instances by slide_id: 1 lesion, 0 normal, -1 artefact, NaN not judged or unsure."""
+"""Verdicts on instances by slide_id: 1 lesion, 0 normal, -1 artefact, NaN not judged or unsure.
+
+With more than two classes, a lesion is 1 plus the position of its class.
+"""
 
 
-def read_verdicts(path: Path, bags: Sequence[Bag]) -> dict[str, Float[np.ndarray, " _"]]:
+def read_verdicts(
+    path: Path, bags: Sequence[Bag], *, task: TaskConfig = TWO_CLASSES
+) -> dict[str, Float[np.ndarray, " _"]]:
     """The verdicts of a table on the instances of these bags.
 
     A verdict belongs to the patch with this top-left corner; of two verdicts on one patch, the later counts.
     Slides without a bag are ignored, as long as one slide of the table has a bag.
 
     Args:
-        path: Columns slide_id, x, y (level-0 px), verdict: lesion, normal, artefact or unsure.
+        path: Columns slide_id, x, y (level-0 px), verdict: lesion, normal, artefact or unsure. With more than
+            two classes, also the name of a class; lesion is that of the slide, and the negative class is
+            normal.
         bags: Bags with known patch coordinates.
+        task: The classes.
 
     Raises:
-        TableError: If the table or a column is missing, a verdict is none of the four, no patch has this
+        TableError: If the table or a column is missing, a verdict is none of these, no patch has this
             corner, or no slide of the table has a bag.
     """
+    values = verdict_values(task)
     judged = {bag.slide_id: np.full(len(bag), np.nan, dtype=np.float32) for bag in bags}
     corners = {bag.slide_id: bag.index_by_corner() for bag in bags}
+    labels = {bag.slide_id: bag.label for bag in bags}
     table = read_user_table(path, what="a table of verdicts")
     table.require("slide_id", "x", "y", "verdict")
     for number, row in table.lines:
         slide_id, verdict = row["slide_id"], row["verdict"].lower().replace("artifact", "artefact")
-        if verdict not in VALUES:
+        if verdict not in values:
             raise TableError(
                 f"{path}, line {number}: verdict {row['verdict']!r} on slide {slide_id}; expected one of "
-                f"{', '.join(VALUES)}; correct it"
+                f"{', '.join(values)}; correct it"
             )
         if slide_id in corners:
-            judged[slide_id][_instance(path, number, row, corners[slide_id])] = VALUES[verdict]
+            value = values[verdict]
+            if value == LESION and not task.is_binary:
+                value = _of_slide(
+                    labels[slide_id], task=task, where=f"{path}, line {number}: slide {slide_id}"
+                )
+            judged[slide_id][_instance(path, number, row, corners[slide_id])] = value
     _check_matched(path, {row["slide_id"] for _, row in table.lines}, bags=corners)
     return judged
+
+
+def verdict_values(task: TaskConfig) -> dict[str, float]:
+    """The value of each word; lesion, with more than two classes, is replaced by the class of the slide."""
+    if task.is_binary:
+        return VALUES
+    classes = {name.lower(): 1.0 + number for number, name in enumerate(task.names)}
+    if task.negative_label is not None:
+        classes[task.names[task.negative_label].lower()] = VALUES["normal"]
+    return {**VALUES, "lesion": LESION, **classes}
+
+
+def _of_slide(label: int, *, task: TaskConfig, where: str) -> float:
+    if label == task.negative_label:
+        raise TableError(
+            f"{where} is of class {task.names[label]}, and a patch of it is called a lesion; expected the "
+            f"name of its class, one of {', '.join(task.names)}; correct it"
+        )
+    return 1.0 + label
+
+
+def instance_labels(
+    values: Float[np.ndarray, " instance"], *, task: TaskConfig
+) -> Float32[np.ndarray, " instance *branch"]:
+    """Verdicts as labels of instances: 1 or 0 for each branch, NaN where nothing is known."""
+    if task.is_binary:
+        return values.astype(np.float32)
+    labels = np.full((len(values), task.n_branches), np.nan, np.float32)
+    for branch in range(task.n_branches):
+        normal = task.negative_label is not None and task.is_yes(task.negative_label, branch=branch)
+        labels[values == VALUES["normal"], branch] = normal
+        for label in range(task.n_classes):
+            labels[values == 1 + label, branch] = task.is_yes(label, branch=branch)
+    return labels
 
 
 def _check_matched(path: Path, slide_ids: set[str], *, bags: Mapping[str, object]) -> None:
@@ -97,16 +150,19 @@ def reviewer_digest(verdicts: Reviewer) -> str:
     return digest.hexdigest()
 
 
-def judged_bags(bags: Sequence[Bag], *, verdicts: Reviewer) -> list[Bag]:
+def judged_bags(bags: Sequence[Bag], *, verdicts: Reviewer, task: TaskConfig = TWO_CLASSES) -> list[Bag]:
     """The bags with verdicts as instance labels, without the instances judged artefacts.
 
     Raises:
         EmptyBagError: If every instance of a bag is an artefact.
     """
-    return [_judged(bag, values=verdicts[bag.slide_id]) if bag.slide_id in verdicts else bag for bag in bags]
+    return [
+        _judged(bag, values=verdicts[bag.slide_id], task=task) if bag.slide_id in verdicts else bag
+        for bag in bags
+    ]
 
 
-def _judged(bag: Bag, *, values: Float[np.ndarray, " instance"]) -> Bag:
+def _judged(bag: Bag, *, values: Float[np.ndarray, " instance"], task: TaskConfig) -> Bag:
     kept = np.flatnonzero(values != ARTEFACT)
     if len(kept) == 0:
         raise EmptyBagError(
@@ -115,7 +171,7 @@ def _judged(bag: Bag, *, values: Float[np.ndarray, " instance"]) -> Bag:
         )
     if np.isnan(values).all():
         return bag
-    return replace(bag.take(kept), instance_labels=values[kept].astype(np.float32))
+    return replace(bag.take(kept), instance_labels=instance_labels(values[kept], task=task))
 
 
 def chosen_verdicts(
@@ -126,10 +182,12 @@ def chosen_verdicts(
     embed: Callable[[Bag], Float[np.ndarray, "instance dim"]],
     config: MiningConfig,
     seed: int,
+    task: TaskConfig = TWO_CLASSES,
 ) -> dict[str, Float[np.ndarray, " _"]]:
     """The verdicts within the budget: `verdict_budget` patches of each positive bag.
 
-    Only of positive bags: in a negative bag, every patch is normal.
+    Only of positive bags: in a negative bag, every patch is normal. With more than two classes, those of the
+    negative class are negative, and patches are chosen by the branch of the bag's class.
 
     Args:
         bags: Training bags.
@@ -138,12 +196,14 @@ def chosen_verdicts(
         embed: The trained model without its last layer; needed only for choice `spread`.
         config: Budget and choice.
         seed: Seed of random choices and K-means.
+        task: The classes.
     """
     values_of: dict[str, Float[np.ndarray, " _"]] = {}
     for bag, score in zip(bags, scores, strict=True):
-        if bag.label != 1 or bag.slide_id not in known:
+        if bag.label == task.negative_label or bag.slide_id not in known:
             continue
-        chosen = _choose(bag, score=score, embed=embed, config=config, seed=seed)
+        of_class = branch_of(score, bag.label, task=task)
+        chosen = _choose(bag, score=of_class, embed=embed, config=config, seed=seed)
         values = np.full(len(bag), np.nan, dtype=np.float32)
         values[chosen] = known[bag.slide_id][chosen]
         values_of[bag.slide_id] = values

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Float32
+
 from hardmil.config.task import TaskConfig
 from hardmil.evaluation.attention_file import read_score
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
 from hardmil.evaluation.results import PredictionRow
-from hardmil.evaluation.truth import verdicts_of_truth
+from hardmil.evaluation.truth import LESION, Truth
 from hardmil.mil.diagnosis import diagnose
 from hardmil.report.confusion import shown_class
 from hardmil.report.held_out import with_attention_file
@@ -19,9 +22,13 @@ def _is_positive(row: PredictionRow, *, task: TaskConfig, classes: Sequence[str]
     return task.is_yes(label, branch=task.branch_of(called))
 
 
+def _is_lesion(truth: Truth | None) -> Float32[np.ndarray, " _"] | None:
+    return None if truth is None else (truth == LESION).astype(np.float32)
+
+
 def diagnoses_of_arm(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> list[SlideDiagnosis]:
     """The problems in the arm's first repeat, slide by slide; none if the trials folder was deleted."""
-    truth = verdicts_of_truth(evaluation.cohort.truth)
+    truth = evaluation.cohort.truth
     found: list[SlideDiagnosis] = []
     for row, stored in with_attention_file(evaluation, rows=rows, arm=arm):
         if not stored.exists():
@@ -31,7 +38,7 @@ def diagnoses_of_arm(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> li
         problems = diagnose(
             score,
             is_positive=_is_positive(row, task=evaluation.task, classes=evaluation.classes),
-            truth=truth.get(slide_id),
+            truth=_is_lesion(truth.get(slide_id)),
             class_name=shown_class(row.prediction, task=evaluation.task) or "the positive class",
         )
         found += [SlideDiagnosis(slide_id, one.finding, one.meaning, one.remedy) for one in problems]
