@@ -32,7 +32,7 @@ def class_lines(found: Statistics, *, task: TaskConfig) -> list[str]:
     arms = list(dict.fromkeys(one.arm for one in found.summary))
     what = "classes, each against the rest"
     if task.ordinal:
-        what = "steps of the order, each “this class or higher”"
+        what = 'steps of the order, each "this class or higher"'
     return [
         "",
         f"above: accuracy is that of the predicted class; all other numbers are means over the {what}",
