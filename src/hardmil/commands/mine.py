@@ -12,11 +12,7 @@ from hardmil.mining.hard_instances import HardInstance
 from hardmil.preprocessing.study_folder import open_study
 from hardmil.words import count
 
-NEXT = (
-    "next: say what some of them are (lesion, normal, artefact) in a table verdicts.csv, with columns "
-    "slide_id, x, y, verdict; set mining.verdicts: verdicts.csv and arm: ours+instance+verdicts in "
-    "study.yaml; then: hardmil train. Or judge patches in a browser: hardmil review"
-)
+REVIEW = " Or judge patches in a browser: hardmil review"
 
 
 def mine(
@@ -72,8 +68,18 @@ def _what_next(found: mining.HardNegatives, *, card: Card) -> list[str]:
         f"gallery: {found.gallery}",
         f"table: {found.folder / HARD_NEGATIVES}",
         *([f"for QuPath: {found.folder / 'geojson'}"] if has_tiles else []),
-        *([NEXT] if card.task.is_binary else []),
+        _next_step(card),
     ]
+
+
+def _next_step(card: Card) -> str:
+    """How verdicts on the patches are given."""
+    words = "lesion, normal, artefact" if card.task.is_binary else "a class, normal, artefact"
+    return (
+        f"next: say what some of them are ({words}) in a table verdicts.csv, with columns slide_id, x, y, "
+        "verdict; set mining.verdicts: verdicts.csv and arm: ours+instance+verdicts in study.yaml; then: "
+        f"hardmil train.{REVIEW if card.task.is_binary else ''}"
+    )
 
 
 def _why_none(card: Card) -> str:
