@@ -31,12 +31,22 @@ def test_a_bag_of_an_exclusive_class_is_free_of_all_others():
     assert _free(EXCLUSIVE) == [[False, True, True], [True, False, True], [True, True, False]]
 
 
-def test_no_bag_is_free_of_the_negative_class():
-    """There is normal tissue on every slide, whatever its lesion."""
-    assert _yes(WITH_NEGATIVE) == _yes(EXCLUSIVE)
-    assert _free(WITH_NEGATIVE) == [[False, True, True], [False, False, True], [False, True, False]]
+def test_the_negative_class_has_no_branch():
+    """It is what a bag is that answers no to all: there is normal tissue on every slide."""
+    assert (WITH_NEGATIVE.n_branches, WITH_NEGATIVE.branch_names) == (2, ("a", "b"))
+    assert _yes(WITH_NEGATIVE) == [[False, False], [True, False], [False, True]]
+    assert _free(WITH_NEGATIVE) == [[True, True], [False, True], [True, False]]
     assert WITH_NEGATIVE.negative_label == 0
-    assert TaskConfig(names=NAMES, negative="b").negative_label == 2
+    last = TaskConfig(names=NAMES, negative="b")
+    assert (last.negative_label, last.branch_names) == (2, ("normal", "a"))
+    assert _yes(last) == [[True, False], [False, True], [False, False]]
+
+
+def test_the_attention_of_a_class_is_that_of_its_branch():
+    assert [EXCLUSIVE.branch_of(label) for label in range(3)] == [0, 1, 2]
+    for task in (WITH_NEGATIVE, ORDERED):
+        assert [task.branch_of(label) for label in range(3)] == [0, 0, 1]
+    assert [TWO_CLASSES.branch_of(label) for label in range(2)] == [0, 0]
 
 
 def test_an_ordered_class_is_free_of_all_higher_ones():
@@ -70,6 +80,7 @@ def test_branch_scores_of_ordered_classes_are_sums_from_the_top():
     scores = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
     np.testing.assert_allclose(ORDERED.branch_scores(scores), [[0.5, 0.2], [0.9, 0.8]])
     np.testing.assert_array_equal(EXCLUSIVE.branch_scores(scores), scores)
+    np.testing.assert_array_equal(WITH_NEGATIVE.branch_scores(scores), scores[:, 1:])
     np.testing.assert_array_equal(TWO_CLASSES.branch_scores(scores[:, :2]), scores[:, 1:2])
 
 

@@ -86,7 +86,7 @@ def test_training_finds_the_class_of_new_bags_and_the_instances_of_its_lesion(ta
     assert np.mean(np.array(called) == labels) >= 0.9
     # The first two instances are those of the lesion.
     branches = [
-        score.branches[label - 1 if task.ordinal else label]
+        score.branches[task.branch_of(label)]
         for score, label in zip(scores, labels, strict=True)
         if label > 0
     ]

@@ -34,6 +34,20 @@ def test_scores_of_exclusive_classes_are_a_softmax():
     np.testing.assert_allclose(class_scores(logits, task=EXCLUSIVE), [0.1, 0.2, 0.3, 0.4])
 
 
+def test_the_logit_of_the_negative_class_is_0():
+    task = TaskConfig(names=("a", "normal", "b"), negative="normal")
+    logits = np.log([3.0, 4.0])
+    np.testing.assert_allclose(class_scores(logits, task=task), [3 / 8, 1 / 8, 4 / 8])
+    found = with_classes(_branches(2), logits=logits, task=task)
+    np.testing.assert_allclose([one.bag_score for one in found.branches], [3 / 7, 4 / 7])
+    assert found.bias == 1
+    alone = class_scores(logits, task=task)
+    np.testing.assert_allclose(mean_logits([alone, alone], task=task), logits)
+    normal = with_classes(_branches(2), logits=np.array([-1.0, -2.0]), task=task)
+    assert called_class(class_scores(np.array([-1.0, -2.0]), task=task), task=task) == 1
+    assert not any(one.bag_score > 0.5 for one in normal.branches)
+
+
 def test_a_higher_class_is_at_most_as_likely_as_a_lower_one():
     logits = np.log([0.8 / 0.2, 0.3 / 0.7, 0.6 / 0.4])
     np.testing.assert_allclose(class_scores(logits, task=ORDERED), [0.2, 0.5, 0.0, 0.3])

@@ -189,6 +189,8 @@ TASKS = (
 
 
 def _bag_loss(logits: list[float], label: int, *, task: TaskConfig) -> float:
+    if task.negative == "normal":
+        logits = [0.0, *logits]
     if not task.ordinal:
         return math.log(sum(math.exp(t) for t in logits)) - logits[label]
     return sum(_softplus(-t) if label > step else _softplus(t) for step, t in enumerate(logits))

@@ -183,10 +183,10 @@ def test_an_instance_weighs_more_in_the_branch_of_the_class_that_it_is_hard_for(
         HardInstance(1, "s2", "c2", 6, 0, 0, 16, 0.5, 0.9, -1, "train", "b"),
     ]
     normal, a, b = weighed(list(THREE.values()), pool=pool, weight=4, task=task)
-    expected = np.ones((8, 3), np.float32)
-    expected[3, 1] = expected[4, 2] = 4
+    expected = np.ones((8, 2), np.float32)
+    expected[3, 0] = expected[4, 1] = 4
     np.testing.assert_array_equal(normal.instance_weights, expected)
-    expected = np.ones((8, 3), np.float32)
-    expected[5, 2] = 4
+    expected = np.ones((8, 2), np.float32)
+    expected[5, 1] = 4
     np.testing.assert_array_equal(a.instance_weights, expected)
     assert b.instance_weights is None

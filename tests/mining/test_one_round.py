@@ -32,7 +32,7 @@ def _score(called: int, *, task: TaskConfig) -> BagScore:
     if task.ordinal:
         logits = np.where(np.arange(task.n_branches) < called, 2.0, -2.0)
     else:
-        logits = np.where(np.arange(task.n_branches) == called, 2.0, 0.0)
+        logits = np.where(np.array(task.branch_labels) == called, 2.0, -1.0)
     return with_classes(branches, logits=logits, task=task)
 
 
@@ -49,7 +49,7 @@ def _found(called: list[int], *, task: TaskConfig, **rest: object) -> set[tuple[
 
 def test_instances_are_hard_for_the_class_that_their_bag_was_called():
     """s0 normal is called a, s2 a is called b, s4 b is called a; branch k attends to instance k."""
-    expected = {("s0", "a", 1), ("s2", "b", 2), ("s4", "a", 1)}
+    expected = {("s0", "a", 0), ("s2", "b", 1), ("s4", "a", 0)}
     assert _found([1, 0, 2, 1, 1, 2], task=WITH_NEGATIVE) == expected
 
 
@@ -82,7 +82,7 @@ def test_the_control_has_as_many_for_each_class_from_bags_free_of_it():
 
 def test_what_was_mined_for_a_class_is_not_mined_for_it_again():
     scores = [_score(one, task=WITH_NEGATIVE) for one in (1, 0, 2, 1, 1, 2)]
-    known = HardInstance(1, "s0", "c0", 1, 2, 3, 16, 1.0, 0.9, -1, "train", "a")
+    known = HardInstance(1, "s0", "c0", 0, 0, 1, 16, 1.0, 0.9, -1, "train", "a")
     for pool, n in (([known], 2), ([replace(known, hard_for="b")], 3)):
         mined = mine_round(
             BAGS, scores=scores, task=WITH_NEGATIVE, mining=MINING, number=2, pool=pool, seed=0

@@ -38,8 +38,8 @@ def check_shown_class(name: str | None, *, task: TaskConfig) -> None:
         raise ConfigError(f"--class {name}: the bundle has two classes, and attention for one; leave it out")
     if name not in (*task.branch_names, ALL_CLASSES):
         known = ", ".join(task.branch_names)
-        lowest = f"; {name} is the lowest class, for which nothing speaks" if name in task.names else ""
-        raise ConfigError(f"--class {name}: expected one of {known}, or {ALL_CLASSES}{lowest}")
+        negative = f"; {name} is the negative class, for which nothing speaks" if name in task.names else ""
+        raise ConfigError(f"--class {name}: expected one of {known}, or {ALL_CLASSES}{negative}")
 
 
 def predicted_branch(score: BagScore, *, task: TaskConfig) -> int:
@@ -104,11 +104,11 @@ def branch_attention(
 def relative_branch(score: BagScore, *, branch: int, task: TaskConfig) -> BagScore:
     """The output of a branch in which 0 means that a patch speaks neither for its class nor against it.
 
-    The scores of exclusive classes depend only on differences between their logits, so logits and
-    contributions are those of the branch minus the mean of all branches.
+    Without a negative class, whose logit is 0, the scores of exclusive classes depend only on differences
+    between their logits; then logits and contributions are those of the branch minus the mean of all.
     """
     of_branch = score.branches[branch]
-    if task.ordinal:
+    if task.negative_label is not None:
         return of_branch
     logits = np.stack([one.instance_logit for one in score.branches])
     of_all = [one.contribution for one in score.branches if one.contribution is not None]

@@ -127,14 +127,13 @@ def _diagnoses(bag: Bag, score: BagScore, *, card: Card) -> list[Diagnosis]:
         is_positive = score.bag_score > card.threshold if bag.label < 0 else bag.label == 1
         return diagnose(score, is_positive=is_positive, truth=bag.instance_labels)
     branch = predicted_branch(score, task=card.task)
-    is_negative = not card.task.ordinal and branch == card.task.negative_label
     is_yes = (
         card.task.is_yes(bag.label, branch=branch)
         if bag.label >= 0
         else score.branches[branch].bag_score > 0.5
     )
     shown = relative_branch(score, branch=branch, task=card.task)
-    return diagnose(shown, is_positive=is_yes and not is_negative, class_name=card.task.branch_titles[branch])
+    return diagnose(shown, is_positive=is_yes, class_name=card.task.branch_titles[branch])
 
 
 def called(bag: Bag, score: BagScore, *, card: Card, warnings: Iterable[str]) -> SlidePredictionRow:

@@ -1,10 +1,10 @@
 """What a network tells apart: two classes, several exclusive classes, or ordered ones.
 
 A network has one branch for each yes-or-no question about a bag. Of two classes there is one question: is it
-the positive class? Of several exclusive classes there is one for each class, and of ordered classes one for
-each class but the lowest: is it this class or a higher one? Each branch is a problem of multiple-instance
-learning of its own: a bag of the answer no has no instance of the branch, unless the answer is no because the
-bag is of a class in which something else may be as well.
+the positive class? Of several exclusive classes there is one for each class but the negative one, if there
+is one, and of ordered classes one for each class but the lowest: is it this class or a higher one? Each
+branch is a problem of multiple-instance learning of its own: where the answer is no, no instance of the bag
+is of its class. The negative class needs no branch: it is the answer no to all.
 """
 
 from collections.abc import Sequence
@@ -58,9 +58,12 @@ class TaskConfig(Section):
     @property
     def branch_names(self) -> tuple[str, ...]:
         """The class of each branch; of ordered classes, that class or a higher one."""
-        if self.is_binary:
-            return ("",)
-        return self.names[1:] if self.ordinal else self.names
+        return ("",) if self.is_binary else tuple(self.names[label] for label in self.branch_labels)
+
+    @property
+    def branch_labels(self) -> tuple[int, ...]:
+        """The label of the class of each branch: of all classes but the negative one."""
+        return tuple(label for label in range(self.n_classes) if label != self.negative_label)
 
     @property
     def branch_titles(self) -> tuple[str, ...]:
@@ -72,11 +75,9 @@ class TaskConfig(Section):
     def branch_of(self, label: int) -> int:
         """The branch whose attention shows why a bag is called this class.
 
-        The lowest of ordered classes has none; there it is the one that asks for the next class.
+        The negative class has none; there it is the first one.
         """
-        if self.is_binary:
-            return 0
-        return max(0, label - 1) if self.ordinal else label
+        return self.branch_labels.index(label) if label in self.branch_labels else 0
 
     @property
     def negative_label(self) -> int | None:
@@ -87,20 +88,16 @@ class TaskConfig(Section):
 
     def is_yes(self, label: int, *, branch: int) -> bool:
         """Whether the answer of a branch is yes for a bag of this label."""
-        if self.is_binary:
-            return label == 1
-        return label > branch if self.ordinal else label == branch
+        own = self.branch_labels[branch]
+        return label >= own if self.ordinal else label == own
 
     def is_free(self, label: int, *, branch: int) -> bool:
         """Whether no instance of a bag of this label can be of the branch's class.
 
-        Bags of exclusive classes have nothing of another class, except that all have something of `negative`:
-        tissue without a lesion. Of ordered classes, a bag is named by the highest in it.
+        Bags of exclusive classes have nothing of another class; of ordered classes, a bag is named by the
+        highest in it.
         """
-        if label < 0 or self.is_yes(label, branch=branch):
-            return False
-        is_negative_branch = not self.is_binary and not self.ordinal and branch == self.negative_label
-        return not is_negative_branch
+        return label >= 0 and not self.is_yes(label, branch=branch)
 
     def may_hold(self, label: int, *, source: int) -> bool:
         """Whether a bag of this label keeps it when instances of a bag of label `source` are added to it."""
@@ -112,11 +109,9 @@ class TaskConfig(Section):
         self, class_scores: Float[np.ndarray, " *bag class"]
     ) -> Float[np.ndarray, " *bag branch"]:
         """The score of each yes from the scores of the classes, which sum to 1."""
-        if self.is_binary:
-            return class_scores[..., 1:]
-        if not self.ordinal:
-            return class_scores
-        return np.cumsum(class_scores[..., ::-1], axis=-1)[..., ::-1][..., 1:]
+        if self.ordinal:
+            class_scores = np.cumsum(class_scores[..., ::-1], axis=-1)[..., ::-1]
+        return class_scores[..., list(self.branch_labels)]
 
 
 def check_classes(names: Sequence[str], *, negative: str | None, ordinal: bool) -> None:

@@ -13,11 +13,12 @@ from hardmil.mil.bag_score import BagScore
 def class_scores(logits: Float[np.ndarray, " branch"], *, task: TaskConfig) -> Float[np.ndarray, " class"]:
     """The scores of all classes of one bag, which sum to 1, in float64.
 
-    Of exclusive classes: the softmax of the logits. Of ordered classes: differences of "this class or a
-    higher one", each at most as high as the one before.
+    Of exclusive classes: the softmax of the logits, that of the negative class is 0. Of ordered classes:
+    differences of "this class or a higher one", each at most as high as the one before.
     """
     if not task.ordinal:
-        exponentials = np.exp(logits.astype(np.float64) - logits.max())
+        of_classes = _of_classes(logits, task=task)
+        exponentials = np.exp(of_classes - of_classes.max())
         return exponentials / exponentials.sum()
     or_higher = np.minimum.accumulate(_sigmoid(logits))
     return -np.diff(or_higher, prepend=1.0, append=0.0)
@@ -68,7 +69,7 @@ def with_classes(
         task: The classes.
     """
     scores = class_scores(logits, task=task)
-    of_branches = task.branch_scores(scores) if task.ordinal else _against_others(logits)
+    of_branches = task.branch_scores(scores) if task.ordinal else _against_others(logits, task=task)
     scored = tuple(
         replace(one, bag_score=float(score)) for one, score in zip(branches, of_branches, strict=True)
     )
@@ -84,13 +85,25 @@ def mean_logits(
     """The mean over several networks of the branch logits that give these scores."""
     found = np.stack(scores)
     if not task.ordinal:
-        return np.log(found).mean(axis=0)
+        logits = np.log(found).mean(axis=0)
+        reference = 0.0 if task.negative_label is None else logits[task.negative_label]
+        return logits[list(task.branch_labels)] - reference
     or_higher = task.branch_scores(found)
     return (np.log(or_higher) - np.log1p(-or_higher)).mean(axis=0)
 
 
-def _against_others(logits: Float[np.ndarray, " branch"]) -> Float[np.ndarray, " branch"]:
-    others = np.array([np.delete(logits, branch).max() for branch in range(len(logits))])
+def _of_classes(logits: Float[np.ndarray, " branch"], *, task: TaskConfig) -> Float[np.ndarray, " class"]:
+    """The logit of each class: of its branch, and 0 of the negative class."""
+    found = np.zeros(task.n_classes)
+    found[list(task.branch_labels)] = logits
+    return found
+
+
+def _against_others(
+    logits: Float[np.ndarray, " branch"], *, task: TaskConfig
+) -> Float[np.ndarray, " branch"]:
+    of_classes = _of_classes(logits, task=task)
+    others = np.array([np.delete(of_classes, label).max() for label in task.branch_labels])
     return _sigmoid(logits - others)
 
 

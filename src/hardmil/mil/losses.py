@@ -63,12 +63,15 @@ def bag_cross_entropy(
 ) -> Float[Tensor, " bag"]:
     """The cross-entropy of each bag: of two classes, of a softmax over exclusive ones, or of ordered ones.
 
-    That of ordered classes is the sum over the branches "this class or a higher one" (cumulative logits).
+    In the softmax, the logit of the negative class is 0, as it is with two classes. That of ordered classes is
+    the sum over the branches "this class or a higher one" (cumulative logits).
     """
     if task.is_binary:
         return functional.binary_cross_entropy_with_logits(bag_logit, labels, reduction="none")
     if not task.ordinal:
-        return functional.cross_entropy(bag_logit, labels.long(), reduction="none")
+        of_classes = bag_logit.new_zeros(len(labels), task.n_classes)
+        of_classes[:, list(task.branch_labels)] = bag_logit
+        return functional.cross_entropy(of_classes, labels.long(), reduction="none")
     of_branches = bag_logit.reshape(len(labels), task.n_branches)
     is_yes = (labels[:, None] > torch.arange(task.n_branches, device=labels.device)).float()
     return functional.binary_cross_entropy_with_logits(of_branches, is_yes, reduction="none").sum(dim=1)

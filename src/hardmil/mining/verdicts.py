@@ -101,8 +101,7 @@ def instance_labels(
         return values.astype(np.float32)
     labels = np.full((len(values), task.n_branches), np.nan, np.float32)
     for branch in range(task.n_branches):
-        normal = task.negative_label is not None and task.is_yes(task.negative_label, branch=branch)
-        labels[values == VALUES["normal"], branch] = normal
+        labels[values == VALUES["normal"], branch] = 0
         for label in range(task.n_classes):
             labels[values == 1 + label, branch] = task.is_yes(label, branch=branch)
     return labels
