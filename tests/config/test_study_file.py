@@ -149,3 +149,11 @@ def test_a_label_that_yaml_takes_for_a_boolean_needs_quotes(tmp_path: Path):
         read_study(tmp_path)
     (tmp_path / "study.yaml").write_text('positive: "FALSE"\n')
     assert read_study(tmp_path)[0].positive == "FALSE"
+
+
+def test_settings_that_do_not_fit_each_other_are_not_shown_with_all_others():
+    content = {"classes": ["a", "b", "c"], "negative": "d"}
+    with pytest.raises(
+        ConfigError, match=r"^my\.yaml: negative is 'd'; expected one of the classes, a, b, c$"
+    ):
+        parse_study(content, source="my.yaml")

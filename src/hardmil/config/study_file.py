@@ -67,6 +67,8 @@ def parse_study(content: Mapping[str, object], *, source: str) -> StudyConfig:
             key = key.rpartition(".")[0]
         # Pydantic puts "Value error, " before the message of our own checks.
         reason = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # settings that do not fit each other
+            raise ConfigError(f"{source}: {reason}") from error
         raise ConfigError(f"{source}: {key}: found {shown(first['input'])}; {reason}") from error
 
 
