@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
-from tests.support.many_classes import EXCLUSIVE, ORDERED
+from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE
 
 from hardmil.bundles.case_scores import case_label, combined_score
 from hardmil.config.task import TWO_CLASSES, TaskConfig
-from hardmil.mil.inference import BagScore
-
-WITHOUT_NEGATIVE = TaskConfig(names=EXCLUSIVE.names)
+from hardmil.mil.bag_score import BagScore
 
 
 def _scores(*rows: list[float]) -> list[BagScore]:
@@ -17,8 +15,8 @@ def _scores(*rows: list[float]) -> list[BagScore]:
 @pytest.mark.parametrize(
     ("task", "expected"),
     [
-        (EXCLUSIVE, [0.1, 0.5, 0.4]),  # least normal
-        (WITHOUT_NEGATIVE, [0.8, 0.1, 0.1]),  # most certain
+        (WITH_NEGATIVE, [0.1, 0.5, 0.4]),  # least normal
+        (EXCLUSIVE, [0.8, 0.1, 0.1]),  # most certain
         (ORDERED, [0.1, 0.3, 0.6]),  # 0.9 for low or higher, 0.6 for high
     ],
     ids=["negative", "exclusive", "ordered"],
@@ -53,14 +51,14 @@ def test_of_two_classes_the_score_itself_is_combined():
         (ORDERED, [0, 2, -1], 2),
         (ORDERED, [0, 1, -1], -1),
         (ORDERED, [0, 1], 1),
-        (EXCLUSIVE, [0, 2], 2),
-        (EXCLUSIVE, [0, 2, -1], 2),
-        (EXCLUSIVE, [0, 0], 0),
-        (EXCLUSIVE, [0, -1], -1),
-        (EXCLUSIVE, [1, 2], -1),
-        (WITHOUT_NEGATIVE, [0, 2], -1),
-        (WITHOUT_NEGATIVE, [2, 2], 2),
-        (WITHOUT_NEGATIVE, [-1, -1], -1),
+        (WITH_NEGATIVE, [0, 2], 2),
+        (WITH_NEGATIVE, [0, 2, -1], 2),
+        (WITH_NEGATIVE, [0, 0], 0),
+        (WITH_NEGATIVE, [0, -1], -1),
+        (WITH_NEGATIVE, [1, 2], -1),
+        (EXCLUSIVE, [0, 2], -1),
+        (EXCLUSIVE, [2, 2], 2),
+        (EXCLUSIVE, [-1, -1], -1),
     ],
 )
 def test_label_of_a_case(task: TaskConfig, labels: list[int], expected: int):

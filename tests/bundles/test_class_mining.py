@@ -1,5 +1,5 @@
 import numpy as np
-from tests.support.many_classes import EXCLUSIVE, ORDERED, class_bags, class_score
+from tests.support.many_classes import ORDERED, WITH_NEGATIVE, class_bags, class_score
 
 from hardmil.bundles.class_mining import mine_by_class
 from hardmil.config.task import TaskConfig
@@ -18,19 +18,19 @@ def _mined(task: TaskConfig, thresholds: list[float]) -> list[HardInstance]:
 
 
 def test_a_slide_called_another_class_is_hard_for_this_class():
-    found = _mined(EXCLUSIVE, [0.5, 0.5, 0.5])
+    found = _mined(WITH_NEGATIVE, [0.5, 0.5])
     assert {(one.slide_id, one.hard_for, one.source) for one in found} == {("s0", "a", "out-of-fold")}
-    assert [one.instance for one in found] == [1], "the patch with the attention of that branch"
+    assert [one.instance for one in found] == [0], "the patch with the attention of that branch"
     assert found[0].bag_score == np.float64(0.8)
 
 
 def test_each_class_has_its_threshold():
-    found = _mined(EXCLUSIVE, [0.5, 0.9, 0.05])
+    found = _mined(WITH_NEGATIVE, [0.9, 0.05])
     assert sorted({(one.slide_id, one.hard_for) for one in found}) == [("s0", "b"), ("s1", "b")]
 
 
 def test_without_thresholds_the_answers_of_the_branches_count():
-    assert {(one.slide_id, one.hard_for) for one in _mined(EXCLUSIVE, [])} == {("s0", "a")}
+    assert {(one.slide_id, one.hard_for) for one in _mined(WITH_NEGATIVE, [])} == {("s0", "a")}
 
 
 def test_of_ordered_classes_a_lower_slide_is_hard_for_a_higher_class():

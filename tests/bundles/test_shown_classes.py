@@ -46,7 +46,7 @@ def test_of_ordered_classes_the_question_of_the_predicted_class_is_shown():
     [
         ("a", TWO_CLASSES, "the bundle has two classes"),
         ("c", EXCLUSIVE, "--class c: expected one of normal, a, b, or all"),
-        ("benign", ORDERED, "expected one of low, high, or all; benign is the lowest class"),
+        ("benign", ORDERED, "expected one of low, high, or all; benign is the negative class"),
     ],
 )
 def test_other_classes_are_refused(name: str, task: TaskConfig, message: str):

@@ -9,7 +9,7 @@ from tests.support.scanned_area import HEIGHT_PX, ORIGIN, TUMOUR, WIDTH_PX, writ
 
 from hardmil.bags.bag import Bag
 from hardmil.bundles.slide_files import HeatmapOptions, write_slide_files
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 from hardmil.slides.reader import open_slide
 
 

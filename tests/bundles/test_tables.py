@@ -20,10 +20,10 @@ from hardmil.bundles.tables import (
 from hardmil.bundles.training_profile import profile_of
 from hardmil.config.task import TaskConfig
 from hardmil.files.csv_table import read_cells, read_table, write_table
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.calibration import fit_calibration
 from hardmil.mil.class_calibration import fit_class_calibration
 from hardmil.mil.class_operating import set_class_operating_points
-from hardmil.mil.inference import BagScore
 from hardmil.mil.operating import set_operating_point
 from hardmil.pictures.slide_pictures import SlidePictures
 from hardmil.report.page_data import SlideDiagnosis
@@ -168,18 +168,12 @@ def test_without_operating_points_no_class_is_called():
     assert list(row.prediction.probabilities.values()) == [0.1, 0.2, 0.7]
 
 
-@pytest.mark.parametrize(
-    ("scores", "findings"),
-    [([0.8, 0.1, 0.1], []), ([0.1, 0.8, 0.1], ["collapsed"])],
-    ids=["normal", "lesion"],
-)
-def test_even_attention_is_a_problem_only_for_a_class_that_is_not_negative(
-    scores: list[float], findings: list[str]
-):
+@pytest.mark.parametrize("scores", [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]], ids=["normal", "lesion"])
+def test_even_attention_for_the_predicted_class_is_a_problem_that_names_it(scores: list[float]):
     even = _score(0.9, n=40)
     score = replace(even, class_scores=np.array(scores), branches=(even, even, even))
     one = slide_prediction(_bag(n=40), score, card=_class_card())
-    assert [found.finding for found in one.diagnoses] == findings
+    assert [found.finding for found in one.diagnoses] == ["collapsed"]
     pictures = SlidePictures(b"", b"", 1, 1, ())
     (shown,) = one.key_slide(pictures, card=_class_card())
     assert (shown.threshold, shown.shown_class) == (None, EXCLUSIVE.names[int(np.argmax(scores))])

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from tests.support.many_classes import EXCLUSIVE, ORDERED, class_trial_rows
+from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE, class_trial_rows
 from tests.support.predictions import trial_rows
 
 from hardmil.commands.class_lines import class_lines, class_values, classes_line
@@ -11,7 +11,7 @@ from hardmil.statistics.tables import write_statistics
 
 def test_the_classes_in_a_line():
     assert classes_line(("normal", "tumour"), task=TWO_CLASSES) == "positive label: tumour"
-    assert classes_line(EXCLUSIVE.names, task=EXCLUSIVE) == "classes: normal, a, b; negative: normal"
+    assert classes_line(WITH_NEGATIVE.names, task=WITH_NEGATIVE) == "classes: normal, a, b; negative: normal"
     assert classes_line(("x", "y", "z"), task=TaskConfig(names=("x", "y", "z"))) == "classes: x, y, z"
     assert classes_line(ORDERED.names, task=ORDERED) == "classes, the lowest first: benign, low, high"
 

@@ -9,7 +9,7 @@ from tests.support.many_classes import EXCLUSIVE, NAMES, class_score
 from hardmil.bags.bag import Bag
 from hardmil.errors import FeatureFileError
 from hardmil.evaluation.attention_file import read_attention, read_branch, read_score, write_attention
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 
 
 def _bag(slide_id: str, label: int, n: int = 3) -> Bag:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support.evaluations import CPU, STUDY
-from tests.support.many_classes import EXCLUSIVE, ORDERED, class_bags, class_score
+from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE, class_bags, class_score
 
 from hardmil.bags.folds import Fold
 from hardmil.config.evaluation import parse_operating_target
@@ -98,7 +98,7 @@ def test_auto_chooses_for_many_classes(tmp_path: Path):
 
 def test_the_hash_of_a_trial_depends_on_its_classes():
     cohort = make_cohort(class_bags())
-    tasks = (EXCLUSIVE, ORDERED, TaskConfig(names=EXCLUSIVE.names))
+    tasks = (EXCLUSIVE, ORDERED, WITH_NEGATIVE)
     hashes = {_trial("ours", task=task).config_hash(cohort) for task in tasks}
     assert len(hashes) == 3
 

@@ -5,7 +5,7 @@ from hardmil.bags.bag import Bag
 from hardmil.config.task import TaskConfig
 from hardmil.evaluation.truth import instance_auc, share_of_look_alikes, truth_of_regions, verdicts_of_truth
 from hardmil.files.geojson import Region, square
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 from hardmil.mining.hard_instances import HardInstance
 
 

@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.diagnosis import attention_entropy, diagnose
-from hardmil.mil.inference import BagScore
 
 N = 50
 LOGITS = np.linspace(-2, 2, N).astype(np.float32)

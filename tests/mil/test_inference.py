@@ -9,8 +9,9 @@ from hardmil.bags.bag import Bag
 from hardmil.config.model import ModelConfig, PoolingKind, resolve_config
 from hardmil.errors import BagError
 from hardmil.mil import inference
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.batches import pack
-from hardmil.mil.inference import BagScore, embed_instances, score_bags
+from hardmil.mil.inference import embed_instances, score_bags
 from hardmil.mil.network import BagClassifier, FeatureNetwork
 
 SHAPES = pytest.mark.parametrize("shape", [(4,), (24, 24, 3)], ids=["features", "pixels"])

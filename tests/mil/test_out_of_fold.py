@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hardmil.bags.bag import Bag
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 
 

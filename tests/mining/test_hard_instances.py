@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from hardmil.bags.bag import Bag
 from hardmil.errors import BagError, EmptyBagError
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 from hardmil.mining.hard_instances import (
     HardInstance,
     false_positive_bags,

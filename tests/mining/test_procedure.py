@@ -10,7 +10,8 @@ from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
 from hardmil.errors import ConfigError
 from hardmil.mil import training
-from hardmil.mil.inference import BagScore, score_bags
+from hardmil.mil.bag_score import BagScore
+from hardmil.mil.inference import score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mining import procedure
 from hardmil.mining.procedure import Mined, train_and_mine

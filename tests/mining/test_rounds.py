@@ -7,7 +7,7 @@ import pytest
 from tests.support.procedures import CONFIG, NoTraining, play, run_mining, score_on, script_bags, wrong_about
 
 from hardmil.bags.bag import Bag
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.network import BagClassifier
 from hardmil.mining import procedure
 from hardmil.mining.hard_bags import HardBags

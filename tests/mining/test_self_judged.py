@@ -9,7 +9,8 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.folds import inner_folds
 from hardmil.config.mining import MiningConfig, SelfJudgedConfig
 from hardmil.config.model import ModelConfig, resolve_config
-from hardmil.mil.inference import BagScore, score_bags
+from hardmil.mil.bag_score import BagScore
+from hardmil.mil.inference import score_bags
 from hardmil.mil.out_of_fold import Score
 from hardmil.mil.training import fit
 from hardmil.mining.procedure import train_and_mine

@@ -7,7 +7,7 @@ from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
 from hardmil.config.task import TaskConfig
 from hardmil.errors import EmptyBagError, TableError
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 from hardmil.mining import verdicts
 from hardmil.mining.verdicts import (
     chosen_verdicts,

@@ -22,7 +22,7 @@ from hardmil.evaluation.evaluation import Evaluation, TrialRows
 from hardmil.evaluation.results import HardNegativeRow, PredictionRow, ResultRow, key_of, prediction_row
 from hardmil.files.csv_table import read_table
 from hardmil.metrics import BinaryMetrics
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.report.assemble import Page, write_evaluation_report
 from hardmil.report.page_data import COLUMNS

@@ -13,7 +13,7 @@ from hardmil.statistics.tables import write_statistics
 def test_a_curve_of_each_class_with_its_auc(tmp_path: Path):
     rows = class_trial_rows()
     statistics = write_statistics(tmp_path, rows=rows, positive="", seed=0, task=EXCLUSIVE)
-    classes = {"classes": list(EXCLUSIVE.names), "negative": "normal"}
+    classes = {"classes": list(EXCLUSIVE.names)}
     evaluation = make_evaluation(tmp_path, arms=("ours",), bags=class_bags(), study=classes)
     (drawing,) = class_curve_drawings(
         rows.predictions, arm="ours", statistics=statistics, evaluation=evaluation

@@ -12,10 +12,11 @@ from hardmil.config.task import TaskConfig
 from hardmil.evaluation.evaluation import TrialRows
 from hardmil.evaluation.results import PredictionRow, ResultRow, TrialKey, class_prediction_row
 from hardmil.metrics import BinaryMetrics
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 
 NAMES = ("normal", "a", "b")
-EXCLUSIVE = TaskConfig(names=NAMES, negative="normal")
+EXCLUSIVE = TaskConfig(names=NAMES)
+WITH_NEGATIVE = TaskConfig(names=NAMES, negative="normal")
 ORDERED = TaskConfig(names=("benign", "low", "high"), ordinal=True)
 
 _SIZE_PX = 256
@@ -98,7 +99,7 @@ def class_score(bag: Bag, scores: list[float], *, task: TaskConfig = EXCLUSIVE) 
         for number, value in enumerate(task.branch_scores(of_classes))
     )
     best = int(np.argmax(of_classes))
-    shown = branches[max(0, best - 1) if task.ordinal else best]
+    shown = branches[task.branch_of(best)]
     return BagScore(
         bag_score=float(of_classes[best]),
         attention=shown.attention,

@@ -10,7 +10,7 @@ import pytest
 from hardmil.bags.bag import Bag
 from hardmil.config.mining import MiningConfig
 from hardmil.config.model import ModelConfig, ResolvedModelConfig, resolve_config
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import TrainingExtras
 from hardmil.mining import procedure

@@ -33,9 +33,10 @@ from hardmil.evaluation.choice import Choice
 from hardmil.evaluation.results import HARD_NEGATIVES
 from hardmil.files.atomic import read_json, visible, write_json
 from hardmil.files.csv_table import columns_of, write_table
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.calibration import Calibration
 from hardmil.mil.class_calibration import ClassCalibration
-from hardmil.mil.inference import BagScore, score_together
+from hardmil.mil.inference import score_together
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.operating import OperatingPoint
 from hardmil.mil.weights import load_network, save_network

@@ -39,10 +39,11 @@ from hardmil.files.locks import locked
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.progress import progress
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.calibration import Calibration
 from hardmil.mil.class_calibration import ClassCalibration, fit_class_calibration
 from hardmil.mil.class_operating import set_class_operating_points
-from hardmil.mil.inference import BagScore, bag_scores
+from hardmil.mil.inference import bag_scores
 from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mining.hard_instances import HardInstance, mine_instances_above
 from hardmil.mining.procedure import Mined, member_seeds, train_and_mine

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hardmil.config.task import TaskConfig
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 
 HowCombined = Literal["max", "mean"]
 

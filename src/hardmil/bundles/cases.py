@@ -10,7 +10,7 @@ from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle
 from hardmil.bundles.case_scores import case_label, combined_score
 from hardmil.bundles.tables import CaseRow, SlidePrediction, called
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 
 CaseScore = Literal["pooled", "max", "mean"]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from hardmil.bags.bag import Bag
 from hardmil.config.task import TaskConfig
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 from hardmil.mining.hard_instances import HardInstance, mine_instances_above
 from hardmil.mining.one_round import branch_view
 

@@ -10,8 +10,8 @@ from hardmil.bags.bag import Bag
 from hardmil.bags.slide_table import SlideRow
 from hardmil.config.task import TaskConfig
 from hardmil.errors import ConfigError
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.class_metrics import predicted_classes
-from hardmil.mil.inference import BagScore
 from hardmil.pictures.bag_heatmap import slide_attention
 from hardmil.pictures.heatmap import SlideAttention
 

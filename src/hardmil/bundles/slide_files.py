@@ -16,7 +16,7 @@ from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.attention_file import write_attention
 from hardmil.files.atomic import write_atomically
 from hardmil.files.geojson import Region, square, write_regions
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 from hardmil.pictures.bag_heatmap import draw_heatmap, write_bag_heatmap_tiff
 from hardmil.pictures.heatmap import HeatmapQuantity, Scale, SlideAttention
 from hardmil.pictures.slide_pictures import SlidePictures, slide_pictures

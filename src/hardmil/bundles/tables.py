@@ -17,8 +17,8 @@ from hardmil.evaluation.results import (
     prediction_row,
 )
 from hardmil.files.csv_table import columns_by_name, columns_of
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.diagnosis import Diagnosis, diagnose
-from hardmil.mil.inference import BagScore
 from hardmil.pictures.slide_pictures import SlidePictures
 from hardmil.report.key_patches import KeySlide
 from hardmil.report.page_data import SlideDiagnosis

@@ -35,7 +35,8 @@ from hardmil.estimator.given_labels import (
 )
 from hardmil.estimator.known_classes import KnownClasses, classes_of_bundle, known_classes
 from hardmil.evaluation.results import HARD_NEGATIVES
-from hardmil.mil.inference import BagScore, score_together
+from hardmil.mil.bag_score import BagScore
+from hardmil.mil.inference import score_together
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
 from hardmil.mining.hard_instances import HardInstance

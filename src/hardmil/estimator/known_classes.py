@@ -9,8 +9,9 @@ from jaxtyping import Float, Int, Shaped
 from hardmil.bundles.bundle import Card
 from hardmil.config.task import TaskConfig
 from hardmil.estimator.given_labels import Labels, classes_of, positive_label, task_of
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.class_metrics import predicted_classes
-from hardmil.mil.inference import BagScore, bag_scores
+from hardmil.mil.inference import bag_scores
 
 
 @dataclass(frozen=True, eq=False)

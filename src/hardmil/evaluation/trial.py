@@ -26,11 +26,12 @@ from hardmil.evaluation.leakage import Guard
 from hardmil.evaluation.trainer import CODE_VERSION, PIXEL_VERSION, Trainer
 from hardmil.evaluation.truth import instance_auc, share_of_look_alikes
 from hardmil.metrics import BinaryMetrics, binary_metrics
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.calibration import Calibration, fit_calibration
 from hardmil.mil.class_calibration import ClassCalibration, fit_class_calibration
 from hardmil.mil.class_metrics import branch_answers, class_metrics
 from hardmil.mil.class_scores import scores_by_class
-from hardmil.mil.inference import BagScore, score_together
+from hardmil.mil.inference import score_together
 from hardmil.mil.operating import choose_threshold
 from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mining.hard_instances import HardInstance

@@ -3,11 +3,11 @@
 Also operating point, calibration and diagnoses of attention.
 """
 
+from hardmil.mil.bag_score import BagScore as BagScore
 from hardmil.mil.calibration import Calibration as Calibration
 from hardmil.mil.calibration import fit_calibration as fit_calibration
 from hardmil.mil.diagnosis import Diagnosis as Diagnosis
 from hardmil.mil.diagnosis import diagnose as diagnose
-from hardmil.mil.inference import BagScore as BagScore
 from hardmil.mil.inference import embed_instances as embed_instances
 from hardmil.mil.inference import score_bags as score_bags
 from hardmil.mil.network import BagClassifier as BagClassifier

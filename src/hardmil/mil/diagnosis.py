@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hardmil.metrics import binary_metrics
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 
 MIN_PATCHES = 16
 """With fewer patches, attention is always nearly even or on one patch."""

@@ -63,8 +63,8 @@ def bag_cross_entropy(
 ) -> Float[Tensor, " bag"]:
     """The cross-entropy of each bag: of two classes, of a softmax over exclusive ones, or of ordered ones.
 
-    In the softmax, the logit of the negative class is 0, as it is with two classes. That of ordered classes is
-    the sum over the branches "this class or a higher one" (cumulative logits).
+    In the softmax, the logit of the negative class is 0, as it is with two classes. That of ordered classes
+    is the sum over the branches "this class or a higher one" (cumulative logits).
     """
     if task.is_binary:
         return functional.binary_cross_entropy_with_logits(bag_logit, labels, reduction="none")

@@ -6,7 +6,7 @@ import numpy as np
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import inner_folds
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 
 Score = Callable[[Sequence[Bag]], list[BagScore]]
 """A trained model: the scores of bags."""

@@ -10,7 +10,8 @@ from hardmil.bags.bag import Bag
 from hardmil.config.mining import Threshold, parse_sensitivity
 from hardmil.errors import BagError, EmptyBagError
 from hardmil.metrics import threshold_at_sensitivity
-from hardmil.mil.inference import BagScore, bag_scores
+from hardmil.mil.bag_score import BagScore
+from hardmil.mil.inference import bag_scores
 from hardmil.mil.pooling import FLAT_TOLERANCE
 
 

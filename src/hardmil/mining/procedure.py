@@ -14,7 +14,8 @@ from hardmil.config.model import ResolvedModelConfig
 from hardmil.config.task import TaskConfig
 from hardmil.encoders.open_encoder import open_encoder
 from hardmil.errors import ConfigError
-from hardmil.mil.inference import BagScore, embed_instances, score_bags
+from hardmil.mil.bag_score import BagScore
+from hardmil.mil.inference import embed_instances, score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mil.training import TrainingExtras, fit

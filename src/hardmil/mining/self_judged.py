@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import inner_folds
 from hardmil.config.mining import SelfJudgedConfig
-from hardmil.mil.inference import BagScore
+from hardmil.mil.bag_score import BagScore
 from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 
 LESION, NORMAL = np.float32(1), np.float32(0)
