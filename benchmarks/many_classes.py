@@ -23,9 +23,8 @@ from hardmil.commands.demo import write_demo_study
 from hardmil.config.model import resolve_config
 from hardmil.config.study import model_config
 from hardmil.config.study_file import FILE_NAME
-from hardmil.config.task import TWO_CLASSES, TaskConfig
+from hardmil.config.task import MACRO, TWO_CLASSES, TaskConfig
 from hardmil.encoders.open_encoder import open_encoder
-from hardmil.evaluation.results import MACRO
 from hardmil.files.csv_table import read_table, write_table
 from hardmil.jobs.pool import find_engine
 from hardmil.metrics import binary_metrics, mean_and_se

@@ -22,7 +22,9 @@ def test_two_classes_have_no_lines_and_no_values(tmp_path: Path):
     assert class_values(found, task=TWO_CLASSES) == {}
 
 
-@pytest.mark.parametrize("task", [EXCLUSIVE, ORDERED], ids=["exclusive", "ordered"])
+@pytest.mark.parametrize(
+    "task", [EXCLUSIVE, WITH_NEGATIVE, ORDERED], ids=["exclusive", "negative", "ordered"]
+)
 def test_each_class_of_each_arm_has_a_line_with_its_numbers(tmp_path: Path, task: TaskConfig):
     rows = class_trial_rows(("ours", "ours+mb"), task=task)
     found = write_statistics(tmp_path, rows=rows, positive="", seed=0, task=task)
@@ -31,7 +33,7 @@ def test_each_class_of_each_arm_has_a_line_with_its_numbers(tmp_path: Path, task
     assert ("Kappa" in heads) == task.ordinal
     at = lines.index("by class, with 95% interval by case:")
     table = [line.split("  ") for line in lines[at + 2 :]]
-    names = ["low or higher", "high"] if task.ordinal else list(task.names)
+    names = ["low or higher", "high"] if task.ordinal else list(task.branch_names)
     assert [cells[0] for cells in table] == [name for name in names for _ in range(2)]
     values = {(one.class_name, one.arm, one.metric): one for one in found.intervals}
     last = values[task.names[-1], "ours+mb", "pooled_auc"]

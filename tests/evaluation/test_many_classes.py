@@ -26,7 +26,11 @@ from hardmil.mil.class_scores import scores_by_class
 from hardmil.mil.operating import choose_threshold
 
 TARGET = OperatingSettings("sensitivity=0.9", 2)
-TASKS = [pytest.param(EXCLUSIVE, id="exclusive"), pytest.param(ORDERED, id="ordered")]
+TASKS = [
+    pytest.param(EXCLUSIVE, id="exclusive"),
+    pytest.param(WITH_NEGATIVE, id="negative"),
+    pytest.param(ORDERED, id="ordered"),
+]
 
 
 def _classes(task: TaskConfig) -> dict[str, Any]:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
-from tests.support.many_classes import EXCLUSIVE, ORDERED, drawn_class_scores
+from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE, drawn_class_scores
 
 from hardmil.config.task import TaskConfig
 from hardmil.mil.class_metrics import branch_answers, class_metrics, predicted_classes
@@ -26,7 +26,8 @@ def test_answers_of_branches():
 
 
 def test_answers_are_those_of_the_task():
-    for task in (EXCLUSIVE, ORDERED):
+    last = TaskConfig(names=EXCLUSIVE.names, negative="b")
+    for task in (EXCLUSIVE, ORDERED, WITH_NEGATIVE, last):
         found = branch_answers(np.arange(3), task=task)
         for label in range(3):
             for branch in range(task.n_branches):
@@ -44,6 +45,17 @@ def test_macro_metrics_are_scikit_learns():
     assert found.auc == pytest.approx(roc_auc_score(labels, scores, multi_class="ovr", average="macro"))
     fpr = [np.mean(predicted[labels != k] == k) for k in range(3)]
     assert found.fpr == pytest.approx(np.mean(fpr))
+
+
+def test_the_negative_class_is_not_measured_against_the_rest():
+    """Calling a lesion normal is a miss of the lesion, and no false positive."""
+    labels = np.arange(60) % 3
+    scores = drawn_class_scores(labels)
+    found, predicted = class_metrics(labels, scores, task=WITH_NEGATIVE), scores.argmax(axis=1)
+    assert found.accuracy == pytest.approx(np.mean(predicted == labels))
+    assert found.auc == pytest.approx(np.mean([roc_auc_score(labels == k, scores[:, k]) for k in (1, 2)]))
+    assert found.recall == pytest.approx(np.mean([np.mean(predicted[labels == k] == k) for k in (1, 2)]))
+    assert found.fpr == pytest.approx(np.mean([np.mean(predicted[labels != k] == k) for k in (1, 2)]))
 
 
 def test_ordered_metrics_are_means_over_the_steps():

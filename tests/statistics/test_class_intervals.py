@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, roc_auc_score
-from tests.support.many_classes import EXCLUSIVE, ORDERED, class_prediction_rows
+from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE, class_prediction_rows
 
 from hardmil.bootstrap import draw_cases
 from hardmil.config.task import MACRO, TaskConfig
@@ -23,7 +23,11 @@ from hardmil.statistics.intervals import intervals, mean_of_defined
 from hardmil.statistics.summary import pooled_metrics
 from hardmil.statistics.weighted_metrics import RESAMPLED
 
-TASKS = [pytest.param(EXCLUSIVE, id="exclusive"), pytest.param(ORDERED, id="ordered")]
+TASKS = [
+    pytest.param(EXCLUSIVE, id="exclusive"),
+    pytest.param(WITH_NEGATIVE, id="negative"),
+    pytest.param(ORDERED, id="ordered"),
+]
 
 
 def _one(rows: list[PredictionRow], task: TaskConfig) -> list[PooledClasses]:

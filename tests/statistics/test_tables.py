@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.support.many_classes import EXCLUSIVE, ORDERED, class_trial_rows
+from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE, class_trial_rows
 from tests.support.predictions import THREE_ARMS, trial_rows
 
 from hardmil.config.task import MACRO, TaskConfig
@@ -74,7 +74,9 @@ def test_arms_run_on_other_slides_are_not_compared(tmp_path: Path):
     assert read_table(tmp_path / "comparisons.csv", Comparison) == []
 
 
-@pytest.mark.parametrize("task", [EXCLUSIVE, ORDERED], ids=["exclusive", "ordered"])
+@pytest.mark.parametrize(
+    "task", [EXCLUSIVE, WITH_NEGATIVE, ORDERED], ids=["exclusive", "negative", "ordered"]
+)
 def test_tables_of_many_classes_have_rows_of_each_class(tmp_path: Path, task: TaskConfig):
     rows = class_trial_rows(("ours", "ours+mb"), task=task)
     found = write_statistics(tmp_path, rows=rows, positive="", seed=0, task=task)

@@ -50,18 +50,14 @@ class PackedBatch:
         return torch.repeat_interleave(bags, self.sizes)
 
     def of_branch(self, number: int, *, task: TaskConfig) -> "PackedBatch":
-        """The batch as one branch sees it: 1 for yes, 0 where no instance is of its class, otherwise NaN."""
+        """The batch as one branch sees it: label 1 for yes, and 0 where no instance is of its class."""
         if task.is_binary:
             return self
 
         def column(values: Tensor | None) -> Tensor | None:
             return values if values is None or values.dim() == 1 else values[:, number]
 
-        classes = [int(label) for label in self.labels.tolist()]
-        labels = [
-            1.0 if task.is_yes(one, branch=number) else 0.0 if task.is_free(one, branch=number) else np.nan
-            for one in classes
-        ]
+        labels = [float(task.is_yes(int(label), branch=number)) for label in self.labels.tolist()]
         return replace(
             self,
             labels=self.labels.new_tensor(labels),

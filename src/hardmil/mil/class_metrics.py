@@ -21,8 +21,8 @@ def predicted_classes(
 
 def branch_answers(labels: Int[np.ndarray, " bag"], *, task: TaskConfig) -> Bool[np.ndarray, "bag branch"]:
     """Whether the answer of each branch is yes, for labels or predicted classes."""
-    positions = np.arange(task.n_branches)
-    return labels[:, None] > positions if task.ordinal else labels[:, None] == positions
+    own = np.array(task.branch_labels)
+    return labels[:, None] >= own if task.ordinal else labels[:, None] == own
 
 
 def class_metrics(

@@ -73,7 +73,7 @@ def bag_cross_entropy(
         of_classes[:, list(task.branch_labels)] = bag_logit
         return functional.cross_entropy(of_classes, labels.long(), reduction="none")
     of_branches = bag_logit.reshape(len(labels), task.n_branches)
-    is_yes = (labels[:, None] > torch.arange(task.n_branches, device=labels.device)).float()
+    is_yes = (labels[:, None] >= torch.tensor(task.branch_labels, device=labels.device)).float()
     return functional.binary_cross_entropy_with_logits(of_branches, is_yes, reduction="none").sum(dim=1)
 
 

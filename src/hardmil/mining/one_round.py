@@ -84,20 +84,11 @@ def mine_round(
 def branch_view(
     bags: Sequence[Bag], scores: Sequence[BagScore], *, branch: int, task: TaskConfig
 ) -> tuple[Sequence[Bag], Sequence[BagScore]]:
-    """The bags that answer the question of a branch, with label 1 for yes and 0 for no, and its scores.
-
-    Bags that may have instances of the branch's class, although they are of another class, are left out.
-    """
+    """The bags with the answer of a branch as label, 1 for yes and 0 for no, and its scores."""
     if task.is_binary:
         return bags, scores
-    seen: list[Bag] = []
-    of_branch: list[BagScore] = []
-    for bag, score in zip(bags, scores, strict=True):
-        is_yes = task.is_yes(bag.label, branch=branch)
-        if is_yes or task.is_free(bag.label, branch=branch):
-            seen.append(replace(bag, label=int(is_yes)))
-            of_branch.append(score.branches[branch])
-    return seen, of_branch
+    seen = [replace(bag, label=int(task.is_yes(bag.label, branch=branch))) for bag in bags]
+    return seen, [score.branches[branch] for score in scores]
 
 
 def mean_auc(bags: Sequence[Bag], scores: Sequence[BagScore], *, task: TaskConfig) -> float:
