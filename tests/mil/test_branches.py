@@ -94,9 +94,10 @@ def test_training_finds_the_class_of_new_bags_and_the_instances_of_its_lesion(ta
     assert np.mean([one == {0, 1} for one in strongest]) >= 0.8
 
 
-def test_two_classes_as_ordered_ones_are_the_network_of_two_classes():
+@pytest.mark.parametrize("more", [{"ordinal": True}, {"negative": "no"}], ids=["ordered", "negative"])
+def test_two_classes_on_the_path_of_many_are_the_network_of_two_classes(more: dict[str, Any]):
     """One branch, with the same draws: the same scores up to rounding."""
-    bags, as_many = feature_bags(), TaskConfig(names=("no", "yes"), ordinal=True)
+    bags, as_many = feature_bags(), TaskConfig.model_validate({"names": ("no", "yes"), **more})
     expected = score_bags(fit(bags, config=small_config(), device=CPU), bags)
     found = score_bags(fit(bags, config=_config(as_many), device=CPU), bags)
     for one, other in zip(found, expected, strict=True):

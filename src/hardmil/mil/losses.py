@@ -68,11 +68,11 @@ def bag_cross_entropy(
     """
     if task.is_binary:
         return functional.binary_cross_entropy_with_logits(bag_logit, labels, reduction="none")
+    of_branches = bag_logit.reshape(len(labels), task.n_branches)
     if not task.ordinal:
         of_classes = bag_logit.new_zeros(len(labels), task.n_classes)
-        of_classes[:, list(task.branch_labels)] = bag_logit
+        of_classes[:, list(task.branch_labels)] = of_branches
         return functional.cross_entropy(of_classes, labels.long(), reduction="none")
-    of_branches = bag_logit.reshape(len(labels), task.n_branches)
     is_yes = (labels[:, None] >= torch.tensor(task.branch_labels, device=labels.device)).float()
     return functional.binary_cross_entropy_with_logits(of_branches, is_yes, reduction="none").sum(dim=1)
 
