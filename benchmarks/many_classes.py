@@ -39,9 +39,10 @@ from hardmil.preprocessing.study_patching import patch_study
 from hardmil.report.evaluation_run import evaluate
 from hardmil.statistics.comparisons import Comparison
 from hardmil.statistics.intervals import Interval
+from hardmil.words import count
 
 KEPT = Path(__file__).parents[1] / "docs" / "many-classes"
-SETS = {"synthetic": "Three synthetic classes, three seeds", "colon": "Four kinds of nuclei, colon by group"}
+SETS = {"synthetic": "Three synthetic classes", "colon": "Four kinds of nuclei, colon by group"}
 SEEDS = range(3)
 ARMS = (
     *("ours", "abmil", "ours+instance"),
@@ -193,7 +194,10 @@ def tables() -> list[str]:
         here = [one for one in rows if one.data == data]
         arms = dict.fromkeys(one.arm for one in here)
         names = dict.fromkeys(one.class_name for one in here if one.class_name != MACRO)
-        found += [f"### {title}", "", "Means over the classes:", ""]
+        if not here:
+            continue
+        n_seeds = len({one.seed for one in here})
+        found += [f"### {title}, {count(n_seeds, 'seed')}", "", "Means over the classes:", ""]
         found += _table("arm", [(f"`{arm}`", _values(here, arm=arm, name=MACRO)) for arm in arms])
         found += ["", "By class, `ours`:", ""]
         found += _table("class", [(name, _values(here, arm="ours", name=name)) for name in names])

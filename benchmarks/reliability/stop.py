@@ -1,10 +1,12 @@
 """How commands end on Ctrl-C: how soon, with which status, and what they leave behind.
 
-    python benchmarks/reliability/stop.py --output DIR            # prints a table
+    python benchmarks/reliability/stop.py --output DIR            # keeps the rows
     python benchmarks/reliability/stop.py --output DIR --n 50     # more interruptions for each command
+    python benchmarks/reliability/stop.py --table                 # prints the table of docs/reliability.md
 
 Each run is stopped at a random moment by SIGINT or SIGTERM, which goes to the whole process group as from a
-terminal. Slides are synthetic. After all runs of a command, it is run once more to its end.
+terminal. Slides are synthetic. After all runs of a command, it is run once more to its end. Rows are in
+docs/reliability/stop.csv.
 """
 
 import argparse
@@ -15,13 +17,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from hardmil.files.csv_table import read_table, write_table
 from hardmil.phantom.cohort import write_cohort
 
+ROWS = Path(__file__).parents[2] / "docs" / "reliability" / "stop.csv"
 N_SLIDES = 24
 COMMANDS = {
     "patch": ("patch", "STUDY"),
@@ -52,6 +57,24 @@ class Ending:
     said_so: bool
 
 
+@dataclass(frozen=True)
+class StopRow:
+    """A command that was stopped several times: a row of stop.csv.
+
+    `clean` counts runs that ended by the signal, `said` those that said how to go on, and `left` the drafts
+    and locks that they left. `completes` is 1 if the command then ran to its end.
+    """
+
+    command: str
+    stopped: int
+    clean: int
+    said: int
+    median_s: float
+    longest_s: float
+    left: int
+    completes: int
+
+
 def stop_once(call: list[str], *, after_s: float, number: signal.Signals) -> Ending | None:
     """Start a command, stop it; None where it was done before."""
     process = subprocess.Popen(
@@ -79,8 +102,8 @@ def left_behind(study: Path) -> int:
     return sum(1 for path in study.rglob(".*") if path.is_file() and path.name != ".written.json")
 
 
-def measure(name: str, study: Path, *, n: int, rng: random.Random) -> str:
-    """Stop a command n times; a line of the table."""
+def measure(name: str, study: Path, *, n: int, rng: random.Random) -> StopRow:
+    """Stop a command n times."""
     call = [
         sys.executable,
         "-m",
@@ -106,10 +129,30 @@ def measure(name: str, study: Path, *, n: int, rng: random.Random) -> str:
         (study / folder).mkdir(exist_ok=True)
     again = subprocess.run(call, capture_output=True, check=False).returncode
     seconds = np.array([one.seconds for one in endings])
-    n_clean = sum(one.status in (130, 143, -int(signal.SIGTERM), -int(signal.SIGINT)) for one in endings)
-    n_said = sum(one.said_so for one in endings)
-    cells = (name, n, n_clean, n_said, f"{np.median(seconds):.2f}", f"{seconds.max():.2f}", n_left)
-    return f"| {' | '.join(map(str, (*cells, 'yes' if again == 0 else 'no')))} |"
+    return StopRow(
+        command=name,
+        stopped=n,
+        clean=sum(one.status in (130, 143, -int(signal.SIGTERM), -int(signal.SIGINT)) for one in endings),
+        said=sum(one.said_so for one in endings),
+        median_s=round(float(np.median(seconds)), 2),
+        longest_s=round(float(seconds.max()), 2),
+        left=n_left,
+        completes=int(again == 0),
+    )
+
+
+def table(rows: Sequence[StopRow]) -> list[str]:
+    """The table of the page."""
+    heads = ("command", "stopped", "ended by it", "said how to go on", "median s", "longest s")
+    return [
+        f"| {' | '.join((*heads, 'left behind', 'then completes'))} |",
+        f"|{'---|' * 8}",
+        *(
+            f"| {row.command} | {row.stopped} | {row.clean} | {row.said} | {row.median_s:.2f} | "
+            f"{row.longest_s:.2f} | {row.left} | {'yes' if row.completes else 'no'} |"
+            for row in rows
+        ),
+    ]
 
 
 def main() -> None:
@@ -117,15 +160,19 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("stop"), help="working folder")
     parser.add_argument("--n", type=int, default=20, help="interruptions of each command")
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS), help="which")
+    parser.add_argument("--table", action="store_true", help="print the table of the kept rows")
     options = parser.parse_args()
+    if options.table:
+        print("\n".join(table(read_table(ROWS, StopRow))))
+        return
     study, rng = options.output / "study", random.Random(0)
     if not study.exists():
         write_cohort(study, n_train=N_SLIDES, n_test=0, seed=0)
         (study / "study.yaml").write_text(SETTINGS, encoding="utf-8")
-    heads = ("command", "stopped", "ended by it", "said how to go on", "median s", "longest s")
-    print(f"| {' | '.join((*heads, 'left behind', 'then completes'))} |\n|{'---|' * 8}")
     for name in options.commands:
-        print(measure(name, study, n=options.n, rng=rng), flush=True)
+        kept = {row.command: row for row in read_table(ROWS, StopRow)}
+        kept[name] = measure(name, study, n=options.n, rng=rng)
+        write_table(ROWS, [kept[one] for one in COMMANDS if one in kept], row=StopRow)
 
 
 if __name__ == "__main__":
