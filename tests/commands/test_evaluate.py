@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.support.many_classes import EXCLUSIVE, NAMES, ORDERED, write_class_study
+from tests.support.many_classes import NAMES, ORDERED, WITH_NEGATIVE, write_class_study
 from tests.support.reports import Page
 from tests.support.studies import Hardmil, quick, read_csv
 
@@ -66,7 +66,7 @@ def test_copies_in_different_cases_are_named_on_the_terminal_and_the_report(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", [EXCLUSIVE, ORDERED], ids=["exclusive", "ordered"])
+@pytest.mark.parametrize("task", [WITH_NEGATIVE, ORDERED], ids=["exclusive", "ordered"])
 def test_a_study_of_many_classes_has_numbers_of_each(hardmil: Hardmil, tmp_path: Path, task: TaskConfig):
     study = write_class_study(tmp_path / "study", ordinal=task.ordinal)
     run = hardmil("evaluate", study, "--json", *quick("training.epochs=8"))
