@@ -29,6 +29,7 @@ from hardmil.evaluation.trial import (
     Trial,
     calibration_of,
     chosen_trial,
+    class_calibration_of,
     hashed_settings,
     longest_training,
     operating_settings,
@@ -41,8 +42,9 @@ from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.progress import progress
 from hardmil.mil.bag_score import BagScore
 from hardmil.mil.calibration import Calibration
-from hardmil.mil.class_calibration import ClassCalibration, fit_class_calibration
+from hardmil.mil.class_calibration import ClassCalibration
 from hardmil.mil.class_operating import set_class_operating_points
+from hardmil.mil.class_scores import scores_by_class
 from hardmil.mil.inference import bag_scores
 from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mining.hard_instances import HardInstance, mine_instances_above
@@ -228,17 +230,11 @@ def _decided_by_class(
 ) -> _Learned:
     """The same for more than two classes: an operating point for each, and hard negatives at each."""
     task = trial.arm.model.task
-    of_classes = np.stack([one.class_scores for one in found if one.class_scores is not None])
+    of_classes = scores_by_class(found, task=task)
     points = set_class_operating_points(
         cohort.labels, of_classes, task=task, cases=cohort.cases, target=operating.target, seed=trial.seed
     )
-    calibration = fit_class_calibration(
-        cohort.labels,
-        of_classes,
-        method=operating.calibration,
-        task=task,
-        is_centred=trial.arm.model.pooling.score == "bag",
-    )
+    calibration = class_calibration_of(trial.arm, cohort.labels, of_classes, method=operating.calibration)
     fooled = mine_by_class(
         cohort.bags,
         scores=found,

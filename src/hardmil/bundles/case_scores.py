@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from hardmil.config.task import TaskConfig
+from hardmil.config.task import TaskConfig, of_steps
 from hardmil.mil.bag_score import BagScore
 
 HowCombined = Literal["max", "mean"]
@@ -32,8 +32,7 @@ def combined_score(scores: Sequence[BagScore], *, how: HowCombined, task: TaskCo
 
 def _highest(of_slides: Float[np.ndarray, "slide class"], *, task: TaskConfig) -> Float[np.ndarray, " class"]:
     if task.ordinal:
-        or_higher = task.branch_scores(of_slides).max(axis=0)
-        return -np.diff(or_higher, prepend=1.0, append=0.0)
+        return of_steps(task.branch_scores(of_slides).max(axis=0))
     if task.negative_label is not None:
         return of_slides[np.argmin(of_slides[:, task.negative_label])]
     return of_slides[np.argmax(of_slides.max(axis=1))]

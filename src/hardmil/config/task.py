@@ -109,9 +109,17 @@ class TaskConfig(Section):
         self, class_scores: Float[np.ndarray, " *bag class"]
     ) -> Float[np.ndarray, " *bag branch"]:
         """The score of each yes from the scores of the classes, which sum to 1."""
-        if self.ordinal:
-            class_scores = np.cumsum(class_scores[..., ::-1], axis=-1)[..., ::-1]
-        return class_scores[..., list(self.branch_labels)]
+        return or_higher(class_scores) if self.ordinal else class_scores[..., list(self.branch_labels)]
+
+
+def or_higher(of_classes: Float[np.ndarray, " *bag class"]) -> Float[np.ndarray, " *bag step"]:
+    """Of each ordered class but the lowest, the sum over it and the higher ones."""
+    return np.cumsum(of_classes[..., ::-1], axis=-1)[..., ::-1][..., 1:]
+
+
+def of_steps(steps: Float[np.ndarray, " *bag step"]) -> Float[np.ndarray, " *bag class"]:
+    """Ordered classes from what `or_higher` gives."""
+    return -np.diff(steps, prepend=1.0, append=0.0)
 
 
 def check_classes(names: Sequence[str], *, negative: str | None, ordinal: bool) -> None:

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
 
 from hardmil.config.evaluation import CalibrationMethod, calibration_fault
-from hardmil.config.task import TaskConfig
+from hardmil.config.task import TaskConfig, of_steps, or_higher
 from hardmil.errors import BagError, ConfigError
 from hardmil.metrics import check_scores
 from hardmil.mil.calibration import SMALLEST, TEMPERATURES
@@ -53,8 +53,7 @@ class ClassCalibration(BaseModel):
         logits = _logits(class_scores, ordinal=self.ordinal) * weights + biases
         if not self.ordinal:
             return softmax(logits, axis=1)
-        or_higher = np.pad(expit(logits), ((0, 0), (1, 1)), constant_values=((0, 0), (1, 0)))
-        return -np.diff(or_higher, axis=1)
+        return of_steps(expit(logits))
 
 
 def fit_class_calibration(
@@ -110,19 +109,15 @@ def _logits(class_scores: Float[np.ndarray, "bag class"], *, ordinal: bool) -> F
     """Logits of the classes; of ordered classes, those of "this class or higher"."""
     if not ordinal:
         return np.log(np.clip(class_scores, SMALLEST, 1))
-    kept = np.clip(_or_higher(class_scores), SMALLEST, 1 - SMALLEST)
+    kept = np.clip(or_higher(class_scores), SMALLEST, 1 - SMALLEST)
     return np.log(kept) - np.log1p(-kept)
-
-
-def _or_higher(of_classes: Float[np.ndarray, "bag class"]) -> Float[np.ndarray, "bag step"]:
-    return np.cumsum(of_classes[:, ::-1], axis=1)[:, ::-1][:, 1:]
 
 
 def _targets(labels: Int[np.ndarray, " bag"], *, task: TaskConfig) -> Float[np.ndarray, "bag logit"]:
     """What the probabilities should be: near 1 for the class of a bag, the nearer the more bags it has."""
     one_hot = np.eye(task.n_classes)[labels]
     targets = (one_hot * one_hot.sum(axis=0) + 1) / (one_hot.sum(axis=0)[labels, None] + task.n_classes)
-    return _or_higher(targets) if task.ordinal else targets
+    return or_higher(targets) if task.ordinal else targets
 
 
 def _fit(

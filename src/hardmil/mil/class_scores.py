@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from hardmil.config.task import TaskConfig
+from hardmil.config.task import TaskConfig, of_steps
 from hardmil.mil.bag_score import BagScore
 
 
@@ -20,8 +20,7 @@ def class_scores(logits: Float[np.ndarray, " branch"], *, task: TaskConfig) -> F
         of_classes = _of_classes(logits, task=task)
         exponentials = np.exp(of_classes - of_classes.max())
         return exponentials / exponentials.sum()
-    or_higher = np.minimum.accumulate(_sigmoid(logits))
-    return -np.diff(or_higher, prepend=1.0, append=0.0)
+    return of_steps(np.minimum.accumulate(_sigmoid(logits)))
 
 
 def scores_by_class(scores: Sequence[BagScore], *, task: TaskConfig) -> Float[np.ndarray, "bag *class"]:

@@ -45,7 +45,7 @@ def resample_class_arms(
     drawn: dict[tuple[object, ...], Int[np.ndarray, "resample case"]] = {}
     found: list[ResampledArm] = []
     for key, repeats in pooled.items():
-        cases, holds = _cases_and_classes(repeats, n_classes=task.n_classes)
+        cases, holds = cases_and_classes(repeats, n_classes=task.n_classes)
         same = (tuple(cases), holds.tobytes())
         if same not in drawn:
             drawn[same] = draw_cases(holds, seed=seed, n_resamples=n_resamples)
@@ -101,16 +101,6 @@ def macro_values(
 
 def _metrics(task: TaskConfig) -> tuple[str, ...]:
     return (*RESAMPLED, KAPPA) if task.ordinal else RESAMPLED
-
-
-def _cases_and_classes(repeats: Sequence[PooledClasses], *, n_classes: int) -> tuple[list[str], np.ndarray]:
-    """The cases of all repeats, sorted, and [case, class]: whether a case has slides of each class."""
-    cases = sorted({case for repeat in repeats for case in repeat.cases})
-    position = {case: i for i, case in enumerate(cases)}
-    holds = np.zeros((len(cases), n_classes), dtype=np.int64)
-    for repeat in repeats:
-        holds[[position[case] for case in repeat.cases], repeat.labels] = 1
-    return cases, holds
 
 
 def _joint(

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from hardmil.config.task import TaskConfig
 from hardmil.evaluation.results import ArmKey, PredictionRow, key_of
 from hardmil.mil.class_metrics import branch_answers, predicted_classes
-from hardmil.statistics.pooled_predictions import PooledRepeat
+from hardmil.statistics.pooled_predictions import PooledRepeat, rows_by_repeat
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +53,9 @@ def pool_classes(rows: Iterable[PredictionRow], *, task: TaskConfig) -> dict[Arm
         rows: Rows of trials.
         task: The classes.
     """
-    found: dict[ArmKey, dict[int, list[PredictionRow]]] = {}
-    for row in rows:
-        trial = key_of(row)
-        found.setdefault(trial.arm_key, {}).setdefault(trial.repeat, []).append(row)
     return {
-        key: [_pool(repeats[number], repeat=number, task=task) for number in sorted(repeats)]
-        for key, repeats in found.items()
+        key: [_pool(of_repeat, repeat=number, task=task) for number, of_repeat in repeats.items()]
+        for key, repeats in rows_by_repeat(rows).items()
     }
 
 
@@ -70,8 +66,6 @@ def branches_of(pooled: Sequence[PooledClasses], *, task: TaskConfig) -> dict[st
 
 
 def _pool(rows: Sequence[PredictionRow], *, repeat: int, task: TaskConfig) -> PooledClasses:
-    # Sorted, so that arms whose trials ran in another order still match slide by slide.
-    rows = sorted(rows, key=lambda row: (key_of(row).fold, row.slide_id))
     scores = np.array([[row.scores[name] for name in task.names] for row in rows])
     calls = np.array([[row.called[name] for name in task.branch_names] for row in rows])
     return PooledClasses(

@@ -16,6 +16,7 @@ from hardmil.bootstrap import (
     share_limits,
 )
 from hardmil.evaluation.results import ArmKey
+from hardmil.statistics.class_predictions import PooledClasses
 from hardmil.statistics.pooled_predictions import PooledRepeat
 from hardmil.statistics.summary import SENSITIVITIES
 from hardmil.statistics.weighted_metrics import RESAMPLED, weighted_metrics
@@ -153,11 +154,13 @@ def mean_of_defined(values: np.ndarray, *, axis: int = -1) -> np.ndarray:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def cases_and_classes(repeats: Sequence[PooledRepeat]) -> tuple[list[str], np.ndarray]:
+def cases_and_classes(
+    repeats: Sequence[PooledRepeat] | Sequence[PooledClasses], *, n_classes: int = 2
+) -> tuple[list[str], np.ndarray]:
     """The cases of all repeats, sorted, and [case, class]: whether a case has slides of each class."""
     cases = sorted({case for repeat in repeats for case in repeat.cases})
     position = {case: i for i, case in enumerate(cases)}
-    holds = np.zeros((len(cases), 2), dtype=np.int64)
+    holds = np.zeros((len(cases), n_classes), dtype=np.int64)
     for repeat in repeats:
         holds[[position[case] for case in repeat.cases], repeat.labels] = 1
     return cases, holds

@@ -41,19 +41,32 @@ def pool_predictions(rows: Iterable[PredictionRow], *, positive: str) -> dict[Ar
         rows: Rows of trials.
         positive: Name of the positive class.
     """
+    return {
+        key: [_pool(of_repeat, repeat=number, positive=positive) for number, of_repeat in repeats.items()]
+        for key, repeats in rows_by_repeat(rows).items()
+    }
+
+
+def rows_by_repeat(rows: Iterable[PredictionRow]) -> dict[ArmKey, dict[int, list[PredictionRow]]]:
+    """The rows of each repeat of each arm, in the order of their numbers; arms in the order of their rows.
+
+    Rows are sorted, so that arms whose trials ran in another order still match slide by slide.
+    """
     found: dict[ArmKey, dict[int, list[PredictionRow]]] = {}
     for row in rows:
         trial = key_of(row)
         found.setdefault(trial.arm_key, {}).setdefault(trial.repeat, []).append(row)
     return {
-        key: [_pool(repeats[number], repeat=number, positive=positive) for number in sorted(repeats)]
+        key: {number: sorted(repeats[number], key=_place) for number in sorted(repeats)}
         for key, repeats in found.items()
     }
 
 
+def _place(row: PredictionRow) -> tuple[int, str]:
+    return key_of(row).fold, row.slide_id
+
+
 def _pool(rows: Sequence[PredictionRow], *, repeat: int, positive: str) -> PooledRepeat:
-    # Sorted, so that arms whose trials ran in another order still match slide by slide.
-    rows = sorted(rows, key=lambda row: (key_of(row).fold, row.slide_id))
     calls = [row.op_prediction for row in rows]
     return PooledRepeat(
         repeat=repeat,
