@@ -4,7 +4,15 @@ import pytest
 
 from hardmil.config.evaluation import AutoConfig
 from hardmil.config.mining import MiningConfig, SelfJudgedConfig
-from hardmil.config.model import BagKind, PoolingConfig, RankLossConfig, TrainingConfig, resolve_config
+from hardmil.config.model import (
+    BagKind,
+    BagMixConfig,
+    PoolingConfig,
+    RankLossConfig,
+    TeacherConfig,
+    TrainingConfig,
+    resolve_config,
+)
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.errors import ConfigError
 from hardmil.evaluation.arms import ATTENTION_BASES, BASES, arm, check_arms
@@ -149,11 +157,27 @@ def test_what_a_name_does_not_say_is_as_in_the_study():
         ("ours-top5-mean", "'mean' contradicts an earlier option"),
         ("ours-masktop-top5-masktop", "'masktop' contradicts an earlier option"),
         ("ours-maskto", r"'maskto' is not known, .*; did you mean masktop\?"),
-        ("mean-masktop", "'masktop' changes the attention of a base, and mean .* one of ours, abmil, gated"),
-        ("topk-masktop", "'masktop' changes the attention of a base, and topk .* linear, conjunctive as the"),
-        ("mean-smooth", "'smooth' changes the attention of a base, and mean .* one of ours, abmil, gated"),
-        ("noisy-and-smooth", "'smooth' changes the attention of a base, and noisy-and computes none"),
+        (
+            "mean-masktop",
+            "'masktop' is for a base that computes .*, and mean .* one of ours, abmil, gated",
+        ),
+        (
+            "topk-masktop",
+            "'masktop' is for a base that computes .*, and topk .* linear, conjunctive",
+        ),
+        (
+            "mean-smooth",
+            "'smooth' is for a base that computes .*, and mean .* one of ours, abmil, gated",
+        ),
+        (
+            "noisy-and-smooth",
+            "'smooth' is for a base that computes .*, and noisy-and computes none",
+        ),
         ("ours-smooth-smooth", "'smooth' contradicts an earlier option"),
+        ("ours-mhim-top5-mhim", "'mhim' contradicts an earlier option"),
+        ("topk-mhim", "'mhim' is for a base that computes .*, and topk computes none; expected one of ours"),
+        ("dsmil-psemix", "'psemix' is for a base that computes .*, and dsmil computes none"),
+        ("ours-psemi", r"'psemi' is not known, .*; did you mean psemix\?"),
         ("sdr-svm-masktop", "expected its name alone"),
         ("sdr-svm-top5", "expected its name alone"),
         ("em+pseudo", "judges its instances twice"),
@@ -295,6 +319,17 @@ def test_attention_can_be_smoothed(base: str):
     study = StudyConfig(pooling=PoolingConfig(smooth_steps=2, smooth_alpha=0.3))
     pooling = arm(f"{base}-masktop-smooth", study=study, kind="features").model.pooling
     assert (pooling.smooth_steps, pooling.smooth_alpha, pooling.mask_top) == (2, 0.3, 10)
+
+
+@pytest.mark.parametrize("base", ATTENTION_BASES)
+def test_options_of_rivals(base: str):
+    plain = arm(base, study=StudyConfig(), kind="features").model
+    found = arm(f"{base}-psemix-top5-mhim", study=StudyConfig(), kind="features").model
+    assert (plain.bag_mix.n_parts, plain.teacher.mask_share) == (0, 0.0)
+    assert (found.bag_mix.n_parts, found.teacher.mask_share, found.pooling.score) == (30, 0.05, "top")
+    study = StudyConfig(bag_mix=BagMixConfig(n_parts=7), teacher=TeacherConfig(mask_share=0.2, momentum=0.5))
+    model = arm(f"{base}-mhim-psemix+instance", study=study, kind="features").model
+    assert (model.bag_mix, model.teacher) == (study.bag_mix, study.teacher)
 
 
 def test_several_networks_can_be_averaged():

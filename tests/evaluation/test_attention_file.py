@@ -68,3 +68,30 @@ def test_branches_without_contributions_are_read_back(tmp_path: Path):
     bare = replace(score, branches=tuple(replace(one, contribution=None) for one in score.branches))
     write_attention(path, [bag], scores=[bare], class_names=NAMES)
     assert read_branch(path, slide_id="s1", class_name="a").contribution is None
+
+
+def test_what_is_not_of_this_file_or_not_numbers_is_refused_by_name(tmp_path: Path):
+    path, bag = tmp_path / "attention.h5", _bag("s1", 1)
+    write_attention(path, [bag], scores=[_score(0.7)])
+    (tmp_path / "other.bin").write_bytes(bytes(24))
+    with h5py.File(path, "a") as file:
+        del file["s1/instance_logits"]
+        external = [(str(tmp_path / "other.bin"), 0, 24)]
+        file.create_dataset("s1/instance_logits", shape=(3,), dtype="float64", external=external)
+        file["s2"] = np.zeros(3)
+    with pytest.raises(FeatureFileError, match=r"s1/instance_logits has its values in .*other.bin"):
+        read_score(path, slide_id="s1")
+    with pytest.raises(FeatureFileError, match=r"attention.h5: "):
+        read_score(path, slide_id="s2")
+
+
+def test_an_attribute_of_another_kind_does_not_end_the_process(tmp_path: Path):
+    """A list of numbers of any length: if damaged, reading it ends the process."""
+    path, bag = tmp_path / "attention.h5", _bag("s1", 1)
+    write_attention(path, [bag], scores=[_score(0.7)])
+    with h5py.File(path, "a") as file:
+        lists = np.empty(1, dtype=object)
+        lists[0] = np.ones(3)
+        file["s1"].attrs.create("bag_score", lists, dtype=h5py.vlen_dtype(np.float64))
+    with pytest.raises(FeatureFileError, match="bag_score"):
+        read_score(path, slide_id="s1")

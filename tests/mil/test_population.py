@@ -160,6 +160,8 @@ def _features() -> Sequence[Bag]:
         (BAGS, {"pooling": {"mask_top": 5}}),
         (BAGS, {"pooling": {"smooth_steps": 1}}),
         (BAGS, {"rank_loss": {"weight": 0.5}}),
+        (BAGS, {"bag_mix": {"n_parts": 4}}),
+        (BAGS, {"teacher": {"mask_share": 0.1}}),
         (BAGS, {"training": {"bags_per_step": 2}}),
         (BAGS, {"training": {"select": "validation"}}),
         (BAGS, {"instance_loss": {"beta": 0.5, "hardest": 0.1}}),

@@ -98,6 +98,20 @@ def dataset_of(file: h5py.File, name: str) -> h5py.Dataset:
     return found
 
 
+def group_of(file: h5py.File, name: str) -> h5py.Group:
+    """The group with this name.
+
+    Raises:
+        FeatureFileError: If the name is that of a dataset.
+    """
+    found = file[name]
+    if not isinstance(found, h5py.Group):
+        raise FeatureFileError(
+            f"{file.filename}: {name} is a dataset; expected a group; write the file again"
+        )
+    return found
+
+
 def values_of(file: h5py.File, name: str) -> np.ndarray:
     """The values of the dataset with this name, which are numbers.
 

@@ -159,6 +159,35 @@ class RankLossConfig(Section):
     """With how many of the last bags of the other label a bag is compared."""
 
 
+class BagMixConfig(Section):
+    """Training bags mixed from the pseudo-bags of two. PseMix, Liu et al. 2024."""
+
+    n_parts: int = Field(default=0, ge=0)
+    """Pseudo-bags of a bag. 0 turns mixing off; `-psemix` after the base of an arm sets 30 (PseMix)."""
+    n_phenotypes: int = Field(default=8, ge=1)
+    """K-means clusters of a bag, which are spread over all its pseudo-bags. PseMix: 8."""
+    chance: float = Field(default=0.4, ge=0, le=1)
+    """Probability that pseudo-bags of a second bag join; otherwise a part of one bag is used. PseMix: 0.4."""
+    alpha: float = Field(default=1.0, gt=0)
+    """The share of the first bag is drawn from Beta(alpha, alpha). PseMix: 1."""
+
+
+class TeacherConfig(Section):
+    """A teacher leaves out instances that are too easy. MHIM-MIL, Tang et al. 2023."""
+
+    mask_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a bag that is left out in each step, among the instances with the most attention of the
+    teacher. 0: there is no teacher; `-mhim` after the base of an arm sets 0.05 (MHIM-MIL: 0.01 to 0.05)."""
+    mask_choice: float = Field(default=0.5, gt=0, le=1)
+    """They are this share, at random, of the instances with the most attention. MHIM-MIL: 0.5."""
+    momentum: float = Field(default=0.99, ge=0, lt=1)
+    """The teacher is the moving average of the network: momentum * teacher + (1 - momentum) * network."""
+    consistency: float = Field(default=0.1, ge=0)
+    """Weight of the loss that keeps the vector of a bag near that of the teacher. MHIM-MIL: 0.1."""
+    temperature: float = Field(default=0.1, gt=0)
+    """Of the teacher in this loss. MHIM-MIL: 0.1."""
+
+
 class ModelConfig(Section):
     """What a training run depends on, apart from its bags and its seed."""
 
@@ -168,6 +197,8 @@ class ModelConfig(Section):
     instance_loss: InstanceLossConfig = InstanceLossConfig()
     verdict_loss: VerdictLossConfig = VerdictLossConfig()
     rank_loss: RankLossConfig = Field(default=RankLossConfig(), json_schema_extra=ADDED_LATER)
+    bag_mix: BagMixConfig = Field(default=BagMixConfig(), json_schema_extra=ADDED_LATER)
+    teacher: TeacherConfig = Field(default=TeacherConfig(), json_schema_extra=ADDED_LATER)
     task: TaskConfig = Field(default=TWO_CLASSES, json_schema_extra=ADDED_LATER)
 
 

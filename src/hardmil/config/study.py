@@ -12,11 +12,13 @@ from hardmil.config.evaluation import AutoConfig, EvaluationConfig, FisherConfig
 from hardmil.config.known_encoders import known_encoder
 from hardmil.config.mining import MiningConfig
 from hardmil.config.model import (
+    BagMixConfig,
     InstanceLossConfig,
     ModelConfig,
     NetworkConfig,
     PoolingConfig,
     RankLossConfig,
+    TeacherConfig,
     TrainingConfig,
     VerdictLossConfig,
 )
@@ -83,6 +85,8 @@ class StudyConfig(Section):
     instance_loss: InstanceLossConfig = InstanceLossConfig()
     verdict_loss: VerdictLossConfig = VerdictLossConfig()
     rank_loss: RankLossConfig = Field(default=RankLossConfig(), json_schema_extra=ADDED_LATER)
+    bag_mix: BagMixConfig = Field(default=BagMixConfig(), json_schema_extra=ADDED_LATER)
+    teacher: TeacherConfig = Field(default=TeacherConfig(), json_schema_extra=ADDED_LATER)
     mining: MiningConfig = MiningConfig()
     auto: AutoConfig = AutoConfig()
     fisher: FisherConfig = FisherConfig()

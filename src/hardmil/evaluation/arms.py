@@ -37,13 +37,19 @@ ATTENTION_BASES = ("ours", "abmil", "gated", "linear", "conjunctive")
 EM, EM_TOP = "em", 5
 FISHER = "sdr-svm"
 AUTO = "auto"
-TWO_CLASSES_ONLY = ("dsmil", "transmil", "clam-sb", "clam-mb", "dtfd", EM, FISHER, "rank", PSEUDO)
-"""Bases and uses that are not made for more than two classes."""
+MHIM, PSEMIX = "mhim", "psemix"
+TWO_CLASSES_ONLY = (
+    *("dsmil", "transmil", "clam-sb", "clam-mb", "dtfd", EM, FISHER),
+    *("rank", PSEUDO, MHIM, PSEMIX),
+)
+"""Bases, options and uses that are not made for more than two classes."""
 BETA = 0.5
 RANK_WEIGHT = 0.5
 HARDEST = 0.1
 MASK_TOP = 10
 SMOOTH_STEPS = 4
+MHIM_SHARE = 0.05
+PSEMIX_PARTS = 30
 REVIEW_FULL_AT = 10
 ROUNDS = 3
 CHOICES = ("attention", "random", "uncertainty", "spread")
@@ -101,7 +107,8 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     Options of the base say how a bag is scored: `top5`, by the mean of its five highest instance logits;
     `mean`, by the mean of all. The base `topk` is also trained with the number that `top5` sets. `masktop`
     and `smooth` change attention: some of the most attended instances are left out in training, or attention
-    logits are averaged with those of adjacent patches. `seeds5` averages five networks.
+    logits are averaged with those of adjacent patches. `mhim` leaves out instances in training by the
+    attention of a teacher, and `psemix` mixes training bags. `seeds5` averages five networks.
     Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
     also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
     `instance` (option `hardest`), `rank`, `pseudo` (option `rounds`) and `verdicts` (options: a budget such
@@ -127,6 +134,7 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
         raise _unknown(name, part=parts.base, known=[*BASES, FISHER, AUTO])
     n_networks, options = _n_networks(name, options=parts.base_options)
     model = _with(model, "training", n_networks=n_networks or model.training.n_networks)
+    model, options = _with_rival_options(name, base=parts.base, options=options, model=model)
     settings = _base_settings(name, base=parts.base, options=options, pooling=model.pooling)
     model = _with(model, "pooling", kind=BASES[parts.base], **settings)
     mining, uses_verdicts = _plain_mining(study), False
@@ -152,7 +160,8 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     check_mining(mining)
     if parts.control is not None:
         mining = _as_control(name, mining=mining, control=parts.control)
-    _check_classes(name, model=model, uses=[parts.base, *(use.name for use in parts.uses)])
+    used = [parts.base, *parts.base_options]
+    _check_classes(name, model=model, uses=[*used, *(use.name for use in parts.uses)])
     return Arm(name, model, mining, uses_verdicts)
 
 
@@ -205,6 +214,30 @@ def _n_networks(name: str, *, options: Sequence[str]) -> tuple[int | None, list[
     return (int(found[0].removeprefix("seeds")) if found else None), others
 
 
+def _with_rival_options(
+    name: str, *, base: str, options: Sequence[str], model: ResolvedModelConfig
+) -> tuple[ResolvedModelConfig, list[str]]:
+    """The model with what `mhim` and `psemix` set, and the other options."""
+    found = [option for option in options if option in (MHIM, PSEMIX)]
+    for number, option in enumerate(found):
+        _check_has_attention(name, base=base, option=option)
+        if option in found[:number]:
+            raise _contradiction(name, option=option)
+    if MHIM in found:
+        model = _with(model, "teacher", mask_share=model.teacher.mask_share or MHIM_SHARE)
+    if PSEMIX in found:
+        model = _with(model, "bag_mix", n_parts=model.bag_mix.n_parts or PSEMIX_PARTS)
+    return model, [option for option in options if option not in found]
+
+
+def _check_has_attention(name: str, *, base: str, option: str) -> None:
+    if base not in ATTENTION_BASES:
+        raise ConfigError(
+            f"arm {name}: {option!r} is for a base that computes attention from the embeddings, and {base} "
+            f"computes none; expected one of {', '.join(ATTENTION_BASES)} as the base"
+        )
+
+
 def _base_settings(
     name: str, *, base: str, options: Sequence[str], pooling: PoolingConfig
 ) -> dict[str, object]:
@@ -216,14 +249,13 @@ def _base_settings(
     settings: dict[str, object] = {}
     for option in options:
         top = re.fullmatch(r"top([1-9]\d*)", option)
-        if option in of_attention and base not in ATTENTION_BASES:
-            raise ConfigError(
-                f"arm {name}: {option!r} changes the attention of a base, and {base} computes none from the "
-                f"embeddings; expected one of {', '.join(ATTENTION_BASES)} as the base"
-            )
+        if option in of_attention:
+            _check_has_attention(name, base=base, option=option)
         if top is None and option != "mean" and option not in of_attention:
             raise _unknown(
-                name, part=option, known=["top5 or another number", "mean", "seeds5", *of_attention]
+                name,
+                part=option,
+                known=["top5 or another number", "mean", "seeds5", *of_attention, MHIM, PSEMIX],
             )
         scoring = {"score": "top", "top_k": int(top[1])} if top else {"score": "mean"}
         changed = of_attention.get(option, scoring)

@@ -7,6 +7,7 @@ import numpy as np
 from h5py import Group
 
 from hardmil.bags.bag import Bag
+from hardmil.bags.h5_fields import attributes_of, group_of, values_of
 from hardmil.files.h5 import open_h5, write_h5
 from hardmil.mil.bag_score import BagScore
 
@@ -64,7 +65,7 @@ def read_attention(path: Path, *, slide_id: str) -> tuple[np.ndarray, np.ndarray
     """
     with open_h5(path) as file:
         names = (f"{slide_id}/attention_scores", f"{slide_id}/coords")
-        attention, coords = (np.asarray(file[name]) for name in names)
+        attention, coords = (values_of(file, name) for name in names)
         return attention, coords
 
 
@@ -78,11 +79,11 @@ def read_score(path: Path, *, slide_id: str) -> BagScore:
 
         def kept(name: str) -> np.ndarray | None:
             name = f"{slide_id}/{name}"
-            return np.asarray(file[name]) if name in file else None
+            return values_of(file, name) if name in file else None
 
         attention, _ = read_attention(path, slide_id=slide_id)
         logits = kept("instance_logits")
-        attributes = dict(file[slide_id].attrs)
+        attributes = attributes_of(group_of(file, slide_id))
         return BagScore(
             bag_score=float(np.asarray(attributes["bag_score"])),
             attention=attention,
@@ -99,11 +100,11 @@ def read_branch(path: Path, *, slide_id: str, class_name: str) -> BagScore:
         FeatureFileError: If the file is damaged, or has no such slide or class.
     """
     with open_h5(path) as file:
-        attributes = dict(file[slide_id].attrs)
+        attributes = attributes_of(group_of(file, slide_id))
         row = [str(name) for name in np.asarray(attributes[CLASSES])].index(class_name)
 
         def of_branch(name: str) -> np.ndarray:
-            return np.asarray(file[f"{slide_id}/{name}_by_class"])[row]
+            return values_of(file, f"{slide_id}/{name}_by_class")[row]
 
         return BagScore(
             bag_score=float(np.asarray(attributes["bag_score_by_class"])[row]),

@@ -15,7 +15,8 @@ class BagOutput:
     The bag logit is the bias plus the sum of `weights` times (instance logit - bias). The weights are the
     attention with the factors of Eq. 2, sigmoid(a) / n for conjunctive pooling, or None for a pooling whose
     bag logit is not such a sum. The softmax of the attention logits is the attention. `bag_loss` is the loss
-    of each bag where a method has one of its own; None: the cross-entropy of the bag logit.
+    of each bag where a method has one of its own; None: the cross-entropy of the bag logit. `vector` is z,
+    where attention makes one for the bag.
 
     With more than two classes, logits have a column for each branch, and so has what is of attention, unless
     all branches share it.
@@ -27,6 +28,7 @@ class BagOutput:
     instance_logit: Float[Tensor, " instance *branch"]
     weights: Float[Tensor, " instance *attention"] | None
     bag_loss: Float[Tensor, " bag"] | None = None
+    vector: Float[Tensor, "bag dim"] | None = None
 
     def branch(self, number: int) -> "BagOutput":
         """The output of one branch, as a network of two classes has it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from hardmil.bags.bag import Bag
@@ -21,7 +21,8 @@ class PackedBatch:
 
     Bag b has the instances `offsets[b]` to `offsets[b + 1]`. Pixels stay uint8, channels last. Instance
     labels (NaN: unknown) are None where nothing is known, weights are None where all are equal.
-    `bags` are what was packed, for what only some networks need. With more than two classes, labels and
+    `bags` are what was packed, for what only some networks need. Instances that are `left_out` get no
+    attention in this step. With more than two classes, labels and
     weights of instances have a column for each branch.
     """
 
@@ -32,6 +33,7 @@ class PackedBatch:
     instance_weights: Float[Tensor, " instance *branch"] | None = None
     bag_weights: Float[Tensor, " bag"] | None = None
     bags: Sequence[Bag] = ()
+    left_out: Bool[Tensor, " instance"] | None = None
 
     @property
     def n_bags(self) -> int:

@@ -42,7 +42,7 @@ def training_loss(
         per_bag = bag_cross_entropy(output.bag_logit, labels=batch.labels, task=config.task)
     if batch.bag_weights is not None:
         per_bag = batch.bag_weights * per_bag
-    loss = config.training.bag_loss * (class_weight[batch.labels.long()] * per_bag).mean()
+    loss = config.training.bag_loss * (_weight_of(batch.labels, class_weight=class_weight) * per_bag).mean()
     beta, hardest, rho = config.instance_loss.beta, config.instance_loss.hardest, config.verdict_loss.rho
     full_at = config.verdict_loss.full_at or 1
     n_branches = config.task.n_branches
@@ -56,6 +56,14 @@ def training_loss(
         ranked = rank_loss(output.instance_logit, batch=batch, queue=queue, margin=config.rank_loss.margin)
         loss = loss + config.rank_loss.weight * ranked
     return loss
+
+
+def _weight_of(
+    labels: Float[Tensor, " bag"], *, class_weight: Float[Tensor, " class"]
+) -> Float[Tensor, " bag"]:
+    """The weight of the class of each bag; of a bag with a label between two classes, that between both."""
+    below, above = labels.floor(), labels.ceil()
+    return torch.lerp(class_weight[below.long()], class_weight[above.long()], labels - below)
 
 
 def bag_cross_entropy(

@@ -174,8 +174,8 @@ class BagClassifier(nn.Module):
         n_used, kind = batch.sizes, self.config.pooling.kind
         if self.config.pooling.smooth_steps > 0:
             attention_logit = self._smoothed(attention_logit, batch)
-        if self.training and self.config.pooling.mask_top > 0:
-            is_masked = self._masked(attention_logit, batch)
+        is_masked = self._masked(attention_logit, batch)
+        if is_masked is not None:
             attention_logit = attention_logit.masked_fill(is_masked, -torch.inf)
             n_used = n_used - torch.bincount(bag_index[is_masked], minlength=n_bags)
         if kind == "conjunctive":
@@ -192,6 +192,7 @@ class BagClassifier(nn.Module):
             attention=attention,
             instance_logit=classify(embeddings).squeeze(1),
             weights=weights,
+            vector=z,
         )
 
     def _pool_logits(self, pooling: LogitPooling, batch: PackedBatch) -> BagOutput:
@@ -214,9 +215,13 @@ class BagClassifier(nn.Module):
         steps, alpha = self.config.pooling.smooth_steps, self.config.pooling.smooth_alpha
         return smoothed(attention_logit, neighbours=batch.neighbours(), steps=steps, alpha=alpha)
 
-    def _masked(self, attention_logit: Tensor, batch: PackedBatch) -> Tensor:
+    def _masked(self, attention_logit: Tensor, batch: PackedBatch) -> Tensor | None:
+        """Whether each instance is left out of this step; None if all are used."""
         top, share = self.config.pooling.mask_top, self.config.pooling.mask_share
-        return draw_masked(attention_logit, sizes=batch.sizes, top=top, share=share)
+        if not self.training or top == 0:
+            return batch.left_out
+        drawn = draw_masked(attention_logit, sizes=batch.sizes, top=top, share=share)
+        return drawn if batch.left_out is None else drawn | batch.left_out
 
     def _weights(self, attention: Tensor, *, sizes: Tensor, n_used: Tensor) -> Tensor:
         pooling = self.config.pooling

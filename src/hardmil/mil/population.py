@@ -60,7 +60,7 @@ def can_join_population(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> 
         and config.pooling.kind in ("adaptive-attention", "attention", "gated-attention")
         and config.pooling.mask_top == config.pooling.smooth_steps == 0
         and config.instance_loss.hardest == 1
-        and config.rank_loss.weight == 0
+        and config.rank_loss.weight == config.bag_mix.n_parts == config.teacher.mask_share == 0
         and config.training.bag_loss == 1
         and training.bags_per_step == 1
         and training.select != "validation"

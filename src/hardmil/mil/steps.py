@@ -13,19 +13,26 @@ from torch import Tensor
 from hardmil.bags.bag import Bag
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.mil.augment import apply_symmetries, draw_symmetries
+from hardmil.mil.bag_mixing import BagMixer
 from hardmil.mil.batches import PackedBatch, pack
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """The bags of one gradient step, and the symmetry of each patch; None: patches stay as they are."""
+    """The bags of one gradient step, and the symmetry of each patch; None: patches stay as they are.
+
+    `labels` are those of mixed bags, between 0 and 1; None: the labels of the bags.
+    """
 
     bags: Sequence[Bag]
     symmetry: Int[Tensor, " patch"] | None
+    labels: Sequence[float] | None = None
 
     def packed(self, *, device: str) -> PackedBatch:
         """The step as one batch on a device."""
         batch = pack(self.bags, device=device)
+        if self.labels is not None:
+            batch = replace(batch, labels=torch.tensor(self.labels, device=device))
         if self.symmetry is None:
             return batch
         symmetry = self.symmetry.to(device)
@@ -38,6 +45,7 @@ def steps_of_epoch(
     mix: Callable[[Bag], Bag] | None,
     config: ResolvedModelConfig,
     generator: torch.Generator,
+    mixer: BagMixer | None = None,
 ) -> Iterator[Step]:
     """One epoch: every bag once in random order, or drawn by class.
 
@@ -46,15 +54,23 @@ def steps_of_epoch(
         mix: Changes a bag for one step, for example by adding instances; None: bags stay as they are.
         config: Bags of a step, balance, largest bag, augmentation.
         generator: The only source of random draws.
+        mixer: Mixes each bag with another bag of the epoch; None: bags are not mixed.
     """
     order = _order(bags, config=config, generator=generator)
     size = config.training.bags_per_step
+    partners = torch.randperm(len(bags), generator=generator).tolist() if mixer else []
     for first in range(0, len(order), size):
-        chosen = [_subset(bags[i], config=config, generator=generator) for i in order[first : first + size]]
+        picked, labels = [bags[i] for i in order[first : first + size]], None
+        if mixer:
+            others = [bags[partners[i]] for i in order[first : first + size]]
+            pairs = [mixer.mix(*pair, generator=generator) for pair in zip(picked, others, strict=True)]
+            picked, labels = [bag for bag, _ in pairs], [label for _, label in pairs]
+        chosen = [_subset(bag, config=config, generator=generator) for bag in picked]
         mixed = chosen if mix is None else [mix(bag) for bag in chosen]
         is_turned = config.training.augment and mixed[0].kind == "pixels"
         n_patches = sum(len(bag) for bag in mixed)
-        yield Step(mixed, draw_symmetries(n_patches, generator=generator) if is_turned else None)
+        symmetry = draw_symmetries(n_patches, generator=generator) if is_turned else None
+        yield Step(mixed, symmetry, labels)
 
 
 def _order(bags: Sequence[Bag], *, config: ResolvedModelConfig, generator: torch.Generator) -> list[int]:

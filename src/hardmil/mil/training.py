@@ -19,12 +19,14 @@ from hardmil.bags.folds import inner_folds
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.device import Device, find_device
 from hardmil.errors import BagError, TrainingError
+from hardmil.mil.bag_mixing import find_mixer
 from hardmil.mil.bag_output import BagOutput
 from hardmil.mil.batches import PackedBatch, pack
 from hardmil.mil.losses import training_loss
 from hardmil.mil.network import BagClassifier, FeatureNetwork
 from hardmil.mil.ranking import RankQueue
 from hardmil.mil.steps import steps_of_epoch
+from hardmil.mil.teacher import find_teacher
 
 
 @runtime_checkable
@@ -109,6 +111,7 @@ def fit(
         optimiser = _adam(network, config=config)
         weight = class_weights(training, config=config).to(device.name)
         queue = RankQueue(config.rank_loss.queue) if config.rank_loss.weight > 0 else None
+        teacher, mixer = find_teacher(network, device=device), find_mixer(training, config=config, seed=seed)
         best = BestEpoch()
         for epoch in range(config.training.epochs):
             network.train()
@@ -116,15 +119,22 @@ def fit(
             slides: list[list[str]] = []
             joined = [*training, *(extras.draw(epoch) if extras else [])]
             mix = partial(extras.mix, epoch=epoch) if extras else None
-            for step in steps_of_epoch(joined, mix=mix, config=config, generator=generator):
+            for step in steps_of_epoch(joined, mix=mix, config=config, generator=generator, mixer=mixer):
                 batch = step.packed(device=device.name)
+                target = None
+                if teacher is not None:
+                    batch, target = teacher.masked(batch)
                 output = _forward(network, batch, device=device)
                 loss = training_loss(output, batch=batch, config=config, class_weight=weight, queue=queue)
                 if queue is not None:
                     queue.add(output.instance_logit, batch=batch)
+                if teacher is not None and target is not None:
+                    loss = loss + teacher.disagreement(output, target=target)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
+                if teacher is not None:
+                    teacher.follow(network)
                 losses.append(loss.detach() * batch.n_bags)
                 slides.append([bag.slide_id for bag in step.bags])
             _check_finite(losses, slides=slides, epoch=epoch)

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,7 +17,6 @@ from hardmil.mining.hard_instances import HardInstance
 
 ClusterWeights = Literal["size", "equal", "stratified"]
 # Above this number of instances, K-means uses mini-batches.
-LARGE_POOL = 20_000
 
 
 @dataclass(frozen=True)
@@ -149,23 +148,6 @@ def _draw_by_quota(
         for name, k in zip(names, quota, strict=True)
     ]
     return rng.permutation(np.concatenate(parts))
-
-
-def cluster_instances(
-    features: Float[np.ndarray, "hard dim"], *, n_clusters: int, seed: int
-) -> Int[np.ndarray, " hard"]:
-    """K-means cluster of each hard instance; at most as many clusters as there are different instances.
-
-    Source: Li et al. 2019, Section 2.3. Departure: mini-batches for pools above 20,000 instances.
-    """
-    from sklearn.cluster import KMeans, MiniBatchKMeans  # pyright: ignore[reportMissingTypeStubs]
-
-    n_clusters = min(n_clusters, len(np.unique(features, axis=0)))
-    if n_clusters < 2:
-        return np.zeros(len(features), dtype=np.int64)
-    kind: Any = MiniBatchKMeans if len(features) > LARGE_POOL else KMeans
-    model = kind(n_clusters=n_clusters, n_init=4, random_state=seed % 2**32)
-    return np.asarray(model.fit_predict(features), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)

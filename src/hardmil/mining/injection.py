@@ -48,8 +48,9 @@ class Distractors:
         if self.config.inject_how == "replace":
             removed = rng.choice(len(bag), size=min(n, len(bag) - 1), replace=False)
             kept = bag.take(np.delete(np.arange(len(bag)), removed))
-        own = np.full(len(kept), self._numbers.get(bag.slide_id, -1), dtype=np.int64)
-        kept = replace(kept, instance_slides=own)
+        if kept.instance_slides is None:
+            own = np.full(len(kept), self._numbers.get(bag.slide_id, -1), dtype=np.int64)
+            kept = replace(kept, instance_slides=own)
         slides = self._slides[drawn]
         return _appended(kept, instances=self._instances[drawn], coords=self._coords[drawn], slides=slides)
 

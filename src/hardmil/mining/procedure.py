@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from hardmil.bags.bag import Bag
+from hardmil.bags.clusters import cluster_instances
 from hardmil.config.mining import MiningConfig, parse_sensitivity
 from hardmil.config.model import ResolvedModelConfig
 from hardmil.config.task import TaskConfig
@@ -19,7 +20,7 @@ from hardmil.mil.inference import embed_instances, score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mil.training import TrainingExtras, fit
-from hardmil.mining.hard_bags import HardBags, cluster_instances, single_bag
+from hardmil.mining.hard_bags import HardBags, single_bag
 from hardmil.mining.hard_instances import HardInstance, with_clusters
 from hardmil.mining.injection import Distractors, weighed
 from hardmil.mining.one_round import mean_auc, mine_round

@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from hardmil.bags.bag import Bag
+from hardmil.bags.clusters import cluster_instances
 from hardmil.config.mining import MiningConfig
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.errors import EmptyBagError, TableError
 from hardmil.files.user_table import read_user_table
 from hardmil.mil.bag_score import BagScore
 from hardmil.mil.class_scores import branch_of
-from hardmil.mining.hard_bags import cluster_instances
 
 VALUES = {"lesion": 1.0, "normal": 0.0, "artefact": -1.0, "unsure": np.nan}
 ARTEFACT = VALUES["artefact"]

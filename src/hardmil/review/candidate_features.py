@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from hardmil.bags.bag_file import as_instances
+from hardmil.bags.clusters import cluster_instances
 from hardmil.bags.feature_folder import find_feature_file, read_features
 from hardmil.bags.h5_fields import as_coords, dataset_of, values_of
 from hardmil.bags.slide_table import SlideRow
 from hardmil.errors import HardmilError
 from hardmil.files.h5 import open_h5
-from hardmil.mining.hard_bags import cluster_instances
 from hardmil.preprocessing.study_folder import Study
 
 PIXELS_EDGE = 8
