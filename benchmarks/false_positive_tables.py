@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from hardmil.bootstrap import percentile_limits
 from hardmil.commands.arms_table import short
-from hardmil.evaluation.results import ChoiceRow, PredictionRow, ResultRow
+from hardmil.evaluation.results import ChoiceRow, PredictionRow, ResultRow, TrialKey, key_of
 from hardmil.files.csv_table import read_table
 from hardmil.metrics import mean_and_se
 from hardmil.statistics.choices import summarise_choices
@@ -41,15 +41,26 @@ class SetRows:
         return {arm: one.observed.shape[1] for arm, one in self.arms.items()}
 
 
-def read_set(folder: Path, *, name: str) -> SetRows | None:
-    """The rows of a set; None if it has none. Arms with fewer repeats than others are compared on those."""
-    results = read_table(folder / "results.csv", ResultRow)
+def read_set(folder: Path, *, name: str, repeats: int | None = None) -> SetRows | None:
+    """The rows of a set, of the first repeats or of all; None if it has none.
+
+    Arms with fewer repeats than others are compared on those.
+    """
+    wanted = range(repeats) if repeats else None
+    results = [row for row in read_table(folder / "results.csv", ResultRow) if _is_in(row.trial, wanted)]
     if not results:
         return None
-    pooled = pool_predictions(read_table(folder / "predictions.csv", PredictionRow), positive=POSITIVE[name])
+    predictions = read_table(folder / "predictions.csv", PredictionRow)
+    pooled = pool_predictions(
+        [row for row in predictions if _is_in(key_of(row), wanted)], positive=POSITIVE[name]
+    )
     drawn = resample_arms(pooled, seed=0)
     limits = {(one.arm, one.metric): one for one in intervals(drawn)}
     return SetRows(name, results, {one.key.arm: one for one in drawn}, limits)
+
+
+def _is_in(trial: TrialKey, repeats: range | None) -> bool:
+    return repeats is None or trial.repeat in repeats
 
 
 def set_table(rows: SetRows, *, order: Sequence[str]) -> list[str]:

@@ -7,43 +7,42 @@ from typing import Any
 
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle import Bundle, Card
-from hardmil.bundles.bundle_training import DEFAULT_THRESHOLD
 from hardmil.bundles.training_profile import profile_of
 from hardmil.config.section import fingerprint
-from hardmil.config.task import TaskConfig
-from hardmil.errors import BundleError, ConfigError
-from hardmil.evaluation.arms import BASES, TWO_CLASSES_ONLY
-from hardmil.mining.procedure import Mined
-
-TRAINING = ("epochs", "lr", "weight_decay", "bags_per_step", "balance", "max_instances")
+from hardmil.errors import BundleError
+from hardmil.estimator.arm_training import TrainedArm
+from hardmil.estimator.parameters import TRAINING
 
 
 def card_of(
-    mined: Mined, bags: Sequence[Bag], *, parameters: Mapping[str, object], classes: tuple[str, ...]
+    trained: TrainedArm, bags: Sequence[Bag], *, parameters: Mapping[str, object], classes: tuple[str, ...]
 ) -> Card:
-    """The card of a classifier; its threshold is 0.5, as nothing was held out to set another one on.
+    """The card of a classifier.
 
     Args:
-        mined: What training gave.
+        trained: What training gave.
         bags: The training bags.
         parameters: Parameters of the classifier.
         classes: The negative and the positive label; of more than two, all in their order.
     """
-    base = next(name for name, kind in BASES.items() if kind == mined.model.config.pooling.kind)
-    mining = parameters["mining"]
+    first = trained.members[0]
     return Card(
         hardmil=version("hardmil"),
         fingerprint=fingerprint({name: repr(value) for name, value in parameters.items()}),
-        arm=base if mining == "none" else f"{base}+{mining}",
+        arm=trained.name,
+        choice=next(iter(trained.choices), None),
+        n_networks=len(trained.members),
         classes=classes,
-        task=mined.model.config.task,
-        threshold=DEFAULT_THRESHOLD,
+        task=first.model.config.task,
+        threshold=trained.threshold,
+        calibration=trained.calibration,
+        class_calibration=trained.class_calibration,
         instances=bags[0].kind,
         patches=None,
         training_profile=profile_of(bags),
         training_slides=tuple(bag.slide_id for bag in bags),
-        n_false_positive_bags=mined.n_false_positive_bags,
-        n_hard=len(mined.pool),
+        n_false_positive_bags=first.n_false_positive_bags,
+        n_hard=len(first.pool),
     )
 
 
@@ -53,24 +52,12 @@ def parameters_of(bundle: Bundle) -> dict[str, Any]:
     return {
         "pooling": config.pooling.kind,
         "lam": config.pooling.lam,
+        "embedding_dim": config.network.embedding_dim,
         "instance_loss": config.instance_loss.beta,
         "negative": config.task.negative,
         "ordinal": config.task.ordinal,
         **{name: getattr(config.training, name) for name in TRAINING},
     }
-
-
-def check_pooling(kind: str, *, task: TaskConfig) -> None:
-    """Check that a pooling can tell these classes apart.
-
-    Raises:
-        ConfigError: If it is for two.
-    """
-    if not task.is_binary and kind in TWO_CLASSES_ONLY:
-        raise ConfigError(
-            f"pooling: {kind} is for two labels; found {task.n_classes}; expected another pooling, such as "
-            "adaptive-attention"
-        )
 
 
 def check_features(card: Card, *, folder: Path) -> None:

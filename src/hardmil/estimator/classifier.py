@@ -4,7 +4,6 @@ import re
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from hardmil.bags.bag import Bag
 from hardmil.bags.collection import check_same_instances
 from hardmil.bundles.bundle import Bundle, Card, load_bundle, save_bundle
-from hardmil.config.model import resolve_config
 from hardmil.config.patches import PatchConfig
-from hardmil.config.study import StudyConfig, model_config
-from hardmil.config.study_file import parse_study
 from hardmil.device import find_device
 from hardmil.errors import BagError, HardmilError
-from hardmil.estimator.bundle_card import card_of, check_features, check_pooling, parameters_of
+from hardmil.estimator.arm_training import train
+from hardmil.estimator.bundle_card import card_of, check_features, parameters_of
 from hardmil.estimator.given_bags import Bags, as_bags, as_instances, check_not_padded, columns_of
 from hardmil.estimator.given_labels import (
     Labels,
@@ -34,13 +31,12 @@ from hardmil.estimator.given_labels import (
     weights_of,
 )
 from hardmil.estimator.known_classes import KnownClasses, classes_of_bundle, known_classes
+from hardmil.estimator.parameters import study_of
 from hardmil.evaluation.results import HARD_NEGATIVES
 from hardmil.mil.bag_score import BagScore
 from hardmil.mil.inference import score_together
 from hardmil.mil.network import BagClassifier
-from hardmil.mil.training import fit
 from hardmil.mining.hard_instances import HardInstance
-from hardmil.mining.procedure import train_and_mine
 from hardmil.preprocessing.instances import equalised
 
 if TYPE_CHECKING:
@@ -84,6 +80,11 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         inject_into: both, positive or negative: the bags that instances are put into.
         instance_loss: Weight of the instance loss of negative bags.
         lam: Weight of the pseudo-negative instances.
+        arm: An arm by its name, such as ours-top5+instance, instead of pooling, mining and instance_loss;
+            auto chooses the best of several by out-of-fold scores of the training bags (`inner_folds`), then
+            embedding_dim, lr and epochs among those that are None. Probabilities are calibrated on these
+            scores. With auto, `fit` trains 29 networks.
+        embedding_dim: Length of an instance's embedding.
         epochs: Number of epochs.
         lr: Learning rate of Adam.
         weight_decay: L2 penalty in Adam.
@@ -108,8 +109,10 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         positive_: The positive one of two labels; missing where there are more.
         hard_negatives_: The mined instances; `slide_id` is the position of the bag, as text.
         n_false_positive_bags_: Number of bags they are from.
-        threshold_: A bag with a higher score is called positive: 0.5, or the threshold of a bundle. Not used
-            for more than two labels.
+        arm_: The name of the arm; with auto, of the chosen one.
+        choices_: What auto compared: arms, then settings; otherwise empty.
+        threshold_: A bag with a higher score is called positive: 0.5, with `arm` the score that means even
+            odds, or the threshold of a bundle. Not used for more than two labels.
     """
 
     def __init__(
@@ -126,6 +129,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         inject_into: str = "both",
         instance_loss: float = 0.0,
         lam: float = 2.0,
+        arm: str | None = None,
+        embedding_dim: int | None = None,
         epochs: int | None = None,
         lr: float | None = None,
         weight_decay: float | None = None,
@@ -151,6 +156,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         self.inject_into = inject_into
         self.instance_loss = instance_loss
         self.lam = lam
+        self.arm = arm
+        self.embedding_dim = embedding_dim
         self.epochs = epochs
         self.lr = lr
         self.weight_decay = weight_decay
@@ -187,9 +194,9 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             BagError: If the bags differ in kind, contain NaN or infinity, or have only one label; if a
                 label is missing, or labels are text and numbers; if a weight is not a number of at least 0.
             FoldError: If the training side of an inner fold has one label only.
-            ConfigError: If a parameter has no such value.
+            ConfigError: If a parameter has no such value, or the arm is not for bags in memory.
         """
-        study, bags = self._study(), as_bags(bags)
+        study, bags = study_of(self.get_params()), as_bags(bags)
         self._columns = columns_of(next(iter(bags), None))
         known = as_labels(labels)
         self._patches: PatchConfig = study.patches
@@ -213,21 +220,22 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         check_not_padded(bags, made)
         check_same_instances(made)
         self._keep_features(made[0])
-        check_pooling(self.pooling, task=self._known.task)
-        settings = model_config(study).model_copy(update={"task": self._known.task})
-        device = find_device(self.device, precision=study.training.precision)
-        mined = train_and_mine(
+        trained = train(
             made,
-            config=resolve_config(settings, kind=made[0].kind),
-            mining=study.mining,
+            study=study,
+            arm_name=self.arm,
+            task=self._known.task,
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
-            train=partial(fit, device=device, start=self._start(made[0])),
+            device=find_device(self.device, precision=study.training.precision),
+            start=self._start(made[0]),
         )
-        self.network_: BagClassifier = mined.model
-        self.hard_negatives_: tuple[HardInstance, ...] = mined.pool
-        self.n_false_positive_bags_: int = mined.n_false_positive_bags
-        self._others: tuple[BagClassifier, ...] = ()
-        self._card = card_of(mined, made, parameters=self.get_params(), classes=self._known.names)
+        first, *others = trained.members
+        self.network_: BagClassifier = first.model
+        self.hard_negatives_: tuple[HardInstance, ...] = first.pool
+        self.n_false_positive_bags_: int = first.n_false_positive_bags
+        self.arm_, self.choices_ = trained.name, trained.choices
+        self._others: tuple[BagClassifier, ...] = tuple(one.model for one in others)
+        self._card = card_of(trained, made, parameters=self.get_params(), classes=self._known.names)
         self.threshold_ = self._card.threshold
         return self
 
@@ -374,22 +382,6 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         instances = as_instances(given, position=position)
         coords = np.zeros((len(instances), 2), dtype=np.int64)
         return equalised(Bag(str(position), case, label, instances, coords, 0), config=self._patches)
-
-    def _study(self) -> StudyConfig:
-        training = ("epochs", "lr", "weight_decay", "bags_per_step", "balance", "max_instances")
-        mining = ("cluster_weights", "n_clusters", "inner_folds", "rounds", "retrain", "inject_into")
-        content = {
-            "patches": {"equalise": self.equalise},
-            "pooling": {"kind": self.pooling, "lam": self.lam},
-            "training": {name: getattr(self, name) for name in training},
-            "instance_loss": {"beta": self.instance_loss},
-            "mining": {
-                "use": self.mining,
-                "source": self.mining_source,
-                **{name: getattr(self, name) for name in mining},
-            },
-        }
-        return parse_study(content, source="MILClassifier")
 
 
 def _check_shape(bag: Bag, *, network: BagClassifier) -> None:

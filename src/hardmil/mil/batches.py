@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -40,12 +41,12 @@ class PackedBatch:
         """Number of bags."""
         return len(self.labels)
 
-    @property
+    @cached_property
     def sizes(self) -> Int[Tensor, " bag"]:
         """Number of instances of each bag."""
         return self.offsets.diff()
 
-    @property
+    @cached_property
     def bag_index(self) -> Int[Tensor, " instance"]:
         """The bag each instance belongs to."""
         bags = torch.arange(self.n_bags, device=self.offsets.device)

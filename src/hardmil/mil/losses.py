@@ -42,7 +42,11 @@ def training_loss(
         per_bag = bag_cross_entropy(output.bag_logit, labels=batch.labels, task=config.task)
     if batch.bag_weights is not None:
         per_bag = batch.bag_weights * per_bag
-    loss = config.training.bag_loss * (_weight_of(batch.labels, class_weight=class_weight) * per_bag).mean()
+    if config.bag_mix.n_parts == 0:
+        weights = class_weight[batch.labels.long()]
+    else:
+        weights = _weight_between(batch.labels, class_weight=class_weight)
+    loss = config.training.bag_loss * (weights * per_bag).mean()
     beta, hardest, rho = config.instance_loss.beta, config.instance_loss.hardest, config.verdict_loss.rho
     full_at = config.verdict_loss.full_at or 1
     n_branches = config.task.n_branches
@@ -58,10 +62,10 @@ def training_loss(
     return loss
 
 
-def _weight_of(
+def _weight_between(
     labels: Float[Tensor, " bag"], *, class_weight: Float[Tensor, " class"]
 ) -> Float[Tensor, " bag"]:
-    """The weight of the class of each bag; of a bag with a label between two classes, that between both."""
+    """The weight of each bag, between those of two classes as its label is."""
     below, above = labels.floor(), labels.ceil()
     return torch.lerp(class_weight[below.long()], class_weight[above.long()], labels - below)
 

@@ -1,0 +1,167 @@
+"""The methods of others and ours on equal terms: the same features, folds, optimiser, epochs and threshold.
+
+    python benchmarks/comparison.py --data DIR --output DIR --run colon ucsb glas   # resumable
+    python benchmarks/comparison.py --output DIR --run foci    # synthetic slides with rare foci
+    python benchmarks/comparison.py --cost                     # training time of each arm, in one run
+    python benchmarks/comparison.py --table                    # prints the tables of docs/comparison.md
+
+Rows of the real sets are with those of the other arms in docs/false-positives, all others in docs/comparison.
+"""
+
+import argparse
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from false_positive_runs import KEPT, SETS, Where, keep, run_set
+from false_positive_tables import BASE, TITLES, SetRows, combined, combined_table, read_set
+from rare_foci import RESULTS as FOCI_RESULTS
+from rare_foci import SeedRow, rows_of, run_seed, shown
+
+from hardmil.bags.bag import Bag
+from hardmil.commands.arms_table import short
+from hardmil.config.study import StudyConfig
+from hardmil.device import find_device
+from hardmil.evaluation.arms import arm
+from hardmil.files.csv_table import read_table, write_table
+from hardmil.jobs.pool import find_engine
+from hardmil.metrics import MeanSE, mean_and_se
+from hardmil.mil.training import fit
+
+OTHERS = ("clam-sb", "clam-mb", "dtfd", "dsmil", "transmil", "abmil-mhim", "abmil-psemix")
+OURS = ("auto", BASE, "ours-top5", "ours+instance")
+ORDER = (*OURS, "abmil", "topk", *OTHERS)
+REPEATS = 1
+FOCI_SEEDS = range(3)
+FOLDER = Path(__file__).parents[1] / "docs" / "comparison"
+FOCI, COST = FOLDER / "foci.csv", FOLDER / "cost.csv"
+CELLS = ("fpr_op", "sens_op", "pooled_auc", "fpr_at_sens_90", "brier")
+HEADS = ("arm", "FPR @op", "sensitivity @op", "AUC", "FPR @90", "Brier")
+FOCI_CELLS = ("fpr_at_sens_90", "fpr_at_sens_95", "auc", "instance_auc")
+FOCI_HEADS = ("arm", "FPR @90", "FPR @95", "AUC", "instance AUC", "seeds")
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """The processor time of one training of an arm, and its ratio to that of `ours` in the same run."""
+
+    arm: str
+    seconds: float
+    ratio: float
+
+
+def run_foci(output: Path) -> None:
+    """Run the methods of others where lesions are rare and small; rows of `ours` are those kept before."""
+    for seed in FOCI_SEEDS:
+        kept = read_table(FOCI, SeedRow)
+        missing = [name for name in OTHERS if not any((row.seed, row.arm) == (seed, name) for row in kept)]
+        if missing:
+            folder = output / f"seed-{seed}"
+            run_seed(folder, seed=seed, arms=missing)
+            rows = [*kept, *(row for row in rows_of(folder, seed=seed) if row.arm in missing)]
+            write_table(FOCI, sorted(rows, key=lambda row: (ORDER.index(row.arm), row.seed)), row=SeedRow)
+
+
+def measure_cost() -> list[CostRow]:
+    """One training of each arm on the same bags, three times in turn; the shortest counts."""
+    rng = np.random.default_rng(0)
+    bags = [
+        Bag(f"s{i}", f"c{i}", i % 2, rng.normal(size=(100, 1280)).astype(np.float32), _grid(100), 8)
+        for i in range(40)
+    ]
+    device = find_device("cpu", precision="float32")
+    names = [name for name in ORDER if name not in ("auto", "ours-top5")]
+    models = {name: arm(name, study=StudyConfig(), kind="features").model for name in names}
+    seconds = dict.fromkeys(names, np.inf)
+    for _ in range(3):
+        for name, model in models.items():
+            training = model.training.model_copy(update={"epochs": 5})
+            started = time.process_time()
+            fit(bags, config=model.model_copy(update={"training": training}), device=device)
+            seconds[name] = min(seconds[name], time.process_time() - started)
+    return [CostRow(name, round(one, 3), round(one / seconds[BASE], 2)) for name, one in seconds.items()]
+
+
+def _grid(n: int) -> np.ndarray:
+    side = int(np.sqrt(n))
+    return np.stack(np.divmod(np.arange(n), side), axis=1).astype(np.int64) * 8
+
+
+def tables() -> list[str]:
+    """All tables, from the kept rows."""
+    sets = [found for name in SETS if (found := read_set(KEPT / name, name=name, repeats=REPEATS))]
+    lines: list[str] = []
+    for rows in sets:
+        lines += [f"### {TITLES[rows.name]}", "", *_set_table(rows), ""]
+    together = [one for one in combined(sets, order=ORDER) if one.n_sets == len(sets)]
+    lines += ["### All real sets: each arm minus `ours`", "", *combined_table(together), ""]
+    foci = [*read_table(FOCI_RESULTS, SeedRow), *read_table(FOCI, SeedRow)]
+    found = _foci_table([row for row in foci if row.seed in FOCI_SEEDS])
+    lines += ["### Synthetic slides with rare foci", "", *found, ""]
+    costs = read_table(COST, CostRow)
+    return [*lines, "### Training time", "", *_cost_table(costs)]
+
+
+def _set_table(rows: SetRows) -> list[str]:
+    lines = [_line(HEADS), _line(["---"] * len(HEADS))]
+    for name in ORDER:
+        if name in rows.arms:
+            limits = [rows.limits[name, metric] for metric in CELLS]
+            cells = [f"{short(one.value)} [{short(one.low)}, {short(one.high)}]" for one in limits]
+            lines.append(_line([f"`{name}`", *cells]))
+    return lines
+
+
+def _foci_table(rows: Sequence[SeedRow]) -> list[str]:
+    lines = [_line(FOCI_HEADS), _line(["---"] * len(FOCI_HEADS))]
+    for name in ORDER:
+        own = [row for row in rows if row.arm == name]
+        if own:
+            cells = [shown(_over(own, metric)) for metric in FOCI_CELLS]
+            lines.append(_line([f"`{name}`", *cells, str(len(own))]))
+    return lines
+
+
+def _over(rows: Iterable[SeedRow], metric: str) -> MeanSE:
+    return mean_and_se([float(getattr(row, metric)) for row in rows])
+
+
+def _cost_table(rows: Sequence[CostRow]) -> list[str]:
+    lines = [_line(["arm", "time of `ours`"]), _line(["---", "---"])]
+    return [*lines, *(_line([f"`{row.arm}`", f"{row.ratio:.2f}"]) for row in rows)]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--output", type=Path, default=Path("comparison"), help="working folder")
+    parser.add_argument("--run", choices=(*SETS, "foci"), nargs="+", default=[], help="sets to run")
+    parser.add_argument("--arms", nargs="+", default=list(OTHERS), help="arms to run on the real sets")
+    parser.add_argument("--cost", action="store_true", help="measure the training time of each arm")
+    parser.add_argument("--table", action="store_true", help="print the tables of the kept rows")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    options = parser.parse_args()
+    if options.data is None and set(options.run) & set(SETS):
+        parser.error("the real sets need --data")
+    where = Where(
+        options.data, options.output, find_engine(workers=options.workers, population=None), REPEATS
+    )
+    for name in options.run:
+        if name == "foci":
+            run_foci(options.output / "foci")
+        else:
+            keep(run_set(name, arms=options.arms, where=where), to=KEPT / name)
+    if options.cost:
+        write_table(COST, measure_cost(), row=CostRow)
+    if options.table:
+        print("\n".join(tables()))
+
+
+if __name__ == "__main__":
+    main()

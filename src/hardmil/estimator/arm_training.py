@@ -1,0 +1,215 @@
+"""The training of a classifier: by its settings, or by the name of an arm; `auto` chooses settings too."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from scipy.special import expit
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.folds import Fold
+from hardmil.bundles.bundle_training import DEFAULT_THRESHOLD
+from hardmil.config.model import resolve_config
+from hardmil.config.study import StudyConfig, model_config
+from hardmil.config.task import TaskConfig
+from hardmil.device import Device
+from hardmil.errors import ConfigError
+from hardmil.evaluation.arms import BASES, TWO_CLASSES_ONLY, Arm, arm
+from hardmil.evaluation.choice import Choice
+from hardmil.evaluation.cohort import Cohort, make_cohort
+from hardmil.evaluation.trainer import Trainer
+from hardmil.evaluation.trial import (
+    OperatingSettings,
+    Trial,
+    calibration_of,
+    chosen_trial,
+    class_calibration_of,
+    whole_arm_out_of_fold,
+)
+from hardmil.mil.bag_score import BagScore
+from hardmil.mil.calibration import Calibration
+from hardmil.mil.class_calibration import ClassCalibration
+from hardmil.mil.class_scores import scores_by_class
+from hardmil.mil.network import BagClassifier
+from hardmil.mil.training import fit
+from hardmil.mining.procedure import Mined, member_seeds, train_and_mine
+
+Settings = Mapping[str, Mapping[str, int | float]]
+"""Values of settings, by section and name."""
+
+SETTINGS: tuple[Settings, ...] = (
+    {},
+    {"training": {"epochs": 10}},
+    {"training": {"epochs": 60}},
+    {"training": {"lr": 1e-3}},
+    {"network": {"embedding_dim": 512}},
+)
+"""What `auto` tries with the arm it has chosen, first the settings of the classifier themselves."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedArm:
+    """A trained arm, what it mined, and how its scores become probabilities.
+
+    `choices` are those of `auto`: of the arm, and of its settings. Nothing is calibrated where the classifier
+    has no `arm`, or a class has too few cases for out-of-fold scores.
+    """
+
+    name: str
+    members: Sequence[Mined]
+    choices: tuple[Choice, ...] = ()
+    calibration: Calibration | None = None
+    class_calibration: ClassCalibration | None = None
+
+    @property
+    def threshold(self) -> float:
+        """The score that means even odds."""
+        return DEFAULT_THRESHOLD if self.calibration is None else float(expit(self.calibration.shift))
+
+
+def train(
+    bags: Sequence[Bag],
+    *,
+    study: StudyConfig,
+    arm_name: str | None,
+    task: TaskConfig,
+    seed: int,
+    device: Device,
+    start: BagClassifier | None = None,
+) -> TrainedArm:
+    """A classifier trained on these bags, by its settings, or by the name of an arm.
+
+    Args:
+        bags: The training bags.
+        study: The settings that the name of the arm does not change.
+        arm_name: The arm; None: pooling, mining and losses are those of the study.
+        task: The classes.
+        seed: Seed of weights, draws and folds.
+        device: Where to run.
+        start: The network to begin with; None: a new one.
+
+    Raises:
+        ConfigError: If the arm is not known, is not for these classes or for bags in memory, or a network to
+            begin with is given as well.
+    """
+    if arm_name is None:
+        return _train_settings(bags, study=study, task=task, seed=seed, device=device, start=start)
+    if start is not None:
+        raise ConfigError(
+            f"warm_start: continues one network, but the arm is {arm_name}; expected arm=None; set one of "
+            "the two"
+        )
+    return _train_arm(bags, name=arm_name, study=study, task=task, seed=seed, device=device)
+
+
+def _train_settings(
+    bags: Sequence[Bag],
+    *,
+    study: StudyConfig,
+    task: TaskConfig,
+    seed: int,
+    device: Device,
+    start: BagClassifier | None,
+) -> TrainedArm:
+    """Trained with the settings as they are; nothing is held out."""
+    kind, use = study.pooling.kind, study.mining.use
+    if not task.is_binary and kind in TWO_CLASSES_ONLY:
+        raise ConfigError(
+            f"pooling: {kind} is for two labels; found {task.n_classes}; expected another pooling, such as "
+            "adaptive-attention"
+        )
+    settings = model_config(study).model_copy(update={"task": task})
+    mined = train_and_mine(
+        bags,
+        config=resolve_config(settings, kind=bags[0].kind),
+        mining=study.mining,
+        seed=seed,
+        train=partial(fit, device=device, start=start),
+    )
+    base = next(name for name, pooling in BASES.items() if pooling == kind)
+    return TrainedArm(base if use == "none" else f"{base}+{use}", [mined])
+
+
+def _train_arm(
+    bags: Sequence[Bag], *, name: str, study: StudyConfig, task: TaskConfig, seed: int, device: Device
+) -> TrainedArm:
+    """Trained as `hardmil train` does it: `auto` chooses first, and scores are calibrated out of fold."""
+    wanted = arm(name, study=study.model_copy(update=_settings_of(task)), kind=bags[0].kind)
+    if wanted.fisher is not None or wanted.may_use_verdicts:
+        raise ConfigError(
+            f"arm: {name} needs a study, with pixels or verdicts of a person; expected another arm, such as "
+            "ours-top5; or make a study: hardmil init"
+        )
+    cohort = make_cohort(bags, task=task)
+    everything = Fold(np.arange(len(bags)), np.zeros(0, dtype=np.int64))
+    operating = OperatingSettings(study.evaluation.operating_point, study.mining.inner_folds)
+    with TemporaryDirectory() as kept:
+        # Trainings are kept until the arm is chosen, as candidates share them.
+        trainer = Trainer(Path(kept), cohort.digest, device)
+        trial = Trial(wanted, 0, 0, everything, seed, operating)
+        trial, choices = _chosen(trial, study=study, cohort=cohort, trainer=trainer)
+        model, mining = trial.arm.model, trial.arm.mining
+        members = [
+            train_and_mine(bags, config=model, mining=mining, seed=one, train=trainer.train)
+            for one in member_seeds(seed, config=model)
+        ]
+        scores = whole_arm_out_of_fold(bags, trial=trial, cohort=cohort, trainer=trainer)
+    return _calibrated(TrainedArm(trial.arm.name, members, choices), scores, arm=trial.arm, bags=bags)
+
+
+def _settings_of(task: TaskConfig) -> dict[str, object]:
+    """The settings of a study that has these classes."""
+    if task.is_binary:
+        return {}
+    return {"classes": task.names, "negative": task.negative, "ordinal": task.ordinal}
+
+
+def _chosen(
+    trial: Trial, *, study: StudyConfig, cohort: Cohort, trainer: Trainer
+) -> tuple[Trial, tuple[Choice, ...]]:
+    """The trial of the arm that `auto` takes with the settings that it takes, and both choices."""
+    auto = trial.arm.auto
+    trial, first = chosen_trial(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
+    if auto is None or first is None:
+        return trial, ()
+    taken = trial.arm
+    candidates = tuple(_with_settings(taken, one) for one in SETTINGS if _are_free(one, study=study))
+    among = replace(trial, arm=replace(taken, auto=auto, candidates=candidates))
+    trial, second = chosen_trial(cohort.bags, trial=among, cohort=cohort, trainer=trainer)
+    choices = (first,) if second is None else (first, second)
+    return replace(trial, arm=replace(trial.arm, name=taken.name)), choices
+
+
+def _are_free(settings: Settings, *, study: StudyConfig) -> bool:
+    """Whether the person left these settings open."""
+    return all(
+        getattr(getattr(study, section), name) is None
+        for section, values in settings.items()
+        for name in values
+    )
+
+
+def _with_settings(taken: Arm, settings: Settings) -> Arm:
+    """The arm with some settings changed; its name says which, until one is chosen."""
+    changed = {
+        section: getattr(taken.model, section).model_copy(update=dict(values))
+        for section, values in settings.items()
+    }
+    words = [f"{name}={value:g}" for values in settings.values() for name, value in values.items()]
+    return replace(taken, name=" ".join([taken.name, *words]), model=taken.model.model_copy(update=changed))
+
+
+def _calibrated(
+    trained: TrainedArm, scores: list[BagScore] | None, *, arm: Arm, bags: Sequence[Bag]
+) -> TrainedArm:
+    if scores is None:
+        return trained
+    task, labels = arm.model.task, np.array([bag.label for bag in bags])
+    of_bags = scores_by_class(scores, task=task)
+    if task.is_binary:
+        return replace(trained, calibration=calibration_of(arm, labels, of_bags, method="temperature"))
+    found = class_calibration_of(arm, labels, of_bags, method="temperature")
+    return replace(trained, class_calibration=found)
