@@ -32,18 +32,21 @@ class BagOutput:
 
     def branch(self, number: int) -> "BagOutput":
         """The output of one branch, as a network of two classes has it."""
-
-        def column(values: Tensor) -> Tensor:
-            return values[:, number] if values.dim() > 1 else values
-
+        if self.bag_logit.dim() == 1:
+            return self
         return BagOutput(
-            column(self.bag_logit),
-            column(self.attention_logit),
-            column(self.attention),
-            column(self.instance_logit),
-            None if self.weights is None else column(self.weights),
+            _column(self.bag_logit, number),
+            _column(self.attention_logit, number),
+            _column(self.attention, number),
+            _column(self.instance_logit, number),
+            None if self.weights is None else _column(self.weights, number),
             self.bag_loss,
         )
+
+
+def _column(values: Tensor, number: int) -> Tensor:
+    """The values of one branch; those that all branches share are as they are."""
+    return values[:, number] if values.dim() > 1 else values
 
 
 def side_by_side(branches: Sequence[BagOutput]) -> BagOutput:

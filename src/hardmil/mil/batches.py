@@ -57,15 +57,12 @@ class PackedBatch:
         if task.is_binary:
             return self
 
-        def column(values: Tensor | None) -> Tensor | None:
-            return values if values is None or values.dim() == 1 else values[:, number]
-
         labels = [float(task.is_yes(int(label), branch=number)) for label in self.labels.tolist()]
         return replace(
             self,
             labels=self.labels.new_tensor(labels),
-            instance_labels=column(self.instance_labels),
-            instance_weights=column(self.instance_weights),
+            instance_labels=_column(self.instance_labels, number),
+            instance_weights=_column(self.instance_weights, number),
         )
 
     def neighbours(self) -> Int[Tensor, "2 pair"]:
@@ -81,6 +78,11 @@ class PackedBatch:
             pairs.append(bag.neighbours + first if first else bag.neighbours)
             first += len(bag)
         return torch.from_numpy(np.concatenate(pairs, axis=1)).to(self.offsets.device)
+
+
+def _column(values: Tensor | None, number: int) -> Tensor | None:
+    """The values of one branch; those that all branches share are as they are."""
+    return values if values is None or values.dim() == 1 else values[:, number]
 
 
 def pack(bags: Sequence[Bag], *, device: torch.device | str = "cpu") -> PackedBatch:
