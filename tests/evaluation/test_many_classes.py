@@ -21,7 +21,7 @@ from hardmil.evaluation.trial import OperatingSettings, Trial, run_trial, whole_
 from hardmil.evaluation.trial_records import trial_tables
 from hardmil.evaluation.truth import instance_auc, kind_of_region
 from hardmil.mil.class_calibration import fit_class_calibration
-from hardmil.mil.class_metrics import branch_answers, class_metrics
+from hardmil.mil.class_metrics import class_metrics
 from hardmil.mil.class_scores import scores_by_class
 from hardmil.mil.operating import choose_threshold
 
@@ -60,7 +60,7 @@ def test_each_branch_has_its_threshold_and_all_classes_a_calibration(tmp_path: P
     wanted = parse_operating_target(TARGET.target)
     expected = [
         choose_threshold(yes.astype(np.int64), one, wanted=wanted)
-        for yes, one in zip(branch_answers(labels, task=task).T, task.branch_scores(scores).T, strict=True)
+        for yes, one in zip(task.answers(labels).T, task.branch_scores(scores).T, strict=True)
     ]
     assert result.op_thresholds == tuple(expected)
     assert np.isnan(result.op_threshold)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Shaped
 from pydantic import ValidationError
 
-from hardmil.bags.slide_table import the_negative
+from hardmil.bags.negative_words import the_negative
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.errors import BagError
 

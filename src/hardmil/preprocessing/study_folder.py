@@ -115,6 +115,7 @@ def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
         folder / config.slides,
         positive=config.positive,
         classes=config.classes,
+        multi_label=config.multi_label,
         cases=config.cases,
         paths_required=needs_paths,
     )
