@@ -12,7 +12,7 @@ from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE, class_
 from hardmil.bags.folds import Fold
 from hardmil.config.evaluation import parse_operating_target
 from hardmil.config.study import StudyConfig
-from hardmil.config.task import TaskConfig
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.arms import arm
 from hardmil.evaluation.cohort import Cohort, cases_by_class, make_cohort
 from hardmil.evaluation.results import PREDICTIONS, RESULTS, TrialKey
@@ -127,4 +127,5 @@ def test_regions_may_name_the_class_of_a_lesion():
 
 def test_cases_are_counted_by_class():
     cohort = make_cohort(class_bags(9, slides_a_case=2))
-    assert cases_by_class(cohort, classes=EXCLUSIVE.names) == {"normal": 2, "a": 2, "b": 1}
+    assert cases_by_class(cohort, task=EXCLUSIVE) == {"normal": 2, "a": 2, "b": 1}
+    assert cases_by_class(cohort, task=TWO_CLASSES) == {}

@@ -42,11 +42,11 @@ def test_more_classes_than_a_figure_holds_are_drawn_in_several(tmp_path: Path):
 
 def test_the_most_likely_class_is_right_as_often_as_its_probability_says():
     rows = class_prediction_rows()
-    drawing = class_calibration_drawing(rows, arm="ours")
+    drawing = class_calibration_drawing(rows, arm="ours", task=EXCLUSIVE)
     assert drawing is not None
     assert "Scores were not calibrated." in drawing.caption
     assert f"Brier score {_brier(rows):.3f}" in drawing.caption
-    assert class_calibration_drawing(rows, arm="abmil") is None
+    assert class_calibration_drawing(rows, arm="abmil", task=EXCLUSIVE) is None
 
 
 def _brier(rows: list[PredictionRow]) -> float:
@@ -61,7 +61,7 @@ def test_calibrated_probabilities_are_drawn_with_the_scores():
         PredictionRow(**{**vars(row), "probabilities": dict.fromkeys(EXCLUSIVE.names, 1 / 3)})
         for row in class_prediction_rows()
     ]
-    drawing = class_calibration_drawing(rows, arm="ours")
+    drawing = class_calibration_drawing(rows, arm="ours", task=EXCLUSIVE)
     assert drawing is not None
     assert "calibrated probability: calibration error" in drawing.alt
     assert "raw score: calibration error" in drawing.alt

@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.evaluations import make_evaluation
-from tests.support.many_classes import EXCLUSIVE, ORDERED, class_bags, class_score
+from tests.support.many_classes import EXCLUSIVE, ORDERED, class_bags, class_prediction_rows, class_score
 
 from hardmil.bags.folds import Fold
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import class_prediction_row, prediction_row
+from hardmil.evaluation.results import PredictionRow, class_prediction_row, prediction_row
 from hardmil.report.confusion import confusion_of, shown_class, wrong_slides
 
 
@@ -64,13 +64,17 @@ def test_wrong_slides_of_many_classes_alternate_between_the_cells(tmp_path: Path
 
 
 def test_the_lowest_of_ordered_classes_has_the_attention_of_the_next():
-    assert [shown_class(name, task=ORDERED) for name in ORDERED.names] == [
+    def shown(called: str, *, task: TaskConfig) -> str:
+        row = replace(class_prediction_rows(task=task)[0], prediction=called)
+        return shown_class(row, task=task)
+
+    assert [shown(name, task=ORDERED) for name in ORDERED.names] == [
         "low or higher",
         "low or higher",
         "high",
     ]
-    assert shown_class("a", task=EXCLUSIVE) == "a"
-    assert shown_class("tumour", task=TWO_CLASSES) == ""
+    assert shown("a", task=EXCLUSIVE) == "a"
+    assert shown_class(PredictionRow(None, "s", "c", "tumour", 0.5), task=TWO_CLASSES) == ""
 
 
 def _class_evaluation(folder: Path, task: TaskConfig) -> Evaluation:

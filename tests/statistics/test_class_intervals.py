@@ -65,7 +65,7 @@ def test_resamples_are_those_of_a_plain_loop_over_duplicated_rows(task: TaskConf
 def test_joint_metrics_are_scikit_learns(task: TaskConfig):
     repeat = _one(class_prediction_rows(task=task), task)[0]
     weights = np.random.default_rng(0).integers(1, 4, (5, len(repeat.labels))).astype(np.float64)
-    found = weighted_class_metrics(repeat, weights=weights, n_classes=3)
+    found = weighted_class_metrics(repeat, weights=weights, task=task)
     for number, one in enumerate(weights):
         labels, predicted = (np.repeat(x, one.astype(int)) for x in (repeat.labels, repeat.predicted))
         values = dict(zip(JOINT, found[:, number], strict=True))

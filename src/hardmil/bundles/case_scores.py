@@ -1,6 +1,8 @@
 """The score and the label of a case from those of its slides."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from typing import Literal
 
 import numpy as np
@@ -50,7 +52,7 @@ def case_label(labels: Sequence[int], *, task: TaskConfig) -> int:
     one.
     """
     if task.multi_label:
-        union = int(np.bitwise_or.reduce([label for label in labels if label >= 0], initial=0))
+        union = reduce(or_, (label for label in labels if label >= 0), 0)
         return -1 if -1 in labels and union < task.n_labels - 1 else union
     if task.is_binary or task.ordinal:
         highest = max(labels)

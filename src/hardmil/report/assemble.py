@@ -179,7 +179,8 @@ def _slides(
     confusion = confusion_of(rows, arm=arm, evaluation=evaluation)
     if confusion is None:
         return None, draw_slides(_with_gallery(selection, {}), paths=page.paths), []
-    wrong = wrong_slides(confusion, classes=evaluation.classes)
+    is_multi_label = evaluation.task.multi_label
+    wrong = confusion.wrong if is_multi_label else wrong_slides(confusion, classes=evaluation.classes)
     highest = _highest(confusion, classes=evaluation.classes, task=evaluation.task)
     found = attention_of_arm(
         evaluation,

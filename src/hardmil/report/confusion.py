@@ -122,10 +122,8 @@ def wrong_slides(confusion: Confusion, *, classes: Sequence[str]) -> list[Called
     """The wrongly called slides, largest error first, alternating the cells of the confusion.
 
     Of two classes, false positives come first. Of more, an error is as large as the score of the class that
-    the slide was called. In a multi-label study: all of them, see `Confusion.wrong`.
+    the slide was called.
     """
-    if any(slide.classes or slide.called_classes for slide in confusion.slides):
-        return confusion.wrong
     pairs = list(permutations(classes, 2))
     cells = [confusion.cell(label, called) for label, called in pairs]
     for one in cells:
