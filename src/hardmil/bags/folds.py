@@ -15,6 +15,8 @@ from hardmil.errors import FoldError
 
 CLASS_NAMES = ("negative", "positive")
 """Of label 0 and 1, for messages."""
+MAX_DRAWS = 50
+"""With several labels and few cases, not every draw has training slides with and without each class."""
 Labels = Int[np.ndarray, " bag"] | Bool[np.ndarray, "bag stratum"]
 
 
@@ -205,11 +207,21 @@ def fewest_cases(labels: Labels, cases: Sequence[str]) -> int:
     return _rarest_class(labels, cases)[1]
 
 
+def _draw_spread(strata: np.ndarray, cases: Sequence[str], *, n_folds: int, seed: int) -> list[Fold]:
+    """Folds whose training sides have all strata, if some draw has such folds."""
+    case_of, has = _by_case(strata, cases)
+    fold_of = np.zeros(len(has), np.int64)
+    for draw in np.random.SeedSequence(seed).generate_state(MAX_DRAWS):
+        fold_of = spread_over_folds(has, n_folds=n_folds, seed=int(draw))
+        if all(has[fold_of != k].any(axis=0).all() for k in range(n_folds)):
+            break
+    sides = [fold_of[case_of] == k for k in range(n_folds)]
+    return [Fold(np.flatnonzero(~is_test), np.flatnonzero(is_test)) for is_test in sides]
+
+
 def _draw(labels: np.ndarray, cases: Sequence[str], *, n_folds: int, seed: int) -> list[Fold]:
     if labels.ndim == 2:
-        case_of, has = _by_case(labels, cases)
-        fold_of = spread_over_folds(has, n_folds=n_folds, seed=seed)[case_of]
-        return [Fold(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(n_folds)]
+        return _draw_spread(labels, cases, n_folds=n_folds, seed=seed)
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     blank = np.zeros(len(labels))

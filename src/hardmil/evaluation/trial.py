@@ -352,8 +352,16 @@ def operating_folds(trial: Trial, *, labels: Int[np.ndarray, " bag"], cases: Seq
         return []
     labels = trial.arm.model.task.fold_labels(labels)
     folds = possible_inner_folds(labels, cases, n_folds=trial.operating.n_folds, seed=trial.seed)
-    few = any(fewest_cases(labels[fold.train], [cases[int(i)] for i in fold.train]) < 2 for fold in folds)
-    return [] if few else folds
+    for number, fold in enumerate(folds):
+        inside, of_inside = labels[fold.train], [cases[int(i)] for i in fold.train]
+        if fewest_cases(inside, of_inside) < 2:
+            return []
+        # With several labels, two cases of each answer may still not be enough for folds inside.
+        if labels.ndim == 2 and not possible_inner_folds(
+            inside, of_inside, n_folds=trial.arm.mining.inner_folds, seed=trial.seed + 1 + number
+        ):
+            return []
+    return folds
 
 
 def longest_training(arm: Arm, *, n_operating_folds: int = 0) -> int:
