@@ -21,7 +21,13 @@ def read(folder: Path, text: str, *, labels_required: bool = True) -> SlideTable
 
 
 def test_each_class_has_a_column_of_ones_and_zeros(tmp_path: Path):
-    lines = ["slide_id,case_id,Necrosis,tumour,label", "s0,c0,0,0,x", "s1,c0,0,1,x", "s2,c1,1,0,", "s3,c1,1,1,"]
+    lines = [
+        "slide_id,case_id,Necrosis,tumour,label",
+        "s0,c0,0,0,x",
+        "s1,c0,0,1,x",
+        "s2,c1,1,0,",
+        "s3,c1,1,1,",
+    ]
     table = read(tmp_path, "\n".join(lines))
     assert [row.label for row in table.rows] == ["none", "tumour", "necrosis", "tumour + necrosis"]
     assert [table.class_index(row) for row in table.rows] == [0, 1, 2, 3]

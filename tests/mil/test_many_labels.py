@@ -139,7 +139,9 @@ def test_accuracy_is_of_whole_labels_and_the_rest_are_means_over_classes():
     assert found.auc == pytest.approx((1 + (2.5 / 3) + 1) / 3)
 
 
-def _overconfident(n: int, *, times: float, bias: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+def _overconfident(
+    n: int, *, times: float, bias: tuple[float, float, float]
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1.5, (n, 3))
     yes = rng.random((n, 3)) < 1 / (1 + np.exp(-logits))

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 from tests.support.evaluations import make_evaluation
 from tests.support.many_classes import EXCLUSIVE, class_bags, class_prediction_rows, class_trial_rows
+from tests.support.many_labels import MULTI, multi_prediction_rows
 
 from hardmil.config.task import TaskConfig
 from hardmil.evaluation.results import PredictionRow
@@ -65,3 +66,12 @@ def test_calibrated_probabilities_are_drawn_with_the_scores():
     assert drawing is not None
     assert "calibrated probability: calibration error" in drawing.alt
     assert "raw score: calibration error" in drawing.alt
+
+
+def test_the_calibration_of_several_labels_is_over_all_classes():
+    rows = multi_prediction_rows()
+    drawing = class_calibration_drawing(rows, arm="ours", task=MULTI)
+    assert drawing is not None
+    errors = [row.scores[name] - (name in row.label.split(" + ")) for row in rows for name in MULTI.names]
+    assert f"Brier score {np.mean(np.square(errors)):.3f}" in drawing.caption
+    assert "all classes" in drawing.caption

@@ -9,7 +9,7 @@ from hardmil.errors import BagError
 from hardmil.estimator.given_labels import Labels
 
 
-def indicators_of(labels: Labels) -> Bool[np.ndarray, "bag label"] | None:
+def indicators_of(labels: object) -> Bool[np.ndarray, "bag label"] | None:
     """Whether each bag has each label, for an array of 0 and 1 with two columns or more; None for others.
 
     Also None where every bag has exactly one: one-hot labels are exclusive classes, not several labels.
