@@ -11,6 +11,11 @@ import pytest
 from tests.support.many_labels import MULTI, multi_bags, write_features, write_multi_study
 from tests.support.studies import Hardmil, read_csv
 
+from hardmil.bags.slide_table import SlideRow
+from hardmil.config.study import StudyConfig
+from hardmil.errors import TableError
+from hardmil.preprocessing.study_folder import create_study
+
 SHORT = ("--set", "training.epochs=4", "--quiet")
 
 
@@ -134,3 +139,20 @@ def test_what_cannot_be_done_with_several_labels_says_so(hardmil: Hardmil, tmp_p
     arm = hardmil("train", study, "--set", "arm=dsmil", *SHORT)
     assert arm.code == 1
     assert "dsmil is for two classes, and the study has 3" in arm.err
+
+
+def test_a_study_made_in_python_has_the_columns(tmp_path: Path):
+    config = StudyConfig(features="feats", classes=MULTI.names, multi_label=True)
+    slides = [SlideRow("s0", "c0", "a + c"), SlideRow("s1", "c1", "none"), SlideRow("s2", "c2", "b")]
+    study = create_study(tmp_path / "study", slides=slides, config=config)
+    assert [row.label for row in study.slide_table.rows] == ["a + c", "none", "b"]
+    rows = read_csv(study.folder / "slides.csv")
+    assert [[row[name] for name in MULTI.names] for row in rows] == [
+        ["1", "0", "1"],
+        ["0"] * 3,
+        ["0", "1", "0"],
+    ]
+    with pytest.raises(TableError, match=r'slide s3: label "d"; expected some of a, b, c, joined by " \+ "'):
+        create_study(tmp_path / "other", slides=[SlideRow("s3", "c3", "d")], config=config)
+    with pytest.raises(TableError, match=r"slide s3: the columns a, b, c are empty; expected 1 or 0 in each"):
+        create_study(tmp_path / "third", slides=[SlideRow("s3", "c3")], config=config)
