@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 N_RESAMPLES = 20_000
@@ -48,14 +48,21 @@ def draw_cases(
 
 
 def draw_bags(
-    labels: Int[np.ndarray, " bag"], cases: Sequence[str], *, seed: int, n_resamples: int
+    strata: Bool[np.ndarray, "bag stratum"], cases: Sequence[str], *, seed: int, n_resamples: int
 ) -> Iterator[Int[np.ndarray, " drawn"]]:
-    """The positions of the bags in each resample of `draw_cases`, as often as their case was drawn."""
+    """The positions of the bags in each resample of `draw_cases`, as often as their case was drawn.
+
+    Args:
+        strata: Whether a bag is in each group that every resample has bags of, such as the classes.
+        cases: The case of each bag.
+        seed: Seed of the draws.
+        n_resamples: Number of resamples.
+    """
     names, case_of = np.unique(np.asarray(cases), return_inverse=True)
-    has_label = np.zeros((len(names), max(2, int(labels.max(initial=0)) + 1)), dtype=np.int64)
-    has_label[case_of, labels] = 1
-    draws = draw_cases(has_label, seed=seed, n_resamples=n_resamples)
-    return (np.repeat(np.arange(len(labels)), draw[case_of]) for draw in draws)
+    holds = np.zeros((len(names), strata.shape[1]), dtype=np.int64)
+    np.maximum.at(holds, case_of, strata.astype(np.int64))
+    draws = draw_cases(holds, seed=seed, n_resamples=n_resamples)
+    return (np.repeat(np.arange(len(strata)), draw[case_of]) for draw in draws)
 
 
 def widened_tail(n_cases: int) -> float:

@@ -18,6 +18,7 @@ from hardmil.bags.folds import (
     repeated_folds,
 )
 from hardmil.bags.split_files import read_splits
+from hardmil.config.task import TaskConfig
 from hardmil.errors import FoldError, TableError
 
 # Cases of one to three slides, each with a label; at least two cases of each class.
@@ -288,3 +289,46 @@ def test_splits_of_clam_with_empty_cells_and_other_spellings_of_their_columns(tm
     assert (fold.train.tolist(), fold.test.tolist()) == ([0, 1], [3])
     assert fold.validation is not None
     assert fold.validation.tolist() == [2]
+
+
+MULTI = TaskConfig(names=("a", "b"), multi_label=True)
+
+
+def _strata(labels: list[int]) -> np.ndarray:
+    return MULTI.fold_labels(np.array(labels))
+
+
+@given(st.lists(st.integers(0, 3), min_size=4, max_size=30), st.integers(0, 5))
+def test_folds_of_several_labels_have_both_answers_of_each_class_in_training(labels: list[int], seed: int):
+    labels = [*labels, 0, 0, 3, 3]
+    cases = [f"c{i // 2}" if i < len(labels) - 4 else f"d{i}" for i in range(len(labels))]
+    folds = repeated_folds(_strata(labels), cases, n_folds=2, n_repeats=2, seed=seed)
+    for repeat in folds:
+        assert sorted(i for fold in repeat for i in fold.test.tolist()) == list(range(len(labels)))
+        check_folds(repeat, cases)
+        for fold in repeat:
+            assert _strata(labels)[fold.train].any(axis=0).all()
+
+
+def test_too_few_cases_with_or_without_a_class_are_named():
+    cases = ["c0", "c1", "c2", "c3"]
+    message = r"slides without class b: 1 cases for 2 folds; expected at least one per fold; add cases"
+    with pytest.raises(FoldError, match=message):
+        repeated_folds(_strata([2, 3, 2, 1]), cases, n_folds=2, n_repeats=1, seed=0, names=("a", "b"))
+    with pytest.raises(FoldError, match=r"slides with class 1 of 2: 1 cases among the training bags"):
+        inner_folds(_strata([2, 3, 0, 0]), cases, n_folds=2, seed=0)
+    assert fewest_cases(_strata([2, 3, 0, 0]), cases) == 1
+
+
+def test_a_training_side_without_a_class_is_named():
+    fold = Fold(train=np.array([0, 1]), test=np.array([2, 3]))
+    with pytest.raises(FoldError, match=r"fold 0: none of the 2 training slides is one of the slides with"):
+        check_classes([fold], _strata([0, 1, 2, 3]), names=("a", "b"))
+
+
+def test_few_cases_are_drawn_until_each_training_side_has_all_answers():
+    """Four cases, of which only one way of halving keeps both answers of both classes on both sides."""
+    labels, cases = [0b11, 0b01, 0b10, 0b00], ["c0", "c1", "c2", "c3"]
+    for seed in range(10):
+        folds = inner_folds(_strata(labels), cases, n_folds=2, seed=seed)
+        assert {tuple(fold.test.tolist()) for fold in folds} == {(0, 3), (1, 2)}

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE
+from tests.support.many_labels import MULTI
 
 from hardmil.bundles.case_scores import case_label, combined_score
 from hardmil.config.task import TWO_CLASSES, TaskConfig
@@ -63,3 +64,13 @@ def test_of_two_classes_the_score_itself_is_combined():
 )
 def test_label_of_a_case(task: TaskConfig, labels: list[int], expected: int):
     assert case_label(labels, task=task) == expected
+
+
+def test_a_case_has_the_highest_score_of_each_class_and_each_class_of_any_slide():
+    found = combined_score(_scores([0.8, 0.1, 0.1], [0.1, 0.5, 0.4]), how="max", task=MULTI)
+    assert found.class_scores is not None
+    assert found.class_scores.tolist() == [0.8, 0.5, 0.4]
+    assert case_label([0b001, 0b100, 0], task=MULTI) == 0b101
+    assert case_label([0, 0], task=MULTI) == 0
+    assert case_label([0b001, -1], task=MULTI) == -1, "the unlabelled slide may have more"
+    assert case_label([0b011, 0b110, -1], task=MULTI) == 0b111

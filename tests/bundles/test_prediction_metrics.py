@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, cohen_kappa_score, roc_auc_score
 from tests.support.many_classes import EXCLUSIVE, ORDERED, drawn_class_scores
+from tests.support.many_labels import MULTI
 
 from hardmil.bundles.prediction_metrics import metrics_by_class
 from hardmil.mil.class_metrics import predicted_classes
@@ -37,3 +38,13 @@ def test_a_class_without_slides_has_no_auc():
     assert values["macro_auc"] == pytest.approx(
         np.mean([found.of_classes[name].auc for name in ("normal", "a")])
     )
+
+
+def test_the_accuracy_of_several_labels_is_of_whole_labels():
+    labels = np.array([0b001, 0b011, 0b000, 0b100])
+    scores = np.array([[0.9, 0.1, 0.2], [0.8, 0.4, 0.1], [0.1, 0.2, 0.3], [0.7, 0.1, 0.9]])
+    found = metrics_by_class(labels, scores, task=MULTI, thresholds=(0.5, 0.3, 0.5))
+    assert found.accuracy == 0.5
+    assert found.balanced_accuracy == pytest.approx((0.75 + 0.5 + 1) / 3)
+    assert found.of_classes["b"].sensitivity == 1, "at its threshold"
+    assert "kappa" not in found.overall

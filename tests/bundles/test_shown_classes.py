@@ -1,6 +1,9 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from tests.support.many_classes import EXCLUSIVE, ORDERED, class_bags, class_score
+from tests.support.many_labels import MULTI, multi_bags, multi_score
 
 from hardmil.bags.slide_table import SlideRow
 from hardmil.bundles.shown_classes import (
@@ -75,3 +78,18 @@ def test_contributions_of_exclusive_classes_are_relative_to_the_others():
         np.testing.assert_allclose(shown, first - second, atol=1e-6)
     ordered = class_score(class_bags(2)[1], [0.2, 0.1, 0.7], task=ORDERED)
     assert relative_branch(ordered, branch=1, task=ORDERED) is ordered.branches[1]
+
+
+def test_of_several_labels_the_highest_score_is_shown_unless_a_class_is_named():
+    bag = multi_bags(1)[0]
+    score = multi_score(bag, (0.2, 0.9, 0.6))
+    row = SlideRow(bag.slide_id, bag.case_id, "b + c")
+    shown = partial(shown_branches, bag, row, score=score, classes=MULTI.names, task=MULTI)
+    (best,) = shown()
+    assert (best.attention.shown_class, best.attention.bag_score) == ("b", 0.9)
+    assert best.attention.classes == ("no b", "b")
+    (named,) = shown(wanted="c")
+    assert (named.attention.shown_class, named.folder) == ("c", "c")
+    assert [one.attention.shown_class for one in shown(wanted="all")] == list(MULTI.names)
+    # Zero means that a patch speaks neither for the class nor against it: no mean is subtracted.
+    np.testing.assert_array_equal(named.attention.contribution, score.branches[2].contribution)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from hardmil.config.section import fingerprint
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 
@@ -124,3 +125,76 @@ def test_the_classes_of_a_study_are_part_of_its_model_and_two_leave_hashes_alone
 def test_a_study_names_the_class_that_does_not_fit(content: dict[str, object], message: str):
     with pytest.raises(ValidationError, match=message):
         StudyConfig.model_validate(content)
+
+
+MULTI = TaskConfig(names=("a", "b", "c"), multi_label=True)
+
+
+def test_a_label_of_several_classes_has_a_bit_for_each():
+    assert (MULTI.n_classes, MULTI.n_branches, MULTI.n_labels, MULTI.negative_label) == (3, 3, 8, 0)
+    assert [MULTI.is_yes(0b101, branch=k) for k in range(3)] == [True, False, True]
+    assert [MULTI.is_free(0b101, branch=k) for k in range(3)] == [False, True, False]
+    assert not any(MULTI.is_free(-1, branch=k) for k in range(3)), "nothing is known of a bag without a label"
+    assert MULTI.answers(np.array([0b101, 0])).tolist() == [[True, False, True], [False] * 3]
+    assert MULTI.strata(np.array([0b101]))[0].tolist() == [True, False, True, False, True, False]
+
+
+@pytest.mark.parametrize("label", range(8))
+def test_the_text_of_a_label_is_the_names_of_its_classes(label: int):
+    assert MULTI.label_of(MULTI.label_text(label)) == label
+
+
+def test_texts_of_labels():
+    assert [MULTI.label_text(label) for label in (0, 1, 6, 7)] == ["none", "a", "b + c", "a + b + c"]
+    assert [EXCLUSIVE.label_of(EXCLUSIVE.label_text(label)) for label in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="d"):
+        MULTI.label_of("a + d")
+
+
+@pytest.mark.parametrize("label", range(8))
+@pytest.mark.parametrize("source", range(8))
+def test_instances_keep_a_label_where_the_bag_has_all_classes_of_their_own(label: int, source: int):
+    classes = [{k for k in range(3) if number >> k & 1} for number in (label, source)]
+    assert MULTI.may_hold(label, source=source) == (classes[1] <= classes[0])
+
+
+def test_the_branch_of_several_classes_is_that_of_the_highest_score_among_them():
+    scores = np.array([0.2, 0.9, 0.6])
+    assert [MULTI.branch_of(label, class_scores=scores) for label in (0, 0b001, 0b101, 0b111)] == [1, 0, 2, 1]
+    with pytest.raises(ValueError, match="depends on the scores"):
+        MULTI.branch_of(1)
+    assert [MULTI.only_class(label) for label in (0, 1, 2, 3, 4)] == [None, 0, 1, None, 2]
+    assert [WITH_NEGATIVE.only_class(label) for label in range(3)] == [None, 1, 2]
+
+
+def test_studies_of_one_label_have_the_hash_of_before():
+    values = {"names": list(NAMES), "negative": "normal", "ordinal": False}
+    assert WITH_NEGATIVE.fingerprint() == fingerprint(values)
+    assert TaskConfig(names=NAMES, multi_label=True).fingerprint() != TaskConfig(names=NAMES).fingerprint()
+    before = {name for name in StudyConfig().hashed() if name != "about"}
+    assert "multi_label" not in before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"classes": ["a", "b"], "negative": "a"}, "multi_label excludes negative and ordinal"),
+        ({"classes": ["a", "b"], "ordinal": True}, "multi_label excludes negative and ordinal"),
+        ({"classes": ["a", "b"], "positive": "b"}, "multi_label excludes positive"),
+        ({}, "multi_label: 0 classes; expected 2 to 24 in `classes`"),
+        ({"classes": [f"c{k}" for k in range(25)]}, "multi_label: 25 classes; expected 2 to 24"),
+        ({"classes": ["a", "None"]}, "'None'; with multi_label, 'none' is a slide without any class"),
+        ({"classes": ["a", "b + c"]}, "' \\+ ' joins the classes of a slide; rename this class"),
+        ({"classes": ["a", "macro"]}, "macro is the word of the tables"),
+    ],
+)
+def test_settings_that_do_not_fit_several_labels_are_refused(content: dict[str, object], message: str):
+    with pytest.raises(ValidationError, match=message):
+        StudyConfig.model_validate({**content, "multi_label": True})
+
+
+def test_two_classes_may_be_several_labels():
+    study = StudyConfig(classes=("a", "b"), multi_label=True)
+    assert study.task == TaskConfig(names=("a", "b"), multi_label=True)
+    assert not study.task.is_binary
+    assert StudyConfig(classes=("a", "b")).task == TWO_CLASSES

@@ -112,6 +112,18 @@ def test_an_arm_with_three_labels():
     assert (model.predict(bags) == labels).mean() >= 0.8
 
 
+def test_an_arm_where_bags_have_several_labels():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (40, 2))
+    bags = [rng.normal(size=(5, 4)).astype(np.float32) for _ in labels]
+    for bag, row in zip(bags, labels, strict=True):
+        bag[np.arange(2), np.arange(2)] += 7 * row
+    model = MILClassifier(arm="ours", inner_folds=2, **QUICK | {"epochs": 12}).fit(bags, labels)
+    assert model._card.class_calibration is not None
+    assert model._card.class_calibration.multi_label
+    assert (model.predict(bags) == labels).mean() >= 0.85
+
+
 def test_the_same_seed_gives_the_same_classifier():
     bags, labels = _bags()
     model = MILClassifier(arm="ours-top2", **QUICK)

@@ -6,7 +6,6 @@ from hardmil.config.evaluation import AutoConfig, Criterion
 from hardmil.config.task import TaskConfig
 from hardmil.evaluation.choice import Choice, choose
 from hardmil.metrics import binary_metrics
-from hardmil.mil.class_metrics import branch_answers
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 CASES = [f"c{i}" for i in range(8)]
@@ -102,9 +101,7 @@ def test_of_many_classes_the_mean_over_the_branches_is_compared(task: TaskConfig
     for one in choice.candidates:
         expected = [
             binary_metrics(yes.astype(np.int64), score).auc
-            for yes, score in zip(
-                branch_answers(labels, task=task).T, task.branch_scores(scores[one.name]).T, strict=True
-            )
+            for yes, score in zip(task.answers(labels).T, task.branch_scores(scores[one.name]).T, strict=True)
         ]
         assert one.value == pytest.approx(np.mean(expected))
         assert one.se > 0 or one.name == "b"

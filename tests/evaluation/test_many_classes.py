@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 from tests.support.evaluations import CPU, STUDY
 from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE, class_bags, class_score
+from tests.support.many_labels import MULTI, multi_bags, multi_score
 
 from hardmil.bags.folds import Fold
 from hardmil.config.evaluation import parse_operating_target
 from hardmil.config.study import StudyConfig
-from hardmil.config.task import TaskConfig
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.arms import arm
 from hardmil.evaluation.cohort import Cohort, cases_by_class, make_cohort
 from hardmil.evaluation.results import PREDICTIONS, RESULTS, TrialKey
 from hardmil.evaluation.trainer import Trainer
 from hardmil.evaluation.trial import OperatingSettings, Trial, run_trial, whole_arm_out_of_fold
 from hardmil.evaluation.trial_records import trial_tables
-from hardmil.evaluation.truth import instance_auc, kind_of_region
+from hardmil.evaluation.truth import instance_auc, kind_of_region, verdicts_of_truth
 from hardmil.mil.class_calibration import fit_class_calibration
-from hardmil.mil.class_metrics import branch_answers, class_metrics
+from hardmil.mil.class_metrics import class_metrics
 from hardmil.mil.class_scores import scores_by_class
 from hardmil.mil.operating import choose_threshold
 
@@ -60,7 +61,7 @@ def test_each_branch_has_its_threshold_and_all_classes_a_calibration(tmp_path: P
     wanted = parse_operating_target(TARGET.target)
     expected = [
         choose_threshold(yes.astype(np.int64), one, wanted=wanted)
-        for yes, one in zip(branch_answers(labels, task=task).T, task.branch_scores(scores).T, strict=True)
+        for yes, one in zip(task.answers(labels).T, task.branch_scores(scores).T, strict=True)
     ]
     assert result.op_thresholds == tuple(expected)
     assert np.isnan(result.op_threshold)
@@ -127,4 +128,25 @@ def test_regions_may_name_the_class_of_a_lesion():
 
 def test_cases_are_counted_by_class():
     cohort = make_cohort(class_bags(9, slides_a_case=2))
-    assert cases_by_class(cohort, classes=EXCLUSIVE.names) == {"normal": 2, "a": 2, "b": 1}
+    assert cases_by_class(cohort, task=EXCLUSIVE) == {"normal": 2, "a": 2, "b": 1}
+    assert cases_by_class(cohort, task=TWO_CLASSES) == {}
+
+
+def test_truth_without_classes_is_used_where_a_bag_has_one_class_alone():
+    bags = [bag for bag in multi_bags(8) if bag.label in (0b001, 0b011, 0b100)]
+    scores = [multi_score(bag, (0.9, 0.8, 0.7)) for bag in bags]
+    # Branch k attends to instance k: of class a, the first is a lesion; of c, the third.
+    truth = {bag.slide_id: np.eye(len(bag), dtype=np.int8)[MULTI.only_class(bag.label) or 0] for bag in bags}
+    assert instance_auc(bags, scores=scores, truth=truth, task=MULTI) == 1
+    several = [bag for bag in bags if bag.label == 0b011]
+    assert np.isnan(instance_auc(several, scores=scores[1:2], truth=truth, task=MULTI))
+    said = verdicts_of_truth(truth, labels={bag.slide_id: bag.label for bag in bags}, task=MULTI)
+    values = [said[bag.slide_id][MULTI.only_class(bag.label) or 0] for bag in bags]
+    np.testing.assert_array_equal(values, [1, np.nan, 3])
+
+
+def test_cases_with_and_without_each_label_are_counted():
+    cohort = make_cohort(multi_bags(4, slides_a_case=2))
+    expected = {"a": 1, "b": 0, "c": 0}
+    expected |= {"slides without a": 1, "slides without b": 2, "slides without c": 2}
+    assert cases_by_class(cohort, task=MULTI) == expected

@@ -6,7 +6,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_sco
 from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE, drawn_class_scores
 
 from hardmil.config.task import TaskConfig
-from hardmil.mil.class_metrics import branch_answers, class_metrics, predicted_classes
+from hardmil.mil.class_metrics import class_metrics, predicted_classes
 
 
 def test_of_exclusive_classes_the_highest_score_is_predicted():
@@ -21,14 +21,14 @@ def test_of_ordered_classes_the_median_is_predicted():
 
 def test_answers_of_branches():
     labels = np.array([0, 1, 2])
-    assert branch_answers(labels, task=EXCLUSIVE).tolist() == np.eye(3, dtype=bool).tolist()
-    assert branch_answers(labels, task=ORDERED).tolist() == [[False, False], [True, False], [True, True]]
+    assert EXCLUSIVE.answers(labels).tolist() == np.eye(3, dtype=bool).tolist()
+    assert ORDERED.answers(labels).tolist() == [[False, False], [True, False], [True, True]]
 
 
 def test_answers_are_those_of_the_task():
     last = TaskConfig(names=EXCLUSIVE.names, negative="b")
     for task in (EXCLUSIVE, ORDERED, WITH_NEGATIVE, last):
-        found = branch_answers(np.arange(3), task=task)
+        found = task.answers(np.arange(3))
         for label in range(3):
             for branch in range(task.n_branches):
                 assert found[label, branch] == task.is_yes(label, branch=branch)

@@ -190,3 +190,25 @@ def test_an_instance_weighs_more_in_the_branch_of_the_class_that_it_is_hard_for(
     expected[5, 1] = 4
     np.testing.assert_array_equal(a.instance_weights, expected)
     assert b.instance_weights is None
+
+
+def test_a_bag_of_several_classes_takes_instances_of_bags_whose_classes_it_has():
+    """Labels: none, a, b, and both."""
+    task, names = TaskConfig(names=("a", "b"), multi_label=True), [f"s{label}" for label in range(4)]
+    bags = {name: _bag(name, label) for label, name in enumerate(names)}
+    pool = [
+        HardInstance(1, name, name, j, 0, 0, 16, 0.5, 0.9, -1, "train", "a")
+        for name in names
+        for j in range(8)
+    ]
+    config = MiningConfig.model_validate({"use": "inject", "inject_chance": 1.0})
+    extras = Distractors(pool, bags, config, 0, task)
+    found = {
+        label: {
+            int(number)
+            for epoch in range(60)
+            for number in extras.mix(bag, epoch=epoch).instances[8:, 0].tolist()
+        }
+        for label, bag in enumerate(bags.values())
+    }
+    assert found == {0: {0}, 1: {0, 1}, 2: {0, 2}, 3: {0, 1, 2, 3}}

@@ -255,3 +255,11 @@ def test_a_budget_is_spent_by_the_branch_of_the_class_and_not_on_negative_bags()
     )
     assert list(found) == ["s2"]
     np.testing.assert_array_equal(found["s2"], [NAN, 3, NAN, NAN, NAN, NAN])
+
+
+def test_a_class_on_a_patch_says_nothing_about_the_others_where_it_may_have_several():
+    task = TaskConfig(names=("a", "b"), multi_label=True)
+    found = instance_labels(np.array([0, 1, 2, NAN], np.float32), task=task)
+    np.testing.assert_array_equal(found, [[0, 0], [1, NAN], [NAN, 1], [NAN, NAN]])
+    values = verdicts.verdict_values(task)
+    assert (values["none"], values["normal"], values["a"], values["b"]) == (0, 0, 1, 2)

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 from tests.support.evaluations import make_evaluation
 from tests.support.many_classes import EXCLUSIVE, class_bags, class_prediction_rows, class_trial_rows
+from tests.support.many_labels import MULTI, multi_prediction_rows
 
 from hardmil.config.task import TaskConfig
 from hardmil.evaluation.results import PredictionRow
@@ -42,11 +43,11 @@ def test_more_classes_than_a_figure_holds_are_drawn_in_several(tmp_path: Path):
 
 def test_the_most_likely_class_is_right_as_often_as_its_probability_says():
     rows = class_prediction_rows()
-    drawing = class_calibration_drawing(rows, arm="ours")
+    drawing = class_calibration_drawing(rows, arm="ours", task=EXCLUSIVE)
     assert drawing is not None
     assert "Scores were not calibrated." in drawing.caption
     assert f"Brier score {_brier(rows):.3f}" in drawing.caption
-    assert class_calibration_drawing(rows, arm="abmil") is None
+    assert class_calibration_drawing(rows, arm="abmil", task=EXCLUSIVE) is None
 
 
 def _brier(rows: list[PredictionRow]) -> float:
@@ -61,7 +62,16 @@ def test_calibrated_probabilities_are_drawn_with_the_scores():
         PredictionRow(**{**vars(row), "probabilities": dict.fromkeys(EXCLUSIVE.names, 1 / 3)})
         for row in class_prediction_rows()
     ]
-    drawing = class_calibration_drawing(rows, arm="ours")
+    drawing = class_calibration_drawing(rows, arm="ours", task=EXCLUSIVE)
     assert drawing is not None
     assert "calibrated probability: calibration error" in drawing.alt
     assert "raw score: calibration error" in drawing.alt
+
+
+def test_the_calibration_of_several_labels_is_over_all_classes():
+    rows = multi_prediction_rows()
+    drawing = class_calibration_drawing(rows, arm="ours", task=MULTI)
+    assert drawing is not None
+    errors = [row.scores[name] - (name in row.label.split(" + ")) for row in rows for name in MULTI.names]
+    assert f"Brier score {np.mean(np.square(errors)):.3f}" in drawing.caption
+    assert "all classes" in drawing.caption

@@ -4,12 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.evaluations import make_evaluation
-from tests.support.many_classes import EXCLUSIVE, ORDERED, class_bags, class_score
+from tests.support.many_classes import EXCLUSIVE, ORDERED, class_bags, class_prediction_rows, class_score
+from tests.support.many_labels import MULTI, multi_bags, multi_score
 
 from hardmil.bags.folds import Fold
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
-from hardmil.evaluation.results import class_prediction_row, prediction_row
+from hardmil.evaluation.results import PredictionRow, class_prediction_row, prediction_row
 from hardmil.report.confusion import confusion_of, shown_class, wrong_slides
 
 
@@ -64,13 +65,17 @@ def test_wrong_slides_of_many_classes_alternate_between_the_cells(tmp_path: Path
 
 
 def test_the_lowest_of_ordered_classes_has_the_attention_of_the_next():
-    assert [shown_class(name, task=ORDERED) for name in ORDERED.names] == [
+    def shown(called: str, *, task: TaskConfig) -> str:
+        row = replace(class_prediction_rows(task=task)[0], prediction=called)
+        return shown_class(row, task=task)
+
+    assert [shown(name, task=ORDERED) for name in ORDERED.names] == [
         "low or higher",
         "low or higher",
         "high",
     ]
-    assert shown_class("a", task=EXCLUSIVE) == "a"
-    assert shown_class("tumour", task=TWO_CLASSES) == ""
+    assert shown("a", task=EXCLUSIVE) == "a"
+    assert shown_class(PredictionRow(None, "s", "c", "tumour", 0.5), task=TWO_CLASSES) == ""
 
 
 def _class_evaluation(folder: Path, task: TaskConfig) -> Evaluation:
@@ -92,3 +97,30 @@ def _rows(evaluation: Evaluation, *, called: int) -> TrialRows:
         for bag in evaluation.cohort.bags
     ]
     return TrialRows([], predictions, [])
+
+
+def test_slides_of_several_labels_are_in_the_table_of_each_class(tmp_path: Path):
+    """All slides are called b and c."""
+    classes = {"classes": list(MULTI.names), "multi_label": True}
+    bags = multi_bags(16)
+    evaluation = make_evaluation(tmp_path, arms=("ours+inject-oof",), bags=bags, study=classes)
+    evaluation = replace(evaluation, classes=MULTI.names)
+    key = evaluation.key(evaluation.trials()[0])
+    predictions = [
+        class_prediction_row(bag, multi_score(bag, (0.2, 0.6, 0.9)), task=MULTI, trial=key) for bag in bags
+    ]
+    found = confusion_of(TrialRows([], predictions, []), arm="ours+inject-oof", evaluation=evaluation)
+    assert found is not None
+    for k, name in enumerate(MULTI.names):
+        for has in (True, False):
+            expected = [bag.slide_id for bag in bags if MULTI.is_yes(bag.label, branch=k) == has]
+            shown = [one.slide_id for one in found.of_class(name, has=has, called=name != "a")]
+            assert shown == expected
+            assert found.of_class(name, has=has, called=name == "a") == []
+    assert {one.label for one in found.wrong} == {MULTI.label_text(label) for label in range(8)} - {"b + c"}
+    worst = {one.slide_id: (one.error, one.scored, one.false_for) for one in found.wrong}
+    assert worst["s1"] == (pytest.approx(0.4), "score 0.200 for a, 0.600 for b, 0.900 for c", ["b", "c"])
+    assert worst["s7"] == (pytest.approx(0.3), "score 0.200 for a", [])
+    errors = [one.error for one in found.wrong]
+    assert errors == sorted(errors, reverse=True)
+    assert shown_class(predictions[1], task=MULTI) == "c"

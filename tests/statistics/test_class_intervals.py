@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, roc_auc_score
 from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE, class_prediction_rows
+from tests.support.many_labels import MULTI, multi_prediction_rows
 
 from hardmil.bootstrap import draw_cases
 from hardmil.config.task import MACRO, TaskConfig
@@ -65,7 +66,7 @@ def test_resamples_are_those_of_a_plain_loop_over_duplicated_rows(task: TaskConf
 def test_joint_metrics_are_scikit_learns(task: TaskConfig):
     repeat = _one(class_prediction_rows(task=task), task)[0]
     weights = np.random.default_rng(0).integers(1, 4, (5, len(repeat.labels))).astype(np.float64)
-    found = weighted_class_metrics(repeat, weights=weights, n_classes=3)
+    found = weighted_class_metrics(repeat, weights=weights, task=task)
     for number, one in enumerate(weights):
         labels, predicted = (np.repeat(x, one.astype(int)) for x in (repeat.labels, repeat.predicted))
         values = dict(zip(JOINT, found[:, number], strict=True))
@@ -141,3 +142,32 @@ def test_without_an_operating_point_of_one_class_only_its_rates_are_unknown():
     values = {(one.class_name, one.metric): one.value for one in intervals(drawn)}
     assert math.isnan(values["normal", "fpr_op"])
     assert not math.isnan(values["b", "fpr_op"])
+
+
+def test_joint_metrics_of_several_labels_are_exact_matches_and_means_over_classes():
+    rows = multi_prediction_rows()
+    repeat = _one(rows, MULTI)[0]
+    weights = np.random.default_rng(0).integers(0, 4, (5, len(repeat.labels))).astype(np.float64)
+    found = weighted_class_metrics(repeat, weights=weights, task=MULTI)
+    for number, one in enumerate(weights):
+        drawn = np.repeat(np.arange(len(one)), one.astype(int))
+        labels, predicted = repeat.labels[drawn], repeat.predicted[drawn]
+        assert found[0, number] == pytest.approx(np.mean(labels == predicted))
+        by_class = [
+            balanced_accuracy_score(MULTI.answers(labels)[:, k], MULTI.answers(predicted)[:, k])
+            for k in range(3)
+        ]
+        assert found[1, number] == pytest.approx(np.mean(by_class))
+    assert np.isnan(found[2]).all()
+
+
+def test_means_over_several_labels_are_of_the_same_draws_in_which_each_answer_occurs():
+    rows = multi_prediction_rows()
+    macro, *classes = resample_class_arms(pool_classes(rows, task=MULTI), task=MULTI, seed=3, n_resamples=40)
+    assert [one.key.class_name for one in (macro, *classes)] == [MACRO, *MULTI.names]
+    assert macro.metrics == RESAMPLED
+    for i, name in enumerate(RESAMPLED):
+        if name != "pooled_accuracy":
+            means = np.mean([one.resampled[i] for one in classes], axis=0)
+            np.testing.assert_allclose(macro.resampled[i], means, err_msg=name)
+    assert not any(np.isnan(one.resampled).any() for one in classes)

@@ -5,13 +5,16 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
+from hardmil.bags.class_columns import class_labels
 from hardmil.bags.dicom_series import check_one_row_a_series
+from hardmil.bags.negative_words import the_negative
 from hardmil.budget import shown
 from hardmil.config.patches import implausible_mpp, is_plausible_mpp
+from hardmil.config.task import TaskConfig
 from hardmil.errors import TableError
 from hardmil.files.on_disk import on_disk
 from hardmil.files.user_table import UserTable, read_user_table
@@ -29,13 +32,6 @@ _ALIASES = {
     "mpp": ("mpp",),
     "annotations": ("annotations",),
 }
-_NEGATIVE = frozenset(
-    (
-        *("normal", "benign", "negative", "neg", "control", "healthy", "absent", "none"),
-        *("no", "false", "0", "0.0", "-", "wt", "wild-type", "wildtype", "wild type"),
-    )
-)
-"""Labels that mean negative, where the other label means something else."""
 _SLIDE_SUFFIXES = (
     ".svs",
     ".tif",
@@ -66,19 +62,27 @@ class SlideRow:
 
 @dataclass(frozen=True)
 class SlideTable:
-    """The slides in the order of the table, and the labels; of two, the last is the positive one."""
+    """The slides in the order of the table, and the labels; of two, the last is the positive one.
+
+    With `multi_label`, a slide may have several of the classes, and its label is `TaskConfig.label_text`.
+    """
 
     rows: tuple[SlideRow, ...]
     classes: tuple[str, ...]
+    multi_label: bool = False
 
     def class_index(self, row: SlideRow) -> int:
         """The position of its label in `classes`, -1 if it is unknown; of two, 1 is positive.
+
+        With `multi_label`, bit k of the label says whether it has class k.
 
         Raises:
             TableError: If the table has only one label, and `positive` was not given.
         """
         if row.label is None:
             return -1
+        if self.multi_label:
+            return TaskConfig(names=self.classes, multi_label=True).label_of(row.label)
         if len(self.classes) < 2:
             raise TableError(
                 f'slide {row.slide_id}: "{row.label}" is the only label; expected two, or a positive label '
@@ -92,6 +96,7 @@ def read_slide_table(
     *,
     positive: str | None = None,
     classes: Sequence[str] | None = None,
+    multi_label: bool = False,
     cases: CaseSource = "column",
     labels_required: bool = True,
     paths_required: bool = True,
@@ -108,6 +113,8 @@ def read_slide_table(
             PATIENT, patient_id.
         positive: The positive label; None: the one next to a usual word for negative, such as normal.
         classes: The labels in their order, where there are more than two; of two, the last is positive.
+        multi_label: Whether a slide may have several of the classes: each has a column of 1 and 0 then, and
+            there is no column label.
         cases: Where the case of a slide comes from; with `slide`, each slide is its own case, and a column of
             cases is ignored.
         labels_required: Whether every slide must have a label, and both labels must occur.
@@ -117,7 +124,8 @@ def read_slide_table(
         TableError: If the table is invalid; file, line and remedy are named.
     """
     table = read_user_table(path, what="a table of slides; `hardmil init` makes one")
-    columns = _find_columns(table.header, path=path, required=_required(labels_required, paths_required))
+    required = _required(labels_required and not multi_label, paths_required)
+    columns = _find_columns(table.header, path=path, required=required)
     if cases == "slide":
         columns.pop("case_id", None)
     elif cases == "column" and "case_id" not in columns:
@@ -128,6 +136,8 @@ def read_slide_table(
     )
     if not rows:
         raise TableError(f"{path}: no slides below the header; add one line for each slide")
+    if multi_label:
+        rows = _with_classes(rows, table, classes=classes or (), required=labels_required)
     _check_ids(rows, lines=[line for line, _ in table.lines], path=path)
     if "case_id" in columns:
         _check_spellings([row.case_id for row in rows], what="cases", path=path)
@@ -135,12 +145,26 @@ def read_slide_table(
     for (line, _), row in zip(table.lines, rows, strict=True):
         _check_filled(row, where=f"{path}, line {line}", labels=labels_required, paths=paths_required)
     check_one_row_a_series([row.path for row in rows], where=str(path))
+    if multi_label:
+        return SlideTable(rows, tuple(classes or ()), multi_label=True)
     named = _named_classes(rows, classes, path=path, all_occur=labels_required) if classes else None
     return SlideTable(rows, named or _classes(rows, positive, path=path, both=labels_required))
 
 
 def _required(labels: bool, paths: bool) -> tuple[str, ...]:
     return ("slide_id",) + (("label",) if labels else ()) + (("path",) if paths else ())
+
+
+def _with_classes(
+    rows: tuple[SlideRow, ...], table: UserTable, *, classes: Sequence[str], required: bool
+) -> tuple[SlideRow, ...]:
+    """The rows with their labels from the columns of the classes."""
+    _check_spellings(classes, what="classes", path=table.path)
+    taken = {alias for aliases in _ALIASES.values() for alias in aliases}
+    labels = class_labels(
+        table, classes, slide_ids=[row.slide_id for row in rows], taken=taken, required=required
+    )
+    return tuple(replace(row, label=label) for row, label in zip(rows, labels, strict=True))
 
 
 def _find_columns(header: tuple[str, ...], *, path: Path, required: Iterable[str]) -> dict[str, str]:
@@ -364,12 +388,6 @@ def _with_positive_last(labels: list[str], *, path: Path, both: bool) -> tuple[s
     return tuple(labels)
 
 
-def the_negative(labels: Sequence[str]) -> str | None:
-    """The label that is a usual word for negative, such as normal; None if not exactly one is."""
-    found = [label for label in labels if _is_negative(label)]
-    return found[0] if len(found) == 1 else None
-
-
 def known_labels(path: Path) -> tuple[str, ...]:
     """The labels that occur in a table of slides, sorted; empty where it has no column of labels.
 
@@ -379,8 +397,3 @@ def known_labels(path: Path) -> tuple[str, ...]:
     table = read_user_table(path, what="a table of slides")
     column = _find_columns(table.header, path=path, required=()).get("label")
     return tuple(sorted({cells[column] for _, cells in table.lines if cells[column]} if column else ()))
-
-
-def _is_negative(label: str) -> bool:
-    word = label.casefold().replace("_", "-").strip()
-    return word in _NEGATIVE or word.startswith(("non-", "non ", "not-", "not ", "no-", "no "))

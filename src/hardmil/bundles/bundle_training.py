@@ -121,7 +121,7 @@ def train_bundle(
         folder=folder,
         card=card,
         is_new=is_new,
-        n_of_class=tuple(np.bincount(cohort.labels, minlength=len(card.classes)).tolist()),
+        n_of_class=tuple(card.task.strata(cohort.labels).sum(axis=0)[: card.task.n_classes].tolist()),
         n_cases=len(set(cohort.cases)),
         notes=reviewed.notes(uses_verdicts=chosen.may_use_verdicts),
         failures=found.failures,

@@ -1,6 +1,8 @@
 """The score and the label of a case from those of its slides."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from typing import Literal
 
 import numpy as np
@@ -18,7 +20,8 @@ def combined_score(scores: Sequence[BagScore], *, how: HowCombined, task: TaskCo
     With two classes, the highest or the mean. With more, `mean` is the mean score of each class. `max`
     depends on the classes: of ordered ones, "this class or a higher one" gets its highest score; of exclusive
     ones, the scores are those of one slide: with a negative class, the slide with the lowest score of it,
-    otherwise the one with the highest score of any class.
+    otherwise the one with the highest score of any class. In a multi-label study, each class gets its
+    highest.
     """
     nothing = np.zeros(0, np.float32)
     if task.is_binary:
@@ -31,6 +34,8 @@ def combined_score(scores: Sequence[BagScore], *, how: HowCombined, task: TaskCo
 
 
 def _highest(of_slides: Float[np.ndarray, "slide class"], *, task: TaskConfig) -> Float[np.ndarray, " class"]:
+    if task.multi_label:
+        return of_slides.max(axis=0)
     if task.ordinal:
         return of_steps(task.branch_scores(of_slides).max(axis=0))
     if task.negative_label is not None:
@@ -42,8 +47,13 @@ def case_label(labels: Sequence[int], *, task: TaskConfig) -> int:
     """The label of a case from those of its slides; -1 if it is unknown.
 
     With two classes or ordered ones, the highest, unless a slide without a label could be higher. Of
-    exclusive classes, the one that its slides have besides the negative one; unknown if there are several.
+    exclusive classes, the one that its slides have besides the negative one; unknown if there are several. In
+    a multi-label study, a case has a class if any slide has it; unknown if a slide without a label could add
+    one.
     """
+    if task.multi_label:
+        union = reduce(or_, (label for label in labels if label >= 0), 0)
+        return -1 if -1 in labels and union < task.n_labels - 1 else union
     if task.is_binary or task.ordinal:
         highest = max(labels)
         return highest if highest == task.n_classes - 1 else -1 if -1 in labels else highest

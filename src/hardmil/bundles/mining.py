@@ -131,7 +131,8 @@ def _check_classes(bundle: Bundle, study: Study) -> None:
 def _in_words(classes: Sequence[str], *, task: TaskConfig) -> str:
     if task.is_binary:
         return ", ".join(classes)
-    return f"{', '.join(classes)} ({'ordered' if task.ordinal else f'negative: {task.negative}'})"
+    kind = "several on one slide" if task.multi_label else "ordered" if task.ordinal else None
+    return f"{', '.join(classes)} ({kind or f'negative: {task.negative}'})"
 
 
 def _judged_notes(left_out: Counter[str | None]) -> list[str]:

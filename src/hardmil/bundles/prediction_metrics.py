@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from hardmil.config.task import TaskConfig
 from hardmil.metrics import binary_metrics, mean_and_se
-from hardmil.mil.class_metrics import branch_answers, predicted_classes
+from hardmil.mil.class_metrics import predicted_classes
 from hardmil.statistics.class_intervals import weighted_class_metrics
 from hardmil.statistics.class_predictions import PooledClasses
 
@@ -30,6 +30,9 @@ class BranchMetrics:
 @dataclass(frozen=True)
 class ClassMetrics:
     """How often the predicted class is right, the means of this share and of AUC over classes, and each.
+
+    In a multi-label study, `accuracy` is the share of slides of which all classes are predicted right, and
+    `balanced_accuracy` the mean over the classes of that of yes and no.
 
     `kappa` has quadratic weights; NaN unless the classes are ordered.
     """
@@ -63,17 +66,17 @@ def metrics_by_class(
     """The metrics of these scores.
 
     Args:
-        labels: Positions of classes.
-        class_scores: They sum to 1.
+        labels: Positions of classes, or multi-label labels.
+        class_scores: The scores of all classes.
         task: The classes.
         thresholds: Of the branches; 0.5 for all where there are none.
     """
     predicted = predicted_classes(class_scores, task=task)
     once = PooledClasses(0, (), (), labels, class_scores, predicted, ())
-    joint = weighted_class_metrics(once, weights=np.ones((1, len(labels))), n_classes=task.n_classes)
+    joint = weighted_class_metrics(once, weights=np.ones((1, len(labels))), task=task)
     accuracy, balanced, kappa = joint[:, 0].tolist()
     limits, of_branches = thresholds or (0.5,) * task.n_branches, task.branch_scores(class_scores)
-    answers = branch_answers(labels, task=task).astype(np.int64)
+    answers = task.answers(labels).astype(np.int64)
     found: dict[str, BranchMetrics] = {}
     for branch, name in enumerate(task.branch_names):
         one = binary_metrics(answers[:, branch], of_branches[:, branch], threshold=limits[branch])

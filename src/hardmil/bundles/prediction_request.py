@@ -76,10 +76,14 @@ def _labelled_rows(
     slide_table = read_slide_table(
         table,
         classes=None if card.task.is_binary else _checked_classes(table, card=card),
+        multi_label=card.task.multi_label,
         cases="column-or-slide",
         labels_required=False,
         paths_required=paths_required,
     )
+    if card.task.multi_label:
+        known = {row.slide_id: slide_table.class_index(row) for row in slide_table.rows}
+        return slide_table.rows, known
     labels = {row.slide_id: row.label for row in slide_table.rows if row.label is not None}
     _check_labels(table, labels.values(), card=card)
     return slide_table.rows, {name: card.classes.index(label) for name, label in labels.items()}
@@ -87,6 +91,8 @@ def _labelled_rows(
 
 def _checked_classes(table: Path, *, card: Card) -> tuple[str, ...]:
     """The classes of the bundle, if the labels of the table are some of them."""
+    if card.task.multi_label:
+        return card.classes
     _check_labels(table, known_labels(table), card=card)
     return card.classes
 

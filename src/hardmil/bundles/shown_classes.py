@@ -11,7 +11,7 @@ from hardmil.bags.slide_table import SlideRow
 from hardmil.config.task import TaskConfig
 from hardmil.errors import ConfigError
 from hardmil.mil.bag_score import BagScore
-from hardmil.mil.class_metrics import predicted_classes
+from hardmil.mil.class_scores import called_class
 from hardmil.pictures.bag_heatmap import slide_attention
 from hardmil.pictures.heatmap import SlideAttention
 
@@ -43,10 +43,14 @@ def check_shown_class(name: str | None, *, task: TaskConfig) -> None:
 
 
 def predicted_branch(score: BagScore, *, task: TaskConfig) -> int:
-    """The branch of the predicted class; 0 where there are two classes."""
+    """The branch of the predicted class; 0 where there are two classes.
+
+    In a multi-label study, that of the class with the highest score.
+    """
     if score.class_scores is None:
         return 0
-    return task.branch_of(int(predicted_classes(score.class_scores[None], task=task)[0]))
+    called = called_class(score.class_scores, task=task)
+    return task.branch_of(called, class_scores=score.class_scores)
 
 
 def shown_branches(
@@ -88,6 +92,7 @@ def branch_attention(
 ) -> SlideAttention:
     """The output of one of the branches of more than two classes, with its score, ready to be drawn."""
     title = task.branch_titles[branch]
+    others = f"no {title}" if task.multi_label else "lower classes" if task.ordinal else "other classes"
     of_branch = relative_branch(score, branch=branch, task=task)
     return slide_attention(
         bag,
@@ -96,7 +101,7 @@ def branch_attention(
         label=row.label,
         mpp=row.mpp,
         contribution=of_branch.contribution,
-        classes=("lower classes" if task.ordinal else "other classes", title),
+        classes=(others, title),
         shown_class=title,
     )
 

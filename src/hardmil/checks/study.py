@@ -124,14 +124,17 @@ def _check_folds(study: Study) -> list[Failure]:
     """Why the study's folds cannot be drawn or read without a leak; empty if they can."""
     rows, wanted = study.slide_table.rows, study.config.evaluation
     cases = [row.case_id for row in rows]
-    labels = np.array([study.slide_table.class_index(row) for row in rows])
+    task = study.config.task
+    labels = task.fold_labels(np.array([study.slide_table.class_index(row) for row in rows]))
     try:
         if wanted.splits is not None:
             folds = read_splits(study.folder / wanted.splits, [row.slide_id for row in rows])
             check_folds(folds, cases)
-            check_classes(folds, labels)
+            check_classes(folds, labels, names=task.names)
         else:
-            repeated_folds(labels, cases, n_folds=wanted.folds, n_repeats=1, seed=study.config.seed)
+            repeated_folds(
+                labels, cases, n_folds=wanted.folds, n_repeats=1, seed=study.config.seed, names=task.names
+            )
     except HardmilError as error:
         return [Failure(name="folds", message=str(error), traceback="")]
     return []

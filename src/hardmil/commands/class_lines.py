@@ -19,6 +19,8 @@ def classes_line(classes: Sequence[str], *, task: TaskConfig) -> str:
         return f"positive label: {classes[-1]}"
     if task.ordinal:
         return f"classes, the lowest first: {', '.join(classes)}"
+    if task.multi_label:
+        return f"classes, of which a slide may have several: {', '.join(classes)}"
     return f"classes: {', '.join(classes)}" + (f"; negative: {task.negative}" if task.negative else "")
 
 
@@ -30,14 +32,16 @@ def class_lines(found: Statistics, *, task: TaskConfig) -> list[str]:
     if task.is_binary:
         return []
     arms = list(dict.fromkeys(one.arm for one in found.summary))
-    what = "classes, each against the rest"
+    what, predicted = "classes, each against the rest", "that of the predicted class"
     if task.ordinal:
         what = 'steps of the order, each "this class or higher"'
+    if task.multi_label:
+        what, predicted = "classes", "the share of slides of which all classes are predicted right"
     return [
         "",
-        f"above: accuracy is that of the predicted class; all other numbers are means over the {what}",
+        f"above: accuracy is {predicted}; all other numbers are means over the {what}",
         "",
-        "predicted class, with 95% interval by case:",
+        f"predicted {'classes' if task.multi_label else 'class'}, with 95% interval by case:",
         *_table(["arm"], [((arm,), found.whole.intervals, arm) for arm in arms], columns=PREDICTED),
         "",
         "by class, with 95% interval by case:",

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from hardmil.checks.installation import EXTRAS, Installation, inspect_installation
 from hardmil.checks.settings import check_settings, failures_of
 from hardmil.checks.study import SAME_PATCHES, MatchingPair, StudyCheck, check_study
+from hardmil.config.task import NONE
 from hardmil.errors import HardmilError
 from hardmil.evaluation.arms import check_arms
 from hardmil.evaluation.study_review import study_doubts
@@ -80,10 +83,13 @@ def _study_values(found: StudyCheck) -> dict[str, object]:
 def _table_lines(study: Study) -> list[str]:
     rows = study.slide_table.rows
     n_of = Counter(row.label for row in rows)
-    labels = ", ".join(f"{n_of[label]} {label}" for label in study.slide_table.classes)
+    of_classes = {name: one["slides"] for name, one in _counts(study).items()} or n_of
+    labels = ", ".join(f"{of_classes[label]} {label}" for label in study.slide_table.classes)
     cases = {row.case_id for row in rows}
     labels_of = Counter(case_id for case_id, _ in {(row.case_id, row.label) for row in rows})
     n_mixed, task = sum(n > 1 for n in labels_of.values()), study.config.task
+    if task.multi_label:
+        labels += f", {n_of[NONE]} {NONE}"
     several = "both labels" if task.is_binary else "several labels"
     mixed = f"; {count(n_mixed, 'case')} with {several}, which is allowed" if n_mixed else ""
     slides = f"{count(len(rows), 'slide')} ({labels}) of {count(len(cases), 'case')}"
@@ -95,6 +101,8 @@ def _class_lines(study: Study) -> list[str]:
     """The classes, and the number of slides and cases of each."""
     task = study.config.task
     order = "from low to high" if task.ordinal else f"negative {task.negative or 'none'}"
+    if task.multi_label:
+        order = "a slide may have several"
     return [
         f"classes            {', '.join(task.names)} ({order})",
         *(
@@ -106,8 +114,11 @@ def _class_lines(study: Study) -> list[str]:
 
 def _counts(study: Study) -> dict[str, dict[str, int]]:
     """The number of slides and of cases of each class; empty where there are two."""
+    rows, task = study.slide_table.rows, study.config.task
+    is_in = task.strata(np.array([study.slide_table.class_index(row) for row in rows]))
     of_class = {
-        name: [row for row in study.slide_table.rows if row.label == name] for name in study.config.task.names
+        name: [row for row, is_of in zip(rows, is_in[:, k].tolist(), strict=True) if is_of]
+        for k, name in enumerate(task.names)
     }
     return {
         name: {"slides": len(rows), "cases": len({row.case_id for row in rows})}

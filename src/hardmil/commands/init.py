@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from hardmil.bags.slide_table import known_labels, the_negative
+from hardmil.bags.negative_words import the_negative
+from hardmil.bags.slide_table import known_labels
 from hardmil.config.study import LITE0, PIXELS, StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml, parse_study
 from hardmil.errors import StoreError, TableError

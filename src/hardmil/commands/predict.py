@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from hardmil.bags.collection import notes_on_missing_coords
 from hardmil.bags.pseudonyms import SUFFIX
 from hardmil.bundles.bundle import Card, load_bundle
@@ -14,6 +16,7 @@ from hardmil.bundles.prediction import predict as predict_slides
 from hardmil.bundles.prediction_folder import DEFAULT_FOLDER, free_folder
 from hardmil.bundles.prediction_metrics import ClassMetrics
 from hardmil.bundles.slide_files import HeatmapOptions
+from hardmil.config.task import NONE
 from hardmil.encoders.encoder import encoder_notes
 from hardmil.jobs.outcome import Outcome
 from hardmil.words import count
@@ -97,6 +100,10 @@ def _calls(found: Predictions, *, card: Card) -> tuple[str, dict[str, object]]:
         return called, {"positive": n_positive}
     n_of = Counter(one.row.prediction.prediction for one in found.slides)
     predicted = {name: n_of[name] for name in card.classes}
+    if card.task.multi_label:
+        labels = np.array([card.task.label_of(text) for text in n_of.elements()], dtype=np.int64)
+        n_yes = card.task.answers(labels).sum(axis=0).tolist()
+        predicted = {**dict(zip(card.classes, n_yes, strict=True)), NONE: n_of[NONE]}
     called = ", ".join(f"{n} {name}" for name, n in predicted.items())
     return f"predicted {called}", {"predicted": predicted}
 

@@ -60,6 +60,9 @@ class StudyConfig(Section):
     ordinal: bool = Field(default=False, json_schema_extra=ADDED_LATER)
     """Whether the classes are ordered, each higher than the one before, such as benign, low, high. A slide is
     named by the highest class in it."""
+    multi_label: bool = Field(default=False, json_schema_extra=ADDED_LATER)
+    """Whether a slide may have several of the classes, or none. The table of slides then has a column for
+    each class, with 1 or 0, instead of label."""
     cases: Literal["column", "slide"] = Field(default="column", json_schema_extra=ADDED_LATER)
     """What names the case of a slide. column: case_id (or case, patient, patient_id) in the table of slides,
     which must exist. slide: each slide is its own case; only right if no patient has two slides."""
@@ -95,9 +98,14 @@ class StudyConfig(Section):
     @property
     def task(self) -> TaskConfig:
         """The classes as a network tells them apart."""
-        if self.classes is None or len(self.classes) == 2:
+        if self.classes is None or (len(self.classes) == 2 and not self.multi_label):
             return TWO_CLASSES
-        return TaskConfig(names=self.classes, negative=self.negative, ordinal=self.ordinal)
+        return TaskConfig(
+            names=self.classes,
+            negative=self.negative,
+            ordinal=self.ordinal,
+            multi_label=self.multi_label,
+        )
 
     @field_validator("positive", "negative", "classes", mode="before")
     @classmethod
@@ -109,13 +117,16 @@ class StudyConfig(Section):
     @model_validator(mode="after")
     def _classes_fit(self) -> "StudyConfig":
         names = self.classes or ()
+        last = names[-1] if names else None
         if self.classes is not None and len(names) < 2:
             raise ValueError(f"classes: {', '.join(names)}; expected two or more labels")
-        if len(names) < 3 and (self.negative is not None or self.ordinal):
+        if self.multi_label and self.positive is not None:
+            raise ValueError("multi_label excludes positive: each class is a question of its own; remove it")
+        if not self.multi_label and len(names) < 3 and (self.negative is not None or self.ordinal):
             raise ValueError("negative and ordinal are for more than two classes; list them in `classes`")
-        if self.positive is not None and names and (len(names) > 2 or self.positive != names[-1]):
+        if self.positive is not None and names and (len(names) > 2 or self.positive != last):
             raise ValueError("positive and classes disagree; of two classes, the last is positive; keep one")
-        check_classes(names, negative=self.negative, ordinal=self.ordinal)
+        check_classes(names, negative=self.negative, ordinal=self.ordinal, multi_label=self.multi_label)
         if (wrong := calibration_fault(self.evaluation.calibration, task=self.task)) is not None:
             raise ValueError(wrong)
         return self

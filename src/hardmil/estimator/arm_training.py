@@ -164,7 +164,8 @@ def _settings_of(task: TaskConfig) -> dict[str, object]:
     """The settings of a study that has these classes."""
     if task.is_binary:
         return {}
-    return {"classes": task.names, "negative": task.negative, "ordinal": task.ordinal}
+    named = {"negative": task.negative, "ordinal": task.ordinal, "multi_label": task.multi_label}
+    return {"classes": task.names, **named}
 
 
 def _chosen(

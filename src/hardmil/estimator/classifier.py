@@ -22,7 +22,14 @@ from hardmil.device import find_device
 from hardmil.errors import BagError, HardmilError
 from hardmil.estimator.arm_training import train
 from hardmil.estimator.bundle_card import card_of, check_features, parameters_of
-from hardmil.estimator.given_bags import Bags, as_bags, as_instances, check_not_padded, columns_of
+from hardmil.estimator.given_bags import (
+    Bags,
+    as_bags,
+    as_instances,
+    check_not_padded,
+    check_shape,
+    columns_of,
+)
 from hardmil.estimator.given_labels import (
     Labels,
     Weights,
@@ -53,9 +60,9 @@ def _bags_by_position() -> Iterator[None]:
 
 
 def _has_decision_function(model: "MILClassifier") -> bool:
-    """Whether the highest score is that of the predicted label: not of two labels, nor of ordered ones."""
+    """Whether the highest score is that of the predicted label: only of more than two exclusive labels."""
     known = getattr(model, "_known", None)
-    return known is not None and not known.task.is_binary and not known.task.ordinal
+    return known is not None and not (known.task.is_binary or known.task.ordinal or known.task.multi_label)
 
 
 class MILClassifier(ClassifierMixin, BaseEstimator):
@@ -103,7 +110,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         warm_start: Whether `fit` begins with the network of the fit before, or of `from_bundle`.
 
     Attributes:
-        classes_: The labels, sorted.
+        classes_: The labels, sorted; if bags may have several, the names of the columns, or their positions.
         n_features_in_: Number of features of an instance; missing where instances are pixels.
         feature_names_in_: Names of the columns, if the bags were tables whose columns have names.
         positive_: The positive one of two labels; missing where there are more.
@@ -186,7 +193,8 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         Args:
             bags: One array or table for each bag, all of one kind; or a tuple of one array with the rows of
                 all bags, and the bag of each row, where bags are in the order of their first row.
-            labels: One for each bag, of two or more values of one type; None and NaN are not labels.
+            labels: One for each bag, of two or more values of one type; None and NaN are not labels. If bags
+                may have several labels, or none: an array or table [bag, label] of 1 and 0.
             groups: The case of each bag, which inner folds never split. None: each bag is a case.
             sample_weight: The weight of each bag in the bag loss and the instance loss; only ratios count.
 
@@ -279,7 +287,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         return save_bundle(folder, bundle, tables={HARD_NEGATIVES: self.hard_negatives_})
 
     def predict_proba(self, bags: Bags) -> Float[np.ndarray, "bag class"]:
-        """Probability of each class, in the order of `classes_`.
+        """Probability of each class, in the order of `classes_`; of having it, if bags may have several.
 
         Raises:
             BagError: If a bag does not have the shape that was trained on.
@@ -289,19 +297,19 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
 
     @available_if(_has_decision_function)
     def decision_function(self, bags: Bags) -> Float[np.ndarray, "bag class"]:
-        """The logarithm of the score of each class; only for more than two labels without an order.
+        """The logarithm of the score of each class; only for more than two exclusive labels.
 
         Raises:
             BagError: If a bag does not have the shape that was trained on.
         """
-        scores = self._scores(bags)
-        return self._known.logarithms(scores)
+        return self._known.logarithms(self._scores(bags))
 
-    def predict(self, bags: Bags) -> Shaped[np.ndarray, " bag"]:
+    def predict(self, bags: Bags) -> Shaped[np.ndarray, " bag *label"]:
         """The label of each bag: the positive one where its score is above `threshold_`.
 
         Of more than two labels, the one with the highest score; of ordered ones, the highest that, with those
-        above it, has a score above 0.5.
+        above it, has a score above 0.5. If bags may have several: an array [bag, label], 1 where the score is
+        above 0.5, otherwise 0.
         """
         scores = self._scores(bags)
         return self._known.predicted(scores, threshold=self.threshold_)
@@ -332,7 +340,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         made = [self._bag(array, i, -1, str(i)) for i, array in enumerate(bags)]
         check_not_padded(bags, made)
         for bag in made:
-            _check_shape(bag, network=self.network_)
+            check_shape(bag, expected=self.network_.instance_shape)
         return score_together([self.network_, *self._others], made)
 
     def _start(self, first: Bag) -> BagClassifier | None:
@@ -343,7 +351,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         """
         if not self.warm_start or not hasattr(self, "network_"):
             return None
-        _check_shape(first, network=self.network_)
+        check_shape(first, expected=self.network_.instance_shape)
         if self.network_.config.task != self._known.task:
             raise BagError(
                 f"warm_start: the network tells apart {self._card.classes}; expected the same labels in the "
@@ -382,11 +390,3 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         instances = as_instances(given, position=position)
         coords = np.zeros((len(instances), 2), dtype=np.int64)
         return equalised(Bag(str(position), case, label, instances, coords, 0), config=self._patches)
-
-
-def _check_shape(bag: Bag, *, network: BagClassifier) -> None:
-    if bag.instances.shape[1:] != network.instance_shape:
-        raise BagError(
-            f"bag {bag.slide_id}: instances of shape {bag.instances.shape[1:]}; expected "
-            f"{network.instance_shape}, as in training; make it in the same way"
-        )

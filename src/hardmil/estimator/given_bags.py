@@ -118,3 +118,16 @@ def check_not_padded(bags: BagList, made: Sequence[Bag]) -> None:
                 f"bag {bag.slide_id}: the last {n} of its {len(bag)} instances are all 0, as in padded bags; "
                 "expected its own instances alone; give a list of arrays of different lengths"
             )
+
+
+def check_shape(bag: Bag, *, expected: tuple[int, ...]) -> None:
+    """Check that the instances of a bag have the shape of those of training.
+
+    Raises:
+        BagError: If not.
+    """
+    if bag.instances.shape[1:] != expected:
+        raise BagError(
+            f"bag {bag.slide_id}: instances of shape {bag.instances.shape[1:]}; expected {expected}, as in "
+            "training; make it in the same way"
+        )

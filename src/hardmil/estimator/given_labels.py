@@ -1,17 +1,37 @@
 """Labels as users have them: two or more values of one type."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from numbers import Number
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
 from pydantic import ValidationError
 
-from hardmil.bags.slide_table import the_negative
+from hardmil.bags.negative_words import the_negative
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.errors import BagError
 
-Labels = Sequence[Hashable] | Shaped[np.ndarray, " bag"]
+
+@runtime_checkable
+class LabelTable(Protocol):
+    """A table with a column for each label, such as a DataFrame."""
+
+    @property
+    def columns(self) -> Any:
+        """The names of the labels."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of bags."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """The names of the labels."""
+        ...
+
+
+Labels = Sequence[Hashable] | Shaped[np.ndarray, " bag *label"] | LabelTable
 Weights = Sequence[object] | Shaped[np.ndarray, " bag"]
 
 

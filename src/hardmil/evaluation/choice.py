@@ -10,7 +10,6 @@ from hardmil.bootstrap import draw_bags
 from hardmil.config.evaluation import AutoConfig, parse_operating_target
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.metrics import binary_metrics, fpr_at_sensitivity, mean_and_se, partial_auc
-from hardmil.mil.class_metrics import branch_answers
 
 N_RESAMPLES = 400
 """Enough for a standard error."""
@@ -70,7 +69,7 @@ def choose(
     sign = -1 if auto.criterion == "fpr" else 1
     values = {name: value(labels, one) for name, one in scores.items()}
     best = max(values, key=lambda name: sign * values[name])
-    resamples = list(draw_bags(labels, cases, seed=0, n_resamples=N_RESAMPLES))
+    resamples = list(draw_bags(task.strata(labels), cases, seed=0, n_resamples=N_RESAMPLES))
     drawn = {
         name: np.array([value(labels[picked], one[picked]) for picked in resamples])
         for name, one in scores.items()
@@ -99,7 +98,7 @@ def _mean_over_branches(value: Value, *, task: TaskConfig) -> Value:
     """The same measured for each branch; a branch where it is undefined is left out of the mean."""
 
     def mean(labels: Int[np.ndarray, " bag"], scores: Float[np.ndarray, "bag class"]) -> float:
-        answers, of_branches = branch_answers(labels, task=task), task.branch_scores(scores)
+        answers, of_branches = task.answers(labels), task.branch_scores(scores)
         pairs = zip(answers.T.astype(np.int64), of_branches.T, strict=True)
         return mean_and_se(value(*pair) for pair in pairs).mean
 

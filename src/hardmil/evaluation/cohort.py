@@ -88,10 +88,14 @@ def make_cohort(
     return Cohort(bags, digest.hexdigest(), truth, verdicts)
 
 
-def cases_by_class(cohort: Cohort, *, classes: Sequence[str]) -> dict[str, int]:
-    """The number of cases with a slide of each class."""
-    pairs = set(zip(cohort.cases, cohort.labels.tolist(), strict=True))
-    return {name: sum(label == number for _, label in pairs) for number, name in enumerate(classes)}
+def cases_by_class(cohort: Cohort, *, task: TaskConfig) -> dict[str, int]:
+    """The number of cases with a slide of each class; if multi-label, also with a slide without it."""
+    names = [*task.names, *(f"slides without {name}" for name in task.names if task.multi_label)]
+    strata = task.strata(cohort.labels)
+    return {
+        name: len({case for case, is_in in zip(cohort.cases, strata[:, k].tolist(), strict=True) if is_in})
+        for k, name in enumerate(names)
+    }
 
 
 def deidentified_cohort(cohort: Cohort, names: Pseudonyms) -> Cohort:

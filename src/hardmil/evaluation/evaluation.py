@@ -130,7 +130,8 @@ def evaluate_arms(
     _check_only_folds(evaluation)
     for folds in evaluation.folds:
         check_folds(folds, evaluation.cohort.cases)
-        check_classes(folds, evaluation.cohort.labels, names=evaluation.task.names)
+        labels = evaluation.task.fold_labels(evaluation.cohort.labels)
+        check_classes(folds, labels, names=evaluation.task.names)
     remove_drafts(evaluation.folder)
     import_tables(evaluation.folder)
     todo = missing_trials(evaluation)

@@ -14,7 +14,7 @@ from hardmil.evaluation.choice import Choice
 from hardmil.files.csv_table import columns_by_name, columns_of
 from hardmil.metrics import BinaryMetrics
 from hardmil.mil.bag_score import BagScore
-from hardmil.mil.class_scores import called_class
+from hardmil.mil.class_scores import called_class, score_of_bag
 from hardmil.mining.hard_instances import HardInstance
 
 RESULTS, PREDICTIONS, HARD_NEGATIVES = "results.csv", "predictions.csv", "hard_negatives.csv"
@@ -82,7 +82,8 @@ class PredictionRow:
     `prediction` is the call at the operating point, or at the model's own threshold where no operating point
     was set. `op_prediction` is the same, but empty where none was set. `probabilities` are by class.
 
-    With more than two classes, `prediction` is the class of `called_class` and `bag_score` its score;
+    With more than two classes, `prediction` is the class of `called_class` and `bag_score` its score; in a
+    multi-label study, all classes with a score above 0.5, or none, and the highest score of any class.
     `scores` are by class, not calibrated; `called` is 1 for a class that was called at its own operating
     point (of ordered classes: the class or a higher one), 0 for one that was not, and NaN where none was set.
     """
@@ -220,7 +221,6 @@ def class_prediction_row(
     if score.class_scores is None:
         raise ValueError(f"slide {bag.slide_id}: a score without class_scores; expected one of many classes")
     scores = score.class_scores
-    predicted = called_class(scores, task=task)
     limits = np.full(task.n_branches, np.nan) if thresholds is None else np.asarray(thresholds)
     called = np.where(np.isnan(limits), np.nan, task.branch_scores(scores) > limits)
     chances = scores if probabilities is None else probabilities
@@ -228,9 +228,9 @@ def class_prediction_row(
         trial=trial,
         slide_id=bag.slide_id,
         case_id=bag.case_id,
-        label=task.names[bag.label] if bag.label >= 0 else "",
-        bag_score=float(scores[predicted]),
-        prediction=task.names[predicted],
+        label=task.label_text(bag.label) if bag.label >= 0 else "",
+        bag_score=score_of_bag(scores, task=task),
+        prediction=task.label_text(called_class(scores, task=task)),
         probabilities=dict(zip(task.names, chances.tolist(), strict=True)),
         scores=dict(zip(task.names, scores.tolist(), strict=True)),
         called=dict(zip(task.branch_names, called.tolist(), strict=True)),

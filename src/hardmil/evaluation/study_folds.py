@@ -18,7 +18,7 @@ def study_folds(study: Study, *, cohort: Cohort, left_out: set[str]) -> list[lis
     config = study.config.evaluation
     if config.splits is None:
         return repeated_folds(
-            cohort.labels,
+            study.config.task.fold_labels(cohort.labels),
             cohort.cases,
             n_folds=config.folds,
             n_repeats=config.repeats,

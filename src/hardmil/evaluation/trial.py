@@ -29,7 +29,7 @@ from hardmil.metrics import BinaryMetrics, binary_metrics
 from hardmil.mil.bag_score import BagScore
 from hardmil.mil.calibration import Calibration, fit_calibration
 from hardmil.mil.class_calibration import ClassCalibration, fit_class_calibration
-from hardmil.mil.class_metrics import branch_answers, class_metrics
+from hardmil.mil.class_metrics import class_metrics
 from hardmil.mil.class_scores import scores_by_class
 from hardmil.mil.inference import score_together
 from hardmil.mil.operating import choose_threshold
@@ -280,7 +280,7 @@ def _decision(training: Sequence[Bag], *, trial: Trial, cohort: Cohort, trainer:
     if task.is_binary:
         threshold = choose_threshold(labels, scores, wanted=wanted)
         return _Decision((threshold,), calibration_of(trial.arm, labels, scores, method=method))
-    answers, of_branches = branch_answers(labels, task=task), task.branch_scores(scores)
+    answers, of_branches = task.answers(labels), task.branch_scores(scores)
     thresholds = [
         choose_threshold(yes.astype(np.int64), one, wanted=wanted)
         for yes, one in zip(answers.T, of_branches.T, strict=True)
@@ -326,7 +326,7 @@ def whole_arm_out_of_fold(
     so that equal numbers of folds share models. None where no operating point is wanted, or a class has so
     few cases that an inner fold would train on only one of it.
     """
-    labels = np.array([bag.label for bag in training])
+    labels, task = np.array([bag.label for bag in training]), trial.arm.model.task
     if trial.operating is None or not operating_folds(
         trial, labels=labels, cases=[bag.case_id for bag in training]
     ):
@@ -335,7 +335,9 @@ def whole_arm_out_of_fold(
     def learn(inside: Sequence[Bag], seed: int) -> Score:
         return _learn(inside, trial=trial, seed=seed, cohort=cohort, trainer=trainer).score
 
-    return out_of_fold_scores(training, n_folds=trial.operating.n_folds, seed=trial.seed, learn=learn)
+    return out_of_fold_scores(
+        training, n_folds=trial.operating.n_folds, seed=trial.seed, learn=learn, task=task
+    )
 
 
 def operating_folds(trial: Trial, *, labels: Int[np.ndarray, " bag"], cases: Sequence[str]) -> list[Fold]:
@@ -348,9 +350,18 @@ def operating_folds(trial: Trial, *, labels: Int[np.ndarray, " bag"], cases: Seq
     """
     if trial.operating is None:
         return []
+    labels = trial.arm.model.task.fold_labels(labels)
     folds = possible_inner_folds(labels, cases, n_folds=trial.operating.n_folds, seed=trial.seed)
-    few = any(fewest_cases(labels[fold.train], [cases[int(i)] for i in fold.train]) < 2 for fold in folds)
-    return [] if few else folds
+    for number, fold in enumerate(folds):
+        inside, of_inside = labels[fold.train], [cases[int(i)] for i in fold.train]
+        if fewest_cases(inside, of_inside) < 2:
+            return []
+        # With several labels, two cases of each answer may still not be enough for folds inside.
+        if labels.ndim == 2 and not possible_inner_folds(
+            inside, of_inside, n_folds=trial.arm.mining.inner_folds, seed=trial.seed + 1 + number
+        ):
+            return []
+    return folds
 
 
 def longest_training(arm: Arm, *, n_operating_folds: int = 0) -> int:

@@ -34,14 +34,15 @@ def instance_auc(
 
     Bags without known truth, or with only one kind of instance, are left out; NaN if no bag is left. With
     more than two classes, all bags but those of the negative class are positive, and the attention is that of
-    the branch of the bag's class.
+    the branch of the bag's class. In a multi-label study, only bags of one class count, as the truth does not
+    name the class of a lesion.
     """
     values = [
         binary_metrics(
             (truth[bag.slide_id] == LESION).astype(np.int64), branch_of(score, bag.label, task=task).attention
         ).auc
         for bag, score in zip(bags, scores, strict=True)
-        if bag.label != task.negative_label and bag.slide_id in truth
+        if task.only_class(bag.label) is not None and bag.slide_id in truth
     ]
     return mean_and_se(values).mean
 
@@ -62,11 +63,12 @@ def verdicts_of_truth(
 ) -> dict[str, Float32[np.ndarray, " _"]]:
     """The verdicts of a person who is never wrong: lesion (of the class of the slide) or normal.
 
-    Values are those of `Reviewer`.
+    Values are those of `Reviewer`. Nothing is known about the lesions of a slide of several classes.
     """
     found: dict[str, Float32[np.ndarray, " _"]] = {}
     for slide_id, codes in truth.items():
-        lesion = 1 if task.is_binary else 1 + labels[slide_id]
+        only = None if task.is_binary else task.only_class(labels[slide_id])
+        lesion = 1 if task.is_binary else np.nan if only is None else 1 + only
         found[slide_id] = np.where(codes == LESION, lesion, 0).astype(np.float32)
     return found
 

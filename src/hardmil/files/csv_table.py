@@ -81,10 +81,10 @@ def write_table(
     write_cells(path, map(cells_of, rows), columns=columns_of(row) if columns is None else columns)
 
 
-def table_text(rows: Iterable[object], *, row: type) -> str:
-    """A table as the text of its file."""
+def table_text(rows: Iterable[object], *, row: type, columns: Sequence[str] | None = None) -> str:
+    """A table as the text of its file, with these columns; all of its dataclass by default."""
     text = io.StringIO(newline="")
-    _write_lines(text, map(cells_of, rows), columns=columns_of(row))
+    _write_lines(text, map(cells_of, rows), columns=columns or columns_of(row))
     return text.getvalue()
 
 

@@ -17,7 +17,8 @@ class BagScore:
 
     With more than two classes, `class_scores` are the scores of all classes, which sum to 1, and `branches`
     the output of each branch, whose score is above 0.5 where its answer is yes. The score is then that of the
-    class with the highest one, and attention, logits and contributions are those of its branch.
+    class with the highest one, and attention, logits and contributions are those of its branch. In a
+    multi-label study each class has a score between 0 and 1 of its own.
     """
 
     bag_score: float

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from hardmil.config.task import TaskConfig
 from hardmil.metrics import BinaryMetrics, binary_metrics, mean_and_se
@@ -19,17 +19,12 @@ def predicted_classes(
     return np.array([called_class(one, task=task) for one in class_scores], dtype=np.int64)
 
 
-def branch_answers(labels: Int[np.ndarray, " bag"], *, task: TaskConfig) -> Bool[np.ndarray, "bag branch"]:
-    """Whether the answer of each branch is yes, for labels or predicted classes."""
-    own = np.array(task.branch_labels)
-    return labels[:, None] >= own if task.ordinal else labels[:, None] == own
-
-
 def class_metrics(
     labels: Int[np.ndarray, " bag"], class_scores: Float[np.ndarray, "bag class"], *, task: TaskConfig
 ) -> BinaryMetrics:
     """The six metrics of the paper: the accuracy of the predicted class, and means over the branches.
 
+    In a multi-label study, the accuracy is the share of bags of which all classes are predicted right.
     Each branch is measured against the rest: its answer is called by the predicted class, and its AUC is that
     of its score. A branch where a metric is undefined is left out of its mean; NaN where it is in all.
 
@@ -37,7 +32,7 @@ def class_metrics(
         BagError: If a score is not finite.
     """
     predicted = predicted_classes(class_scores, task=task)
-    yes, called = branch_answers(labels, task=task), branch_answers(predicted, task=task)
+    yes, called = task.answers(labels), task.answers(predicted)
     scores = task.branch_scores(class_scores)
     found: list[BinaryMetrics] = []
     for k in range(task.n_branches):

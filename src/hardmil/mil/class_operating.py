@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hardmil.config.task import TaskConfig
-from hardmil.mil.class_metrics import branch_answers
 from hardmil.mil.operating import OperatingPoint, set_operating_point
 
 
@@ -33,7 +32,7 @@ def set_class_operating_points(
         BagError: If a branch has no bag of one answer, or a score is not finite.
         ValueError: If `target` is none of these.
     """
-    answers, scores = branch_answers(labels, task=task), task.branch_scores(class_scores)
+    answers, scores = task.answers(labels), task.branch_scores(class_scores)
     return tuple(
         set_operating_point(yes.astype(np.int64), of_branch, cases=cases, target=target, seed=seed)
         for yes, of_branch in zip(answers.T, scores.T, strict=True)

@@ -9,13 +9,19 @@ from jaxtyping import Float
 from hardmil.config.task import TaskConfig, of_steps
 from hardmil.mil.bag_score import BagScore
 
+LIKELY = 0.5
+"""A score above it answers a question with yes."""
+
 
 def class_scores(logits: Float[np.ndarray, " branch"], *, task: TaskConfig) -> Float[np.ndarray, " class"]:
     """The scores of all classes of one bag, which sum to 1, in float64.
 
     Of exclusive classes: the softmax of the logits, that of the negative class is 0. Of ordered classes:
-    differences of "this class or a higher one", each at most as high as the one before.
+    differences of "this class or a higher one", each at most as high as the one before. In a multi-label
+    study: the logistic function of each logit; these do not sum to 1.
     """
+    if task.multi_label:
+        return _sigmoid(logits)
     if not task.ordinal:
         of_classes = _of_classes(logits, task=task)
         exponentials = np.exp(of_classes - of_classes.max())
@@ -40,18 +46,26 @@ def scores_by_class(scores: Sequence[BagScore], *, task: TaskConfig) -> Float[np
 def called_class(scores: Float[np.ndarray, " class"], *, task: TaskConfig) -> int:
     """The class that a bag is called: of the highest score; of ordered classes, the highest that is likely.
 
-    Likely means that "this class or a higher one" has a score above 0.5.
+    Likely means that "this class or a higher one" has a score above 0.5. In a multi-label study, the label
+    with all classes that have a score above 0.5.
     """
+    if task.multi_label:
+        return sum(1 << k for k, score in enumerate(scores.tolist()) if score > LIKELY)
     if not task.ordinal:
         return int(np.argmax(scores))
-    return int(np.sum(task.branch_scores(scores) > 0.5))
+    return int(np.sum(task.branch_scores(scores) > LIKELY))
+
+
+def score_of_bag(scores: Float[np.ndarray, " class"], *, task: TaskConfig) -> float:
+    """The score that stands for a bag: that of the class it is called; if multi-label, the highest."""
+    return float(scores.max() if task.multi_label else scores[called_class(scores, task=task)])
 
 
 def branch_of(score: BagScore, label: int, *, task: TaskConfig) -> BagScore:
-    """The output of the branch of a class; of the lowest of ordered classes, that of the next one."""
-    if task.is_binary:
+    """The output of the branch of a label, see `TaskConfig.branch_of`."""
+    if task.is_binary or score.class_scores is None:
         return score
-    return score.branches[task.branch_of(label)]
+    return score.branches[task.branch_of(label, class_scores=score.class_scores)]
 
 
 def with_classes(
@@ -60,7 +74,8 @@ def with_classes(
     """The output for one bag from those of its branches.
 
     A branch's own score compares its class with the strongest other one, so that it is above 0.5 where the
-    bag is called this class; of ordered classes, it is that of "this class or a higher one".
+    bag is called this class; of ordered classes, it is that of "this class or a higher one", and in a
+    multi-label study that of the class.
 
     Args:
         branches: Attention and logits of each branch; their scores are replaced.
@@ -68,12 +83,14 @@ def with_classes(
         task: The classes.
     """
     scores = class_scores(logits, task=task)
-    of_branches = task.branch_scores(scores) if task.ordinal else _against_others(logits, task=task)
+    is_own = task.ordinal or task.multi_label
+    of_branches = task.branch_scores(scores) if is_own else _against_others(logits, task=task)
     scored = tuple(
         replace(one, bag_score=float(score)) for one, score in zip(branches, of_branches, strict=True)
     )
     called = called_class(scores, task=task)
-    whole = replace(scored[0], bag_score=float(scores[called]), class_scores=scores, branches=scored)
+    bag_score = score_of_bag(scores, task=task)
+    whole = replace(scored[0], bag_score=bag_score, class_scores=scores, branches=scored)
     shown = branch_of(whole, called, task=task)
     return replace(shown, bag_score=whole.bag_score, class_scores=whole.class_scores, branches=whole.branches)
 
@@ -83,12 +100,12 @@ def mean_logits(
 ) -> Float[np.ndarray, " branch"]:
     """The mean over several networks of the branch logits that give these scores."""
     found = np.stack(scores)
-    if not task.ordinal:
+    if not (task.ordinal or task.multi_label):
         logits = np.log(found).mean(axis=0)
         reference = 0.0 if task.negative_label is None else logits[task.negative_label]
         return logits[list(task.branch_labels)] - reference
-    or_higher = task.branch_scores(found)
-    return (np.log(or_higher) - np.log1p(-or_higher)).mean(axis=0)
+    of_yes = task.branch_scores(found)
+    return (np.log(of_yes) - np.log1p(-of_yes)).mean(axis=0)
 
 
 def _of_classes(logits: Float[np.ndarray, " branch"], *, task: TaskConfig) -> Float[np.ndarray, " class"]:

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from hardmil.bootstrap import SampleSize, draw_bags, moving_threshold_limits, percentile_limits
 from hardmil.config.evaluation import OperatingTarget, parse_operating_target
+from hardmil.config.task import TWO_CLASSES
 from hardmil.errors import BagError
 from hardmil.metrics import binary_metrics, check_scores, predict_threshold_at_sensitivity
 
@@ -81,7 +82,7 @@ def set_operating_point(
         return threshold, metrics.recall, metrics.fpr
 
     observed = measured(np.arange(len(labels)))
-    resamples = draw_bags(labels, cases, seed=seed, n_resamples=N_RESAMPLES)
+    resamples = draw_bags(TWO_CLASSES.strata(labels), cases, seed=seed, n_resamples=N_RESAMPLES)
     drawn = np.array([measured(picked) for picked in resamples]).reshape(-1, 3)
     low, high = percentile_limits(drawn[:, 0], n_cases=len(set(cases)))
     positive, negative = (_sample_size(labels == label, cases=cases) for label in (1, 0))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hardmil.bags.bag import Bag
@@ -77,8 +77,18 @@ def _order(bags: Sequence[Bag], *, config: ResolvedModelConfig, generator: torch
     if config.training.balance != "sampler":
         return torch.randperm(len(bags), generator=generator).tolist()
     labels = torch.tensor([bag.label for bag in bags])
-    weights = 1.0 / torch.bincount(labels, minlength=2)[labels]
+    if config.task.multi_label:
+        weights = _answer_weights(labels, n_branches=config.task.n_branches)
+    else:
+        weights = 1.0 / torch.bincount(labels, minlength=2)[labels]
     return torch.multinomial(weights, len(bags), replacement=True, generator=generator).tolist()
+
+
+def _answer_weights(labels: Int[Tensor, " bag"], *, n_branches: int) -> Float[Tensor, " bag"]:
+    """How often a multi-label bag is drawn: mean over the classes of one over the bags with its answer."""
+    yes = labels[:, None] >> torch.arange(n_branches) & 1
+    n_yes = yes.sum(dim=0)
+    return (1.0 / torch.where(yes == 1, n_yes, len(labels) - n_yes)).mean(dim=1)
 
 
 def _subset(bag: Bag, *, config: ResolvedModelConfig, generator: torch.Generator) -> Bag:

@@ -17,6 +17,7 @@ from torch import Tensor
 from hardmil.bags.bag import Bag
 from hardmil.bags.folds import inner_folds
 from hardmil.config.model import ResolvedModelConfig
+from hardmil.config.task import TaskConfig
 from hardmil.device import Device, find_device
 from hardmil.errors import BagError, TrainingError
 from hardmil.mil.bag_mixing import find_mixer
@@ -99,7 +100,7 @@ def fit(
     Source: Li et al. 2019, Section 3: Adam (0.9, 0.999), the epoch with the lowest loss is used.
     """
     device = device or find_device("auto", precision=config.training.precision)
-    _check_labels(bags, n_classes=config.task.n_classes)
+    _check_labels(bags, task=config.task)
     # All devices are named, because fork_rng warns if it has to find several.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -150,12 +151,12 @@ def fit(
     return network.eval()
 
 
-def _check_labels(bags: Sequence[Bag], *, n_classes: int) -> None:
+def _check_labels(bags: Sequence[Bag], *, task: TaskConfig) -> None:
     for bag in bags:
-        if not 0 <= bag.label < n_classes:
+        if not 0 <= bag.label < task.n_labels:
             raise BagError(
-                f"slide {bag.slide_id}: label {bag.label}; expected 0 to {n_classes - 1} in training with "
-                f"{n_classes} classes; correct it, or leave the slide out"
+                f"slide {bag.slide_id}: label {bag.label}; expected 0 to {task.n_labels - 1} in training "
+                f"with {task.n_classes} classes; correct it, or leave the slide out"
             )
 
 
@@ -185,7 +186,7 @@ def _split(
         return bags, []
     labels, cases = np.array([bag.label for bag in bags]), [bag.case_id for bag in bags]
     n_folds = max(2, round(1 / config.training.validation_share))
-    fold = inner_folds(labels, cases, n_folds=n_folds, seed=seed)[0]
+    fold = inner_folds(config.task.fold_labels(labels), cases, n_folds=n_folds, seed=seed)[0]
     return [bags[int(i)] for i in fold.train], [bags[int(i)] for i in fold.test]
 
 
@@ -217,19 +218,32 @@ def _adam(network: BagClassifier, *, config: ResolvedModelConfig) -> torch.optim
     )
 
 
-def class_weights(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> Float[Tensor, " class"]:
-    """Weight of a bag of each class in the loss; its mean over the bags is 1."""
+def class_weights(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> Float[Tensor, "*answer"]:
+    """Weight of a bag of each class in the loss; its mean over the bags is 1.
+
+    In a multi-label study: weight of each answer, no and yes, in each branch, as of two classes.
+    """
     n_classes = config.task.n_classes
+    if config.task.multi_label:
+        return _answer_weights(bags, config=config)
     counts = np.bincount([bag.label for bag in bags], minlength=n_classes)
     if config.training.balance != "loss" or counts.min() == 0:
         return torch.ones(n_classes)
     return torch.tensor(counts.sum() / (n_classes * counts), dtype=torch.float32)
 
 
+def _answer_weights(bags: Sequence[Bag], *, config: ResolvedModelConfig) -> Float[Tensor, "answer branch"]:
+    yes = config.task.answers(np.array([bag.label for bag in bags]))
+    counts = np.stack([(~yes).sum(axis=0), yes.sum(axis=0)])
+    is_weighed = (counts > 0).all(axis=0) & (config.training.balance == "loss")
+    weights = np.where(is_weighed, len(bags) / (2 * np.maximum(counts, 1)), 1.0)
+    return torch.tensor(weights, dtype=torch.float32)
+
+
 @torch.no_grad()
 def _validation_loss(network: BagClassifier, bags: Sequence[Bag], *, device: Device, epoch: int) -> float:
     network.eval()
-    ones = torch.ones(network.config.task.n_classes, device=device.name)
+    ones = torch.ones_like(class_weights(bags, config=network.config), device=device.name)
     losses: list[Tensor] = []
     for bag in bags:
         batch = pack([bag], device=device.name)

@@ -76,7 +76,7 @@ class Distractors:
         """
         sources = np.array([self.bags[one.slide_id].label for one in self.pool])
         found: dict[int, np.ndarray] = {}
-        for label in range(self.task.n_classes):
+        for label in {bag.label for bag in self.bags.values()}:
             may = np.array([self.task.may_hold(label, source=int(source)) for source in sources])
             if self.config.inject_into != "both":
                 may &= (sources == label) == (self.config.inject_into == "negative")

@@ -222,7 +222,7 @@ def _scores(
         own = extras.within({bag.slide_id for bag in inside}) if extras else None
         return partial(score_bags, train(inside, config=config, seed=inner_seed, extras=own))
 
-    return out_of_fold_scores(bags, n_folds=mining.inner_folds, seed=seed, learn=learn)
+    return out_of_fold_scores(bags, n_folds=mining.inner_folds, seed=seed, learn=learn, task=config.task)
 
 
 def _clustered(

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Int
 from hardmil.bags.bag import Bag
 from hardmil.bags.clusters import cluster_instances
 from hardmil.config.mining import MiningConfig
-from hardmil.config.task import TWO_CLASSES, TaskConfig
+from hardmil.config.task import NONE, TWO_CLASSES, TaskConfig
 from hardmil.errors import EmptyBagError, TableError
 from hardmil.files.user_table import read_user_table
 from hardmil.mil.bag_score import BagScore
@@ -42,7 +42,7 @@ def read_verdicts(
     Args:
         path: Columns slide_id, x, y (level-0 px), verdict: lesion, normal, artefact or unsure. With more than
             two classes, also the name of a class; lesion is that of the slide, and the negative class is
-            normal.
+            normal. In a multi-label study, none is normal.
         bags: Bags with known patch coordinates.
         task: The classes.
 
@@ -79,29 +79,38 @@ def verdict_values(task: TaskConfig) -> dict[str, float]:
     if task.is_binary:
         return VALUES
     classes = {name.lower(): 1.0 + number for number, name in enumerate(task.names)}
+    if task.multi_label:
+        return {**VALUES, "lesion": LESION, NONE: VALUES["normal"], **classes}
     if task.negative_label is not None:
         classes[task.names[task.negative_label].lower()] = VALUES["normal"]
     return {**VALUES, "lesion": LESION, **classes}
 
 
 def _of_slide(label: int, *, task: TaskConfig, where: str) -> float:
-    if label == task.negative_label:
+    only = task.only_class(label)
+    if only is None:
         raise TableError(
-            f"{where} is of class {task.names[label]}, and a patch of it is called a lesion; expected the "
-            f"name of its class, one of {', '.join(task.names)}; correct it"
+            f"{where} is of class {task.label_text(label)}, and a patch of it is called a lesion; expected "
+            f"the name of its class, one of {', '.join(task.names)}; correct it"
         )
-    return 1.0 + label
+    return 1.0 + only
 
 
 def instance_labels(
     values: Float[np.ndarray, " instance"], *, task: TaskConfig
 ) -> Float32[np.ndarray, " instance *branch"]:
-    """Verdicts as labels of instances: 1 or 0 for each branch, NaN where nothing is known."""
+    """Verdicts as labels of instances: 1 or 0 for each branch, NaN where nothing is known.
+
+    In a multi-label study, a class on a patch says nothing about the others, as a patch may have several.
+    """
     if task.is_binary:
         return values.astype(np.float32)
     labels = np.full((len(values), task.n_branches), np.nan, np.float32)
     for branch in range(task.n_branches):
         labels[values == VALUES["normal"], branch] = 0
+        if task.multi_label:
+            labels[values == 1 + branch, branch] = 1
+            continue
         for label in range(task.n_classes):
             labels[values == 1 + label, branch] = task.is_yes(label, branch=branch)
     return labels

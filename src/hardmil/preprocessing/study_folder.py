@@ -1,7 +1,7 @@
 """The folder of a study: settings, table of slides, paths of its files, bags."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from hardmil.bags.slide_table import SlideRow, SlideTable, read_slide_table
 from hardmil.config.known_encoders import short_name
 from hardmil.config.study import StudyConfig, instance_config
 from hardmil.config.study_file import FILE_NAME, commented_yaml, read_study
-from hardmil.errors import BagError
+from hardmil.config.task import JOINED, NONE, TaskConfig
+from hardmil.errors import BagError, TableError
 from hardmil.files.atomic import write_text_once
-from hardmil.files.csv_table import table_text
+from hardmil.files.csv_table import columns_by_name, columns_of, table_text
 from hardmil.jobs.failures import Failure
 from hardmil.preprocessing.instances import read_instances
 
@@ -77,7 +78,8 @@ def create_study(folder: Path, *, slides: Sequence[SlideRow], config: StudyConfi
 
     Args:
         folder: Folder to create; a study in it is kept if it is the same.
-        slides: The slides; their paths are written as absolute paths.
+        slides: The slides; their paths are written as absolute paths. With `multi_label`, the label of a
+            slide is its classes, joined by " + ", or none.
         config: The settings.
 
     Raises:
@@ -93,8 +95,40 @@ def create_study(folder: Path, *, slides: Sequence[SlideRow], config: StudyConfi
         for row in slides
     ]
     write_text_once(folder / FILE_NAME, commented_yaml(config))
-    write_text_once(folder / config.slides, table_text(absolute, row=SlideRow))
+    write_text_once(folder / config.slides, _slide_table_text(absolute, config=config))
     return open_study(folder)
+
+
+@dataclass(frozen=True)
+class _LabelledRow:
+    """A slide that may have several classes: `has` is 1 or 0 by class."""
+
+    slide: SlideRow
+    has: Mapping[str, float] = columns_by_name()
+
+
+def _slide_table_text(slides: Sequence[SlideRow], *, config: StudyConfig) -> str:
+    """The table of slides; with `multi_label`, with a column for each class instead of label."""
+    task = config.task
+    if not task.multi_label:
+        return table_text(slides, row=SlideRow)
+    rows = [_LabelledRow(row, _classes_of(row, task=task)) for row in slides]
+    columns = [name for name in columns_of(_LabelledRow, names=task.names) if name != "label"]
+    return table_text(rows, row=_LabelledRow, columns=columns)
+
+
+def _classes_of(row: SlideRow, *, task: TaskConfig) -> dict[str, float]:
+    """1 or 0 by class; empty for a slide without a label, which the table then refuses."""
+    if row.label is None:
+        return {}
+    try:
+        label = task.label_of(row.label)
+    except ValueError as error:
+        raise TableError(
+            f'slide {row.slide_id}: label "{row.label}"; expected some of {", ".join(task.names)}, joined by '
+            f'"{JOINED}", or {NONE}; correct it'
+        ) from error
+    return {name: float(task.is_yes(label, branch=k)) for k, name in enumerate(task.names)}
 
 
 def _absolute(path: Path) -> Path:
@@ -115,6 +149,7 @@ def open_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
         folder / config.slides,
         positive=config.positive,
         classes=config.classes,
+        multi_label=config.multi_label,
         cases=config.cases,
         paths_required=needs_paths,
     )

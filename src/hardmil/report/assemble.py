@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from hardmil.bags.bag import Bag
 from hardmil.config.model import BagKind, resolve_config
 from hardmil.config.study import StudyConfig, model_config
-from hardmil.config.task import TaskConfig
+from hardmil.config.task import NONE, TaskConfig
 from hardmil.evaluation.arm_name import parse_arm_name
 from hardmil.evaluation.arms import AUTO
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
@@ -116,7 +117,7 @@ def write_evaluation_report(
         curves=draw_curves(rows.predictions, arm=arm, statistics=statistics, evaluation=evaluation),
         calibration=calibration_drawing(rows.predictions, arm=arm, positive=evaluation.classes[1])
         if task.is_binary
-        else class_calibration_drawing(rows.predictions, arm=arm),
+        else class_calibration_drawing(rows.predictions, arm=arm, task=task),
         confusion=confusion,
         hard_negatives=_pictures(selection, drawn),
         n_hard_negatives=len({row.mined.key for row in mined}),
@@ -178,8 +179,9 @@ def _slides(
     confusion = confusion_of(rows, arm=arm, evaluation=evaluation)
     if confusion is None:
         return None, draw_slides(_with_gallery(selection, {}), paths=page.paths), []
-    wrong = wrong_slides(confusion, classes=evaluation.classes)
-    highest = _highest(confusion, classes=evaluation.classes)
+    is_multi_label = evaluation.task.multi_label
+    wrong = confusion.wrong if is_multi_label else wrong_slides(confusion, classes=evaluation.classes)
+    highest = _highest(confusion, classes=evaluation.classes, task=evaluation.task)
     found = attention_of_arm(
         evaluation,
         rows=rows,
@@ -213,12 +215,15 @@ def _pictures(selection: GallerySelection, drawn: Mapping[str, DrawnPictures]) -
     return [drawn[item.slide_id].items[item] for item in selection.items]
 
 
-def _highest(confusion: Confusion, *, classes: Sequence[str]) -> list[str]:
-    """The positive and the negative slide with the highest score; of more classes, of each the surest."""
+def _highest(confusion: Confusion, *, classes: Sequence[str], task: TaskConfig) -> list[str]:
+    """The positive and the negative slide with the highest score; of more classes, of each the surest.
+
+    In a multi-label study, of each label that is one of the classes alone.
+    """
     found: list[str] = []
     for label in reversed(classes):
         of_label = [one for one in confusion.slides if one.label == label]
-        if len(classes) > 2:
+        if not task.is_binary:
             of_label = [one for one in of_label if one.called == label]
         found += [max(of_label, key=lambda one: one.bag_score).slide_id] if of_label else []
     return found
@@ -236,8 +241,10 @@ def _data(
     bags: Sequence[Bag], *, classes: Sequence[str], task: TaskConfig, exclusions: Sequence[Exclusion]
 ) -> ReportData:
     labels: list[LabelCount] = []
-    for index, name in enumerate(classes):
-        here = [bag for bag in bags if bag.label == index]
+    of_class = task.strata(np.array([bag.label for bag in bags]))
+    has_none = [(NONE, ~of_class[:, : len(classes)].any(axis=1))] if task.multi_label else []
+    for name, is_in in [*zip(classes, of_class.T, strict=False), *has_none]:
+        here = [bag for bag, is_of in zip(bags, is_in.tolist(), strict=True) if is_of]
         n_patches = sum(len(bag) for bag in here)
         labels.append(LabelCount(name, len({bag.case_id for bag in here}), len(here), n_patches))
     return ReportData(
@@ -249,6 +256,7 @@ def _data(
         exclusions=exclusions,
         classes=task.names,
         is_ordered=task.ordinal,
+        is_multi_label=task.multi_label,
     )
 
 
@@ -290,7 +298,7 @@ def config_text(
 ) -> str:
     """All settings as YAML, with the defaults they took, and what each arm changes; paths are shortened."""
     content = config.model_dump(mode="json")
-    # The task of the networks is what `classes`, `negative` and `ordinal` say.
+    # The task of the networks is what `classes` and the settings below it say.
     content |= resolve_config(model_config(config), kind=kind).model_dump(mode="json", exclude={"task"})
     for arm in evaluation.arms if evaluation else ():
         whole = {

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hardmil.config.task import TaskConfig
 from hardmil.evaluation.evaluation import Evaluation
 from hardmil.evaluation.results import PredictionRow, key_of
 from hardmil.pictures.curve_figures import STYLES, CurveLine, roc_figure
@@ -36,44 +37,56 @@ def class_curve_drawings(
         for name, band in found.items()
         if not np.isnan(band.value).all()
     ]
+    against = "" if task.multi_label else ", each against the rest"
     return [
         Drawing(
             roc_figure(lines[first : first + len(STYLES)]),
             "ROC curves, sensitivity against false-positive rate: "
             + "; ".join(line.name for line in lines[first : first + len(STYLES)]),
-            f"ROC of {arm} by class, each against the rest. Up and to the left is better; dotted: chance. "
+            f"ROC of {arm} by class{against}. Up and to the left is better; dotted: chance. "
             f"Bands: 95% by case, pointwise, {N_BAND_RESAMPLES} resamples.",
         )
         for first in range(0, len(lines), len(STYLES))
     ]
 
 
-def class_calibration_drawing(predictions: Sequence[PredictionRow], *, arm: str) -> Drawing | None:
+def class_calibration_drawing(
+    predictions: Sequence[PredictionRow], *, arm: str, task: TaskConfig
+) -> Drawing | None:
     """How often the most likely class is right, by its probability; None if the arm has no predictions.
+
+    In a multi-label study: how often slides have a class, by its probability, over all classes.
 
     Source: Guo et al. 2017, who measure the calibration of many classes in this way.
     """
     rows = [row for row in predictions if key_of(row).arm == arm]
     if not rows:
         return None
+    n_asked = task.n_classes if task.multi_label else 1
     columns: dict[str, tuple[list[float], list[int]]] = {}
     for name, values in (
         ("calibrated probability", [row.probabilities for row in rows]),
         ("raw score", [row.scores for row in rows]),
     ):
-        highest = [max(one, key=lambda key, one=one: one[key]) for one in values]
+        asked = [task.names if task.multi_label else [max(one, key=one.__getitem__)] for one in values]
         columns[name] = (
-            [one[key] for one, key in zip(values, highest, strict=True)],
-            [int(row.label == key) for row, key in zip(rows, highest, strict=True)],
+            [one[key] for one, keys in zip(values, asked, strict=True) for key in keys],
+            [int(_has(row, key, task=task)) for row, keys in zip(rows, asked, strict=True) for key in keys],
         )
     if np.allclose(columns["raw score"][0], columns["calibrated probability"][0], atol=1e-6):
         del columns["calibrated probability"]
     return reliability_drawing(
         columns,
-        repeats=[key_of(row).repeat for row in rows],
-        arm=f"{arm}, most likely class",
+        repeats=np.repeat([key_of(row).repeat for row in rows], n_asked).tolist(),
+        arm=f"{arm}, {'all classes' if task.multi_label else 'most likely class'}",
         positive="of this class",
     )
+
+
+def _has(row: PredictionRow, name: str, *, task: TaskConfig) -> bool:
+    """Whether a slide is of a class."""
+    label = task.label_of(row.label)
+    return task.is_yes(label, branch=task.names.index(name)) if task.multi_label else row.label == name
 
 
 def _label(title: str, *, arm: str, statistics: Statistics) -> str:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from itertools import chain, permutations, zip_longest
 from pathlib import Path
 
+import numpy as np
+
 from hardmil.config.task import TaskConfig
 from hardmil.evaluation.attention_file import read_attention
 from hardmil.evaluation.evaluation import Evaluation, TrialRows
@@ -59,30 +61,50 @@ def _called(
         )
         from_it = _mined_as(mined.get(row.slide_id, []), false_for)
         could_be = bool(false_for) and row.slide_id in could_be_mined
-        slides.append(
-            CalledSlide(
-                slide_id=row.slide_id,
-                label=row.label,
-                called=row.prediction,
-                bag_score=row.bag_score,
-                threshold=thresholds[key_of(row)] if at_op else 0.5 if is_binary else 0.0,
-                mined=_mined_words(from_it, called=called) if could_be else "",
-                scored="" if is_binary else _scored_words(row),
-                false_for=false_for,
-            )
+        slide = CalledSlide(
+            slide_id=row.slide_id,
+            label=row.label,
+            called=row.prediction,
+            bag_score=row.bag_score,
+            threshold=thresholds[key_of(row)] if at_op else 0.5 if is_binary else 0.0,
+            mined=_mined_words(from_it, called=called) if could_be else "",
+            scored="" if is_binary else _scored_words(row),
+            false_for=false_for,
         )
+        slides.append(_with_answers(slide, row, task=evaluation.task))
     return slides
 
 
 def _false_for(row: PredictionRow, *, evaluation: Evaluation) -> list[str]:
     """The branches that could have mined from this slide as it was called; [""] for a negative one of two."""
-    task, classes = evaluation.task, evaluation.classes
-    label, called = classes.index(row.label), classes.index(row.prediction)
+    task = evaluation.task
+    label, called = labels_of(row, task=task, classes=evaluation.classes)
     return [
         name
         for branch, name in enumerate(task.branch_names)
         if task.is_free(label, branch=branch) and (task.is_binary or task.is_yes(called, branch=branch))
     ]
+
+
+def labels_of(row: PredictionRow, *, task: TaskConfig, classes: Sequence[str]) -> tuple[int, int]:
+    """The label of a slide, and that of its call."""
+    read = classes.index if task.is_binary else task.label_of
+    return read(row.label), read(row.prediction)
+
+
+def _with_answers(slide: CalledSlide, row: PredictionRow, *, task: TaskConfig) -> CalledSlide:
+    """The slide with the classes that it has and is called, in a multi-label study."""
+    if not task.multi_label:
+        return slide
+    label, called = task.label_of(row.label), task.label_of(row.prediction)
+    wrong = [name for k, name in enumerate(task.names) if (label ^ called) >> k & 1]
+    return replace(
+        slide,
+        classes=[name for k, name in enumerate(task.names) if label >> k & 1],
+        called_classes=[name for k, name in enumerate(task.names) if called >> k & 1],
+        error=max((abs(row.scores[name] - 0.5) for name in wrong), default=0.0),
+        scored="score " + ", ".join(f"{row.scores[name]:.3f} for {name}" for name in wrong),
+    )
 
 
 def _mined_as(rows: Sequence[HardNegativeRow], false_for: Collection[str]) -> list[HardNegativeRow]:
@@ -92,7 +114,7 @@ def _mined_as(rows: Sequence[HardNegativeRow], false_for: Collection[str]) -> li
 
 def _scored_words(row: PredictionRow) -> str:
     """The scores of the class that a slide was called and of its own, in words."""
-    names = dict.fromkeys((row.prediction, row.label))
+    names = [name for name in dict.fromkeys((row.prediction, row.label)) if name in row.scores]
     return "score " + ", ".join(f"{row.scores[name]:.3f} for {name}" for name in names)
 
 
@@ -178,14 +200,20 @@ def attention_of_arm(
                 bag_score=row.bag_score,
                 label=row.label,
                 mpp=mpp.get(bag.slide_id),
-                shown_class=shown_class(row.prediction, task=evaluation.task),
+                shown_class=shown_class(row, task=evaluation.task),
             )
     return found
 
 
-def shown_class(called: str, *, task: TaskConfig) -> str:
-    """Whose attention is shown of a slide that was called this class; empty with two classes."""
-    return "" if task.is_binary else task.branch_titles[task.branch_of(task.names.index(called))]
+def shown_class(row: PredictionRow, *, task: TaskConfig) -> str:
+    """Whose attention is shown of a slide: that of the class it was called; empty with two classes."""
+    return "" if task.is_binary else task.branch_titles[shown_branch(row, task=task)]
+
+
+def shown_branch(row: PredictionRow, *, task: TaskConfig) -> int:
+    """The branch whose attention is shown of a slide of more than two classes."""
+    scores = np.array([row.scores[name] for name in task.names])
+    return task.branch_of(task.label_of(row.prediction), class_scores=scores)
 
 
 def _could_be_mined(evaluation: Evaluation) -> set[str]:

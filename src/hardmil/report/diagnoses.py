@@ -11,15 +11,15 @@ from hardmil.evaluation.evaluation import Evaluation, TrialRows
 from hardmil.evaluation.results import PredictionRow
 from hardmil.evaluation.truth import LESION, Truth
 from hardmil.mil.diagnosis import diagnose
-from hardmil.report.confusion import shown_class
+from hardmil.report.confusion import labels_of, shown_branch, shown_class
 from hardmil.report.held_out import with_attention_file
 from hardmil.report.page_data import SlideDiagnosis
 
 
 def _is_positive(row: PredictionRow, *, task: TaskConfig, classes: Sequence[str]) -> bool:
     """Whether the slide has what its attention was asked for: with many classes, that of the called class."""
-    label, called = classes.index(row.label), classes.index(row.prediction)
-    return task.is_yes(label, branch=task.branch_of(called))
+    label, _ = labels_of(row, task=task, classes=classes)
+    return label == 1 if task.is_binary else task.is_yes(label, branch=shown_branch(row, task=task))
 
 
 def _is_lesion(truth: Truth | None) -> Float32[np.ndarray, " _"] | None:
@@ -39,7 +39,7 @@ def diagnoses_of_arm(evaluation: Evaluation, *, rows: TrialRows, arm: str) -> li
             score,
             is_positive=_is_positive(row, task=evaluation.task, classes=evaluation.classes),
             truth=_is_lesion(truth.get(slide_id)),
-            class_name=shown_class(row.prediction, task=evaluation.task) or "the positive class",
+            class_name=shown_class(row, task=evaluation.task) or "the positive class",
         )
         found += [SlideDiagnosis(slide_id, one.finding, one.meaning, one.remedy) for one in problems]
     return found

@@ -91,7 +91,7 @@ def evaluate(
         study, found, pseudonyms = deidentified_study(study, found, output=folder)
         cohort = deidentified_cohort(cohort, pseudonyms)
     copies = notes_on_copies(cohort.bags)
-    few = few_of_a_class_notes(cases_by_class(cohort, classes=study.slide_table.classes))
+    few = few_of_a_class_notes(cases_by_class(cohort, task=config.task))
     evaluation = Evaluation(
         cohort=cohort,
         folds=folds,
@@ -126,7 +126,7 @@ def _page(
     study: Study, *, found: StudyBags, copies: Sequence[str], few: Sequence[str], deidentify: bool
 ) -> Page:
     """What the report says in addition to its numbers."""
-    called = "slide called a class that it is not"
+    called = f"slide called a class that it {'does not have' if study.config.task.multi_label else 'is not'}"
     if study.config.task.is_binary:
         negative, positive = study.slide_table.classes
         called = f"{negative} slide called {positive}"

@@ -205,7 +205,8 @@ class ReportData:
     """The data of the study, without excluded slides. The negative label comes first.
 
     With more than two classes, `classes` are their names, and `positive` and `negative` are empty;
-    `is_ordered` is whether each is higher than the one before.
+    `is_ordered` is whether each is higher than the one before, `is_multi_label` whether a slide may have
+    several.
 
     `n_held_out` slides were scored while they were held out; None if the page has no such scores. `notes` say
     what is wrong with the slides.
@@ -221,6 +222,7 @@ class ReportData:
     notes: Sequence[str] = ()
     classes: Sequence[str] = ()
     is_ordered: bool = False
+    is_multi_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,8 @@ class CalledSlide:
 
     Only wrongly called slides have `pictures`; if they are missing, `why_not` says why. With more than two
     classes there is no threshold, and `scored` says how its own and the called class scored. `false_for` are
-    the classes that mining would have found it for.
+    the classes that mining would have found it for. In a multi-label study, `classes` are those it has and
+    `called_classes` those it is called, and `error` is how far the worst of its wrong scores is from 0.5.
     """
 
     slide_id: str
@@ -260,6 +263,9 @@ class CalledSlide:
     mined_pictures: Sequence[GalleryPicture] = ()
     scored: str = ""
     false_for: Sequence[str] = ()
+    classes: Sequence[str] = ()
+    called_classes: Sequence[str] = ()
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -275,6 +281,19 @@ class Confusion:
         """The slides with this label and this call, highest score first."""
         here = [one for one in self.slides if (one.label, one.called) == (label, called)]
         return sorted(here, key=lambda one: -one.bag_score)
+
+    def of_class(self, name: str, *, has: bool, called: bool) -> list[CalledSlide]:
+        """The slides of a multi-label study that have this class or not, and are called it or not."""
+        return [
+            one
+            for one in self.slides
+            if ((name in one.classes), (name in one.called_classes)) == (has, called)
+        ]
+
+    @property
+    def wrong(self) -> list[CalledSlide]:
+        """The slides that are not called by their label, largest error first."""
+        return sorted((one for one in self.slides if one.label != one.called), key=lambda one: -one.error)
 
 
 @dataclass(frozen=True)

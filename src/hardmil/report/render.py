@@ -19,6 +19,7 @@ from hardmil.report.page_data import (
     ColumnGroup,
     Estimate,
     Report,
+    ReportData,
     ReportRates,
 )
 from hardmil.report.templating import render_page, write_page
@@ -61,7 +62,7 @@ def render_report(report: Report) -> str:
         charts=[_chart(table.rates) for table in report.tables if table.rates],
         interval_groups=_mean_groups(report) if report.data.classes else INTERVAL_GROUPS,
         difference_groups=DIFFERENCE_GROUPS,
-        class_groups=CLASS_GROUPS,
+        class_groups=_called_groups(CLASS_GROUPS, data=report.data),
         limits=[*report.limits, *(STANDARD_ERRORS if is_repeated else ())],
         most_diagnoses=MAX_DIAGNOSES,
         undefined=MeanSE(math.nan, math.nan, 0, 0),
@@ -92,9 +93,24 @@ def _sections(report: Report) -> list[tuple[str, str]]:
 def _mean_groups(report: Report) -> list[ColumnGroup]:
     """The groups of means over classes; kappa only where the classes are ordered."""
     left_out = () if report.data.is_ordered else ("kappa",)
-    return [
+    groups = [
         replace(one, columns={key: name for key, name in one.columns.items() if key not in left_out})
         for one in MEAN_GROUPS
+    ]
+    return _called_groups(groups, data=report.data)
+
+
+def _called_groups(groups: Sequence[ColumnGroup], *, data: ReportData) -> list[ColumnGroup]:
+    """The groups; in a multi-label study, there is no predicted class, but a call of each at 0.5."""
+    if not data.is_multi_label:
+        return list(groups)
+    return [
+        replace(
+            one,
+            heading=one.heading.replace("Predicted class", "Called at 0.5"),
+            narrow=one.narrow.replace("predicted class", "called at 0.5"),
+        )
+        for one in groups
     ]
 
 

@@ -19,13 +19,13 @@ FEW_OF_A_CLASS = 10
 
 
 def few_of_a_class_notes(n_cases: Mapping[str, int]) -> list[str]:
-    """What few cases of a class mean, as a list of one; empty if all classes have enough, or there are two.
+    """What few cases of a class mean, as a list of one; empty if all classes have enough.
 
     Args:
-        n_cases: The number of cases of each class.
+        n_cases: The number of cases of each of more than two classes.
     """
     few = [f"{name} ({n})" for name, n in n_cases.items() if n < FEW_OF_A_CLASS]
-    if len(n_cases) < 3 or not few:
+    if not few:
         return []
     return [
         f"Few cases of {', '.join(few)}: with fewer than {FEW_OF_A_CLASS} of a class, its sensitivity moves "

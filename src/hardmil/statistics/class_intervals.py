@@ -21,7 +21,7 @@ from hardmil.statistics.weighted_metrics import RESAMPLED
 KAPPA = "kappa"
 """Quadratic weighted kappa, of ordered classes."""
 JOINT = ("pooled_accuracy", "balanced_accuracy", KAPPA)
-"""Metrics of the predicted class, which take the place of a mean over branches."""
+"""Metrics of the predicted class, or predicted classes, which take the place of a mean over branches."""
 
 
 def resample_class_arms(
@@ -45,7 +45,7 @@ def resample_class_arms(
     drawn: dict[tuple[object, ...], Int[np.ndarray, "resample case"]] = {}
     found: list[ResampledArm] = []
     for key, repeats in pooled.items():
-        cases, holds = cases_and_classes(repeats, n_classes=task.n_classes)
+        cases, holds = cases_and_classes(repeats, task=task)
         same = (tuple(cases), holds.tobytes())
         if same not in drawn:
             drawn[same] = draw_cases(holds, seed=seed, n_resamples=n_resamples)
@@ -65,14 +65,19 @@ def resample_class_arms(
 
 
 def weighted_class_metrics(
-    repeat: PooledClasses, *, weights: Float[np.ndarray, "weighting bag"], n_classes: int
+    repeat: PooledClasses, *, weights: Float[np.ndarray, "weighting bag"], task: TaskConfig
 ) -> Float[np.ndarray, "metric weighting"]:
     """Each metric of JOINT under each weighting of the bags; NaN where undefined.
 
-    Accuracy of the predicted class, mean of the classes' recall, and Cohen's kappa with quadratic weights.
+    Accuracy of the predicted class, mean of the classes' recall, and Cohen's kappa with quadratic weights. In
+    a multi-label study: the share of bags of which all classes are predicted right, the mean over the classes
+    of the recall of yes and of no, and no kappa.
 
     Source: Cohen 1968, with squared distances of the positions of the classes.
     """
+    if task.multi_label:
+        return _weighted_multi_label(repeat, weights=weights, task=task)
+    n_classes = task.n_classes
     true, predicted = (np.eye(n_classes)[one] for one in (repeat.labels, repeat.predicted))
     n = weights.sum(axis=1)
     n_true, n_predicted = weights @ true, weights @ predicted
@@ -86,6 +91,18 @@ def weighted_class_metrics(
     return np.stack([hits.sum(axis=1) / n, mean_of_defined(recall), 1 - share])
 
 
+def _weighted_multi_label(
+    repeat: PooledClasses, *, weights: Float[np.ndarray, "weighting bag"], task: TaskConfig
+) -> Float[np.ndarray, "metric weighting"]:
+    true, predicted = task.strata(repeat.labels), task.strata(repeat.predicted)
+    n_true, hits = weights @ true, weights @ (true & predicted)
+    recall = np.divide(hits, n_true, out=np.full(hits.shape, np.nan), where=n_true > 0)
+    of_no_and_yes = recall.reshape(len(weights), 2, task.n_classes)
+    accuracy = weights @ (repeat.labels == repeat.predicted) / weights.sum(axis=1)
+    balanced = mean_of_defined(of_no_and_yes.mean(axis=1))
+    return np.stack([accuracy, balanced, np.full(len(weights), np.nan)])
+
+
 def macro_values(
     by_branch: Sequence[Mapping[str, float]], *, repeat: PooledClasses, task: TaskConfig
 ) -> dict[str, float]:
@@ -94,7 +111,7 @@ def macro_values(
         name: float(mean_of_defined(np.array([one[name] for one in by_branch]))) for name in by_branch[0]
     }
     once = np.ones((1, len(repeat.labels)))
-    joint = weighted_class_metrics(repeat, weights=once, n_classes=task.n_classes)[:, 0].tolist()
+    joint = weighted_class_metrics(repeat, weights=once, task=task)[:, 0].tolist()
     shown = (name for name in JOINT if name in _metrics(task))
     return means | dict(zip(shown, joint, strict=False))
 
@@ -121,7 +138,7 @@ def _joint(
             weighted_class_metrics(
                 repeat,
                 weights=every[start : start + step][:, case_of_bag].astype(np.float64),
-                n_classes=task.n_classes,
+                task=task,
             )
             for start in range(0, len(every), step)
         ]

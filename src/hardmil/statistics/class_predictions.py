@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from hardmil.config.task import TaskConfig
 from hardmil.evaluation.results import ArmKey, PredictionRow, key_of
-from hardmil.mil.class_metrics import branch_answers, predicted_classes
+from hardmil.mil.class_metrics import predicted_classes
 from hardmil.statistics.pooled_predictions import PooledRepeat, rows_by_repeat
 
 
@@ -30,7 +30,7 @@ class PooledClasses:
 
     def branches(self, task: TaskConfig) -> list[PooledRepeat]:
         """Each branch as a question of its own, called by the predicted class."""
-        yes, called = (branch_answers(one, task=task) for one in (self.labels, self.predicted))
+        yes, called = (task.answers(one) for one in (self.labels, self.predicted))
         scores = task.branch_scores(self.class_scores)
         return [
             PooledRepeat(
@@ -72,7 +72,7 @@ def _pool(rows: Sequence[PredictionRow], *, repeat: int, task: TaskConfig) -> Po
         repeat=repeat,
         bags=tuple((key_of(row).fold, row.slide_id) for row in rows),
         cases=tuple(row.case_id for row in rows),
-        labels=np.array([task.names.index(row.label) for row in rows]),
+        labels=np.array([task.label_of(row.label) for row in rows]),
         class_scores=scores,
         predicted=predicted_classes(scores, task=task),
         called=tuple(None if np.isnan(one).any() else one == 1 for one in calls.T),

@@ -15,6 +15,7 @@ from hardmil.bootstrap import (
     percentile_limits,
     share_limits,
 )
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.results import ArmKey
 from hardmil.statistics.class_predictions import PooledClasses
 from hardmil.statistics.pooled_predictions import PooledRepeat
@@ -155,14 +156,18 @@ def mean_of_defined(values: np.ndarray, *, axis: int = -1) -> np.ndarray:
 
 
 def cases_and_classes(
-    repeats: Sequence[PooledRepeat] | Sequence[PooledClasses], *, n_classes: int = 2
+    repeats: Sequence[PooledRepeat] | Sequence[PooledClasses], *, task: TaskConfig = TWO_CLASSES
 ) -> tuple[list[str], np.ndarray]:
-    """The cases of all repeats, sorted, and [case, class]: whether a case has slides of each class."""
+    """The cases of all repeats, sorted, and [case, stratum]: whether a case has slides of each class.
+
+    In a multi-label study, strata are those of `TaskConfig.strata`.
+    """
     cases = sorted({case for repeat in repeats for case in repeat.cases})
     position = {case: i for i, case in enumerate(cases)}
-    holds = np.zeros((len(cases), n_classes), dtype=np.int64)
+    holds = np.zeros((len(cases), task.strata(np.zeros(0, np.int64)).shape[1]), dtype=np.int64)
     for repeat in repeats:
-        holds[[position[case] for case in repeat.cases], repeat.labels] = 1
+        case_of_bag = [position[case] for case in repeat.cases]
+        np.maximum.at(holds, case_of_bag, task.strata(repeat.labels).astype(np.int64))
     return cases, holds
 
 
