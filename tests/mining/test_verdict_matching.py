@@ -111,7 +111,7 @@ def test_a_lesion_in_a_negative_slide_is_not_used_there():
     found = match_verdicts(said, [bag])
     np.testing.assert_array_equal(found.used["b"], [NAN, 0, NAN, NAN])
     assert "lesion in a negative slide on 1 patch: not used, the labels are in doubt" in found.notes[1]
-    assert no_hard_negatives([bag], said=found.said) == {("b", 0, 20): "lesion"}
+    assert no_hard_negatives(found, [bag]) == {("b", 0, 20): "lesion"}
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -138,7 +138,9 @@ def test_doubts_are_remarks_and_lesions_in_negative_slides():
         *[("jo", "s3", 0, 0, 9, "lesion"), ("jo", "s3", 9, 0, 9, "lesion"), ("jo", "s4", 9, 0, 9, "lesion")],
         ("jo", "s5", 0, 0, 9, "normal"),
     )
-    found = doubted_slides(Review(verdicts, remarks), negative={"s3", "s5"})
+    found = doubted_slides(
+        Review(verdicts, remarks), labels={f"s{i}": int(i not in (3, 5)) for i in range(9)}
+    )
     assert found == [
         SlideDoubt("s1", "label wrong", ("jo", "al"), "tumour at the edge"),
         SlideDoubt("s2", "poor quality", ("al",)),

@@ -223,9 +223,9 @@ def test_files_of_others_and_of_newer_versions_are_left_alone(tmp_path: Path):
     path.unlink()
     VerdictStore(path).close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(StoreError, match=r"has format 2, written by a newer hardmil; .*update hardmil"):
+    with pytest.raises(StoreError, match=r"has format 3, written by a newer hardmil; .*update hardmil"):
         VerdictStore(path)
 
 

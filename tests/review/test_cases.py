@@ -2,18 +2,19 @@ from pathlib import Path
 
 from hardmil.mining.verdict_store import JudgedPatch, SlideRemark, StoredVerdict
 from hardmil.review.cases import review_cases
-from hardmil.review.held_out_slides import ErrorKind, HeldOut, ReviewSlide
+from hardmil.review.held_out_slides import BranchCall, ErrorKind, HeldOut, ReviewSlide
 
 
 def _slide(name: str, case: str, label: str, score: float, error: ErrorKind = "") -> ReviewSlide:
+    call = BranchCall(score, 0.5, score - 0.5, score > 0.5, label == "tumour")
     return ReviewSlide(
-        *(name, case, label, None, None, score, 0.5, "", error, 10, 64),
+        *(name, case, label, None, None, score, (call,), "", error, 10, 64),
         attention_file=Path("attention.h5"),
     )
 
 
 HELD_OUT = HeldOut(
-    *("main", "ours", "normal", "tumour"),
+    *("main", "ours", ("normal", "tumour")),
     slides=[
         _slide("s0", "right", "normal", 0.1),
         _slide("s1", "near", "normal", 0.6, "false positive"),
@@ -45,13 +46,13 @@ def test_cases_with_an_error_a_remark_or_a_lesion_are_listed_worst_first():
         *[("lesion", 0.0), ("remark", 0.0)],
     ]
     # Both slides of a case are shown; a patch counts once, and only in negative slides.
-    assert [[(one.number, one.n_lesions) for one in case.slides] for case in found] == [
-        *[[(2, 0), (3, 0)], [(1, 0)]],
-        *[[(4, 2)], [(5, 0)]],
+    assert [[(one.number, one.contradicting) for one in case.slides] for case in found] == [
+        *[[(2, {}), (3, {})], [(1, {})]],
+        *[[(4, {"lesion": 2})], [(5, {})]],
     ]
     assert [one.remarks for one in found[3].slides] == [(remark,)]
 
 
 def test_without_errors_and_remarks_there_is_nothing_to_list():
-    right = HeldOut(*("main", "ours", "normal", "tumour"), slides=HELD_OUT.slides[:1], notes=[])
+    right = HeldOut("main", "ours", ("normal", "tumour"), slides=HELD_OUT.slides[:1], notes=[])
     assert review_cases(right, verdicts=[], remarks=[]) == []

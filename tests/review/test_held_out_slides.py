@@ -29,7 +29,7 @@ def study(made: Study, tmp_path: Path) -> Study:
 
 def test_scores_and_errors_are_those_of_the_evaluation(study: Study):
     found = read_held_out(study)
-    assert (found.run, found.arm, found.negative, found.positive) == ("main", "ours", "normal", "tumour")
+    assert (found.run, found.arm, found.classes) == ("main", "ours", ("normal", "tumour"))
     run = study.folder / "runs" / "main"
     rows = {row["slide_id"]: row for row in read_csv(run / "predictions.csv") if row["arm"] == "ours"}
     results = [row for row in read_table(run / "results.csv", ResultRow) if row.trial.arm == "ours"]
@@ -53,9 +53,9 @@ def test_another_arm_is_taken_where_that_of_the_study_was_not_evaluated(study: S
 def test_each_slide_is_read_once_with_its_own_patches(study: Study):
     slides = read_held_out(study).slides
     numbers: list[int] = []
-    for number, patches in each_patches(slides):
+    for number, (patches,) in each_patches(slides):
         numbers.append(number)
-        alone = read_patches(slides[number])
+        (alone,) = read_patches(slides[number])
         np.testing.assert_array_equal(patches.attention, alone.attention)
         np.testing.assert_array_equal(patches.coords, alone.coords)
         assert math.isclose(float(patches.attention.sum()), 1, abs_tol=1e-5)
@@ -93,7 +93,7 @@ def test_old_files_and_unknown_places(study: Study):
     found = read_held_out(study)
     assert found.slides[0].size_level0 == 0
     assert found.notes == ["the places of the patches of s0 are unknown: they cannot be shown"]
-    patches = read_patches(found.slides[0])
+    (patches,) = read_patches(found.slides[0])
     assert np.isnan(patches.logit).all()
     assert np.isnan(patches.contribution).all()
 

@@ -43,7 +43,7 @@ def test_false_alarms_are_hard_instances_of_negative_slides(items: Sequence[Queu
     for item in alarms:
         slide = held_out.slides[item.slide]
         assert slide.label == "normal"
-        assert item.instance in hard_instances(read_patches(slide).attention)
+        assert item.instance in hard_instances(read_patches(slide)[0].attention)
     wrong = {number for number, slide in enumerate(held_out.slides) if slide.error == "false positive"}
     assert wrong <= {item.slide for item in alarms}
 
@@ -52,14 +52,14 @@ def test_doubtful_patches_are_of_positive_slides(items: Sequence[QueueItem], hel
     for item in _of(items, "uncertain", "contradicting"):
         assert held_out.slides[item.slide].label == "tumour"
     for item in _of(items, "contradicting"):
-        mean = read_patches(held_out.slides[item.slide]).attention.mean()
+        mean = read_patches(held_out.slides[item.slide])[0].attention.mean()
         assert (item.attention > mean) == (item.logit < 0)
 
 
 def test_uncertain_patches_have_attention_and_are_nearest_to_0(items: Sequence[QueueItem], held_out: HeldOut):
     for number, slide in enumerate(held_out.slides):
         here = {item.instance for item in items if item.slide == number}
-        patches = read_patches(slide)
+        (patches,) = read_patches(slide)
         attended = np.flatnonzero(patches.attention > patches.attention.mean())
         if slide.label == "tumour":
             assert int(attended[np.argmin(np.abs(patches.logit[attended]))]) in here
