@@ -208,7 +208,7 @@ def _round(study: Study, *, arms: ComparedArms, matched: MatchedVerdicts, run: E
         n_lesion=n_of["lesion"],
         n_normal=n_of["normal"],
         n_artefact=n_of["artefact"],
-        n_of_class=matched.n_of_class,
+        n_of_class={name: float(n) for name, n in matched.n_of_class.items()},
         **numbers,
     )
 
