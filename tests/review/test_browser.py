@@ -336,7 +336,15 @@ def test_three_classes_by_keyboard(browser: Any, class_review_folder: Path):
         assert page.locator(".cell .word").first.inner_text() == "b"
         page.keyboard.press("u")
         page.wait_for_selector(".cell[data-verdict='']")
-        for path in ("/", "/?class=1", "/cluster?class=0", "/slide/2", "/cases", "/cases?class=1", "/progress"):
+        for path in (
+            "/",
+            "/?class=1",
+            "/cluster?class=0",
+            "/slide/2",
+            "/cases",
+            "/cases?class=1",
+            "/progress",
+        ):
             page.goto(path)
             page.wait_for_load_state("networkidle")
             assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), path
