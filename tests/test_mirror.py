@@ -15,6 +15,7 @@ EXCEPTIONS = {
     "test_python_page.py": "docs/python.md",
     "test_readme.py": "README.md",
     "bags/test_fuzz.py": "damaged files, through every reader of the part",
+    "commands/test_anndata.py": "AnnData tables, from training to their columns",
     "commands/test_bad_input.py": "mistakes of users, through every command",
     "commands/test_encoders.py": "encoders, from encode to predict",
     "commands/test_many_classes.py": "studies of more than two classes, from train to mine",

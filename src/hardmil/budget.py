@@ -82,12 +82,16 @@ def read_text(path: Path, *, most: int, encoding: str = "utf-8") -> str:
 
 def too_large(n_bytes: int, *, path: Path) -> str | None:
     """Why an array of this size is not read from a file, for a message; None if it may be read."""
-    size = os.stat(path).st_size
-    limit = max(FREE_BYTES, RATIO * size)
+    return too_large_for(n_bytes, stored=os.stat(path).st_size)
+
+
+def too_large_for(n_bytes: int, *, stored: int) -> str | None:
+    """Why an array of this size is not read from so many bytes on disk; None if it may be read."""
+    limit = max(FREE_BYTES, RATIO * stored)
     if n_bytes <= limit:
         return None
     return (
-        f"{n_bytes:,} bytes in memory, from a file of {size:,} bytes; expected at most {limit:,}, which is "
+        f"{n_bytes:,} bytes in memory, from a file of {stored:,} bytes; expected at most {limit:,}, which is "
         f"{RATIO} times the file, or {FREE_BYTES // MIB} MiB"
     )
 

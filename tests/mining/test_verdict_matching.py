@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.many_classes import ORDERED, WITH_NEGATIVE
 
 from hardmil.bags.bag import Bag
 from hardmil.mining.verdict_matching import (
@@ -111,7 +112,7 @@ def test_a_lesion_in_a_negative_slide_is_not_used_there():
     found = match_verdicts(said, [bag])
     np.testing.assert_array_equal(found.used["b"], [NAN, 0, NAN, NAN])
     assert "lesion in a negative slide on 1 patch: not used, the labels are in doubt" in found.notes[1]
-    assert no_hard_negatives([bag], said=found.said) == {("b", 0, 20): "lesion"}
+    assert no_hard_negatives(found, [bag]) == {("b", 0, 20): "lesion"}
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -138,7 +139,9 @@ def test_doubts_are_remarks_and_lesions_in_negative_slides():
         *[("jo", "s3", 0, 0, 9, "lesion"), ("jo", "s3", 9, 0, 9, "lesion"), ("jo", "s4", 9, 0, 9, "lesion")],
         ("jo", "s5", 0, 0, 9, "normal"),
     )
-    found = doubted_slides(Review(verdicts, remarks), negative={"s3", "s5"})
+    found = doubted_slides(
+        Review(verdicts, remarks), labels={f"s{i}": int(i not in (3, 5)) for i in range(9)}
+    )
     assert found == [
         SlideDoubt("s1", "label wrong", ("jo", "al"), "tumour at the edge"),
         SlideDoubt("s2", "poor quality", ("al",)),
@@ -157,3 +160,68 @@ def test_the_review_of_a_folder_is_what_stands_in_its_file(tmp_path: Path):
     found: MatchedVerdicts = match_verdicts(read_review(tmp_path).verdicts, [_bag()])
     np.testing.assert_array_equal(found.used["a"], [1, NAN, NAN, NAN])
     assert read_review(tmp_path).remarks == []
+
+
+def _class_bags() -> list[Bag]:
+    """A bag of each class: n (normal), a, b."""
+    return [_bag(name, label=label) for label, name in enumerate(("n", "a", "b"))]
+
+
+def test_with_many_classes_a_verdict_names_one():
+    said = [
+        ("jo", "a", 0, 20, 10, "A"),
+        ("jo", "a", 10, 20, 10, "normal"),
+        ("jo", "a", 20, 20, 10, "artefact"),
+    ]
+    said += [
+        ("jo", "b", 0, 20, 10, "lesion"),
+        ("jo", "b", 10, 20, 10, "b"),
+        ("jo", "b", 20, 20, 10, "unsure"),
+    ]
+    found = match_verdicts(_verdicts(*said), _class_bags(), task=WITH_NEGATIVE)
+    np.testing.assert_array_equal(found.used["a"], [2, 0, -1, NAN])
+    np.testing.assert_array_equal(found.used["b"], [3, 3, NAN, NAN])
+    assert (found.n_of, found.n_of_class) == ({"lesion": 3, "normal": 1, "artefact": 1}, {"a": 1, "b": 2})
+    assert found.notes == [
+        "review: verdicts on 5 patches used: 1 a, 2 b, 1 normal, 1 artefact",
+        "review: unsure on 1 patch: not used",
+    ]
+
+
+def test_a_class_that_the_label_rules_out_puts_it_in_doubt():
+    said = [("jo", "a", 0, 20, 10, "b"), ("jo", "n", 0, 20, 10, "lesion"), ("al", "n", 10, 20, 10, "a")]
+    verdicts = _verdicts(*said, ("al", "b", 0, 20, 10, "b"))
+    found = match_verdicts(verdicts, _class_bags(), task=WITH_NEGATIVE)
+    assert np.isnan(found.used["a"]).all()
+    assert np.isnan(found.used["n"]).all()
+    assert "review: a class that the label of the slide rules out on 3 patches: not used" in found.notes[1]
+    assert no_hard_negatives(found, _class_bags()) == {
+        ("n", 0, 20): "lesion",
+        ("n", 10, 20): "lesion",
+        ("a", 0, 20): "lesion",
+    }
+    labels = {"n": 0, "a": 1, "b": 2}
+    doubts = doubted_slides(Review(verdicts), labels=labels, task=WITH_NEGATIVE)
+    assert [one.words for one in doubts] == [
+        "a: b in a slide of a (jo): 1 patch",
+        "n: lesion in a slide of normal (jo): 1 patch",
+        "n: a in a slide of normal (al): 1 patch",
+    ]
+
+
+def test_of_ordered_classes_only_a_higher_one_is_a_doubt():
+    bags = [_bag("low", label=1)]
+    said = [("jo", "low", x * 10, 20, 10, name) for x, name in enumerate(("benign", "low", "high"))]
+    found = match_verdicts(_verdicts(*said), bags, task=ORDERED)
+    np.testing.assert_array_equal(found.used["low"], [0, 2, NAN, NAN])
+    np.testing.assert_array_equal(found.said["low"], [0, 2, 3, NAN])
+
+
+def test_a_class_that_the_study_has_no_more_is_said():
+    said = [("jo", "a", 0, 20, 10, "c"), ("al", "a", 0, 20, 10, "a"), ("jo", "a", 10, 20, 10, "b c")]
+    found = match_verdicts(_verdicts(*said), _class_bags(), task=WITH_NEGATIVE)
+    np.testing.assert_array_equal(found.used["a"], [2, NAN, NAN, NAN])
+    assert found.unmatched == []
+    assert found.notes[-1] == "review: verdicts name b c, c, not among the classes of the study: not used"
+    in_two = match_verdicts(_verdicts(*said), _class_bags())
+    assert np.isnan(in_two.used["a"]).all()

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -223,12 +224,42 @@ def test_files_of_others_and_of_newer_versions_are_left_alone(tmp_path: Path):
     path.unlink()
     VerdictStore(path).close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(StoreError, match=r"has format 2, written by a newer hardmil; .*update hardmil"):
+    with pytest.raises(StoreError, match=r"has format 3, written by a newer hardmil; .*update hardmil"):
         VerdictStore(path)
 
 
 def test_a_folder_that_does_not_exist_is_said(tmp_path: Path):
     with pytest.raises(StoreError, match=r"cannot be opened for writing .*change their permissions"):
         VerdictStore(tmp_path / "missing" / "review.sqlite")
+
+
+def _format(path: Path) -> int:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+    finally:
+        connection.close()
+
+
+def test_a_verdict_may_name_a_class_and_only_then_the_format_is_newer(store: VerdictStore):
+    store.add([_new("lesion")])
+    assert _format(store.path) == 1
+    with VerdictStore(store.path) as other:
+        store.add(
+            [replace(_new("lesion"), class_name="lesion A"), replace(_new(patch=OTHER), class_name="benign")]
+        )
+        assert _format(store.path) == 2
+        assert [one.verdict for one in other.verdicts()] == ["lesion", "lesion A", "benign"]
+        other.add([_new("unsure", reviewer="al")])
+    undone = store.undo("jo")
+    assert undone is not None
+    assert undone.verdict == "lesion A"
+    assert _standing(store) == [("jo", "s1", "lesion"), ("al", "s1", "unsure")]
+    with VerdictStore(store.path) as again:
+        assert [one.verdict for one in again.standing()] == ["lesion", "unsure"]
+    connection = sqlite3.connect(store.path)
+    with pytest.raises(sqlite3.IntegrityError, match="are only added"):
+        connection.execute("UPDATE verdicts SET class = 'x'")
+    connection.close()

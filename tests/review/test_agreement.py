@@ -3,7 +3,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score  # pyright: ignore[reportMissingTypeStubs,reportUnknownVariableType]
 
 from hardmil.mining.verdict_store import JudgedPatch, StoredVerdict
-from hardmil.review.agreement import VERDICTS, Agreement, agreements, cohen_kappa
+from hardmil.review.agreement import Agreement, agreements, cohen_kappa
+from hardmil.review.answers import TWO_CLASS_WORDS
 
 CASES = {f"s{i}": f"c{i // 2}" for i in range(40)}
 
@@ -11,7 +12,9 @@ CASES = {f"s{i}": f"c{i // 2}" for i in range(40)}
 def _verdicts(reviewer: str, *, said: list[int], start: int = 0) -> list[StoredVerdict]:
     """One verdict a slide, from slide `start` on."""
     return [
-        StoredVerdict(i, "", reviewer, JudgedPatch(f"s{i}", 0, 0, 9), VERDICTS[one], "queue", None, False, i)
+        StoredVerdict(
+            i, "", reviewer, JudgedPatch(f"s{i}", 0, 0, 9), TWO_CLASS_WORDS[one], "queue", None, False, i
+        )
         for i, one in enumerate(said, start=start)
     ]
 

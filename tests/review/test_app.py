@@ -67,8 +67,9 @@ class TestQueue:
         item = workspace.queue[0]
         scores = browser.get(f"/api/slides/{item.slide}/patches/{item.instance}/scores").json()
         assert scores["label"] == workspace.slides[item.slide].label
-        assert scores["logit"] == pytest.approx(item.logit)
-        assert scores["attention"] == pytest.approx(item.attention)
+        (of_branch,) = scores["classes"]
+        assert of_branch["logit"] == pytest.approx(item.logit)
+        assert of_branch["attention"] == pytest.approx(item.attention)
 
     def test_a_verdict_is_in_the_store_when_the_answer_is_there(self, browser: Browser, workspace: Workspace):
         item = next(one for one in workspace.queue if one.reason != "random")

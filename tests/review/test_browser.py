@@ -303,3 +303,71 @@ def test_a_slide_that_vanished_is_said_and_the_next_patch_can_be_judged(browser:
         page.wait_for_selector("#patch img")
         context.close()
     assert stored(review_folder) == []
+
+
+def test_three_classes_by_keyboard(browser: Any, class_review_folder: Path):
+    with start_server(class_review_folder) as server:
+        page, said = new_page(browser, server.address, name="Dr A")
+        for i, key in enumerate("123a0"):
+            shows(page, i)
+            page.keyboard.press(key)
+        shows(page, 5)
+        is_saved(page)
+        words = ["normal", "a", "b", "artefact", "unsure"]
+        assert [one.verdict for one in stored(class_review_folder)] == words
+        page.keyboard.press("u")
+        shows(page, 4)
+        page.click("nav.classes a:has-text('b')")
+        page.wait_for_selector("nav.classes a[aria-current]:has-text('b')")
+        page.wait_for_selector("body[data-shown]:not([data-shown=''])")
+        in_class = int(page.inner_text("#left"))
+        page.keyboard.press("s")
+        page.wait_for_selector("#scores:not([hidden])")
+        assert page.locator("#scores option").all_inner_texts() == ["b", "a"]
+        before = page.inner_text("#scores dl")
+        page.select_option("#scores select", label="a")
+        assert page.inner_text("#scores dl") != before
+        page.keyboard.press("3")
+        page.wait_for_selector(f"#left:text-is('{in_class - 1}')")
+        is_saved(page)
+        page.goto("/cluster?class=0")
+        page.keyboard.press("3")
+        page.wait_for_selector(".cell.tone-lesion-2[data-verdict=b]")
+        assert page.locator(".cell .word").first.inner_text() == "b"
+        page.keyboard.press("u")
+        page.wait_for_selector(".cell[data-verdict='']")
+        for path in (
+            "/",
+            "/?class=1",
+            "/cluster?class=0",
+            "/slide/2",
+            "/cases",
+            "/cases?class=1",
+            "/progress",
+        ):
+            page.goto(path)
+            page.wait_for_load_state("networkidle")
+            assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), path
+            assert serious_faults(page) == [], path
+        page.context.close()
+    assert said == []
+
+
+@pytest.mark.skipif(not VIEWER.exists(), reason="no OpenSeadragon; `make openseadragon` gets it")
+def test_the_overlay_of_another_class(browser: Any, class_review_folder: Path):
+    with start_server(class_review_folder) as server:
+        page, said = new_page(browser, server.address, name="Dr A")
+        page.goto("/slide/2")
+        page.wait_for_selector("body[data-drawn]")
+        shown = page.input_value("#class")
+        before = page.inner_text("#high")
+        with page.expect_response("**/api/slides/2?class=*"):
+            page.select_option("#class", str(1 - int(shown)))
+        page.wait_for_function("before => document.getElementById('high').textContent !== before", arg=before)
+        page.keyboard.press("n")
+        page.keyboard.press("2")
+        page.wait_for_selector("#chosen:has-text(': a')")
+        is_saved(page)
+        page.context.close()
+    assert said == []
+    assert [one.verdict for one in stored(class_review_folder)] == ["a"]

@@ -1,19 +1,23 @@
 from pathlib import Path
 
+from tests.support.class_reviews import class_review as class_review
+
 from hardmil.mining.verdict_store import JudgedPatch, SlideRemark, StoredVerdict
+from hardmil.preprocessing.study_folder import Study
 from hardmil.review.cases import review_cases
-from hardmil.review.held_out_slides import ErrorKind, HeldOut, ReviewSlide
+from hardmil.review.held_out_slides import BranchCall, ErrorKind, HeldOut, ReviewSlide, read_held_out
 
 
 def _slide(name: str, case: str, label: str, score: float, error: ErrorKind = "") -> ReviewSlide:
+    call = BranchCall(score, 0.5, score - 0.5, score > 0.5, label == "tumour")
     return ReviewSlide(
-        *(name, case, label, None, None, score, 0.5, "", error, 10, 64),
+        *(name, case, label, None, None, score, (call,), "", error, 10, 64),
         attention_file=Path("attention.h5"),
     )
 
 
 HELD_OUT = HeldOut(
-    *("main", "ours", "normal", "tumour"),
+    *("main", "ours", ("normal", "tumour")),
     slides=[
         _slide("s0", "right", "normal", 0.1),
         _slide("s1", "near", "normal", 0.6, "false positive"),
@@ -45,13 +49,34 @@ def test_cases_with_an_error_a_remark_or_a_lesion_are_listed_worst_first():
         *[("lesion", 0.0), ("remark", 0.0)],
     ]
     # Both slides of a case are shown; a patch counts once, and only in negative slides.
-    assert [[(one.number, one.n_lesions) for one in case.slides] for case in found] == [
-        *[[(2, 0), (3, 0)], [(1, 0)]],
-        *[[(4, 2)], [(5, 0)]],
+    assert [[(one.number, one.contradicting) for one in case.slides] for case in found] == [
+        *[[(2, {}), (3, {})], [(1, {})]],
+        *[[(4, {"lesion": 2})], [(5, {})]],
     ]
     assert [one.remarks for one in found[3].slides] == [(remark,)]
 
 
 def test_without_errors_and_remarks_there_is_nothing_to_list():
-    right = HeldOut(*("main", "ours", "normal", "tumour"), slides=HELD_OUT.slides[:1], notes=[])
+    right = HeldOut("main", "ours", ("normal", "tumour"), slides=HELD_OUT.slides[:1], notes=[])
     assert review_cases(right, verdicts=[], remarks=[]) == []
+
+
+def test_cases_of_a_class_are_those_wrongly_called_so(class_review: Study):
+    held_out = read_held_out(class_review)
+    for branch, name in enumerate(held_out.task.branch_names):
+        cases = review_cases(held_out, verdicts=[], remarks=[], branch=branch)
+        shown = {one.slide.slide_id for case in cases for one in case.slides}
+        wrong = {one.slide_id for one in held_out.slides if one.prediction == name != one.label}
+        assert shown == wrong != set()
+    margins = [case.margin for case in review_cases(held_out, verdicts=[], remarks=[])]
+    assert margins == sorted(margins, reverse=True)
+
+
+def test_a_patch_of_another_class_than_the_label_is_counted(class_review: Study):
+    held_out = read_held_out(class_review)
+    slide = next(one for one in held_out.slides if one.label == "a" and not one.error)
+    said = [_verdict("jo", slide.slide_id, x, "b") for x in (0, 64)]
+    said += [_verdict("jo", slide.slide_id, 128, word) for word in ("a", "normal", "unsure")]
+    cases = review_cases(held_out, verdicts=said, remarks=[])
+    (found,) = (one for case in cases for one in case.slides if one.slide == slide)
+    assert found.contradicting == {"b": 2}

@@ -6,14 +6,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from tests.support.many_classes import write_class_study
 from tests.support.reviews import SIZE, write_reviewed_study
 from tests.support.scanned_area import ORIGIN, write_scn
+from tests.support.studies import read_csv
 
 from hardmil.errors import TableError
 from hardmil.files.geojson import Region, read_regions, square, write_regions
+from hardmil.mining.verdict_matching import match_verdicts, read_review
 from hardmil.mining.verdict_store import JudgedPatch, NewVerdict, Verdict, VerdictStore
 from hardmil.mining.verdicts import read_verdicts
-from hardmil.preprocessing.study_folder import Study, read_bags
+from hardmil.preprocessing.study_folder import Study, open_study, read_bags
+from hardmil.review.answers import find_answer
 from hardmil.review.exchange import ImportedFile, export_verdicts, import_verdicts
 
 # Patches of a slide: six columns and five rows of 64 px.
@@ -172,3 +176,45 @@ def test_a_file_of_qupath_says_what_did_not_match(store: VerdictStore, study: St
     path.write_text(json.dumps({"type": "nothing"}), encoding="utf-8")
     with pytest.raises(TableError, match="is not GeoJSON"):
         import_verdicts(store, files=[path], study=study)
+
+
+def test_verdicts_that_name_classes_go_out_and_are_trained_with(tmp_path: Path):
+    study = open_study(write_class_study(tmp_path / "study"))
+    said = {("s1", 0): "a", ("s1", 1): "normal", ("s2", 0): "b", ("s2", 1): "artefact", ("s2", 2): "unsure"}
+    with VerdictStore(study.folder / "review.sqlite") as store:
+        for (slide, place), word in said.items():
+            answer = find_answer(word, task=study.config.task, label=-1)
+            assert answer is not None
+            patch = JudgedPatch(slide, place * 256, 512, 256)
+            new = NewVerdict("jo", patch, answer.kind, "queue", class_name=answer.class_name)
+            store.add([new])
+        table, *regions = export_verdicts(store, folder=tmp_path / "out", study=study)
+        kept = [(one.patch, one.verdict) for one in store.standing()]
+    assert [row["verdict"] for row in read_csv(table)] == list(said.values())
+    bags = read_bags(study, quiet=True).bags
+    found = read_verdicts(table, bags, task=study.config.task)
+    np.testing.assert_array_equal(found["s1"][:3], [2, 0, np.nan])
+    np.testing.assert_array_equal(found["s2"][:3], [3, -1, np.nan])
+    matched = match_verdicts(read_review(study.folder).verdicts, bags, task=study.config.task)
+    for bag in bags:
+        np.testing.assert_array_equal(matched.used[bag.slide_id], found[bag.slide_id])
+    with VerdictStore(tmp_path / "again.sqlite") as again:
+        import_verdicts(again, files=[table], study=study)
+        assert [(one.patch, one.verdict) for one in again.standing()] == kept
+    with VerdictStore(tmp_path / "qupath.sqlite") as again:
+        assert sum(_one(again, path, study=study).n_added for path in regions) == 4
+        assert {(one.patch, one.verdict) for one in again.standing()} == {*kept[:-1]}
+
+
+def test_a_lesion_of_a_file_is_the_class_of_its_slide(tmp_path: Path):
+    study = open_study(write_class_study(tmp_path / "study"))
+    with VerdictStore(study.folder / "review.sqlite") as store:
+        table = _file(tmp_path, "s1,0,512,lesion", "s2,0,512,B", "s0,0,512,Normal")
+        assert _one(store, table, study=study).n_added == 3
+        assert [(one.patch.slide_id, one.verdict) for one in store.standing()] == [
+            *[("s1", "a"), ("s2", "b"), ("s0", "normal")]
+        ]
+        with pytest.raises(
+            TableError, match=r"line 2: verdict 'lesion'; expected one of normal, a, b, artefact"
+        ):
+            _one(store, _file(tmp_path, "s0,0,512,lesion"), study=study)

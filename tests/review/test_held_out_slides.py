@@ -1,10 +1,13 @@
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from tests.support.class_reviews import class_review as class_review
+from tests.support.class_reviews import evaluated_class_study
 from tests.support.reviews import N_PATCHES, SIZE, evaluated_study
 from tests.support.studies import read_csv, write_csv
 
@@ -29,7 +32,7 @@ def study(made: Study, tmp_path: Path) -> Study:
 
 def test_scores_and_errors_are_those_of_the_evaluation(study: Study):
     found = read_held_out(study)
-    assert (found.run, found.arm, found.negative, found.positive) == ("main", "ours", "normal", "tumour")
+    assert (found.run, found.arm, found.classes) == ("main", "ours", ("normal", "tumour"))
     run = study.folder / "runs" / "main"
     rows = {row["slide_id"]: row for row in read_csv(run / "predictions.csv") if row["arm"] == "ours"}
     results = [row for row in read_table(run / "results.csv", ResultRow) if row.trial.arm == "ours"]
@@ -53,9 +56,9 @@ def test_another_arm_is_taken_where_that_of_the_study_was_not_evaluated(study: S
 def test_each_slide_is_read_once_with_its_own_patches(study: Study):
     slides = read_held_out(study).slides
     numbers: list[int] = []
-    for number, patches in each_patches(slides):
+    for number, (patches,) in each_patches(slides):
         numbers.append(number)
-        alone = read_patches(slides[number])
+        (alone,) = read_patches(slides[number])
         np.testing.assert_array_equal(patches.attention, alone.attention)
         np.testing.assert_array_equal(patches.coords, alone.coords)
         assert math.isclose(float(patches.attention.sum()), 1, abs_tol=1e-5)
@@ -93,7 +96,7 @@ def test_old_files_and_unknown_places(study: Study):
     found = read_held_out(study)
     assert found.slides[0].size_level0 == 0
     assert found.notes == ["the places of the patches of s0 are unknown: they cannot be shown"]
-    patches = read_patches(found.slides[0])
+    (patches,) = read_patches(found.slides[0])
     assert np.isnan(patches.logit).all()
     assert np.isnan(patches.contribution).all()
 
@@ -105,3 +108,67 @@ def test_attention_that_was_deleted_is_said(study: Study):
         ConfigError, match=r"attention\.h5: there is no such file; .*remove its folder and run"
     ):
         read_held_out(study)
+
+
+def test_with_many_classes_each_branch_has_its_call(class_review: Study):
+    found = read_held_out(class_review)
+    rows = {row["slide_id"]: row for row in read_csv(class_review.folder / "runs/main/predictions.csv")}
+    assert len(found.slides) == len(rows) == 24
+    for slide in found.slides:
+        row = rows[slide.slide_id]
+        assert slide.prediction == row["prediction"]
+        scores = {name: float(row[f"score_{name}"]) for name in found.classes}
+        for name, call in zip("ab", slide.calls, strict=True):
+            rival = max(value for other, value in scores.items() if other != name)
+            assert call.score == pytest.approx(scores[name])
+            assert call.margin == pytest.approx(scores[name] - rival)
+            assert call.is_called == (slide.prediction == name) == (call.margin > 0)
+            assert call.is_yes == (slide.label == name)
+            assert (call.score > call.threshold) == (row[f"called_{name}"] == "1")
+        kinds = {(True, False): "false positive", (False, True): "false negative"}
+        pair = (slide.label == "normal", slide.prediction == "normal")
+        assert slide.error == ("" if slide.prediction == slide.label else kinds.get(pair, "wrong class"))
+        assert (slide.surprise > 0) == bool(slide.error)
+
+
+def test_patches_by_branch_are_those_of_the_class(class_review: Study):
+    found = read_held_out(class_review)
+    slide = found.slides[4]
+    by_branch = read_patches(slide)
+    shown = by_branch[found.shown_branch(slide)]
+    with h5py.File(slide.attention_file) as file:
+        np.testing.assert_array_equal(shown.attention, file[f"{slide.slide_id}/attention_scores"])
+        np.testing.assert_array_equal(
+            by_branch[1].logit, file[f"{slide.slide_id}/instance_logits_by_class"][1]
+        )
+    relative = read_patches(slide, is_relative=True)
+    np.testing.assert_allclose(relative[0].logit, (by_branch[0].logit - by_branch[1].logit) / 2, rtol=1e-4)
+    np.testing.assert_array_equal(relative[0].attention, by_branch[0].attention)
+
+
+def test_ordered_classes_are_too_high_or_too_low(tmp_path: Path):
+    found = read_held_out(evaluated_class_study(tmp_path / "study", ordinal=True))
+    position = {name: number for number, name in enumerate(found.classes)}
+    assert any(slide.error for slide in found.slides)
+    for slide in found.slides:
+        steps = position[slide.prediction] - position[slide.label]
+        assert slide.error == ("too high" if steps > 0 else "too low" if steps < 0 else "")
+        assert [call.is_called for call in slide.calls] == [position[slide.prediction] >= k for k in (1, 2)]
+        assert [call.is_yes for call in slide.calls] == [position[slide.label] >= k for k in (1, 2)]
+
+
+def test_an_evaluation_of_other_classes_is_refused(class_review: Study, study: Study):
+    def changed(text: str) -> Study:
+        config = class_review.config.model_copy(update={"classes": ("normal", "b", "a")})
+        assert text in config.task.names
+        table = replace(class_review.slide_table, classes=("normal", "b", "a"))
+        return replace(class_review, config=config, slide_table=table)
+
+    with pytest.raises(
+        ConfigError, match=r"evaluation of normal, a, b; expected .* normal, b, a, in this order"
+    ):
+        read_held_out(changed("b"))
+    with pytest.raises(
+        ConfigError, match=r"is an evaluation of two classes; expected the classes .* normal, a, b"
+    ):
+        read_held_out(replace(class_review, folder=study.folder))

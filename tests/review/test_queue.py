@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.class_reviews import class_review as class_review
 from tests.support.reviews import evaluated_study
 
 from hardmil.mining.hard_instances import hard_instances
@@ -43,7 +44,7 @@ def test_false_alarms_are_hard_instances_of_negative_slides(items: Sequence[Queu
     for item in alarms:
         slide = held_out.slides[item.slide]
         assert slide.label == "normal"
-        assert item.instance in hard_instances(read_patches(slide).attention)
+        assert item.instance in hard_instances(read_patches(slide)[0].attention)
     wrong = {number for number, slide in enumerate(held_out.slides) if slide.error == "false positive"}
     assert wrong <= {item.slide for item in alarms}
 
@@ -52,14 +53,14 @@ def test_doubtful_patches_are_of_positive_slides(items: Sequence[QueueItem], hel
     for item in _of(items, "uncertain", "contradicting"):
         assert held_out.slides[item.slide].label == "tumour"
     for item in _of(items, "contradicting"):
-        mean = read_patches(held_out.slides[item.slide]).attention.mean()
+        mean = read_patches(held_out.slides[item.slide])[0].attention.mean()
         assert (item.attention > mean) == (item.logit < 0)
 
 
 def test_uncertain_patches_have_attention_and_are_nearest_to_0(items: Sequence[QueueItem], held_out: HeldOut):
     for number, slide in enumerate(held_out.slides):
         here = {item.instance for item in items if item.slide == number}
-        patches = read_patches(slide)
+        (patches,) = read_patches(slide)
         attended = np.flatnonzero(patches.attention > patches.attention.mean())
         if slide.label == "tumour":
             assert int(attended[np.argmin(np.abs(patches.logit[attended]))]) in here
@@ -132,3 +133,34 @@ def test_the_queue_has_a_largest_size(study: Study, held_out: HeldOut, monkeypat
     assert Counter(item.reason == "random" for item in items) == {False: 51, True: 9}
     chosen = [(one.slide, one.instance) for one in items if one.reason != "random"]
     assert len(set(chosen) & {(one.slide, one.instance) for one in whole}) >= 45
+
+
+def test_with_many_classes_each_has_its_false_alarms_and_clusters(class_review: Study):
+    held_out = read_held_out(class_review)
+    items = make_queue(class_review, held_out)
+    assert len({(item.slide, item.instance) for item in items}) == len(items)
+    names = held_out.task.branch_names
+    alarms = _of(items, "false alarm")
+    assert {item.branch for item in alarms} == {0, 1}
+    for item in alarms:
+        slide = held_out.slides[item.slide]
+        of_branch = read_patches(slide)[item.branch]
+        assert slide.label != names[item.branch]
+        assert item.instance in hard_instances(of_branch.attention)
+        assert item.attention == pytest.approx(float(of_branch.attention[item.instance]))
+    for branch in range(2):
+        called = {n for n, slide in enumerate(held_out.slides) if slide.calls[branch].is_alarm}
+        assert called
+        assert called <= {item.slide for item in alarms if item.branch == branch}
+    for item in _of(items, "uncertain", "contradicting"):
+        assert held_out.slides[item.slide].label == names[item.branch]
+    by_cluster = {item.cluster: item.branch for item in items if item.cluster >= 0}
+    assert all(item.branch == by_cluster[item.cluster] for item in items if item.cluster >= 0)
+    assert set(by_cluster.values()) == {0, 1}
+
+
+def test_classes_take_turns(class_review: Study):
+    items = make_queue(class_review, read_held_out(class_review))
+    for reason in ("false alarm", "uncertain", "random"):
+        branches = [item.branch for item in _of(items, reason)][:8]
+        assert sorted(branches) == [0] * 4 + [1] * 4

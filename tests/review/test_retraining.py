@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
+from tests.support.many_classes import write_class_study
 from tests.support.reviews import SIZE, write_reviewed_study
-from tests.support.studies import write_csv
+from tests.support.studies import read_csv, write_csv
 
 from hardmil.errors import ConfigError
 from hardmil.evaluation.results import ChoiceRow, TrialKey
@@ -107,3 +108,31 @@ def test_auto_is_what_it_chose_most_often(study: Study):
     found = compared_arms(open_study(study.folder, overrides=["arm=auto"]))
     notes = ("auto chose abmil-mean+instance most often: it is compared with and without verdicts",)
     assert found == ComparedArms("abmil-mean+instance", "abmil-mean+instance+verdicts", notes)
+
+
+def test_a_round_of_three_classes_has_means_and_verdicts_by_class(tmp_path: Path):
+    study = open_study(write_class_study(tmp_path / "study"))
+    with VerdictStore(study.folder / "review.sqlite") as store:
+        for i in range(18):
+            name = ("normal", "a", "b")[i % 3]
+            patches = [JudgedPatch(f"s{i}", place * 256, 512, 256) for place in range(2)]
+            kind = "lesion" if i % 3 else "normal"
+            store.add([NewVerdict("jo", one, kind, "queue", class_name=name) for one in patches])
+    found = retrain(study, quiet=True)
+    one = found.round
+    assert (one.arm, one.arm_with_verdicts) == ("ours+instance", "ours+instance+verdicts")
+    assert (one.n_verdicts, one.n_lesion, one.n_normal, one.n_of_class) == (36, 24, 12, {"a": 12, "b": 12})
+    rows = {(row["arm"], row["metric"]): row for row in _macro_intervals(study)}
+    assert one.fpr_with == pytest.approx(float(rows[one.arm_with_verdicts, "fpr_op"]["value"]))
+    assert one.sensitivity == pytest.approx(float(rows[one.arm, "sens_op"]["value"]))
+    (read,) = read_rounds(study)
+    assert read.n_of_class == {"a": 12, "b": 12}
+    assert (
+        "(12 a, 12 b, 12 normal, 0 artefact), at threshold operating point, means over the classes"
+        in (round_words(one)[0])
+    )
+
+
+def _macro_intervals(study: Study) -> list[dict[str, str]]:
+    rows = read_csv(study.folder / "runs" / "review" / "intervals.csv")
+    return [row for row in rows if row["class_name"] == "macro"]

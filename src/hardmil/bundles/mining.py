@@ -78,7 +78,7 @@ def mine(study: Study, *, bundle: Bundle, deidentify: bool = False, quiet: bool 
     before = _kept(bundle, HARD_NEGATIVES, study=study)
     fooled = _without(before, _kept(bundle, OUT_OF_FOLD, study=study))
     current = _without([*before, *fooled], current)
-    judged = no_hard_negatives(found.bags, said=reviewed.matched.said) if reviewed.matched else {}
+    judged = no_hard_negatives(reviewed.matched, found.bags) if reviewed.matched else {}
     left_out = Counter(judged.get((one.slide_id, one.x, one.y)) for one in (*before, *fooled, *current))
     before, fooled, current = (
         [one for one in some if (one.slide_id, one.x, one.y) not in judged]

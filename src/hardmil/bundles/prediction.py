@@ -18,7 +18,7 @@ from hardmil.bundles.prediction_folder import DEFAULT_FOLDER
 from hardmil.bundles.prediction_metrics import ClassMetrics, metrics_by_class
 from hardmil.bundles.prediction_request import PredictionRequest, make_request
 from hardmil.bundles.shown_classes import check_shown_class
-from hardmil.bundles.slide_files import HeatmapOptions, write_slide_files
+from hardmil.bundles.slide_files import HeatmapOptions, obs_columns, write_slide_files
 from hardmil.bundles.tables import (
     CaseRow,
     SlidePrediction,
@@ -33,11 +33,13 @@ from hardmil.encoders.encoder import PatchEncoder
 from hardmil.errors import ConfigError
 from hardmil.files.atomic import prepare_folder, write_json
 from hardmil.files.csv_table import write_table
+from hardmil.files.obs_columns import write_obs_columns
 from hardmil.files.run_record import write_run_record
 from hardmil.files.written import edited_notes, replacing
 from hardmil.jobs.failures import Failure, write_failures
 from hardmil.jobs.run import run_jobs
 from hardmil.metrics import BinaryMetrics, binary_metrics
+from hardmil.mil.bag_score import BagScore
 from hardmil.preprocessing.instances import encode_slide
 from hardmil.preprocessing.study_folder import slide_name
 from hardmil.report.key_patches import MAX_BYTES, KeySlide, write_key_patches
@@ -77,6 +79,7 @@ def predict(
     heatmaps: HeatmapOptions = DEFAULT_HEATMAPS,
     overrides: Sequence[str] = (),
     trust_encoder: bool = False,
+    write_obs: bool = False,
     deidentify: bool = False,
     quiet: bool = False,
 ) -> Predictions:
@@ -95,29 +98,28 @@ def predict(
             mean of its slides' scores.
         heatmaps: Which heat maps to draw.
         overrides: Other settings of what counts as tissue, such as "patches.min_tissue=0".
-        trust_encoder: Whether an encoder that the bundle names may run, if it is code: TorchScript,
-            torch.export, or a function of a Python module.
+        trust_encoder: Whether an encoder that is code may run: TorchScript, torch.export, a Python function.
+        write_obs: Add the scores of patches to the AnnData tables in `features`, as columns of `obs`.
         deidentify: Write pseudonyms instead of ids; their key and table are next to the bundle.
         quiet: No progress bar.
 
     Raises:
-        ConfigError: If there is nothing to predict, the bundle cannot take what is given, or its encoder is
-            code that is not trusted.
+        ConfigError: If there is nothing to predict, the bundle cannot take it, or its encoder is not trusted.
         TableError: If the table of slides cannot be used.
     """
     started, card = time.time(), bundle.card
     _check_output(output, deidentify=deidentify, of_class=heatmaps.of_class, task=card.task)
+    _check_obs(write_obs, features=features)
     request = make_request(
         bundle, slides=slides, table=table, features=features, mpp=mpp, overrides=overrides
     )
     names = _pseudonyms(bundle, request, output=output) if deidentify else None
     encoder = bundle_encoder(bundle, trust=trust_encoder)
-    cases = Cases(bundle, how=case_score)
-    key_slides: list[KeySlide] = []
+    cases, key_slides = Cases(bundle, how=case_score), list[KeySlide]()
 
     def score(row: SlideRow) -> SlidePrediction:
         bag = bundle.check(_bag(row, bundle=bundle, request=request, encoder=encoder))
-        row, bag = renamed(row, names), renamed(bag, names)
+        named, row, bag = row, renamed(row, names), renamed(bag, names)
         found = bundle.score([bag])[0]
         small = write_slide_files(
             output,
@@ -130,6 +132,7 @@ def predict(
             fallback_mpp=mpp,
             wants_small=sum(each.pictures.n_bytes for each in key_slides) < MAX_BYTES,
         )
+        _write_obs(named, found, features=features if write_obs else None, task=card.task)
         one = slide_prediction(bag, found, card=card)
         cases.add(bag, one)
         key_slides.extend(one.key_slide(small, card=card))
@@ -141,15 +144,27 @@ def predict(
         found = [done.results[row.slide_id] for row in request.rows if row.slide_id in done.results]
         failed = [row for row in request.rows if row.slide_id not in done.results]
         case_rows = cases.rows(failed=[renamed(row, names).case_id for row in failed])
-        _write_tables(output, found, case_rows, card=card)
-        if key_slides:
-            write_key_patches(output / "key_patches.html", key_slides, n_slides=len(found))
+        _write_tables(output, found, case_rows, key_slides, card=card)
         log = write_failures(output, names.failures(done.failures) if names else done.failures)
         _write_record(output, bundle=bundle, overrides=overrides, started=started, deidentified=deidentify)
         metrics = _write_metrics(output, found, card=card)
     seen = {row.slide_id for row in request.rows} & done.results.keys() & {*card.training_slides}
     notes = edited_notes(edited)
     return Predictions(output, found, case_rows, metrics, len(seen), encoder, done.failures, log, notes)
+
+
+def _check_obs(write_obs: bool, *, features: Path | None) -> None:
+    if write_obs and features is None:
+        raise ConfigError(
+            "--write-obs adds columns to AnnData tables; expected their folder as --features; give it"
+        )
+
+
+def _write_obs(row: SlideRow, score: BagScore, *, features: Path | None, task: TaskConfig) -> None:
+    """Add what the model found to the table that the features of a slide are from; None: it is not wanted."""
+    if features is not None:
+        path = find_feature_file(features, slide_id=row.slide_id)
+        write_obs_columns(path, obs_columns(score, task=task))
 
 
 def _write_metrics(
@@ -201,13 +216,21 @@ def _write_record(
 
 
 def _write_tables(
-    output: Path, slides: Sequence[SlidePrediction], cases: Sequence[CaseRow], *, card: Card
+    output: Path,
+    slides: Sequence[SlidePrediction],
+    cases: Sequence[CaseRow],
+    key_slides: Sequence[KeySlide],
+    *,
+    card: Card,
 ) -> None:
+    """Write the tables, and the page of key patches if there are any."""
     rows, classes, task = [one.row for one in slides], card.classes, card.task
     of_slides, of_cases = slide_columns(classes, task=task), case_columns(classes, task=task)
     write_table(output / "predictions.csv", rows, row=SlidePredictionRow, columns=of_slides)
     write_table(output / "predictions_by_case.csv", cases, row=CaseRow, columns=of_cases)
     write_table(output / "diagnostics.csv", diagnosis_rows(slides), row=SlideDiagnosis)
+    if key_slides:
+        write_key_patches(output / "key_patches.html", key_slides, n_slides=len(slides))
 
 
 def _metrics(slides: Sequence[SlidePrediction], *, card: Card) -> BinaryMetrics | ClassMetrics | None:

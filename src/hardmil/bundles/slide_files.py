@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from hardmil.bags.bag import Bag
 from hardmil.bags.slide_table import SlideRow
-from hardmil.bundles.shown_classes import predicted_branch, relative_branch, shown_branches
+from hardmil.bundles.shown_classes import class_folders, predicted_branch, relative_branch, shown_branches
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.evaluation.attention_file import write_attention
 from hardmil.files.atomic import write_atomically
@@ -122,6 +122,17 @@ def _write_tiles(path: Path, bag: Bag, *, score: BagScore, task: TaskConfig, ori
         for i, (x, y) in enumerate(bag.coords)
     ]
     write_regions(path, regions, object_type="tile", origin=origin)
+
+
+def obs_columns(score: BagScore, *, task: TaskConfig) -> dict[str, Float[np.ndarray, " _"]]:
+    """The same as columns of an AnnData table; with more than two classes, their names end with the class."""
+    if task.is_binary:
+        return {f"hardmil_{name}": values for name, values in _outputs(score).items()}
+    return {
+        f"hardmil_{name}_{title}": values
+        for branch, title in enumerate(class_folders(task.branch_names))
+        for name, values in _outputs(relative_branch(score, branch=branch, task=task)).items()
+    }
 
 
 def _columns(score: BagScore, *, task: TaskConfig) -> dict[str, Float[np.ndarray, " _"]]:

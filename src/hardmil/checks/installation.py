@@ -27,6 +27,7 @@ EXTRAS = {
     "onnxruntime": ("onnx", "encode: FILE.onnx"),
     "ray": ("ray", "--engine ray"),
     "fastapi": ("review", "the pages of hardmil review"),
+    "zarr": ("scverse", "features in zarr stores"),
     "timm": ("timm", "encode: uni, virchow2 and others, or timm:NAME"),
 }
 

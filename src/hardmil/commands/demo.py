@@ -62,7 +62,7 @@ def demo(
 ) -> Outcome:
     """Draw the slides unless they exist, then patch, encode and evaluate.
 
-    The last lines are the report and, of two classes, the command that reviews the patches.
+    The last lines are the report and the command that reviews the patches.
 
     Raises:
         ConfigError: If the folder contains other slides.
@@ -75,8 +75,8 @@ def demo(
     compared = evaluate(folder, name=RUN, engine=TWO_WORKERS, quiet=quiet)
     *compared_lines, report = compared.lines
     shown = result_lines(folder / "runs" / RUN, n_classes=n_classes)
-    review = [f"judge patches in a browser: hardmil review {folder} --run {RUN}"] if n_classes == 2 else []
-    lines = [*patched.lines, *encoded.lines, *compared_lines, "", *shown, "", report, *review]
+    review = f"judge patches in a browser: hardmil review {folder} --run {RUN}"
+    lines = [*patched.lines, *encoded.lines, *compared_lines, "", *shown, "", report, review]
     return Outcome(lines, compared.values, compared.failures, compared.log)
 
 

@@ -78,7 +78,7 @@ def _next_step(card: Card) -> str:
     return (
         f"next: say what some of them are ({words}) in a table verdicts.csv, with columns slide_id, x, y, "
         "verdict; set mining.verdicts: verdicts.csv and arm: ours+instance+verdicts in study.yaml; then: "
-        f"hardmil train.{REVIEW if card.task.is_binary else ''}"
+        f"hardmil train.{REVIEW}"
     )
 
 

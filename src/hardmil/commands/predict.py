@@ -36,6 +36,7 @@ def predict(
     heatmaps: HeatmapOptions = DEFAULT_HEATMAPS,
     overrides: Sequence[str] = (),
     trust_encoder: bool = False,
+    write_obs: bool = False,
     deidentify: bool = False,
     device: str | None = None,
     quiet: bool = False,
@@ -57,6 +58,7 @@ def predict(
         heatmaps=heatmaps,
         overrides=overrides,
         trust_encoder=trust_encoder,
+        write_obs=write_obs,
         deidentify=deidentify,
         quiet=quiet,
     )

@@ -27,7 +27,9 @@ def predict(
     table: Annotated[
         Path | None, typer.Option("--slides", help="A table of slides instead of slide files.")
     ] = None,
-    features: Annotated[Path | None, typer.Option(help="Folder of TRIDENT, CLAM or STAMP features.")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Folder of TRIDENT, CLAM, STAMP or AnnData features.")
+    ] = None,
     output: PredictionFolder = None,
     mpp: Annotated[
         float | None, typer.Option(help="Micrometres per pixel of slides that do not state it.")
@@ -44,6 +46,10 @@ def predict(
     heatmap_scale: Annotated[HeatmapScale, typer.Option(help="By rank, or raw values.")] = "rank",
     ome_tiff: Annotated[
         bool, typer.Option(help="Write heat maps as OME-TIFF too, to overlay on the slide.")
+    ] = False,
+    write_obs: Annotated[
+        bool,
+        typer.Option("--write-obs", help="Add attention to the AnnData tables of --features, as columns."),
     ] = False,
     overrides: TissueSet = None,
     trust_encoder: TrustEncoder = False,
@@ -70,6 +76,7 @@ def predict(
         heatmaps=HeatmapOptions(heatmap_of, heatmap_scale, png=heatmaps, tiff=ome_tiff, of_class=of_class),
         overrides=overrides or (),
         trust_encoder=trust_encoder,
+        write_obs=write_obs,
         deidentify=deidentify,
         device=device,
         quiet=quiet,

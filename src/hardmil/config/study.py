@@ -46,8 +46,8 @@ class StudyConfig(Section):
     slides: str = "slides.csv"
     """Table of slides: slide_id, case_id, label, path, and mpp for files without it."""
     features: str | None = None
-    """Folder with feature files of TRIDENT, CLAM or STAMP, .h5 or .pt, one for each slide. null: patches are
-    extracted from the slides."""
+    """Folder with feature files of TRIDENT, CLAM or STAMP (.h5, .pt), or AnnData and zarr (.h5ad, .zarr), one
+    for each slide. null: patches are extracted from the slides."""
     positive: Label | None = None
     """The positive label. null: the other one, where a label is a usual word for negative, such as normal,
     benign, control, no or 0; otherwise it must be set."""

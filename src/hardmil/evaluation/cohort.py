@@ -118,7 +118,9 @@ def study_cohort(study: Study, *, bags: Sequence[Bag], matched: MatchedVerdicts 
     """
     source, verdicts = study.config.mining.verdicts, None
     if source == REVIEW:
-        verdicts = (matched or match_verdicts(read_review(study.folder).verdicts, bags)).used
+        if matched is None:
+            matched = match_verdicts(read_review(study.folder).verdicts, bags, task=study.config.task)
+        verdicts = matched.used
     elif source is not None:
         verdicts = read_verdicts(study.folder / source, bags, task=study.config.task)
     return make_cohort(bags, truth=_truth(study, bags), verdicts=verdicts, task=study.config.task)

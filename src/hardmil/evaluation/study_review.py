@@ -39,11 +39,9 @@ class ReviewedBags:
 
 def study_doubts(study: Study, review: Review) -> list[SlideDoubt]:
     """The slides of a study whose label or quality is in doubt."""
-    rows, negative = study.slide_table.rows, study.config.task.negative_label
-    known = {row.slide_id for row in rows}
-    negatives = {row.slide_id for row in rows if study.slide_table.class_index(row) == negative}
-    doubts = doubted_slides(review, negative=negatives)
-    return [one for one in doubts if one.slide_id in known]
+    labels = {row.slide_id: study.slide_table.class_index(row) for row in study.slide_table.rows}
+    doubts = doubted_slides(review, labels=labels, task=study.config.task)
+    return [one for one in doubts if one.slide_id in labels]
 
 
 def reviewed_bags(study: Study, found: StudyBags) -> ReviewedBags:
@@ -59,7 +57,7 @@ def reviewed_bags(study: Study, found: StudyBags) -> ReviewedBags:
         found = _without(found, {one.slide_id for one in doubts})
     matched = None
     if study.config.mining.verdicts == REVIEW:
-        matched = match_verdicts(review.verdicts, found.bags)
+        matched = match_verdicts(review.verdicts, found.bags, task=study.config.task)
     return ReviewedBags(found, matched, doubts)
 
 

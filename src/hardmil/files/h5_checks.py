@@ -110,8 +110,8 @@ def _places(content: bytes, pattern: bytes) -> Iterator[int]:
         at = content.find(pattern, at + 1)
 
 
-def check_links(file: h5py.File, *, path: Path) -> None:
-    """Check that the names in a file are its own content, without following a link.
+def check_links(file: h5py.Group, *, path: Path) -> None:
+    """Check that the names in a file, or in a group of it, are its own content, without following a link.
 
     Raises:
         FeatureFileError: If one is a link to another name or another file.

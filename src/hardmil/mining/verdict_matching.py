@@ -1,7 +1,7 @@
 """Stored verdicts on the patches of bags, and the slides whose label or quality is in doubt."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from hardmil.bags.bag import Bag
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.mining.verdict_store import (
     FILE_NAME,
     JudgedPatch,
@@ -16,10 +17,9 @@ from hardmil.mining.verdict_store import (
     StoredVerdict,
     VerdictStore,
 )
-from hardmil.mining.verdicts import VALUES
+from hardmil.mining.verdicts import ARTEFACT, LESION, VALUES, doubting_values, verdict_values
 from hardmil.words import count, some_of
 
-LESION = VALUES["lesion"]
 LESION_IN_NEGATIVE = "lesion in a negative slide"
 
 # The axis has no name, because bags differ in size.
@@ -51,10 +51,11 @@ def read_review(folder: Path) -> Review:
 class MatchedVerdicts:
     """Verdicts on the instances of bags, and what became of the others.
 
-    `said` is what was said of each instance, by slide: 1 lesion, 0 normal, -1 artefact, NaN nothing, unsure,
-    or several things. `used` is the same for training: a lesion in a negative slide is left out. Of the
-    matched patches, `n_moved` were cut in another place than the judged square, and reviewers disagree on
-    `n_disagreed`. `unmatched` verdicts meet no patch; those on slides without a bag are not among them.
+    `said` is what was said of each instance, by slide, as in `Reviewer`; NaN: nothing, unsure, or several
+    things. `used` is the same for training: what the label of the slide rules out, such as a lesion in a
+    negative slide, is left out. Of the matched patches, `n_moved` were cut in another place than the judged
+    square, and reviewers disagree on `n_disagreed`. `unmatched` verdicts meet no patch; those on slides
+    without a bag are not among them. `unknown` are named in verdicts, and are not classes of the study.
     """
 
     said: Values
@@ -63,19 +64,35 @@ class MatchedVerdicts:
     n_disagreed: int
     n_unsure: int
     unmatched: Sequence[StoredVerdict]
+    unknown: Sequence[str] = ()
+    task: TaskConfig = TWO_CLASSES
 
     @property
     def n_of(self) -> dict[str, int]:
-        """How many instances of each kind are used."""
-        together = np.concatenate([*self.used.values(), np.zeros(0, dtype=np.float32)])
-        kinds = ("lesion", "normal", "artefact")
-        return {kind: int(np.sum(together == VALUES[kind])) for kind in kinds}
+        """How many instances of each kind are used; a lesion of any class is a lesion."""
+        used = self._all_used
+        normal, artefact = (int(np.sum(used == VALUES[kind])) for kind in ("normal", "artefact"))
+        return {"lesion": int(np.sum(used >= 1)), "normal": normal, "artefact": artefact}
+
+    @property
+    def n_of_class(self) -> dict[str, int]:
+        """With more than two classes, how many instances of each but the negative one are used."""
+        used, negative = self._all_used, self.task.negative_label
+        names = enumerate(self.task.names)
+        return {name: int(np.sum(used == 1 + label)) for label, name in names if label != negative}
+
+    @property
+    def _all_used(self) -> Float[np.ndarray, " instance"]:
+        return np.concatenate([*self.used.values(), np.zeros(0, dtype=np.float32)])
 
     @property
     def notes(self) -> list[str]:
         """What a user should know about them."""
         n_of = self.n_of
-        kinds = ", ".join(f"{n} {kind}" for kind, n in n_of.items())
+        shown = self.n_of_class | {
+            kind: n_of[kind] for kind in n_of if self.task.is_binary or kind != "lesion"
+        }
+        kinds = ", ".join(f"{n} {kind}" for kind, n in shown.items())
         lines = [f"review: verdicts on {count(sum(n_of.values()), 'patch')} used: {kinds}"]
         if self.n_moved:
             lines.append(
@@ -86,11 +103,15 @@ class MatchedVerdicts:
             lines.append(f"review: unsure on {count(self.n_unsure, 'patch')}: not used")
         if self.n_disagreed:
             lines.append(f"review: reviewers disagree on {count(self.n_disagreed, 'patch')}: not used")
-        n_doubting = sum(int(np.sum(self.said[name] == LESION)) for name in self.said) - n_of["lesion"]
+        n_doubting = sum(int(np.sum(self.said[name] >= 1)) for name in self.said) - n_of["lesion"]
         if n_doubting:
+            what = (
+                LESION_IN_NEGATIVE if self.task.is_binary else "a class that the label of the slide rules out"
+            )
+            lines.append(f"review: {what} on {count(n_doubting, 'patch')}: not used, the labels are in doubt")
+        if self.unknown:
             lines.append(
-                f"review: lesion in a negative slide on {count(n_doubting, 'patch')}: not used, the labels "
-                "are in doubt"
+                f"review: verdicts name {some_of(self.unknown)}, not among the classes of the study: not used"
             )
         if self.unmatched:
             slides = list(dict.fromkeys(one.patch.slide_id for one in self.unmatched))
@@ -101,7 +122,9 @@ class MatchedVerdicts:
         return lines
 
 
-def match_verdicts(verdicts: Iterable[StoredVerdict], bags: Sequence[Bag]) -> MatchedVerdicts:
+def match_verdicts(
+    verdicts: Iterable[StoredVerdict], bags: Sequence[Bag], *, task: TaskConfig = TWO_CLASSES
+) -> MatchedVerdicts:
     """The verdicts on the instances of these bags.
 
     An instance takes the verdict on the square with its corner and size; without one, that on the square
@@ -111,22 +134,36 @@ def match_verdicts(verdicts: Iterable[StoredVerdict], bags: Sequence[Bag]) -> Ma
     Args:
         verdicts: Standing verdicts.
         bags: Bags; those with unknown coordinates have no verdicts.
+        task: The classes.
     """
+    words = verdict_values(task)
+    verdicts = list(verdicts)
+    known = [one for one in verdicts if one.verdict.lower() in words]
+    unknown = sorted({one.verdict for one in verdicts} - {one.verdict for one in known})
     by_slide: dict[str, list[StoredVerdict]] = {}
-    for one in verdicts:
+    for one in known:
         by_slide.setdefault(one.patch.slide_id, []).append(one)
     said: dict[str, Float[np.ndarray, " _"]] = {}
     used: dict[str, Float[np.ndarray, " _"]] = {}
     unmatched: list[StoredVerdict] = []
     n_of: Counter[str] = Counter()
     for bag in bags:
-        here = _match(bag, by_slide.get(bag.slide_id, []))
+        here = _match(bag, by_slide.get(bag.slide_id, []), words=_words_on(bag.label, task=task))
         said[bag.slide_id] = here.values
-        is_doubt = (here.values == LESION) & (bag.label == 0)
+        is_doubt = np.isin(here.values, doubting_values(bag.label, task=task))
         used[bag.slide_id] = np.where(is_doubt, np.float32(np.nan), here.values)
         unmatched += here.unmatched
         n_of.update(here.n_of)
-    return MatchedVerdicts(said, used, n_of["moved"], n_of["disagreed"], n_of["unsure"], unmatched)
+    counts = (n_of["moved"], n_of["disagreed"], n_of["unsure"])
+    return MatchedVerdicts(said, used, *counts, unmatched, unknown, task)
+
+
+def _words_on(label: int, *, task: TaskConfig) -> dict[str, float]:
+    """The value of each word on a slide of this label: lesion is its class, if it is not the negative one."""
+    words = verdict_values(task)
+    if not task.is_binary and label != task.negative_label:
+        words = {word: 1.0 + label if value == LESION else value for word, value in words.items()}
+    return words
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,12 +173,12 @@ class _Match:
     unmatched: Sequence[StoredVerdict]
 
 
-def _match(bag: Bag, verdicts: Sequence[StoredVerdict]) -> _Match:
-    """The verdicts on one bag."""
+def _match(bag: Bag, verdicts: Sequence[StoredVerdict], *, words: Mapping[str, float]) -> _Match:
+    """The verdicts on one bag; `words` are their values."""
     values = np.full(len(bag), np.nan, dtype=np.float32)
     if bag.size_level0_px == 0 or not verdicts:
         return _Match(values, {}, verdicts)
-    votes: dict[int, list[str]] = {}
+    votes: dict[int, list[float]] = {}
     moved: set[int] = set()
     met: set[int] = set()
     for reviewer in dict.fromkeys(one.reviewer for one in verdicts):
@@ -149,14 +186,14 @@ def _match(bag: Bag, verdicts: Sequence[StoredVerdict]) -> _Match:
         nearest, is_exact, has_instance = _nearest_squares(bag, [one.patch for one in own])
         met.update(one.number for one, meets in zip(own, has_instance, strict=True) if meets)
         for instance in np.flatnonzero(nearest >= 0).tolist():
-            votes.setdefault(instance, []).append(own[int(nearest[instance])].verdict)
+            votes.setdefault(instance, []).append(words[own[int(nearest[instance])].verdict.lower()])
             if not is_exact[instance]:
                 moved.add(instance)
     n_of: Counter[str] = Counter(moved=len(moved))
     for instance, said in votes.items():
-        kinds = set(said) - {"unsure"}
+        kinds = {value for value in said if not np.isnan(value)}
         if len(kinds) == 1:
-            values[instance] = VALUES[kinds.pop()]
+            values[instance] = kinds.pop()
         else:
             n_of["disagreed" if kinds else "unsure"] += 1
     return _Match(values, n_of, [one for one in verdicts if one.number not in met])
@@ -191,7 +228,7 @@ def _nearest_squares(
 
 @dataclass(frozen=True)
 class SlideDoubt:
-    """A slide whose label or quality is in doubt; `why` is a remark, or `LESION_IN_NEGATIVE`."""
+    """A slide whose label or quality is in doubt; `why` is a remark, or what was found on it."""
 
     slide_id: str
     why: str
@@ -205,12 +242,17 @@ class SlideDoubt:
         return f"{self.slide_id}: {self.why} ({', '.join(self.reviewers)}){comment}"
 
 
-def doubted_slides(review: Review, *, negative: Collection[str]) -> list[SlideDoubt]:
-    """The slides in doubt by remarks, then by lesions that were found in negative slides.
+def doubted_slides(
+    review: Review, *, labels: Mapping[str, int], task: TaskConfig = TWO_CLASSES
+) -> list[SlideDoubt]:
+    """The slides in doubt by remarks, then by what was found in them: a lesion in negative slides.
+
+    With more than two classes, also a class that the label rules out.
 
     Args:
         review: Standing verdicts and remarks.
-        negative: Ids of the negative slides.
+        labels: The label of each slide.
+        task: The classes.
     """
     remarked: dict[tuple[str, str], list[SlideRemark]] = {}
     for one in review.remarks:
@@ -219,26 +261,38 @@ def doubted_slides(review: Review, *, negative: Collection[str]) -> list[SlideDo
         SlideDoubt(slide_id, why, _names(some), "; ".join(one.comment for one in some if one.comment))
         for (slide_id, why), some in remarked.items()
     ]
-    lesions: dict[str, list[StoredVerdict]] = {}
+    contradicting: dict[tuple[str, str], list[StoredVerdict]] = {}
     for one in review.verdicts:
-        if one.verdict == "lesion" and one.patch.slide_id in negative:
-            lesions.setdefault(one.patch.slide_id, []).append(one)
+        label = labels.get(one.patch.slide_id)
+        if label is not None and puts_in_doubt(one.verdict, label=label, task=task):
+            why = LESION_IN_NEGATIVE if task.is_binary else f"{one.verdict} in a slide of {task.names[label]}"
+            contradicting.setdefault((one.patch.slide_id, why), []).append(one)
     return found + [
-        SlideDoubt(slide_id, LESION_IN_NEGATIVE, _names(some), count(len(some), "patch"))
-        for slide_id, some in lesions.items()
+        SlideDoubt(slide_id, why, _names(some), count(len(some), "patch"))
+        for (slide_id, why), some in contradicting.items()
     ]
+
+
+def puts_in_doubt(verdict: str, *, label: int, task: TaskConfig) -> bool:
+    """Whether a verdict finds on a slide of this label what the label rules out."""
+    return label >= 0 and verdict_values(task).get(verdict.lower()) in doubting_values(label, task=task)
 
 
 def _names(some: Iterable[StoredVerdict | SlideRemark]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.reviewer for one in some))
 
 
-def no_hard_negatives(bags: Iterable[Bag], *, said: Values) -> dict[tuple[str, int, int], str]:
-    """The patches of negative slides, (slide, x, y), that were judged artefact or lesion, and which."""
+def no_hard_negatives(matched: MatchedVerdicts, bags: Iterable[Bag]) -> dict[tuple[str, int, int], str]:
+    """The patches, (slide, x, y), that are artefacts, or hold a lesion that the slide's label rules out.
+
+    They are not hard negatives; the value is which of the two.
+    """
     found: dict[tuple[str, int, int], str] = {}
     for bag in bags:
-        if bag.label == 0:
-            for kind in ("artefact", "lesion"):
-                places = bag.coords[said[bag.slide_id] == VALUES[kind]].tolist()
-                found |= {(bag.slide_id, x, y): kind for x, y in places}
+        doubting = doubting_values(bag.label, task=matched.task)
+        if bag.label < 0 or not doubting:
+            continue
+        for kind, values in (("artefact", [ARTEFACT]), ("lesion", doubting)):
+            places = bag.coords[np.isin(matched.said[bag.slide_id], values)].tolist()
+            found |= {(bag.slide_id, x, y): kind for x, y in places}
     return found

@@ -26,7 +26,8 @@ IMPORTED = ("qupath", "csv")
 
 WAIT_S = 30.0
 """How long to wait for another process that writes."""
-FORMAT = 1
+FORMAT = 2
+"""A file has format 1 until a verdict names one of more than two classes, which adds a column."""
 APPLICATION = 0x68726476
 """SQLite's `application_id` of this file: "hrdv"."""
 _SCHEMA = """
@@ -43,6 +44,7 @@ CREATE TABLE remarks (
     comment TEXT NOT NULL
 ) STRICT;
 """
+_ADD_CLASS = "ALTER TABLE verdicts ADD COLUMN class TEXT NOT NULL DEFAULT ''"
 _TRIGGER = (
     "CREATE TRIGGER {table}_no_{event} BEFORE {event} ON {table} "
     "BEGIN SELECT RAISE(ABORT, 'rows of {table} are only added'); END;"
@@ -66,7 +68,11 @@ class JudgedPatch:
 
 @dataclass(frozen=True)
 class NewVerdict:
-    """A verdict to be stored. `at` is the time of an imported one, ISO 8601 in UTC; None: now."""
+    """A verdict to be stored. `at` is the time of an imported one, ISO 8601 in UTC; None: now.
+
+    With more than two classes, `class_name` is the class that it names: `verdict` is normal if nothing of
+    another class can be in bags of this class, and lesion otherwise.
+    """
 
     reviewer: str
     patch: JudgedPatch
@@ -75,11 +81,17 @@ class NewVerdict:
     seconds: float | None = None
     revealed: bool = False
     at: str | None = None
+    class_name: str = ""
+
+    @property
+    def word(self) -> str:
+        """The class that it names, or else the verdict; the verdict once it is stored."""
+        return self.class_name or self.verdict
 
 
 @dataclass(frozen=True)
 class StoredVerdict:
-    """A row of the file.
+    """A row of the file; `verdict` is the name of a class if it names one.
 
     `seconds` is how long the patch was looked at, `revealed` whether score and label were shown. Rows of one
     `action`, such as a whole cluster, are undone together. A row with the verdict `WITHDRAWN` undoes the row
@@ -145,7 +157,7 @@ class VerdictStore:
             rows = [
                 (
                     *(one.at or now, one.reviewer, *_cells(one.patch), one.verdict, one.source),
-                    *(one.seconds, one.revealed, action, None),
+                    *(one.seconds, one.revealed, action, None, one.class_name),
                 )
                 for one in verdicts
             ]
@@ -167,7 +179,7 @@ class VerdictStore:
             withdrawn = self._select("WHERE action = ? AND reviewer = ?", action, reviewer)
             new = self._next_number()
             rows = [
-                (now, reviewer, *_cells(one.patch), WITHDRAWN, one.source, None, False, new, one.number)
+                (now, reviewer, *_cells(one.patch), WITHDRAWN, one.source, None, False, new, one.number, "")
                 for one in withdrawn
             ]
             self._insert(rows)
@@ -260,7 +272,7 @@ class VerdictStore:
         for statement in (*filter(str.strip, _SCHEMA.split(";\n")), *triggers):
             self._connection.execute(statement)
         self._connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+        self._connection.execute("PRAGMA user_version = 1")
 
     def _check_format(self) -> None:
         application, number = (
@@ -303,12 +315,20 @@ class VerdictStore:
         return int(found.fetchone()[0])
 
     def _insert(self, rows: Sequence[tuple[object, ...]]) -> list[int]:
-        marks = ", ".join("?" * len(_COLUMNS.split(",")))
-        statement = f"INSERT INTO verdicts ({_COLUMNS}) VALUES ({marks})"
-        return [int(self._connection.execute(statement, row).lastrowid or 0) for row in rows]
+        """Add rows, whose last cell is a class."""
+        has_class = self._connection.execute("PRAGMA user_version").fetchone()[0] > 1
+        if not has_class and any(class_name for *_, class_name in rows):
+            self._connection.execute(_ADD_CLASS)
+            self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+            has_class = True
+        columns = f"{_COLUMNS}, class" if has_class else _COLUMNS
+        n_columns = columns.count(",") + 1
+        statement = f"INSERT INTO verdicts ({columns}) VALUES ({', '.join('?' * n_columns)})"
+        return [int(self._connection.execute(statement, row[:n_columns]).lastrowid or 0) for row in rows]
 
     def _select(self, where: str, *values: object) -> list[StoredVerdict]:
-        statement = f"SELECT number, {_COLUMNS} FROM verdicts {where} ORDER BY number"
+        # All columns: another process may have added that of the class since the file was opened.
+        statement = f"SELECT * FROM verdicts {where} ORDER BY number"
         return [_stored(row) for row in self._connection.execute(statement, values)]
 
 
@@ -321,9 +341,11 @@ def standing_verdicts(rows: Sequence[StoredVerdict]) -> list[StoredVerdict]:
 
 
 def _stored(row: Sequence[Any]) -> StoredVerdict:
-    number, at, reviewer, slide_id, x, y, size, verdict, source, seconds, revealed, action, withdraws = row
-    patch, revealed = JudgedPatch(slide_id, x, y, size), bool(revealed)
-    return StoredVerdict(number, at, reviewer, patch, verdict, source, seconds, revealed, action, withdraws)
+    number, at, reviewer, slide_id, x, y, size, verdict, source, seconds, revealed, action, withdraws = row[
+        :13
+    ]
+    patch, revealed, word = JudgedPatch(slide_id, x, y, size), bool(revealed), "".join(row[13:]) or verdict
+    return StoredVerdict(number, at, reviewer, patch, word, source, seconds, revealed, action, withdraws)
 
 
 def _cells(patch: JudgedPatch) -> tuple[str, int, int, int]:

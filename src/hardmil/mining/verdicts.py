@@ -86,6 +86,20 @@ def verdict_values(task: TaskConfig) -> dict[str, float]:
     return {**VALUES, "lesion": LESION, **classes}
 
 
+def doubting_values(label: int, *, task: TaskConfig) -> list[float]:
+    """The values of verdicts that find on a slide what its label rules out, and so put the label in doubt."""
+    first = 0.0 if task.is_binary else 1.0
+    found = [
+        first + other
+        for other in range(task.n_classes)
+        if any(
+            task.is_yes(other, branch=branch) and task.is_free(label, branch=branch)
+            for branch in range(task.n_branches)
+        )
+    ]
+    return [*found, LESION] if label == task.negative_label else found
+
+
 def _of_slide(label: int, *, task: TaskConfig, where: str) -> float:
     only = task.only_class(label)
     if only is None:

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 
 from hardmil.bootstrap import percentile_limits
 from hardmil.mining.verdict_store import JudgedPatch, StoredVerdict
+from hardmil.review.answers import TWO_CLASS_WORDS
 
-VERDICTS = ("lesion", "normal", "artefact", "unsure")
 N_RESAMPLES = 5_000
 
 
@@ -20,7 +20,7 @@ class Agreement:
     """Cohen's kappa of two reviewers on the `n` patches that both judged, with its 95% interval by case.
 
     `table` counts patches: rows are the verdicts of the first reviewer, columns those of the second, both in
-    the order of `VERDICTS`. Kappa is NaN where it is not defined: without a patch, or if both always gave the
+    the order of the words. Kappa is NaN where it is not defined: without a patch, or if both always gave the
     same one verdict. Limits are NaN with fewer than two cases.
     """
 
@@ -32,17 +32,25 @@ class Agreement:
     table: tuple[tuple[int, ...], ...]
 
 
-def agreements(verdicts: Iterable[StoredVerdict], *, cases: Mapping[str, str], seed: int) -> list[Agreement]:
+def agreements(
+    verdicts: Iterable[StoredVerdict],
+    *,
+    cases: Mapping[str, str],
+    seed: int,
+    words: Sequence[str] = TWO_CLASS_WORDS,
+) -> list[Agreement]:
     """The agreement of each two reviewers that judged a patch twice, most patches first.
 
     Args:
         verdicts: Standing verdicts.
         cases: The case of each slide.
         seed: Seed of the resampling.
+        words: The verdicts that can be given; others are left out, such as classes that the study had once.
     """
     given: dict[str, dict[JudgedPatch, int]] = {}
     for one in verdicts:
-        given.setdefault(one.reviewer, {})[one.patch] = VERDICTS.index(one.verdict)
+        if one.verdict in words:
+            given.setdefault(one.reviewer, {})[one.patch] = words.index(one.verdict)
     found: list[Agreement] = []
     for pair in combinations(sorted(given), 2):
         first, second = (given[name] for name in pair)
@@ -52,17 +60,18 @@ def agreements(verdicts: Iterable[StoredVerdict], *, cases: Mapping[str, str], s
                 [cases.get(patch.slide_id, patch.slide_id) for patch in both],
                 first=[first[patch] for patch in both],
                 second=[second[patch] for patch in both],
+                n_words=len(words),
             )
             found.append(_agreement(pair, tables=tables, seed=seed))
     return sorted(found, key=lambda one: -one.n)
 
 
 def _tables(
-    cases: Sequence[str], *, first: Sequence[int], second: Sequence[int]
+    cases: Sequence[str], *, first: Sequence[int], second: Sequence[int], n_words: int
 ) -> Int[np.ndarray, "case verdict verdict"]:
     """The table of each case."""
     names, case_of = np.unique(np.asarray(cases), return_inverse=True)
-    tables = np.zeros((len(names), len(VERDICTS), len(VERDICTS)), dtype=np.int64)
+    tables = np.zeros((len(names), n_words, n_words), dtype=np.int64)
     np.add.at(tables, (case_of, np.asarray(first), np.asarray(second)), 1)
     return tables
 

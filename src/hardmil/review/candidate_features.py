@@ -58,7 +58,7 @@ def _rows(
     path: Path, row: SlideRow, *, index: Int64[np.ndarray, " patch"]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Instances and corners of these patches; None if there are fewer patches now."""
-    if path.suffix != ".pt":
+    if path.suffix == ".h5":
         with open_h5(path) as file:
             name = next((name for name in ("features", "patches") if name in file), None)
             if name is not None and "coords" in file:

@@ -7,11 +7,12 @@ from typing import Annotated
 from urllib.parse import unquote
 
 import numpy as np
-from fastapi import Depends, Header, HTTPException, Path, Request
+from fastapi import Depends, Header, HTTPException, Path, Query, Request
 from fastapi.params import Depends as DependsParameter
 
 from hardmil.geometry import Rectangle
 from hardmil.mining.verdict_store import JudgedPatch
+from hardmil.review.answers import Answer
 from hardmil.review.background import BackgroundCommand
 from hardmil.review.held_out_slides import ReviewSlide
 from hardmil.review.queue import QueueItem
@@ -24,6 +25,8 @@ MOST = 10**8
 """Largest number of a slide, a patch, a tile or a cluster that is looked up at all."""
 
 Number = Annotated[int, Path(ge=0, le=MOST)]
+ClassNumber = Annotated[int | None, Query(alias="class", ge=0, le=MOST)]
+"""The number of a class that a page is limited to, in the order of the branches; None: all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +44,38 @@ class ReviewContext:
         A page of another study, or of another evaluation, that is still open must not save verdicts here.
         """
         space = self.workspace
-        known = [str(space.study.folder), space.run, space.arm]
+        known = [str(space.study.folder), space.run, space.arm, *space.held_out.task.names]
         known += [f"{one.slide_id} {one.n_patches} {one.size_level0}" for one in space.slides]
         return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
+
+    @property
+    def class_titles(self) -> tuple[str, ...]:
+        """What each branch asks for, in words; none where there are two classes."""
+        task = self.workspace.held_out.task
+        return () if task.is_binary else task.branch_titles
+
+    def branch(self, number: int | None) -> int | None:
+        """The branch of this number; None: all.
+
+        Raises:
+            HTTPException: If there is no such class, or there are two classes.
+        """
+        if number is not None and number >= len(self.class_titles):
+            n = len(self.class_titles)
+            raise HTTPException(404, f"There is no class {number}; there are {n} to choose from.")
+        return number
+
+    def answer(self, word: str) -> Answer:
+        """The verdict that a page sent.
+
+        Raises:
+            HTTPException: If the study has no such verdict.
+        """
+        found = next((one for one in self.workspace.answers if one.word == word), None)
+        if found is None:
+            known = ", ".join(one.word for one in self.workspace.answers)
+            raise HTTPException(422, f"There is no verdict {word!r} in this study; expected one of {known}.")
+        return found
 
     def slide(self, number: int) -> ReviewSlide:
         """A slide.

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -17,21 +17,14 @@ from hardmil.files.csv_table import write_table
 from hardmil.files.geojson import Region, read_regions, square, write_regions
 from hardmil.files.slide_stem import slide_stem
 from hardmil.files.user_table import read_user_table
-from hardmil.mining.verdict_store import (
-    JudgedPatch,
-    NewVerdict,
-    StoredVerdict,
-    Verdict,
-    VerdictStore,
-)
-from hardmil.mining.verdicts import VALUES
+from hardmil.mining.verdict_store import JudgedPatch, NewVerdict, StoredVerdict, VerdictStore
 from hardmil.preprocessing.study_folder import Study
-from hardmil.review.two_classes import check_two_classes
+from hardmil.review.answers import Answer, check_answers, find_answer, words_of
 from hardmil.slides.reader import origin_of
 from hardmil.words import count
 
 TABLE = "verdicts.csv"
-QUPATH_CLASSES = ("lesion", "normal", "artefact")
+UNSURE = "unsure"
 SOMEONE = "import"
 """The reviewer of imported verdicts whose file names none."""
 
@@ -56,9 +49,10 @@ def export_verdicts(store: VerdictStore, *, folder: Path, study: Study) -> list[
     GeoJSON has one object for each patch, with the class of the last verdict on it, without unsure ones.
 
     Raises:
+        ConfigError: If a class has the name of another verdict.
         StoreError: If the verdicts cannot be read, or the folder is not writable.
     """
-    check_two_classes(study)
+    check_answers(study)
     standing = store.standing()
     rows = [
         VerdictRow(
@@ -71,7 +65,7 @@ def export_verdicts(store: VerdictStore, *, folder: Path, study: Study) -> list[
     paths = {row.slide_id: row.path for row in study.slide_table.rows}
     by_slide: dict[str, dict[JudgedPatch, StoredVerdict]] = {}
     for one in standing:
-        if one.verdict in QUPATH_CLASSES:
+        if one.verdict != UNSURE:
             by_slide.setdefault(one.patch.slide_id, {})[one.patch] = one
     written = [folder / TABLE]
     for slide_id, last in by_slide.items():
@@ -123,9 +117,9 @@ def import_verdicts(
     """Verdicts of files added to the store, and what matched.
 
     A table has columns slide_id, x, y, verdict, and perhaps size, reviewer and at. A GeoJSON file is named
-    after its slide; its classes are lesion, normal and artefact. An object that is a patch judges this patch;
-    any other area judges the patches whose centres are in it, and of areas that overlap the smaller one
-    counts.
+    after its slide; its classes are lesion, normal and artefact, or those of the study. An object that is a
+    patch judges this patch; any other area judges the patches whose centres are in it, and of areas that
+    overlap the smaller one counts.
 
     Args:
         store: Where verdicts are added.
@@ -134,10 +128,11 @@ def import_verdicts(
         reviewer: Who gave the verdicts, where a file does not say.
 
     Raises:
+        ConfigError: If a class has the name of another verdict.
         TableError: If a file cannot be read, or a verdict is not known; no verdict of this file is stored.
         StoreError: If the disk is full.
     """
-    check_two_classes(study)
+    check_answers(study)
     slides = _Slides(study)
     return ImportReport([_import(store, path, slides=slides, reviewer=reviewer or SOMEONE) for path in files])
 
@@ -164,6 +159,13 @@ class _Slides:
         self._study = study
         self._grids: dict[str, _Grid | None] = {}
         self.rows = {row.slide_id: row for row in study.slide_table.rows}
+        self.words = words_of(study.config.task)
+
+    def answer(self, text: str, *, slide_id: str) -> Answer | None:
+        """The verdict that a word means on a slide; None if it means none."""
+        row, task = self.rows.get(slide_id), self._study.config.task
+        label = -1 if row is None or task.is_binary else self._study.slide_table.class_index(row)
+        return find_answer(text, task=task, label=label)
 
     def grid(self, slide_id: str) -> _Grid | None:
         """The patches of a slide; None if there are none, or their places are unknown."""
@@ -197,7 +199,7 @@ def _import(store: VerdictStore, path: Path, *, slides: _Slides, reviewer: str) 
     problems: Counter[str] = Counter()
     found = list(read(path, slides=slides, reviewer=reviewer, problems=problems))
     standing = {(one.reviewer, one.patch): one.verdict for one in store.standing()}
-    new = [one for one in found if standing.get((one.reviewer, one.patch)) != one.verdict]
+    new = [one for one in found if standing.get((one.reviewer, one.patch)) != one.word]
     store.add(new)
     n_moved = sum(_meets(slides, one.patch) == "centre" for one in new)
     return ImportedFile(path.name, len(new), n_moved, len(found) - len(new), dict(problems))
@@ -215,11 +217,15 @@ def _of_table(path: Path, *, slides: _Slides, reviewer: str, problems: Counter[s
     found: dict[tuple[str, JudgedPatch], NewVerdict] = {}
     for number, row in table.lines:
         where = f"{path}, line {number}"
-        verdict = _known_verdict(row["verdict"], where=where)
-        slide_id = row["slide_id"]
+        slide_id, text = row["slide_id"], row["verdict"]
+        answer = slides.answer(text, slide_id=slide_id)
         if slide_id not in slides.rows:
             problems[f"on slides that the study does not have, such as {slide_id}"] += 1
             continue
+        if answer is None:
+            raise TableError(
+                f"{where}: verdict {text!r}; expected one of {', '.join(slides.words)}; correct it"
+            )
         grid = slides.grid(slide_id)
         x, y = (_whole(row[name], name=name, where=where) for name in ("x", "y"))
         size = _whole(row["size"], name="size", where=where) if row.get("size") else grid.size if grid else 0
@@ -228,7 +234,9 @@ def _of_table(path: Path, *, slides: _Slides, reviewer: str, problems: Counter[s
             problems[_no_patch(slide_id, grid)] += 1
             continue
         who = row.get("reviewer") or reviewer
-        found[who, patch] = NewVerdict(who, patch, verdict, "csv", at=row.get("at") or None)
+        found[who, patch] = NewVerdict(
+            *(who, patch, answer.kind, "csv"), at=row.get("at") or None, class_name=answer.class_name
+        )
     return found.values()
 
 
@@ -244,10 +252,11 @@ def _of_geojson(
     grid = slides.grid(row.slide_id)
     found: dict[JudgedPatch, NewVerdict] = {}
     for region in sorted(regions, key=_area, reverse=True):
-        verdict = region.name.lower().replace("artifact", "artefact")
-        if verdict not in QUPATH_CLASSES:
+        answer = slides.answer(region.name, slide_id=row.slide_id)
+        if answer is None or answer.word == UNSURE:
             name = f"of class {region.name}" if region.name else "without a class"
-            problems[f"areas {name}: expected {', '.join(QUPATH_CLASSES)}"] += 1
+            words = [word for word in slides.words if word != UNSURE]
+            problems[f"areas {name}: expected {', '.join(words)}"] += 1
             continue
         inside = _patches_in(region, grid=grid) if grid else []
         if grid is None or not inside:
@@ -255,7 +264,7 @@ def _of_geojson(
             continue
         for x, y in inside:
             patch = JudgedPatch(row.slide_id, x, y, grid.size)
-            found[patch] = NewVerdict(reviewer, patch, cast(Verdict, verdict), "qupath")
+            found[patch] = NewVerdict(reviewer, patch, answer.kind, "qupath", class_name=answer.class_name)
     return found.values()
 
 
@@ -292,13 +301,6 @@ def _patches_in(region: Region, *, grid: _Grid) -> list[tuple[int, int]]:
 def _area(region: Region) -> float:
     x, y = region.polygon.T
     return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
-
-
-def _known_verdict(text: str, *, where: str) -> Verdict:
-    verdict = text.lower().replace("artifact", "artefact")
-    if verdict not in VALUES:
-        raise TableError(f"{where}: verdict {text!r}; expected one of {', '.join(VALUES)}; correct it")
-    return cast(Verdict, verdict)
 
 
 def _whole(text: str, *, name: str, where: str) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from hardmil.bags.slide_table import SlideRow
+from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.errors import ConfigError
 from hardmil.evaluation.results import PREDICTIONS, RESULTS, PredictionRow, ResultRow, TrialKey, key_of
 from hardmil.evaluation.trial_records import TRIALS
@@ -23,9 +24,30 @@ MAIN_RUN = "main"
 WITHOUT_OPERATING_POINT = 0.5
 """Threshold of a trial without an operating point."""
 
-ErrorKind = Literal["", "false positive", "false negative"]
+ErrorKind = Literal["", "false positive", "false negative", "wrong class", "too high", "too low"]
 FALSE_POSITIVE: ErrorKind = "false positive"
 FALSE_NEGATIVE: ErrorKind = "false negative"
+
+
+@dataclass(frozen=True)
+class BranchCall:
+    """What a model answers to one question about a slide: is it the positive class, or this class?
+
+    A `score` above `threshold`, the operating point, is a yes; NaN where none was set. Of more than two
+    classes, one is predicted, and `is_called` says whether this gives a yes; it is so where `margin` is above
+    0. `is_yes` is the answer of the label.
+    """
+
+    score: float
+    threshold: float
+    margin: float
+    is_called: bool
+    is_yes: bool
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether the slide is called so, and is not."""
+        return self.is_called and not self.is_yes
 
 
 @dataclass(frozen=True)
@@ -33,7 +55,8 @@ class ReviewSlide:
     """A held-out slide: its score by a model that never saw its case, and what is known of it.
 
     `size_level0` is the edge of its patches in level-0 px; 0 where their places are unknown. `path` and `mpp`
-    are those of the table. A score above `threshold` is positive.
+    are those of the table. `bag_score` is that of the positive class; of more than two, of the predicted one.
+    There is a call for each branch.
     """
 
     slide_id: str
@@ -42,19 +65,31 @@ class ReviewSlide:
     path: Path | None
     mpp: float | None
     bag_score: float
-    threshold: float
+    calls: tuple[BranchCall, ...]
     prediction: str
     error: ErrorKind
     n_patches: int
     size_level0: int
     attention_file: Path
 
+    @property
+    def threshold(self) -> float:
+        """Of two classes: a score above it is positive."""
+        return self.calls[0].threshold
+
+    @property
+    def surprise(self) -> float:
+        """How sure an error is; the less sure, the higher, and below 0, of a right call."""
+        wrong = [abs(one.margin) for one in self.calls if one.is_called != one.is_yes]
+        return max(wrong) if self.error else -min(abs(one.margin) for one in self.calls)
+
 
 @dataclass(frozen=True, eq=False)
 class SlidePatches:
-    """What a model that never saw the slide made of its patches; contributions are NaN where there are none.
+    """What a branch of a model that never saw the slide made of its patches.
 
-    `coords` are the top-left corners in level-0 px.
+    `coords` are the top-left corners in level-0 px. Contributions are NaN where there are none. If they are
+    relative, logits and contributions are those of the branch minus the mean over all.
     """
 
     coords: Int64[np.ndarray, "patch 2"]
@@ -65,17 +100,27 @@ class SlidePatches:
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """The slides of one arm of an evaluation in the order of the study's table.
-
-    `negative` and `positive` are the classes.
-    """
+    """The slides of one arm of an evaluation in the order of the study's table; `classes` by label."""
 
     run: str
     arm: str
-    negative: str
-    positive: str
+    classes: Sequence[str]
     slides: Sequence[ReviewSlide]
     notes: Sequence[str]
+    task: TaskConfig = TWO_CLASSES
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether only differences between branches count: of exclusive classes without a negative one."""
+        return self.task.negative_label is None
+
+    def label(self, slide: ReviewSlide) -> int:
+        """The position of the class of a slide."""
+        return self.classes.index(slide.label)
+
+    def shown_branch(self, slide: ReviewSlide) -> int:
+        """The branch that shows why a slide is called what it is."""
+        return self.task.branch_of(self.classes.index(slide.prediction))
 
 
 def read_held_out(study: Study, *, run: str = MAIN_RUN) -> HeldOut:
@@ -104,6 +149,7 @@ def read_held_out(study: Study, *, run: str = MAIN_RUN) -> HeldOut:
     arms = list(dict.fromkeys(key_of(row).arm for row in rows))
     arm = study.config.arm if study.config.arm in arms else arms[0]
     predicted = _first_of_each(_first_repeat(rows, arm=arm))
+    _check_classes(next(iter(predicted.values())), study=study, folder=folder)
     slides = [
         _review_slide(predicted[row.slide_id], row=row, study=study, results=results, folder=folder)
         for row in study.slide_table.rows
@@ -116,22 +162,40 @@ def read_held_out(study: Study, *, run: str = MAIN_RUN) -> HeldOut:
             f"{study.folder}"
         )
     slides = _with_patches(slides, study=study)
-    negative, positive = study.slide_table.classes
-    return HeldOut(run, arm, negative, positive, slides, _notes(slides, n_rows=len(study.slide_table.rows)))
+    notes = _notes(slides, n_rows=len(study.slide_table.rows))
+    return HeldOut(run, arm, study.slide_table.classes, slides, notes, study.config.task)
 
 
-def read_patches(slide: ReviewSlide) -> SlidePatches:
-    """The scores of the patches of one slide.
+def _check_classes(row: PredictionRow, *, study: Study, folder: Path) -> None:
+    """Check that an evaluation is of the classes of the study, in their order.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    task = study.config.task
+    branches = () if task.is_binary else task.branch_names
+    if (tuple(row.scores), tuple(row.called)) != (task.names, branches):
+        found = ", ".join(row.scores) or "two classes"
+        raise ConfigError(
+            f"{folder}: is an evaluation of {found}; expected the classes of the study, "
+            f"{', '.join(study.slide_table.classes)}, in this order; run: hardmil evaluate {study.folder}"
+        )
+
+
+def read_patches(slide: ReviewSlide, *, is_relative: bool = False) -> Sequence[SlidePatches]:
+    """The scores of the patches of one slide by each branch; see `SlidePatches` for `is_relative`.
 
     Raises:
         FeatureFileError: If its file cannot be read.
     """
     with open_h5(slide.attention_file) as file:
-        return _patches(file[slide.slide_id])
+        return _patches(file[slide.slide_id], is_relative=is_relative)
 
 
-def each_patches(slides: Sequence[ReviewSlide]) -> Iterator[tuple[int, SlidePatches]]:
-    """The number of each slide with its patches, one slide in memory at a time, file by file.
+def each_patches(
+    slides: Sequence[ReviewSlide], *, is_relative: bool = False
+) -> Iterator[tuple[int, Sequence[SlidePatches]]]:
+    """The number of each slide with its patches by each branch, one slide in memory at a time, file by file.
 
     Raises:
         FeatureFileError: If a file cannot be read.
@@ -140,17 +204,27 @@ def each_patches(slides: Sequence[ReviewSlide]) -> Iterator[tuple[int, SlidePatc
         with open_h5(path) as file:
             for number, slide in enumerate(slides):
                 if slide.attention_file == path:
-                    yield number, _patches(file[slide.slide_id])
+                    yield number, _patches(file[slide.slide_id], is_relative=is_relative)
 
 
-def _patches(group: Any) -> SlidePatches:
-    attention = np.asarray(group["attention_scores"])
-    missing = np.full(len(attention), np.nan, dtype=np.float32)
+def _patches(group: Any, *, is_relative: bool) -> Sequence[SlidePatches]:
+    coords = np.asarray(group["coords"], dtype=np.int64)
+    end = "_by_class" if "attention_by_class" in group else ""
+    attention = _by_branch(group, "attention" + (end or "_scores"))
+    missing = np.full(attention.shape, np.nan, dtype=np.float32)
     # Old files have no instance logits, and some poolings no contributions.
     logit, contribution = (
-        np.asarray(group[name]) if name in group else missing for name in ("instance_logits", "contributions")
+        _by_branch(group, name + end) if name + end in group else missing
+        for name in ("instance_logits", "contributions")
     )
-    return SlidePatches(np.asarray(group["coords"], dtype=np.int64), attention, contribution, logit)
+    if is_relative:
+        logit, contribution = (one - one.mean(axis=0) for one in (logit, contribution))
+    values = zip(attention, contribution, logit, strict=True)
+    return [SlidePatches(coords, *of_branch) for of_branch in values]
+
+
+def _by_branch(group: Any, name: str) -> Float[np.ndarray, "branch patch"]:
+    return np.atleast_2d(np.asarray(group[name]))
 
 
 def _first_repeat(rows: Sequence[PredictionRow], *, arm: str) -> list[PredictionRow]:
@@ -175,13 +249,10 @@ def _review_slide(
     results: Mapping[TrialKey, ResultRow],
     folder: Path,
 ) -> ReviewSlide:
-    result = results[key_of(predicted)]
-    threshold = WITHOUT_OPERATING_POINT if math.isnan(result.op_threshold) else result.op_threshold
+    result, task, classes = results[key_of(predicted)], study.config.task, study.slide_table.classes
     # The label is that of the table, which may have been corrected since the evaluation.
     label = str(row.label)
-    error: ErrorKind = ""
-    if predicted.prediction != label:
-        error = FALSE_POSITIVE if label == study.slide_table.classes[0] else FALSE_NEGATIVE
+    called, true = classes.index(predicted.prediction), classes.index(label)
     return ReviewSlide(
         slide_id=row.slide_id,
         case_id=row.case_id,
@@ -189,13 +260,43 @@ def _review_slide(
         path=row.path,
         mpp=row.mpp,
         bag_score=predicted.bag_score,
-        threshold=threshold,
+        calls=tuple(_calls(predicted, result=result, called=called, true=true, task=task)),
         prediction=predicted.prediction,
-        error=error,
+        error="" if called == true else _error(called, true=true, task=task),
         n_patches=0,
         size_level0=0,
         attention_file=folder / TRIALS / result.config_hash / "attention.h5",
     )
+
+
+def _error(called: int, *, true: int, task: TaskConfig) -> ErrorKind:
+    if not task.is_binary and task.ordinal:
+        return "too high" if called > true else "too low"
+    if task.negative_label not in (called, true):
+        return "wrong class"
+    return FALSE_POSITIVE if true == task.negative_label else FALSE_NEGATIVE
+
+
+def _calls(
+    row: PredictionRow, *, result: ResultRow, called: int, true: int, task: TaskConfig
+) -> Iterator[BranchCall]:
+    """The call of each branch."""
+    if task.is_binary:
+        threshold = WITHOUT_OPERATING_POINT if math.isnan(result.op_threshold) else result.op_threshold
+        yield BranchCall(row.bag_score, threshold, row.bag_score - threshold, called == 1, true == 1)
+        return
+    of_classes = np.array([row.scores[name] for name in task.names])
+    scores = task.branch_scores(of_classes).tolist()
+    for branch, (name, score) in enumerate(zip(task.branch_names, scores, strict=True)):
+        # Of exclusive classes, the highest score is predicted.
+        rival = 1 - score if task.ordinal else float(np.delete(of_classes, task.branch_labels[branch]).max())
+        yield BranchCall(
+            score=score,
+            threshold=result.op_thresholds.get(name, math.nan),
+            margin=score - rival,
+            is_called=task.is_yes(called, branch=branch),
+            is_yes=task.is_yes(true, branch=branch),
+        )
 
 
 def _with_patches(slides: Sequence[ReviewSlide], *, study: Study) -> list[ReviewSlide]:

@@ -13,7 +13,7 @@ from hardmil.bags.slide_table import SlideRow
 from hardmil.mining.hard_instances import hard_instances
 from hardmil.preprocessing.study_folder import Study
 from hardmil.review.candidate_features import candidate_features, cluster_candidates
-from hardmil.review.held_out_slides import FALSE_POSITIVE, HeldOut, ReviewSlide, SlidePatches, each_patches
+from hardmil.review.held_out_slides import HeldOut, ReviewSlide, SlidePatches, each_patches
 
 Reason = Literal["false alarm", "uncertain", "contradicting", "random"]
 FALSE_ALARM: Reason = "false alarm"
@@ -32,6 +32,8 @@ RANDOM_SHARE = 0.15
 """Share of patches drawn at random from all patches of all slides, as an unbiased control."""
 BLOCK = 20
 """Each block of so many patches of the queue has its share of random ones, at random positions."""
+_Cluster = tuple[int, int | str]
+"""A branch, and one of its clusters."""
 TURNS: tuple[Reason, ...] = (FALSE_ALARM, UNCERTAIN, FALSE_ALARM, CONTRADICTING)
 """The reasons in turn."""
 
@@ -41,7 +43,9 @@ class QueueItem:
     """A patch to judge.
 
     `slide` is the number of its slide in the workspace, `instance` its number on the slide; x, y and size are
-    level-0 px. Patches of one `cluster` are alike; -1: it belongs to none.
+    level-0 px. Patches of one `cluster` are alike; -1: it belongs to none. With more than two classes,
+    `branch` is that of the class in question, whose attention, logit and contribution these are; of random
+    patches, each in turn.
     """
 
     slide: int
@@ -54,6 +58,7 @@ class QueueItem:
     attention: float
     logit: float
     contribution: float
+    branch: int = 0
 
 
 def make_queue(study: Study, held_out: HeldOut) -> list[QueueItem]:
@@ -63,7 +68,8 @@ def make_queue(study: Study, held_out: HeldOut) -> list[QueueItem]:
     contributions first; patches of positive slides whose instance logit is nearest to 0, those with more
     attention than the mean first; and those with much attention and a negative logit, or with little
     attention and a high logit. Within a reason, the cluster and the case that were used least come first.
-    Patches of slides without coordinates are left out.
+    Patches of slides without coordinates are left out. With more than two classes, a slide is negative for
+    each class that it cannot hold and positive for its own, and clusters are those of one class.
 
     Args:
         study: The study: its bags, for the clusters, and its seed.
@@ -72,40 +78,35 @@ def make_queue(study: Study, held_out: HeldOut) -> list[QueueItem]:
     Raises:
         FeatureFileError: If the scores of the patches cannot be read.
     """
-    slides, seed = held_out.slides, study.config.seed
-    drawn = _draw(slides, seed=seed)
-    alarms = _alarm_slides(held_out)
-    controls: dict[int, dict[int, QueueItem]] = {}
+    slides, seed, task = held_out.slides, study.config.seed, held_out.task
+    drawn = {place: turn % task.n_branches for turn, place in enumerate(_draw(slides, seed=seed))}
+    alarms = [_alarm_slides(slides, branch=branch) for branch in range(task.n_branches)]
+    controls: dict[tuple[int, int], QueueItem] = {}
     found: list[list[QueueItem]] = [[] for _ in slides]
     features: dict[int, np.ndarray] = {}
     rows = {row.slide_id: row for row in study.slide_table.rows}
-    for number, patches in each_patches(slides):
+    for number, patches in each_patches(slides, is_relative=held_out.is_relative):
         slide = slides[number]
         if slide.size_level0 == 0:
             continue
-        control = [instance for place, instance in drawn if place == number]
-        controls[number] = {i: _item(number, i, slide, patches, RANDOM) for i in control}
-        if number in alarms:
-            picked = _false_alarms(patches, n_sigma=study.config.mining.n_sigma)
-        else:
-            picked = _doubtful(patches) if slide.label == held_out.positive else {}
-        found[number] = [_item(number, i, slide, patches, reason) for i, reason in picked.items()]
-        vectors = _features(study, rows[slide.slide_id], some=list(picked), patches=patches)
+        for (place, instance), branch in drawn.items():
+            if place == number:
+                item = _item(number, instance, slide, patches, reason=RANDOM, branch=branch)
+                controls[place, instance] = item
+        alarmed = [branch for branch in range(task.n_branches) if number in alarms[branch]]
+        found[number] = _candidates(
+            number, held_out, patches, alarmed=alarmed, n_sigma=study.config.mining.n_sigma
+        )
+        some = [one.instance for one in found[number]]
+        vectors = _features(study, rows[slide.slide_id], some=some, patches=patches[0])
         if vectors is not None:
             features[number] = vectors
-    clusters = cluster_candidates(features, sizes=[len(some) for some in found], seed=seed)
+    clustered = _with_clusters(found, features, n_branches=task.n_branches, seed=seed)
     n_random = round(sum(map(len, found)) * RANDOM_SHARE / (1 - RANDOM_SHARE))
-    control = [controls[number][instance] for number, instance in drawn[:n_random]]
+    control = [controls[place] for place in list(drawn)[:n_random]]
     # A patch that was also drawn at random is shown as one of these, or the control would be biased.
     taken = {(one.slide, one.instance) for one in control}
-    candidates = [
-        [
-            replace(one, cluster=int(cluster))
-            for one, cluster in zip(some, of_slide, strict=True)
-            if (one.slide, one.instance) not in taken
-        ]
-        for some, of_slide in zip(found, clusters, strict=True)
-    ]
+    candidates = [[one for one in some if (one.slide, one.instance) not in taken] for some in clustered]
     worthwhile = _spread(candidates, slides=slides)[: round(QUEUE_SIZE * (1 - RANDOM_SHARE))]
     return _mixed(worthwhile, control=control, seed=seed)
 
@@ -122,15 +123,66 @@ def _draw(slides: Sequence[ReviewSlide], *, seed: int) -> list[tuple[int, int]]:
     return list(zip(numbers.tolist(), instances.tolist(), strict=True))
 
 
-def _alarm_slides(held_out: HeldOut) -> set[int]:
+def _alarm_slides(slides: Sequence[ReviewSlide], *, branch: int) -> set[int]:
     """The numbers of the negative slides that were called positive, and of the nearest to it if few."""
-    negative = [
-        (slide.error != FALSE_POSITIVE, slide.threshold - slide.bag_score, number)
-        for number, slide in enumerate(held_out.slides)
-        if slide.label == held_out.negative
-    ]
+    calls = ((number, slide.calls[branch]) for number, slide in enumerate(slides))
+    negative = [(not one.is_called, -one.margin, number) for number, one in calls if not one.is_yes]
     wrong = sum(1 for is_right, _, _ in negative if not is_right)
     return {number for _, _, number in sorted(negative)[: max(wrong, LEAST_ALARMS)]}
+
+
+def _candidates(
+    number: int,
+    held_out: HeldOut,
+    patches: Sequence[SlidePatches],
+    *,
+    alarmed: Sequence[int],
+    n_sigma: float,
+) -> list[QueueItem]:
+    """The patches of a slide that are worth a verdict, once each: of branches it alarmed, then of its own."""
+    slide = held_out.slides[number]
+    label = held_out.label(slide)
+    picked: dict[int, tuple[Reason, int]] = {}
+    for branch in sorted(alarmed, key=lambda one: -slide.calls[one].margin):
+        for instance, reason in _false_alarms(patches[branch], n_sigma=n_sigma).items():
+            picked.setdefault(instance, (reason, branch))
+    if label != held_out.task.negative_label:
+        branch = held_out.task.branch_of(label)
+        for instance, reason in _doubtful(patches[branch]).items():
+            picked.setdefault(instance, (reason, branch))
+    return [
+        _item(number, instance, slide, patches, reason=reason, branch=branch)
+        for instance, (reason, branch) in picked.items()
+    ]
+
+
+def _with_clusters(
+    found: Sequence[Sequence[QueueItem]],
+    features: Mapping[int, Float[np.ndarray, "_ _"]],
+    *,
+    n_branches: int,
+    seed: int,
+) -> list[list[QueueItem]]:
+    """The candidates of each slide with their clusters; those of another branch are other ones."""
+    clustered = [list(some) for some in found]
+    first = 0
+    for branch in range(n_branches):
+        places = [np.flatnonzero([one.branch == branch for one in some]) for some in found]
+        clusters = cluster_candidates(
+            {
+                number: of_slide[places[number]]
+                for number, of_slide in features.items()
+                if len(places[number])
+            },
+            sizes=[len(here) for here in places],
+            seed=seed,
+        )
+        for some, here, of_slide in zip(clustered, places, clusters, strict=True):
+            for place, cluster in zip(here.tolist(), of_slide.tolist(), strict=True):
+                if cluster != NO_CLUSTER:
+                    some[place] = replace(some[place], cluster=first + cluster)
+        first = 1 + max((one.cluster for some in clustered for one in some), default=NO_CLUSTER)
+    return clustered
 
 
 def _false_alarms(patches: SlidePatches, *, n_sigma: float) -> Mapping[int, Reason]:
@@ -177,12 +229,22 @@ def _doubtful(patches: SlidePatches) -> Mapping[int, Reason]:
     return {**found, **dict.fromkeys(contradicting, CONTRADICTING)}
 
 
-def _item(number: int, instance: int, slide: ReviewSlide, patches: SlidePatches, reason: Reason) -> QueueItem:
-    x, y = patches.coords[instance].tolist()
-    values = (patches.attention, patches.logit, patches.contribution)
+def _item(
+    number: int,
+    instance: int,
+    slide: ReviewSlide,
+    patches: Sequence[SlidePatches],
+    *,
+    reason: Reason,
+    branch: int,
+) -> QueueItem:
+    of_branch = patches[branch]
+    x, y = of_branch.coords[instance].tolist()
+    values = (of_branch.attention, of_branch.logit, of_branch.contribution)
     attention, logit, contribution = (float(one[instance]) for one in values)
     return QueueItem(
-        number, instance, x, y, slide.size_level0, reason, NO_CLUSTER, attention, logit, contribution
+        *(number, instance, x, y, slide.size_level0, reason, NO_CLUSTER),
+        *(attention, logit, contribution, branch),
     )
 
 
@@ -201,22 +263,24 @@ def _features(
 def _spread(candidates: Sequence[Sequence[QueueItem]], *, slides: Sequence[ReviewSlide]) -> list[QueueItem]:
     """The candidates in turn: reason after reason, each time of the cluster and the case used least.
 
-    Patches without a cluster count as a cluster of their slide.
+    With more than two classes, the classes in question take turns within a reason. Patches without a cluster
+    count as a cluster of their slide.
     """
-    waiting: dict[Reason, dict[object, dict[str, list[QueueItem]]]] = {}
+    waiting: dict[Reason, dict[_Cluster, dict[str, list[QueueItem]]]] = {}
     # Reversed, because the best is taken from the end.
     for number in _worst_first(slides):
         for item in reversed(candidates[number]):
             cluster = item.cluster if item.cluster != NO_CLUSTER else f"slide {item.slide}"
-            of_reason = waiting.setdefault(item.reason, {}).setdefault(cluster, {})
+            of_reason = waiting.setdefault(item.reason, {}).setdefault((item.branch, cluster), {})
             of_reason.setdefault(slides[number].case_id, []).append(item)
     used: Counter[object] = Counter()
+    of_class: dict[Reason, Counter[int]] = {reason: Counter() for reason in TURNS}
     found: list[QueueItem] = []
     for reason in cycle(TURNS):
         if not waiting:
             return found
         if reason in waiting:
-            found.append(_take(waiting[reason], used=used))
+            found.append(_take(waiting[reason], used=used, of_class=of_class[reason]))
             if not waiting[reason]:
                 del waiting[reason]
     return found
@@ -224,18 +288,15 @@ def _spread(candidates: Sequence[Sequence[QueueItem]], *, slides: Sequence[Revie
 
 def _worst_first(slides: Sequence[ReviewSlide]) -> list[int]:
     """Slides by how certain their score is, the most surprising one last."""
-
-    def surprise(number: int) -> float:
-        slide = slides[number]
-        margin = slide.bag_score - slide.threshold
-        return abs(margin) if slide.error else -abs(margin)
-
-    return sorted(range(len(slides)), key=surprise)
+    return sorted(range(len(slides)), key=lambda number: slides[number].surprise)
 
 
-def _take(clusters: dict[object, dict[str, list[QueueItem]]], *, used: Counter[object]) -> QueueItem:
-    """Remove the next item: of the cluster used least, and in it of the case used least."""
-    cluster = min(clusters, key=lambda one: used["cluster", one])
+def _take(
+    clusters: dict[_Cluster, dict[str, list[QueueItem]]], *, used: Counter[object], of_class: Counter[int]
+) -> QueueItem:
+    """Remove the next item: of the class, the cluster, and in it the case used least."""
+    cluster = min(clusters, key=lambda one: (of_class[one[0]], used["cluster", one]))
+    of_class[cluster[0]] += 1
     cases = clusters[cluster]
     case = min(cases, key=lambda one: used["case", one])
     used["cluster", cluster] += 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hardmil.config.mining import REVIEW
+from hardmil.config.task import MACRO
 from hardmil.errors import ConfigError, JobError
 from hardmil.evaluation.arm_name import Use, parse_arm_name
 from hardmil.evaluation.arms import AUTO, FISHER
@@ -23,11 +24,13 @@ from hardmil.mining.verdict_matching import MatchedVerdicts
 from hardmil.mining.verdicts import reviewer_digest
 from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.report.evaluation_run import EvaluationRun, evaluate
+from hardmil.review.answers import check_answers
 from hardmil.review.held_out_slides import MAIN_RUN
 from hardmil.review.rounds import RUN, Round, add_round
-from hardmil.review.two_classes import check_two_classes
+from hardmil.statistics.class_intervals import resample_class_arms
+from hardmil.statistics.class_predictions import pool_classes
 from hardmil.statistics.comparisons import can_compare, compare
-from hardmil.statistics.intervals import Interval, intervals, resample_arms
+from hardmil.statistics.intervals import Interval, ResampledArm, intervals, resample_arms
 from hardmil.statistics.pooled_predictions import pool_predictions
 
 FALLBACK = "ours+instance"
@@ -119,7 +122,7 @@ def retrain(
         ConfigError: If there are no verdicts to train with.
         JobError: If a trial failed.
     """
-    check_two_classes(study)
+    check_answers(study)
     arms = compared_arms(study, run=run)
     study = _with_arms(study, arms)
     matched, learns = _verdicts(study, quiet=quiet)
@@ -172,8 +175,7 @@ def _with_drawn_folds(study: Study) -> tuple[Study, tuple[str, ...]]:
 
 def _round(study: Study, *, arms: ComparedArms, matched: MatchedVerdicts, run: EvaluationRun) -> Round:
     """The numbers of a round; its own number is not known yet (0)."""
-    pooled = pool_predictions(run.rows.predictions, positive=study.slide_table.classes[1])
-    resampled = {one.key.arm: one for one in resample_arms(pooled, seed=study.config.seed)}
+    resampled = {one.key.arm: one for one in _resampled(study, run)}
     without, with_verdicts = (resampled.get(name) for name in (arms.without, arms.with_verdicts))
     if without is None or with_verdicts is None or not can_compare(without, with_verdicts):
         raise JobError(
@@ -206,8 +208,18 @@ def _round(study: Study, *, arms: ComparedArms, matched: MatchedVerdicts, run: E
         n_lesion=n_of["lesion"],
         n_normal=n_of["normal"],
         n_artefact=n_of["artefact"],
+        n_of_class={name: float(n) for name, n in matched.n_of_class.items()},
         **numbers,
     )
+
+
+def _resampled(study: Study, run: EvaluationRun) -> list[ResampledArm]:
+    """Each arm on resamples of its cases; with more than two classes, the means over them."""
+    rows, task, seed = run.rows.predictions, study.config.task, study.config.seed
+    if task.is_binary:
+        return resample_arms(pool_predictions(rows, positive=study.slide_table.classes[1]), seed=seed)
+    arms = resample_class_arms(pool_classes(rows, task=task), task=task, seed=seed)
+    return [one for one in arms if one.key.class_name == MACRO]
 
 
 def _limits(name: str, one: Interval) -> dict[str, float]:

@@ -1,9 +1,10 @@
 """The effect of verdicts, round after round: runs/review/rounds.csv in the folder of a study."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hardmil.files.csv_table import read_table, write_table
+from hardmil.files.csv_table import columns_by_name, columns_of, read_table, write_table
 from hardmil.files.locks import locked
 from hardmil.preprocessing.study_folder import Study
 
@@ -20,7 +21,8 @@ class Round:
 
     `n_verdicts` patches were used, of them so many of each kind; `verdicts` is a hash of these. `fpr` and
     `sensitivity` are at the `threshold` of each arm, the operating point or 0.5, with 95% intervals by case;
-    differences are with minus without, on the same cases.
+    differences are with minus without, on the same cases. With more than two classes, these are means over
+    the classes, `n_lesion` counts patches of any class but the negative one, and `n_of_class` those of each.
     """
 
     number: int
@@ -51,6 +53,14 @@ class Round:
     sensitivity_difference: float
     sensitivity_difference_low: float
     sensitivity_difference_high: float
+    n_of_class: Mapping[str, float] = columns_by_name("n_class_")
+
+    @property
+    def kinds(self) -> str:
+        """How many patches of each kind, or class, were used, in words."""
+        lesions = {name: int(n) for name, n in self.n_of_class.items()} or {"lesion": self.n_lesion}
+        shown = lesions | {"normal": self.n_normal, "artefact": self.n_artefact}
+        return ", ".join(f"{n} {kind}" for kind, n in shown.items())
 
 
 def rounds_path(study: Study) -> Path:
@@ -82,7 +92,10 @@ def add_round(study: Study, new: Round) -> Round:
         if rounds and _key(rounds[-1]) == _key(new):
             rounds.pop()
         numbered = replace(new, number=len(rounds) + 1)
-        write_table(path, [*rounds, numbered], row=Round)
+        columns = columns_of(
+            Round, names=[*{name: 0 for one in [*rounds, numbered] for name in one.n_of_class}]
+        )
+        write_table(path, [*rounds, numbered], row=Round, columns=columns)
     return numbered
 
 
@@ -92,10 +105,10 @@ def _key(one: Round) -> tuple[str, str, str]:
 
 def round_words(one: Round) -> list[str]:
     """What a round says, in words."""
-    kinds = f"{one.n_lesion} lesion, {one.n_normal} normal, {one.n_artefact} artefact"
+    over = ", means over the classes" if one.n_of_class else ""
     return [
         f"round {one.number}: {one.arm_with_verdicts} beside {one.arm}, with verdicts on "
-        f"{one.n_verdicts} patches ({kinds}), at threshold {one.threshold}",
+        f"{one.n_verdicts} patches ({one.kinds}), at threshold {one.threshold}{over}",
         _rate_words(one, field="fpr", name="false-positive rate"),
         _rate_words(one, field="sensitivity", name="sensitivity"),
         _conclusion(one),

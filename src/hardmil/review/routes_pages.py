@@ -7,8 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from hardmil.review.agreement import VERDICTS
-from hardmil.review.context import MOST, Number, ReviewContext, name_in_cookie
+from hardmil.review.context import MOST, ClassNumber, Number, ReviewContext, name_in_cookie
 from hardmil.review.curve import fpr_curve
 from hardmil.review.routes_verdicts import queue_items
 from hardmil.review.templating import VIEWER, page, render
@@ -20,7 +19,7 @@ NEXT_PAGES = ("/", "/cluster", "/cases", "/progress")
 
 @dataclass(frozen=True)
 class _Day:
-    """How many patches got each of the verdicts, in the order of `VERDICTS`."""
+    """How many patches got each of the verdicts, in the order of the table."""
 
     reviewer: str
     day: str
@@ -58,26 +57,30 @@ def _add_judging(routes: APIRouter, context: ReviewContext) -> None:
     """The pages on which patches are judged."""
 
     @routes.get("/")
-    def queue(request: Request, _: _Named) -> Response:
-        return page(request, "queue.html.jinja", context=context, here="Queue")
+    def queue(request: Request, _: _Named, number: ClassNumber = None) -> Response:
+        chosen = context.branch(number)
+        return page(request, "queue.html.jinja", context=context, here="Queue", chosen=chosen)
 
     @routes.get("/cluster")
-    def first_cluster(name: _Named) -> Response:
-        items = queue_items(context, reviewer=name)
+    def first_cluster(name: _Named, number: ClassNumber = None) -> Response:
+        chosen = context.branch(number)
+        items = queue_items(context, reviewer=name, branch=chosen)
         left = [one["cluster"] for one in items if one["verdict"] is None and one["cluster"] >= 0]
-        number = next(iter([*left, *_clusters(context)]), None)
-        if number is None:
+        first = next(iter([*left, *_clusters(context, chosen)]), None)
+        if first is None:
             raise HTTPException(
                 404, "There are no clusters: they need the features of the patches, and none could be read."
             )
-        return RedirectResponse(f"/cluster/{number}", status_code=303)
+        return RedirectResponse(f"/cluster/{first}{_query(chosen)}", status_code=303)
 
     @routes.get("/cluster/{number}")
-    def cluster(request: Request, number: Number, name: _Named) -> Response:
-        clusters = _clusters(context)
+    def cluster(request: Request, number: Number, name: _Named, class_number: ClassNumber = None) -> Response:
+        chosen = context.branch(class_number)
+        clusters = _clusters(context, chosen)
         if number not in clusters:
             raise HTTPException(404, f"There is no cluster {number}; there are {len(clusters)}.")
         at = clusters.index(number)
+        in_question = context.workspace.cluster(number)[0].branch
         return page(
             request,
             "cluster.html.jinja",
@@ -87,8 +90,10 @@ def _add_judging(routes: APIRouter, context: ReviewContext) -> None:
             position=at + 1,
             n_clusters=len(clusters),
             items=[one for one in queue_items(context, reviewer=name) if one["cluster"] == number],
-            previous=clusters[at - 1],
-            next=clusters[(at + 1) % len(clusters)],
+            previous=f"{clusters[at - 1]}{_query(chosen)}",
+            next=f"{clusters[(at + 1) % len(clusters)]}{_query(chosen)}",
+            chosen=chosen,
+            in_question=context.class_titles[in_question] if context.class_titles else "",
         )
 
     @routes.get("/slide/{number}")
@@ -103,6 +108,7 @@ def _add_judging(routes: APIRouter, context: ReviewContext) -> None:
             n_slides=len(context.workspace.slides),
             slide=context.slide(number),
             start="" if patch is None else patch,
+            chosen=context.workspace.branch_in_question(number, patch),
             has_viewer=VIEWER.exists(),
         )
 
@@ -112,22 +118,29 @@ def _add_overviews(routes: APIRouter, context: ReviewContext) -> None:
     space = context.workspace
 
     @routes.get("/cases")
-    def cases(request: Request, _: _Named) -> Response:
-        values = {"run": space.run, "arm": space.arm, "cases": space.cases(), "slides": space.slides}
-        return page(request, "cases.html.jinja", context=context, here="Cases", **values)
+    def cases(request: Request, _: _Named, number: ClassNumber = None) -> Response:
+        chosen = context.branch(number)
+        values = {
+            "run": space.run,
+            "arm": space.arm,
+            "cases": space.cases(branch=chosen),
+            "slides": space.slides,
+        }
+        return page(request, "cases.html.jinja", context=context, here="Cases", chosen=chosen, **values)
 
     @routes.get("/progress")
     def progress(request: Request, _: _Named) -> Response:
         found = space.progress()
+        titles = {one.word: one.title for one in space.answers}
         return page(
             request,
             "progress.html.jinja",
             context=context,
             here="Progress",
-            rows=_days(found.rows),
+            rows=_days(found.rows, words=space.words),
             rounds=found.rounds,
             agreements=space.agreements(),
-            verdict_names=VERDICTS,
+            verdict_names=[titles[word] for word in space.words],
         )
 
     @routes.get("/progress/curve.svg", response_class=Response)
@@ -136,13 +149,19 @@ def _add_overviews(routes: APIRouter, context: ReviewContext) -> None:
         return Response(drawing, media_type="image/svg+xml")
 
 
-def _days(rows: Sequence[ProgressRow]) -> list[_Day]:
+def _days(rows: Sequence[ProgressRow], *, words: Sequence[str]) -> list[_Day]:
     """The verdicts of a reviewer on a day from one source, in one line."""
     keys = dict.fromkeys((row.reviewer, row.day, row.source) for row in rows)
     counts = {(row.reviewer, row.day, row.source, row.verdict): row.n for row in rows}
-    return [_Day(*key, tuple(counts.get((*key, verdict), 0) for verdict in VERDICTS)) for key in keys]
+    return [_Day(*key, tuple(counts.get((*key, word), 0) for word in words)) for key in keys]
 
 
-def _clusters(context: ReviewContext) -> list[int]:
-    """Numbers of the clusters in the order in which the queue comes to them."""
-    return list(dict.fromkeys(one.cluster for one in context.workspace.queue if one.cluster >= 0))
+def _clusters(context: ReviewContext, chosen: int | None) -> list[int]:
+    """Numbers of the clusters, or of those of one class, in the order in which the queue comes to them."""
+    items = context.workspace.queue_of(chosen)
+    return list(dict.fromkeys(one.cluster for one in items if one.cluster >= 0))
+
+
+def _query(chosen: int | None) -> str:
+    """What an address ends with, so that the next page is limited to the same class."""
+    return "" if chosen is None else f"?class={chosen}"

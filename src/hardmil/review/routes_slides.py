@@ -6,7 +6,7 @@ import numpy as np
 from fastapi import APIRouter
 from jaxtyping import Float
 
-from hardmil.review.context import Number, ReviewContext, Reviewer
+from hardmil.review.context import ClassNumber, Number, ReviewContext, Reviewer
 from hardmil.review.tiles import TILE_PX
 
 
@@ -15,10 +15,13 @@ def slide_routes(context: ReviewContext) -> APIRouter:
     routes = APIRouter(prefix="/api")
 
     @routes.get("/slides/{slide}")
-    def slide(slide: Number, reviewer: Reviewer) -> dict[str, Any]:
+    def slide(slide: Number, reviewer: Reviewer, number: ClassNumber = None) -> dict[str, Any]:
         about = context.slide(slide)
+        branch = context.branch(number)
+        if branch is None:
+            branch = context.workspace.branch_in_question(slide)
         pyramid = context.pictures.pyramid(slide)
-        patches = context.workspace.patches(slide)
+        patches = context.workspace.patches(slide, branch=branch)
         return {
             "width": pyramid.width_px,
             "height": pyramid.height_px,

@@ -14,13 +14,16 @@ from hardmil.review.context import (
     MOST,
     MOST_NAME_CHARS,
     REVIEWER_COOKIE,
+    ClassNumber,
     Number,
     ReviewContext,
     Reviewer,
     checked_name,
     same_study,
 )
+from hardmil.review.held_out_slides import ReviewSlide, SlidePatches
 
+MOST_WORD_CHARS = 500
 MOST_PATCHES = 500
 """Patches that are judged at once, in a cluster."""
 YEAR_S = 365 * 24 * 3600
@@ -37,7 +40,7 @@ class PatchVerdict(_Body):
 
     slide: Index
     instance: Index
-    verdict: Literal["lesion", "normal", "artefact", "unsure"]
+    verdict: Annotated[str, Field(min_length=1, max_length=MOST_WORD_CHARS)]
 
 
 class Verdicts(_Body):
@@ -69,8 +72,9 @@ def verdict_routes(context: ReviewContext) -> APIRouter:
     store = context.workspace.store
 
     @routes.get("/queue")
-    def queue(reviewer: Reviewer) -> dict[str, Any]:
-        return {"items": queue_items(context, reviewer=reviewer), "counts": _counts(context, reviewer)}
+    def queue(reviewer: Reviewer, number: ClassNumber = None) -> dict[str, Any]:
+        items = queue_items(context, reviewer=reviewer, branch=context.branch(number))
+        return {"items": items, "counts": _counts(context, reviewer)}
 
     @routes.get("/slides/{slide}/patches/{instance}")
     def place(slide: Number, instance: Number) -> dict[str, Any]:
@@ -89,12 +93,13 @@ def verdict_routes(context: ReviewContext) -> APIRouter:
             NewVerdict(
                 reviewer=reviewer,
                 patch=context.judged_patch(one.slide, one.instance),
-                verdict=one.verdict,
+                verdict=answer.kind,
                 source=_source(body.source, is_random=(one.slide, one.instance) in drawn),
                 seconds=None if body.seconds is None else body.seconds / len(body.patches),
                 revealed=body.revealed,
+                class_name=answer.class_name,
             )
-            for one in body.patches
+            for one, answer in ((one, context.answer(one.verdict)) for one in body.patches)
         ]
         numbers = _repeated(store.verdicts(), new) or store.add(new)
         return {"numbers": numbers, "counts": _counts(context, reviewer)}
@@ -133,8 +138,8 @@ def reviewer_routes() -> APIRouter:
     return routes
 
 
-def queue_items(context: ReviewContext, *, reviewer: str) -> list[dict[str, Any]]:
-    """The queue for a page: nothing in it tells what the model thought of a patch."""
+def queue_items(context: ReviewContext, *, reviewer: str, branch: int | None = None) -> list[dict[str, Any]]:
+    """The queue for a page, or that of one class: nothing in it tells what the model thought of a patch."""
     space = context.workspace
     said = space.judged_by(reviewer)
     return [
@@ -144,7 +149,7 @@ def queue_items(context: ReviewContext, *, reviewer: str) -> list[dict[str, Any]
             "cluster": one.cluster,
             "verdict": _verdict(said.get(space.patch_of(one))),
         }
-        for one in space.queue
+        for one in space.queue_of(branch)
     ]
 
 
@@ -164,7 +169,7 @@ def _repeated(rows: Sequence[StoredVerdict], new: Sequence[NewVerdict]) -> list[
     """
     own = [one for one in rows if one.reviewer == new[0].reviewer]
     last = [one for one in own if one.action == own[-1].action]
-    is_same = {(one.patch, one.verdict) for one in last} == {(one.patch, one.verdict) for one in new}
+    is_same = {(one.patch, one.verdict) for one in last} == {(one.patch, one.word) for one in new}
     return [one.number for one in last] if is_same else []
 
 
@@ -181,14 +186,32 @@ def _counts(context: ReviewContext, reviewer: str) -> dict[str, Any]:
 
 
 def _scores(context: ReviewContext, slide: int, instance: int) -> dict[str, Any]:
-    about, patches = context.slide(slide), context.workspace.patches(slide)
+    about, space = context.slide(slide), context.workspace
+    branch = space.branch_in_question(slide, instance)
     return {
         "slide_id": about.slide_id,
         "case_id": about.case_id,
         "label": about.label,
         "prediction": about.prediction,
-        "bag_score": finite(about.bag_score),
-        "threshold": finite(about.threshold),
+        # Of each branch; the class in question first. Two classes have one branch.
+        "classes": [
+            _branch_scores(
+                about, one, title=title, patches=space.patches(slide, branch=one), instance=instance
+            )
+            for one, title in sorted(
+                enumerate(context.class_titles or ("",)), key=lambda pair: pair[0] != branch
+            )
+        ],
+    }
+
+
+def _branch_scores(
+    about: ReviewSlide, branch: int, *, title: str, patches: SlidePatches, instance: int
+) -> dict[str, Any]:
+    return {
+        "title": title,
+        "score": finite(about.calls[branch].score),
+        "threshold": finite(about.calls[branch].threshold),
         "attention": finite(patches.attention[instance]),
         "attention_times_n": finite(patches.attention[instance] * about.n_patches),
         "contribution": finite(patches.contribution[instance]),

@@ -34,6 +34,9 @@ def page(
         "study": context.workspace.study.folder.resolve().name,
         "reviewer": name_in_cookie(request),
         "here": "",
+        "answers": context.workspace.answers,
+        "class_titles": context.class_titles,
+        "chosen": None,
     }
     answer = HTMLResponse(render(template, shared | values), status_code=status)
     answer.set_cookie(CSRF_COOKIE, csrf, httponly=True, samesite="strict", path="/")

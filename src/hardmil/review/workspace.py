@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from hardmil.mining.verdict_store import FILE_NAME, JudgedPatch, StoredVerdict, VerdictStore
 from hardmil.preprocessing.study_folder import Study
 from hardmil.review.agreement import Agreement, agreements
+from hardmil.review.answers import Answer, answers_of, check_answers, words_of
 from hardmil.review.cases import ReviewCase, review_cases
 from hardmil.review.held_out_slides import (
     MAIN_RUN,
@@ -21,7 +22,6 @@ from hardmil.review.held_out_slides import (
 )
 from hardmil.review.queue import NO_CLUSTER, QueueItem, make_queue
 from hardmil.review.rounds import Round, read_rounds
-from hardmil.review.two_classes import check_two_classes
 
 CACHED_SLIDES = 8
 
@@ -86,13 +86,32 @@ class Workspace:
         """The held-out slides, in the order of the study's table."""
         return self.held_out.slides
 
-    def patches(self, number: int) -> SlidePatches:
-        """The scores of the patches of a slide.
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The verdicts that can be given."""
+        return answers_of(self.held_out.task)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the verdicts, in the order of tables."""
+        return words_of(self.held_out.task)
+
+    def patches(self, number: int, *, branch: int = 0) -> SlidePatches:
+        """The scores of the patches of a slide by a branch.
 
         Raises:
             FeatureFileError: If they cannot be read.
         """
-        return _cached_patches(self.slides[number])
+        return _cached_patches(self.slides[number], self.held_out.is_relative)[branch]
+
+    def branch_in_question(self, number: int, instance: int | None = None) -> int:
+        """The branch that a patch is in the queue for; of other patches, that of the predicted class."""
+        found = (one.branch for one in self.queue if (one.slide, one.instance) == (number, instance))
+        return next(found, self.held_out.shown_branch(self.slides[number]))
+
+    def queue_of(self, branch: int | None) -> Sequence[QueueItem]:
+        """The part of the queue with the class of a branch in question, and its share of random patches."""
+        return self.queue if branch is None else [one for one in self.queue if one.branch == branch]
 
     def patch_of(self, item: QueueItem) -> JudgedPatch:
         """The patch of an item of the queue, as the store names it."""
@@ -126,14 +145,19 @@ class Workspace:
             seconds_per_verdict=statistics.median(seconds) if seconds else None,
         )
 
-    def cases(self) -> list[ReviewCase]:
+    def cases(self, *, branch: int | None = None) -> list[ReviewCase]:
         """The cases with an error, a remark or a doubted label; largest error first.
+
+        Of a branch, only the slides that were wrongly called so.
 
         Raises:
             StoreError: If the store cannot be read.
         """
         return review_cases(
-            self.held_out, verdicts=self.store.standing(), remarks=self.store.standing_remarks()
+            self.held_out,
+            verdicts=self.store.standing(),
+            remarks=self.store.standing_remarks(),
+            branch=branch,
         )
 
     def agreements(self) -> list[Agreement]:
@@ -143,7 +167,8 @@ class Workspace:
             StoreError: If the store cannot be read.
         """
         cases = {slide.slide_id: slide.case_id for slide in self.slides}
-        return agreements(self.store.standing(), cases=cases, seed=self.study.config.seed)
+        seed = self.study.config.seed
+        return agreements(self.store.standing(), cases=cases, seed=seed, words=self.words)
 
     def agreement(self) -> Agreement | None:
         """The agreement of the two reviewers with the most doubly judged patches; None if there are none.
@@ -203,15 +228,15 @@ def open_workspace(study: Study, *, run: str = MAIN_RUN) -> Workspace:
         FeatureFileError: If the scores of its patches cannot be read.
         StoreError: If the verdicts cannot be read or written.
     """
-    check_two_classes(study)
+    check_answers(study)
     held_out = read_held_out(study, run=run)
     queue = make_queue(study, held_out)
     return Workspace(study, VerdictStore(study.folder / FILE_NAME), held_out, queue)
 
 
 @lru_cache(maxsize=CACHED_SLIDES)
-def _cached_patches(slide: ReviewSlide) -> SlidePatches:
-    return read_patches(slide)
+def _cached_patches(slide: ReviewSlide, is_relative: bool) -> Sequence[SlidePatches]:
+    return read_patches(slide, is_relative=is_relative)
 
 
 def _local_day(at: str) -> str:

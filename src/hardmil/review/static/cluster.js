@@ -1,6 +1,6 @@
 // A grid of alike patches: exceptions are marked, one key judges the rest.
 
-import { onButtons, onKeys, onVerdicts } from "./keys.js";
+import { onButtons, onKeys, onVerdicts, titleOf, toneOf } from "./keys.js";
 import { shownOutbox } from "./outbox.js";
 import { get, showProblem } from "./server.js";
 
@@ -17,8 +17,9 @@ const isException = (cell) => cell.getAttribute("aria-pressed") === "true";
 
 function draw() {
   for (const cell of cells) {
-    const word = isException(cell) ? "exception" : cell.dataset.verdict;
+    const word = isException(cell) ? "exception" : titleOf(cell.dataset.verdict);
     cell.querySelector(".word").textContent = word;
+    cell.className = isJudged(cell) ? `cell tone-${toneOf(cell.dataset.verdict)}` : "cell";
   }
 }
 

@@ -1,6 +1,5 @@
 // Keys of a page.
 
-export const VERDICTS = { 1: "normal", 2: "lesion", 3: "artefact", 0: "unsure" };
 const TYPING = "input:not([type=range], [type=radio], [type=checkbox]), select, textarea";
 const ARROWS = /^Arrow/;
 
@@ -20,12 +19,25 @@ export function onKeys(actions) {
   });
 }
 
+const buttons = [...document.querySelectorAll("button.verdict")];
+const answers = new Map(buttons.map(({ dataset }) => [dataset.verdict, dataset]));
+
+/** How a verdict is shown; one that cannot be given any more is shown as it was stored. */
+export const titleOf = (verdict) => answers.get(verdict)?.title ?? verdict;
+
+/** The name of the colour of a verdict. */
+export const toneOf = (verdict) => answers.get(verdict)?.tone ?? "unsure";
+
 /** Call `judge` with a verdict when its key or its button is pressed. */
 export function onVerdicts(judge) {
-  for (const button of document.querySelectorAll("button.verdict")) {
-    button.addEventListener("click", () => judge(button.dataset.verdict));
+  const actions = {};
+  for (const button of buttons) {
+    const action = () => judge(button.dataset.verdict);
+    button.addEventListener("click", action);
+    const key = button.getAttribute("aria-keyshortcuts");
+    if (key) actions[key] = action;
   }
-  onKeys(Object.fromEntries(Object.entries(VERDICTS).map(([key, verdict]) => [key, () => judge(verdict)])));
+  onKeys(actions);
 }
 
 /** Let a button do what a key does. */

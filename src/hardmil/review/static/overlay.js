@@ -1,8 +1,21 @@
 // The scores of patches as colours over a slide.
 
+import { toneOf } from "./keys.js";
+
 const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 const DIVERGING = [[49, 104, 180], [146, 180, 220], [240, 240, 240], [238, 150, 120], [190, 40, 46]];
-const VERDICT_COLOURS = { lesion: "#ff6b5e", normal: "#6fd08c", artefact: "#e8b45a", unsure: "#d5d9de" };
+const TONES = {
+  lesion: "#ff6b5e",
+  normal: "#6fd08c",
+  artefact: "#e8b45a",
+  unsure: "#d5d9de",
+  "lesion-1": "#ff6b5e",
+  "lesion-2": "#4d9dff",
+  "lesion-3": "#c77dff",
+  "lesion-4": "#2ec4c4",
+  "lesion-5": "#ff7ac0",
+  "lesion-6": "#b5d334",
+};
 const LEAST = 0.2;
 const CHOSEN = "#39c5ff";
 
@@ -84,7 +97,7 @@ export function drawOverlay(canvas, { slide, view, options }) {
   };
   // Lines closer than a few px would hide the slide.
   if (options.outlines && edge > 6) for (let i = 0; i < slide.x.length; i += 1) frame(i, "rgb(20 24 30 / 55%)", 1);
-  for (const [i, verdict] of Object.entries(slide.verdicts)) frame(i, VERDICT_COLOURS[verdict], 3);
+  for (const [i, verdict] of Object.entries(slide.verdicts)) frame(i, TONES[toneOf(verdict)], 3);
   if (options.chosen !== null) frame(options.chosen, CHOSEN, 3);
 }
 

@@ -1,6 +1,6 @@
 // The queue: one patch at a time, judged by keys. The next patch appears at once; saving goes on behind it.
 
-import { onButtons, onKeys, onVerdicts } from "./keys.js";
+import { onButtons, onKeys, onVerdicts, titleOf } from "./keys.js";
 import { shownOutbox } from "./outbox.js";
 import { outline, PatchPictures, position, showPicture } from "./pictures.js";
 import { get, inWords, showProblem } from "./server.js";
@@ -23,7 +23,8 @@ const outbox = shownOutbox({ saved: (answer) => showCounts(answer.counts) });
 function showCounts(counts) {
   if (!counts) return;
   byId("judged").textContent = counts.judged;
-  byId("left").textContent = counts.left;
+  // Of the class that the page is limited to.
+  byId("left").textContent = location.search ? items.filter((one) => !one.verdict).length : counts.left;
   byId("today").textContent = counts.today;
   const pace = counts.seconds_per_verdict;
   byId("pace").textContent = pace === null ? "–" : pace.toFixed(1);
@@ -39,7 +40,7 @@ function show(to) {
     return;
   }
   byId("seen").hidden = !item.verdict;
-  byId("seen").textContent = item.verdict ? `seen before: ${item.verdict}` : "";
+  byId("seen").textContent = item.verdict ? `seen before: ${titleOf(item.verdict)}` : "";
   byId("slide").href = `/slide/${item.slide}?patch=${item.instance}`;
   const entry = pictures.load(item);
   if (entry.ready) draw(entry.ready);
@@ -137,26 +138,45 @@ async function toggleScores() {
 }
 
 function showScores(scores) {
-  const number = (value) => (value === null ? "–" : value.toFixed(3));
-  const rows = [
-    ["slide", scores.slide_id],
-    ["label", scores.label],
-    ["prediction", scores.prediction],
-    ["score of the slide", `${number(scores.bag_score)} (threshold ${number(scores.threshold)})`],
-    ["attention", `${number(scores.attention_times_n)} × the mean`],
-    ["contribution", number(scores.contribution)],
-    ["instance logit", number(scores.logit)],
-  ];
-  const lines = rows.map(([term, value]) => {
-    const [line, dt, dd] = ["div", "dt", "dd"].map((name) => document.createElement(name));
-    dt.textContent = term;
-    dd.textContent = value;
-    line.append(dt, dd);
-    return line;
-  });
-  byId("scores").replaceChildren(...lines);
+  const list = document.createElement("dl");
+  list.className = "scores";
+  const show = (one) => {
+    const rows = [
+      ["slide", scores.slide_id],
+      ["label", scores.label],
+      ["prediction", scores.prediction],
+      ["score of the slide", `${number(one.score)} (threshold ${number(one.threshold)})`],
+      ["attention", `${number(one.attention_times_n)} × the mean`],
+      ["contribution", number(one.contribution)],
+      ["instance logit", number(one.logit)],
+    ];
+    list.replaceChildren(...rows.map(scoreLine));
+  };
+  show(scores.classes[0]);
+  const choice = scores.classes.length > 1 ? [classChoice(scores.classes, show)] : [];
+  byId("scores").replaceChildren(...choice, list);
   byId("scores").hidden = false;
   byId("reveal").setAttribute("aria-expanded", "true");
+}
+
+const number = (value) => (value === null ? "–" : value.toFixed(3));
+
+function scoreLine([term, value]) {
+  const [line, dt, dd] = ["div", "dt", "dd"].map((name) => document.createElement(name));
+  dt.textContent = term;
+  dd.textContent = value;
+  line.append(dt, dd);
+  return line;
+}
+
+/** Whose scores are shown; the class in question is the first. */
+function classChoice(classes, show) {
+  const [label, select] = ["label", "select"].map((name) => document.createElement(name));
+  label.className = "of-class";
+  select.append(...classes.map((one) => new Option(one.title)));
+  select.addEventListener("change", () => show(classes[select.selectedIndex]));
+  label.append("Scores for ", select);
+  return label;
 }
 
 const back = () => show(index - 1);
@@ -170,7 +190,7 @@ onKeys({ ArrowLeft: back, ArrowRight: forward, u: undo, s: toggleScores, r: agai
 onButtons({ back, forward, undo, reveal: toggleScores });
 
 try {
-  const queue = await get("/api/queue");
+  const queue = await get(`/api/queue${location.search}`);
   items = queue.items;
   showCounts(queue.counts);
   const first = items.findIndex((one) => !one.verdict);

@@ -1,7 +1,7 @@
 // A whole slide: deep zoom, scores as an overlay, patches to judge.
 /* global OpenSeadragon */
 
-import { onButtons, onKeys, onVerdicts } from "./keys.js";
+import { onButtons, onKeys, onVerdicts, titleOf } from "./keys.js";
 import { shownOutbox } from "./outbox.js";
 import { drawOverlay, patchAt, Scale } from "./overlay.js";
 import { get, inWords, showProblem } from "./server.js";
@@ -15,6 +15,9 @@ const FIELD_PATCHES = 5;
 const byId = (id) => document.getElementById(id);
 const box = byId("viewer");
 const number = Number(box.dataset.slide);
+/** The class whose values are shown, where there are more than two. */
+const ofClass = byId("class");
+const address = () => `/api/slides/${number}${ofClass ? `?class=${ofClass.value}` : ""}`;
 const state = { scale: null, share: 1, opacity: 0.6, outlines: true, chosen: null };
 let since = performance.now();
 
@@ -73,7 +76,7 @@ function start(slide) {
     since = performance.now();
     const verdict = slide.verdicts[i];
     const place = state.scale ? `, ${state.scale.order.indexOf(i) + 1} of ${slide.x.length} by its value` : "";
-    byId("chosen").textContent = `Patch ${i}${place}${verdict ? `: ${verdict}` : ", not judged yet"}`;
+    byId("chosen").textContent = `Patch ${i}${place}${verdict ? `: ${titleOf(verdict)}` : ", not judged yet"}`;
     if (move) {
       const margin = (slide.size * (FIELD_PATCHES - 1)) / 2;
       const edge = slide.size * FIELD_PATCHES;
@@ -154,15 +157,16 @@ function start(slide) {
     ArrowUp: () => pan(0, -1),
     ArrowDown: () => pan(0, 1),
   });
-  controls(slide, draw);
+  const placed = () => state.chosen !== null && choose(state.chosen, { move: false });
+  controls(slide, { draw, placed });
   const wanted = box.dataset.start === "" ? null : Number(box.dataset.start);
   if (wanted !== null && wanted < slide.x.length) {
     viewer.addOnceHandler("open", () => choose(wanted, { move: true }));
   }
 }
 
-/** The overlay's settings: what is drawn, how many patches, how strong. */
-function controls(slide, draw) {
+/** The overlay's settings: what is drawn, of which class, how many patches, how strong. */
+function controls(slide, { draw, placed }) {
   const choose = (quantity) => {
     const values = slide[quantity];
     state.scale = values?.some((value) => value !== null)
@@ -192,11 +196,21 @@ function controls(slide, draw) {
     state.outlines = event.target.checked;
     draw();
   });
+  ofClass?.addEventListener("change", async () => {
+    try {
+      const { attention, contribution, logit } = await get(address());
+      Object.assign(slide, { attention, contribution, logit });
+      choose(document.querySelector("input[name=quantity]:checked").value);
+      placed();
+    } catch (error) {
+      showProblem(inWords(error));
+    }
+  });
   choose("attention");
 }
 
 try {
-  start(await get(`/api/slides/${number}`));
+  start(await get(address()));
 } catch (error) {
   byId("gone").textContent = inWords(error);
   byId("gone").hidden = false;

@@ -1,0 +1,117 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.scverse import tile_table, write_store
+
+from hardmil.bags.bag import Bag
+from hardmil.bags.feature_folder import find_feature_file, read_features
+from hardmil.bags.slide_table import SlideRow
+from hardmil.bags.spatialdata_store import find_table, is_table
+from hardmil.errors import BagError, FeatureFileError
+from hardmil.files import zarr_store
+
+RNG = np.random.default_rng(0)
+FEATURES = RNG.normal(size=(5, 4)).astype(np.float32)
+CORNERS = np.array([[0, 0], [256, 0], [0, 256], [256, 256], [512, 256]])
+ROW = SlideRow("s1", "c1", "tumour", None, None)
+
+
+def _write(folder: Path, *, table: Any = None, zarr_format: int = 3, **more: Any) -> Path:
+    store = folder / "s1.zarr"
+    tables = {"uni_tiles": tile_table(FEATURES) if table is None else table, **more}
+    write_store(store, tables, CORNERS, size=256, zarr_format=zarr_format)
+    return store
+
+
+def _read(folder: Path) -> Bag:
+    return read_features(find_feature_file(folder, slide_id="s1"), ROW, label=1)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_store_is_a_bag(tmp_path: Path, zarr_format: int):
+    _write(tmp_path, zarr_format=zarr_format)
+    bag = _read(tmp_path)
+    np.testing.assert_array_equal(bag.instances, FEATURES)
+    np.testing.assert_array_equal(bag.coords, CORNERS)
+    assert (bag.slide_id, bag.case_id, bag.label, bag.size_level0_px) == ("s1", "c1", 1, 256)
+    assert bag.provenance.encoder == "uni"
+
+
+def test_rows_find_their_tiles_by_id(tmp_path: Path):
+    ids = np.array([3, 0, 4])
+    _write(tmp_path, table=tile_table(FEATURES[ids], tile_ids=ids))
+    bag = _read(tmp_path)
+    np.testing.assert_array_equal(bag.coords, CORNERS[ids])
+    np.testing.assert_array_equal(bag.instances, FEATURES[ids])
+
+
+def test_one_of_several_tables_is_named_after_the_folder(tmp_path: Path):
+    store = _write(tmp_path, virchow2_tiles=tile_table(FEATURES + 1), tiles_graph=tile_table(FEATURES))
+    with pytest.raises(
+        FeatureFileError, match=r"are uni_tiles, virchow2_tiles; expected one; name the table"
+    ):
+        find_feature_file(tmp_path, slide_id="s1")
+    for name in ("virchow2", "virchow2_tiles"):
+        np.testing.assert_array_equal(_read(tmp_path / name).instances, FEATURES + 1)
+    assert find_table(store, name="uni") == store / "tables" / "uni_tiles"
+    with pytest.raises(FeatureFileError, match="expected one named conch"):
+        find_feature_file(tmp_path / "conch", slide_id="s1")
+    assert is_table(store / "tables" / "uni_tiles")
+    assert not is_table(store)
+
+
+def test_a_missing_store_is_among_the_names_that_are_expected(tmp_path: Path):
+    with pytest.raises(FeatureFileError, match=r"expected s2\.h5, .*s2\.h5ad, .* or s2\.zarr"):
+        find_feature_file(tmp_path, slide_id="s2")
+
+
+def test_tables_that_cannot_be_used(tmp_path: Path):
+    scipy = pytest.importorskip("scipy.sparse")
+    _write(tmp_path / "sparse", table=tile_table(scipy.csr_matrix(FEATURES)))
+    with pytest.raises(FeatureFileError, match="X is a group, such as a sparse matrix; expected an array"):
+        _read(tmp_path / "sparse")
+    _write(tmp_path / "unknown", table=tile_table(FEATURES[:2], tile_ids=np.array([1, 9])))
+    with pytest.raises(FeatureFileError, match="tile 9 is not among the tiles of the slide"):
+        _read(tmp_path / "unknown")
+    _write(tmp_path / "nan", table=tile_table(np.full((5, 2), np.nan, np.float32)))
+    with pytest.raises(BagError, match="NaN"):
+        _read(tmp_path / "nan")
+
+
+def test_damage_is_said_and_links_are_refused(tmp_path: Path):
+    store = _write(tmp_path)
+    shapes = store / "shapes" / "tiles" / "shapes.parquet"
+    content = shapes.read_bytes()
+    shapes.write_bytes(content[: len(content) // 2])
+    with pytest.raises(FeatureFileError, match=r"shapes\.parquet: cannot be read .*; expected the tiles"):
+        _read(tmp_path)
+    shapes.unlink()
+    os.symlink("/etc/hostname", shapes)
+    with pytest.raises(FeatureFileError, match=r"shapes\.parquet: is a link; expected values in this store"):
+        _read(tmp_path)
+    shapes.unlink()
+    shapes.write_bytes(content)
+    (store / "tables" / "uni_tiles" / "zarr.json").write_text("{")
+    with pytest.raises(FeatureFileError, match=r"uni_tiles: cannot be read .*; expected a zarr group"):
+        _read(tmp_path)
+
+
+def test_large_claims_are_refused_before_they_are_read(tmp_path: Path):
+    zarr = pytest.importorskip("zarr")
+    store = _write(tmp_path)
+    group = zarr.open_group(store / "tables" / "uni_tiles", mode="r+")
+    group.create_array("X", shape=(10**9, 1024), dtype="float32", chunks=(1000, 1024), overwrite=True)
+    with pytest.raises(
+        FeatureFileError, match=r"X is float32 \(1000000000, 1024\), 4,096,000,000,000 bytes in"
+    ):
+        _read(tmp_path)
+
+
+def test_without_the_packages_it_is_said_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _write(tmp_path)
+    monkeypatch.setattr(zarr_store, "find_spec", lambda name: None)
+    with pytest.raises(FeatureFileError, match=r"needs zarr and pyarrow, .*pip install 'hardmil\[scverse\]'"):
+        _read(tmp_path)
