@@ -322,7 +322,7 @@ def test_too_few_cases_with_or_without_a_class_are_named():
 
 def test_a_training_side_without_a_class_is_named():
     fold = Fold(train=np.array([0, 1]), test=np.array([2, 3]))
-    with pytest.raises(FoldError, match=r"fold 0: none of the 2 training slides is one of the slides with"):
+    with pytest.raises(FoldError, match=r"fold 0: no slides with class b among the 2 training slides"):
         check_classes([fold], _strata([0, 1, 2, 3]), names=("a", "b"))
 
 

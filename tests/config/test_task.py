@@ -185,6 +185,7 @@ def test_studies_of_one_label_have_the_hash_of_before():
         ({"classes": [f"c{k}" for k in range(25)]}, "multi_label: 25 classes; expected 2 to 24"),
         ({"classes": ["a", "None"]}, "'None'; with multi_label, 'none' is a slide without any class"),
         ({"classes": ["a", "b + c"]}, "' \\+ ' joins the classes of a slide; rename this class"),
+        ({"classes": ["a", "b +"]}, "'b \\+'; with multi_label, .* rename this class"),
         ({"classes": ["a", "macro"]}, "macro is the word of the tables"),
     ],
 )

@@ -1,12 +1,13 @@
 """The page in a real browser: nothing is fetched, nothing is cut off, and axe-core finds no serious fault."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.browsers import browser as browser
 from tests.support.browsers import listen_for_errors, serious_faults
 
-from hardmil.report.page_data import Report
+from hardmil.report.page_data import CalledSlide, Confusion, Report
 from hardmil.report.render import write_report
 
 WIDTHS = {"desktop": 1280, "phone": 390}
@@ -63,3 +64,31 @@ def test_in_print_all_is_open_and_no_table_is_wider_than_the_sheet(browser, repo
     page.pdf(path=tmp_path / "report.pdf", format="A4")
     page.close()
     assert (tmp_path / "report.pdf").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=list(WIDTHS))
+def test_with_several_labels_each_wrong_call_leads_to_its_slide(
+    browser, sample: Report, tmp_path: Path, width: int
+):
+    """Slide s1 has a and is called b; s2 has both, and is called so."""
+    slides = [
+        CalledSlide(
+            "s1", "a", "b", 0.9, 0.5, scored="score 0.1 for a", classes="a", called_classes="b", error=0.4
+        ),
+        CalledSlide("s2", "a + b", "a + b", 0.9, 0.5, classes="ab", called_classes="ab"),
+    ]
+    data = replace(sample.data, classes=("a", "b"), is_multi_label=True)
+    report = replace(sample, data=data, confusion=Confusion("ours", "", 1, slides))
+    write_report(tmp_path / "report.html", report)
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    assert serious_faults(page) == []
+    links = page.locator("a[href='#wrong-0']")
+    assert links.all_inner_texts() == ["s1", "s1"]
+    cells = [one.strip() for one in page.locator("table.matrix td").all_inner_texts()]
+    assert cells == ["1", "1", "0", "0", "1", "0", "1", "0"]
+    links.first.click()
+    assert -1 <= page.locator("#wrong-0").bounding_box()["y"] < 900
+    assert "labelled a, called b; score 0.1 for a" in page.locator("#wrong-0 summary").inner_text()
+    page.close()

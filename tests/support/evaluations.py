@@ -58,7 +58,8 @@ def make_evaluation(
 ) -> Evaluation:
     cohort = make_cohort(bags or bags_of_two_slides_a_case())
     config = StudyConfig.model_validate(STUDY | (study or {}))
-    folds = repeated_folds(cohort.labels, cohort.cases, n_folds=3, n_repeats=repeats, seed=0)
+    labels = config.task.fold_labels(cohort.labels)
+    folds = repeated_folds(labels, cohort.cases, n_folds=3, n_repeats=repeats, seed=0)
     return Evaluation(
         cohort=cohort,
         folds=folds,

@@ -18,10 +18,12 @@ LARGEST = 1e15
 class Bag:
     """The instances of one slide and their coordinates in level-0 pixels.
 
-    `label` is the position of its class, from 0, or -1 if unknown; of two classes, 1 is positive. `instances`
-    are features, float16 or float32 (n, dim), or pixels, uint8 (n, height, width, 3). `coords` are int64
-    (n, 2): (x, y) of each patch's top-left corner, and `size_level0_px` is the edge of a patch. A size of 0
-    means that the coordinates are unknown (all 0).
+    `label` is the position of its class, from 0, or -1 if unknown; of two classes, 1 is positive. Where a bag
+    may have several classes, bit k of the label says whether it has class k (`TaskConfig.multi_label`).
+
+    `instances` are features, float16 or float32 (n, dim), or pixels, uint8 (n, height, width, 3). `coords`
+    are int64 (n, 2): (x, y) of each patch's top-left corner, and `size_level0_px` is the edge of a patch. A
+    size of 0 means that the coordinates are unknown (all 0).
 
     `instance_labels` are the known labels of single instances: 1 lesion, 0 normal, nan unknown;
     `instance_weights` are their weights in the instance loss. Both are float32 (n,), with more than two

@@ -146,9 +146,9 @@ def _check_answers(found: np.ndarray, *, where: str, names: Sequence[str]) -> No
     """Check that training slides with and without each class are there."""
     for stratum in np.flatnonzero(~found.any(axis=0)).tolist():
         raise FoldError(
-            f"{where}: none of the {len(found)} training slides is one of the "
-            f"{_class_words(stratum, found, names)}; expected slides with each class "
-            "and without it; correct the splits, use another seed, or add cases"
+            f"{where}: no {_class_words(stratum, found, names)} among the {len(found)} training slides; "
+            "expected slides with each class and without it; correct the splits, use another seed, or add "
+            "cases"
         )
 
 
@@ -174,7 +174,7 @@ def _rarest_class(labels: np.ndarray, cases: Sequence[str]) -> tuple[int, int]:
 
 def _by_case(strata: np.ndarray, cases: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The case of each bag as a number, and [case, stratum]: whether a case has a slide of each stratum."""
-    names, case_of = np.unique(np.asarray(cases, dtype=object).astype(str), return_inverse=True)
+    names, case_of = np.unique(np.asarray(cases), return_inverse=True)
     has = np.zeros((len(names), strata.shape[1]), dtype=bool)
     np.logical_or.at(has, case_of, strata)
     return case_of, has

@@ -229,7 +229,7 @@ def _check_multi_label(names: Sequence[str], *, negative: str | None, ordinal: b
     if not 2 <= len(names) <= MOST_LABELS:
         raise ValueError(f"multi_label: {len(names)} classes; expected 2 to {MOST_LABELS} in `classes`")
     for name in names:
-        if JOINED in name or name.casefold() == NONE:
+        if JOINED in f" {name} " or name.casefold() == NONE:
             raise ValueError(
                 f"classes: {name!r}; with multi_label, {NONE!r} is a slide without any class, and {JOINED!r} "
                 "joins the classes of a slide; rename this class"

@@ -67,8 +67,8 @@ def verdicts_of_truth(
     """
     found: dict[str, Float32[np.ndarray, " _"]] = {}
     for slide_id, codes in truth.items():
-        only = None if task.is_binary else task.only_class(labels[slide_id])
-        lesion = 1 if task.is_binary else np.nan if only is None else 1 + only
+        label = task.only_class(labels[slide_id]) if task.multi_label else labels[slide_id]
+        lesion = 1 if task.is_binary else np.nan if label is None else 1 + label
         found[slide_id] = np.where(codes == LESION, lesion, 0).astype(np.float32)
     return found
 

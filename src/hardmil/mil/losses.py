@@ -54,13 +54,13 @@ def training_loss(
     loss = config.training.bag_loss * per_bag.mean()
     beta, hardest, rho = config.instance_loss.beta, config.instance_loss.hardest, config.verdict_loss.rho
     full_at = config.verdict_loss.full_at or 1
-    n_means = 1 if config.task.multi_label else config.task.n_branches
+    n_averaged = 1 if config.task.multi_label else config.task.n_branches
     for number in range(config.task.n_branches):
         logits, bags = output.branch(number).instance_logit, batch.of_branch(number, task=config.task)
         if beta > 0:
-            loss = loss + beta / n_means * instance_loss(logits, batch=bags, hardest=hardest)
+            loss = loss + beta / n_averaged * instance_loss(logits, batch=bags, hardest=hardest)
         if rho > 0 and bags.instance_labels is not None:
-            loss = loss + rho / n_means * verdict_loss(logits, batch=bags, full_at=full_at)
+            loss = loss + rho / n_averaged * verdict_loss(logits, batch=bags, full_at=full_at)
     if queue is not None:
         ranked = rank_loss(output.instance_logit, batch=batch, queue=queue, margin=config.rank_loss.margin)
         loss = loss + config.rank_loss.weight * ranked

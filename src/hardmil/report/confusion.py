@@ -68,7 +68,7 @@ def _called(
             bag_score=row.bag_score,
             threshold=thresholds[key_of(row)] if at_op else 0.5 if is_binary else 0.0,
             mined=_mined_words(from_it, called=called) if could_be else "",
-            scored="" if is_binary else _scored_words(row),
+            scored="" if is_binary or evaluation.task.multi_label else _scored_words(row),
             false_for=false_for,
         )
         slides.append(_with_answers(slide, row, task=evaluation.task))
@@ -114,7 +114,7 @@ def _mined_as(rows: Sequence[HardNegativeRow], false_for: Collection[str]) -> li
 
 def _scored_words(row: PredictionRow) -> str:
     """The scores of the class that a slide was called and of its own, in words."""
-    names = [name for name in dict.fromkeys((row.prediction, row.label)) if name in row.scores]
+    names = dict.fromkeys((row.prediction, row.label))
     return "score " + ", ".join(f"{row.scores[name]:.3f} for {name}" for name in names)
 
 
