@@ -1,4 +1,6 @@
+import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,28 @@ def test_without_the_packages_it_is_said_how_to_get_them(tmp_path: Path, monkeyp
     monkeypatch.setattr(zarr_store, "find_spec", lambda name: None)
     with pytest.raises(FeatureFileError, match=r"needs zarr and pyarrow, .*pip install 'hardmil\[scverse\]'"):
         _read(tmp_path)
+
+
+class _Mark:
+    """What a pickle can do: it makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("place", ["compressor", "filters"])
+def test_no_pickle_is_run(tmp_path: Path, place: str):
+    store = _write(tmp_path, zarr_format=2)
+    array = store / "tables" / "uni_tiles" / "X"
+    about = json.loads((array / ".zarray").read_text())
+    codec = {"id": "pickle", "protocol": 5}
+    about |= {"compressor": None, "filters": None, place: [codec] if place == "filters" else codec}
+    (array / ".zarray").write_text(json.dumps(about))
+    for chunk in array.glob("[0-9]*"):
+        chunk.write_bytes(pickle.dumps(_Mark(tmp_path / "run")))
+    with pytest.raises(FeatureFileError, match="cannot be read"):
+        _read(tmp_path)
+    assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from tests.support.scverse import tile_table, write_h5ad, write_store
@@ -28,6 +29,18 @@ def test_columns_are_added_to_a_file_and_nothing_else_changes(tmp_path: Path):
     np.testing.assert_array_equal(after.obsm["spatial"], CORNERS)
     assert after.uns["tile_spec"] == before.uns["tile_spec"]
     assert [one.name for one in tmp_path.iterdir()] == ["s1.h5ad"]
+
+
+def test_who_may_read_a_file_does_not_change_and_a_link_stays(tmp_path: Path):
+    path, link = tmp_path / "elsewhere.h5ad", tmp_path / "s1.h5ad"
+    write_h5ad(path, FEATURES, CORNERS)
+    path.chmod(0o600)
+    link.symlink_to(path)
+    write_obs_columns(link, {"hardmil_attention": FIRST})
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["obs/hardmil_attention"], FIRST)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

@@ -41,8 +41,8 @@ def test_scores_and_errors_are_those_of_the_evaluation(study: Study):
     for slide in found.slides:
         row = rows[slide.slide_id]
         assert slide.bag_score == pytest.approx(float(row["bag_score"]))
-        assert slide.threshold == thresholds[int(row["fold"])]
-        assert slide.prediction == ("tumour" if slide.bag_score > slide.threshold else "normal")
+        assert slide.calls[0].threshold == thresholds[int(row["fold"])]
+        assert slide.prediction == ("tumour" if slide.bag_score > slide.calls[0].threshold else "normal")
         assert slide.error == errors.get((slide.label, slide.prediction), "")
         assert (slide.n_patches, slide.size_level0) == (N_PATCHES, SIZE)
     assert found.notes == []
@@ -73,6 +73,18 @@ def test_a_corrected_label_counts(study: Study):
     write_csv(study.folder / "slides.csv", rows)
     again = {one.slide_id: one for one in read_held_out(open_study(study.folder)).slides}
     assert (again[wrong.slide_id].label, again[wrong.slide_id].error) == ("tumour", "")
+
+
+def test_labels_that_were_renamed_are_said(study: Study):
+    rows = [
+        row | {"label": row["label"].replace("tumour", "cancer")}
+        for row in read_csv(study.folder / "slides.csv")
+    ]
+    write_csv(study.folder / "slides.csv", rows)
+    with pytest.raises(
+        ConfigError, match=r"evaluation of .*tumour.*; expected .* normal, cancer, in this order; run"
+    ):
+        read_held_out(open_study(study.folder))
 
 
 def test_slides_that_left_the_study_or_were_not_held_out_are_left_out(study: Study):
@@ -169,6 +181,7 @@ def test_an_evaluation_of_other_classes_is_refused(class_review: Study, study: S
     ):
         read_held_out(changed("b"))
     with pytest.raises(
-        ConfigError, match=r"is an evaluation of two classes; expected the classes .* normal, a, b"
+        ConfigError,
+        match=r"is an evaluation of (normal|tumour).*; expected the classes of the study, normal, a, b",
     ):
         read_held_out(replace(class_review, folder=study.folder))

@@ -5,6 +5,7 @@ array for each column, and their order in the attribute `column-order`.
 """
 
 import shutil
+import stat
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,9 @@ def write_obs_columns(path: Path, columns: Mapping[str, Float[np.ndarray, " row"
 
 
 def _write_h5ad(path: Path, columns: Mapping[str, Float[np.ndarray, " row"]]) -> None:
+    # Where the file is a link, the file that it leads to is replaced.
+    path = path.resolve()
+    mode = path.stat().st_mode
     with write_atomically(path) as draft:
         shutil.copyfile(path, draft)
         with h5py.File(draft, "r+") as file:
@@ -60,10 +64,12 @@ def _write_h5ad(path: Path, columns: Mapping[str, Float[np.ndarray, " row"]]) ->
                 obs.create_dataset(name, data=values).attrs.update(_ENCODING)
             order = _order(obs.attrs.get(_ORDER, ()), columns)
             obs.attrs[_ORDER] = np.array(order, dtype=h5py.string_dtype())
+    with store_errors(path, every=True):
+        path.chmod(stat.S_IMODE(mode))
 
 
 def _write_zarr(table: Path, columns: Mapping[str, Float[np.ndarray, " row"]]) -> None:
-    with store_errors(table), open_store(table, mode="r+") as group:
+    with open_store(table, mode="r+") as group, store_errors(table):
         obs = group["obs"]
         _check_rows(obs, columns, path=table)
         for name, values in columns.items():
@@ -77,7 +83,8 @@ def _write_zarr(table: Path, columns: Mapping[str, Float[np.ndarray, " row"]]) -
             column[...] = values
             column.attrs.update(_ENCODING)
         obs.attrs[_ORDER] = _order(obs.attrs.get(_ORDER, ()), columns)
-    _consolidate(table.parent.parent)
+    with store_errors(table):
+        _consolidate(table.parent.parent)
 
 
 def _consolidate(store: Path) -> None:

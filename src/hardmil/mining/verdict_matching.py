@@ -161,7 +161,7 @@ def match_verdicts(
 def _words_on(label: int, *, task: TaskConfig) -> dict[str, float]:
     """The value of each word on a slide of this label: lesion is its class, if it is not the negative one."""
     words = verdict_values(task)
-    if not task.is_binary and label != task.negative_label:
+    if not task.is_binary and label >= 0 and label != task.negative_label:
         words = {word: 1.0 + label if value == LESION else value for word, value in words.items()}
     return words
 

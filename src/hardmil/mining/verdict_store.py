@@ -341,11 +341,11 @@ def standing_verdicts(rows: Sequence[StoredVerdict]) -> list[StoredVerdict]:
 
 
 def _stored(row: Sequence[Any]) -> StoredVerdict:
-    number, at, reviewer, slide_id, x, y, size, verdict, source, seconds, revealed, action, withdraws = row[
-        :13
-    ]
-    patch, revealed, word = JudgedPatch(slide_id, x, y, size), bool(revealed), "".join(row[13:]) or verdict
-    return StoredVerdict(number, at, reviewer, patch, word, source, seconds, revealed, action, withdraws)
+    number, at, reviewer, slide_id, x, y, size, verdict, source, seconds, *rest = row
+    revealed, action, withdraws, *class_name = rest
+    patch, verdict = JudgedPatch(slide_id, x, y, size), "".join(class_name) or verdict
+    row = (number, at, reviewer, patch, verdict, source, seconds, bool(revealed), action, withdraws)
+    return StoredVerdict(*row)
 
 
 def _cells(patch: JudgedPatch) -> tuple[str, int, int, int]:

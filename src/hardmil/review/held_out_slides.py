@@ -73,11 +73,6 @@ class ReviewSlide:
     attention_file: Path
 
     @property
-    def threshold(self) -> float:
-        """Of two classes: a score above it is positive."""
-        return self.calls[0].threshold
-
-    @property
     def surprise(self) -> float:
         """How sure an error is; the less sure, the higher, and below 0, of a right call."""
         wrong = [abs(one.margin) for one in self.calls if one.is_called != one.is_yes]
@@ -149,7 +144,7 @@ def read_held_out(study: Study, *, run: str = MAIN_RUN) -> HeldOut:
     arms = list(dict.fromkeys(key_of(row).arm for row in rows))
     arm = study.config.arm if study.config.arm in arms else arms[0]
     predicted = _first_of_each(_first_repeat(rows, arm=arm))
-    _check_classes(next(iter(predicted.values())), study=study, folder=folder)
+    _check_classes(list(predicted.values()), study=study, folder=folder)
     slides = [
         _review_slide(predicted[row.slide_id], row=row, study=study, results=results, folder=folder)
         for row in study.slide_table.rows
@@ -166,19 +161,21 @@ def read_held_out(study: Study, *, run: str = MAIN_RUN) -> HeldOut:
     return HeldOut(run, arm, study.slide_table.classes, slides, notes, study.config.task)
 
 
-def _check_classes(row: PredictionRow, *, study: Study, folder: Path) -> None:
+def _check_classes(rows: Sequence[PredictionRow], *, study: Study, folder: Path) -> None:
     """Check that an evaluation is of the classes of the study, in their order.
 
     Raises:
         ConfigError: If it is not.
     """
-    task = study.config.task
+    task, classes = study.config.task, study.slide_table.classes
     branches = () if task.is_binary else task.branch_names
-    if (tuple(row.scores), tuple(row.called)) != (task.names, branches):
-        found = ", ".join(row.scores) or "two classes"
+    names = dict.fromkeys(name for row in rows for name in (row.scores or [row.prediction]))
+    is_same = (tuple(rows[0].scores), tuple(rows[0].called)) == (task.names, branches)
+    if not is_same or not names.keys() <= {*classes}:
+        found = ", ".join(names)
         raise ConfigError(
             f"{folder}: is an evaluation of {found}; expected the classes of the study, "
-            f"{', '.join(study.slide_table.classes)}, in this order; run: hardmil evaluate {study.folder}"
+            f"{', '.join(classes)}, in this order; run: hardmil evaluate {study.folder}"
         )
 
 
