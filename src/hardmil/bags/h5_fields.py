@@ -84,16 +84,17 @@ def _one_number(value: object) -> object:
     return value
 
 
-def dataset_of(file: h5py.File, name: str) -> h5py.Dataset:
+def dataset_of(group: h5py.Group, name: str) -> h5py.Dataset:
     """The dataset with this name.
 
     Raises:
         FeatureFileError: If the name is that of a group.
     """
-    found = file[name]
+    found = group[name]
     if not isinstance(found, h5py.Dataset):
         raise FeatureFileError(
-            f"{file.filename}: {name} is a group; expected a dataset; write it with hardmil, TRIDENT or CLAM"
+            f"{group.file.filename}: {name} is a group; expected a dataset; write it with hardmil, TRIDENT or "
+            "CLAM"
         )
     return found
 
@@ -112,14 +113,14 @@ def group_of(file: h5py.File, name: str) -> h5py.Group:
     return found
 
 
-def values_of(file: h5py.File, name: str) -> np.ndarray:
+def values_of(group: h5py.Group, name: str) -> np.ndarray:
     """The values of the dataset with this name, which are numbers.
 
     Raises:
         FeatureFileError: If they are not numbers in this file, or would take too much memory.
     """
-    dataset = dataset_of(file, name)
-    check_dataset(dataset, path=Path(file.filename))
+    dataset = dataset_of(group, name)
+    check_dataset(dataset, path=Path(group.file.filename))
     return np.asarray(dataset[()])
 
 

@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import h5py
 import numpy as np
 from jaxtyping import Float, Int64
 
+from hardmil.bags.h5_fields import attributes_of, dataset_of, group_of, values_of
 from hardmil.bags.slide_table import SlideRow
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.errors import ConfigError
@@ -186,7 +187,7 @@ def read_patches(slide: ReviewSlide, *, is_relative: bool = False) -> Sequence[S
         FeatureFileError: If its file cannot be read.
     """
     with open_h5(slide.attention_file) as file:
-        return _patches(file[slide.slide_id], is_relative=is_relative)
+        return _patches(group_of(file, slide.slide_id), is_relative=is_relative)
 
 
 def each_patches(
@@ -201,11 +202,11 @@ def each_patches(
         with open_h5(path) as file:
             for number, slide in enumerate(slides):
                 if slide.attention_file == path:
-                    yield number, _patches(file[slide.slide_id], is_relative=is_relative)
+                    yield number, _patches(group_of(file, slide.slide_id), is_relative=is_relative)
 
 
-def _patches(group: Any, *, is_relative: bool) -> Sequence[SlidePatches]:
-    coords = np.asarray(group["coords"], dtype=np.int64)
+def _patches(group: h5py.Group, *, is_relative: bool) -> Sequence[SlidePatches]:
+    coords = values_of(group, "coords").astype(np.int64)
     end = "_by_class" if "attention_by_class" in group else ""
     attention = _by_branch(group, "attention" + (end or "_scores"))
     missing = np.full(attention.shape, np.nan, dtype=np.float32)
@@ -220,8 +221,8 @@ def _patches(group: Any, *, is_relative: bool) -> Sequence[SlidePatches]:
     return [SlidePatches(coords, *of_branch) for of_branch in values]
 
 
-def _by_branch(group: Any, name: str) -> Float[np.ndarray, "branch patch"]:
-    return np.atleast_2d(np.asarray(group[name]))
+def _by_branch(group: h5py.Group, name: str) -> Float[np.ndarray, "branch patch"]:
+    return np.atleast_2d(values_of(group, name))
 
 
 def _first_repeat(rows: Sequence[PredictionRow], *, arm: str) -> list[PredictionRow]:
@@ -308,15 +309,15 @@ def _with_patches(slides: Sequence[ReviewSlide], *, study: Study) -> list[Review
         with open_h5(path) as file:
             for slide in slides:
                 if slide.attention_file == path:
-                    sizes[slide.slide_id] = _sizes(file[slide.slide_id])
+                    sizes[slide.slide_id] = _sizes(group_of(file, slide.slide_id))
     return [
         replace(one, n_patches=sizes[one.slide_id][0], size_level0=sizes[one.slide_id][1]) for one in slides
     ]
 
 
-def _sizes(group: h5py.Group | h5py.Dataset | h5py.Datatype) -> tuple[int, int]:
-    coords: Any = group["coords"]  # pyright: ignore[reportIndexIssue]
-    return int(coords.shape[0]), int(np.asarray(group.attrs["patch_size_level0"]))
+def _sizes(group: h5py.Group) -> tuple[int, int]:
+    size = np.asarray(attributes_of(group)["patch_size_level0"])
+    return int(dataset_of(group, "coords").shape[0]), int(size)
 
 
 def _notes(slides: Sequence[ReviewSlide], *, n_rows: int) -> list[str]:
