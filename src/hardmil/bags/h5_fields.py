@@ -93,8 +93,8 @@ def dataset_of(group: h5py.Group, name: str) -> h5py.Dataset:
     found = group[name]
     if not isinstance(found, h5py.Dataset):
         raise FeatureFileError(
-            f"{group.file.filename}: {name} is a group; expected a dataset; write it with hardmil, TRIDENT or "
-            "CLAM"
+            f"{group.file.filename}: {name} is a group; expected a dataset; write it with hardmil, "
+            "TRIDENT or CLAM"
         )
     return found
 
