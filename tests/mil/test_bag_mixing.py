@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.trainings import feature_bags, small_config
+from tests.support.trainings import feature_bags, small_config, trained_weights
 
 from hardmil.bags.bag import Bag
 from hardmil.config.model import BagMixConfig, RankLossConfig, ResolvedModelConfig
@@ -15,7 +15,6 @@ from hardmil.device import Device
 from hardmil.errors import ConfigError
 from hardmil.mil.bag_mixing import BagMixer, divided, find_mixer
 from hardmil.mil.steps import steps_of_epoch
-from hardmil.mil.training import fit
 
 CPU = Device("cpu", bfloat16=False)
 
@@ -129,8 +128,7 @@ def test_a_training_with_mixed_bags_follows_from_its_seed():
     bags = feature_bags(12, size=12)
 
     def trained(config: ResolvedModelConfig, seed: int) -> dict[str, list[Any]]:
-        network = fit(bags, config=config, seed=seed, device=CPU)
-        return {name: value.tolist() for name, value in network.state_dict().items()}
+        return trained_weights(bags, config=config, seed=seed)
 
     first = trained(_config(), 3)
     torch.manual_seed(5)

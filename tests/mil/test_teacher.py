@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.trainings import feature_bags, small_config
+from tests.support.trainings import feature_bags, small_config, trained_weights
 
 from hardmil.config.model import ResolvedModelConfig, TeacherConfig
 from hardmil.config.task import TaskConfig
@@ -14,7 +14,6 @@ from hardmil.errors import ConfigError
 from hardmil.mil.batches import pack
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.teacher import Teacher, draw_left_out, find_teacher
-from hardmil.mil.training import fit
 
 CPU = Device("cpu", bfloat16=False)
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=4)
@@ -124,8 +123,7 @@ def test_a_training_with_a_teacher_follows_from_its_seed():
     bags = feature_bags(12, size=12)
 
     def trained(config: ResolvedModelConfig, seed: int) -> dict[str, list[Any]]:
-        network = fit(bags, config=config, seed=seed, device=CPU)
-        return {name: value.tolist() for name, value in network.state_dict().items()}
+        return trained_weights(bags, config=config, seed=seed)
 
     first = trained(_config(), 3)
     torch.manual_seed(5)

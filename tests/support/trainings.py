@@ -7,6 +7,7 @@ import pytest
 
 from hardmil.bags.bag import Bag
 from hardmil.config.model import ModelConfig, ResolvedModelConfig, resolve_config
+from hardmil.device import Device
 from hardmil.evaluation import trainer as trainer_module
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
@@ -58,3 +59,9 @@ def feature_bags(
         features[:2, 0] += 3 * shift * label
         bags.append(Bag(f"s{i}", f"c{i}", label, features, np.zeros((len(features), 2), np.int64), 0))
     return bags
+
+
+def trained_weights(bags: list[Bag], *, config: ResolvedModelConfig, seed: int) -> dict[str, list[Any]]:
+    """The weights of a network after its training, to compare with those of others."""
+    network = fit(bags, config=config, seed=seed, device=Device("cpu", bfloat16=False))
+    return {name: value.tolist() for name, value in network.state_dict().items()}
