@@ -8,7 +8,8 @@ from hardmil.review.templating import render
 
 
 def round_of(number: int, *, n_verdicts: int, fpr: float, fpr_with: float, half: float = 0.05) -> Round:
-    values = {one.name: {int: 0, float: 0.0, str: ""}[one.type] for one in fields(Round)} | {
+    blank = {int: 0, float: 0.0, str: ""}
+    values = {one.name: blank[one.type] for one in fields(Round) if one.type in blank} | {
         "number": number,
         "at": "2026-01-01",
         "arm": "a",
