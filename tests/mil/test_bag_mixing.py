@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,16 +126,13 @@ def test_the_steps_of_an_epoch_have_mixed_bags_and_their_labels():
 
 
 def test_a_training_with_mixed_bags_follows_from_its_seed():
-    bags = feature_bags(12, size=12)
+    trained = partial(trained_weights, feature_bags(12, size=12))
 
-    def trained(config: ResolvedModelConfig, seed: int) -> dict[str, list[Any]]:
-        return trained_weights(bags, config=config, seed=seed)
-
-    first = trained(_config(), 3)
+    first = trained(config=_config(), seed=3)
     torch.manual_seed(5)
-    assert trained(_config(), 3) == first
-    assert trained(_config(), 4) != first
-    assert trained(small_config(), 3) != first
+    assert trained(config=_config(), seed=3) == first
+    assert trained(config=_config(), seed=4) != first
+    assert trained(config=small_config(), seed=3) != first
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.trainings import trained_weights
 
 from hardmil.bags.bag import Bag
 from hardmil.config.model import ModelConfig, resolve_config
-from hardmil.device import Device
 from hardmil.mil.masking import draw_masked
-from hardmil.mil.training import fit
 
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=4)
 
@@ -82,8 +81,7 @@ def test_what_is_left_out_in_training_follows_from_the_seed(kind: str):
     def trained(*, seed: int, mask_top: int = 4) -> dict[str, list[Any]]:
         pooling = plain.pooling.model_copy(update={"kind": kind, "mask_top": mask_top})
         config = plain.model_copy(update={"pooling": pooling})
-        network = fit(bags, config=config, seed=seed, device=Device("cpu", bfloat16=False))
-        return {name: value.tolist() for name, value in network.state_dict().items()}
+        return trained_weights(bags, config=config, seed=seed)
 
     torch.manual_seed(1)
     first = trained(seed=3)

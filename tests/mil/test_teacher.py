@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,18 +121,15 @@ def test_the_teacher_is_the_moving_average_of_the_network():
 
 
 def test_a_training_with_a_teacher_follows_from_its_seed():
-    bags = feature_bags(12, size=12)
+    trained = partial(trained_weights, feature_bags(12, size=12))
 
-    def trained(config: ResolvedModelConfig, seed: int) -> dict[str, list[Any]]:
-        return trained_weights(bags, config=config, seed=seed)
-
-    first = trained(_config(), 3)
+    first = trained(config=_config(), seed=3)
     torch.manual_seed(5)
-    assert trained(_config(), 3) == first
-    assert trained(_config(), 4) != first
-    assert trained(_config(momentum=0.0), 3) != first
-    assert trained(_config(consistency=0.0), 3) != first
-    assert trained(small_config(dropout=0.0), 3) != first
+    assert trained(config=_config(), seed=3) == first
+    assert trained(config=_config(), seed=4) != first
+    assert trained(config=_config(momentum=0.0), seed=3) != first
+    assert trained(config=_config(consistency=0.0), seed=3) != first
+    assert trained(config=small_config(dropout=0.0), seed=3) != first
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.support.trainings import feature_bags, small_config
+from tests.support.trainings import feature_bags, small_config, trained_weights, weights_of
 
 from hardmil.bags.bag import Bag
 from hardmil.config.model import RankLossConfig, ResolvedModelConfig
@@ -21,12 +21,8 @@ from hardmil.mil.training import fit
 CPU = Device("cpu", bfloat16=False)
 
 
-def _weights(network: BagClassifier) -> dict[str, list[Any]]:
-    return {name: value.tolist() for name, value in network.state_dict().items()}
-
-
 def _trained(bags: Sequence[Bag] | None = None, *, seed: int = 0, **settings: Any) -> dict[str, list[Any]]:
-    return _weights(fit(bags or feature_bags(), config=small_config(**settings), seed=seed, device=CPU))
+    return trained_weights(bags or feature_bags(), config=small_config(**settings), seed=seed)
 
 
 class _Spy:
@@ -82,17 +78,19 @@ def test_the_queue_of_the_rank_loss_begins_empty_in_each_training(monkeypatch: p
         return value
 
     monkeypatch.setattr(training, "training_loss", loss)
-    first = _weights(fit(feature_bags(), config=_ranked(weight=0.7, margin=1.5, queue=3), device=CPU))
+    first = weights_of(fit(feature_bags(), config=_ranked(weight=0.7, margin=1.5, queue=3), device=CPU))
     found, expected = zip(*ranks, strict=True)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert max(found) > 0
     seen.clear()
-    assert _weights(fit(feature_bags(), config=_ranked(weight=0.7, margin=1.5, queue=3), device=CPU)) == first
+    assert (
+        weights_of(fit(feature_bags(), config=_ranked(weight=0.7, margin=1.5, queue=3), device=CPU)) == first
+    )
     assert first != _trained()
 
 
 def test_a_rank_loss_of_weight_0_changes_nothing():
-    assert _weights(fit(feature_bags(), config=_ranked(weight=0, margin=1.5), device=CPU)) == _trained()
+    assert weights_of(fit(feature_bags(), config=_ranked(weight=0, margin=1.5), device=CPU)) == _trained()
 
 
 def test_it_learns_separable_classes():
@@ -155,8 +153,8 @@ def test_the_epoch_of_lowest_training_loss_is_kept():
     kept = fit(bags, config=config, device=CPU, on_epoch=lambda epoch, loss: losses.append(loss))
     best = int(np.argmin(losses))
     assert 0 < best < 7, losses
-    assert _weights(kept) == _trained(bags, epochs=best + 1, lr=0.3, select="last")
-    assert _weights(kept) != _trained(bags, epochs=8, lr=0.3, select="last")
+    assert weights_of(kept) == _trained(bags, epochs=best + 1, lr=0.3, select="last")
+    assert weights_of(kept) != _trained(bags, epochs=8, lr=0.3, select="last")
 
 
 def _scripted(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> dict[str, list[Any]]:
@@ -337,7 +335,7 @@ def test_it_continues_from_another_network():
     _assert_standardised_by(second, feature_bags())
     for name, value in first.state_dict().items():
         torch.testing.assert_close(second.state_dict()[name], value, rtol=0, atol=1e-6)
-    assert _weights(first) == _trained(), "the network gone on from is not itself trained on"
+    assert weights_of(first) == _trained(), "the network gone on from is not itself trained on"
 
 
 def test_pixels_are_turned_in_training():

@@ -23,16 +23,6 @@ def app(review_folder: Path) -> Iterator[tuple[Any, Workspace]]:
         yield found
 
 
-@pytest.fixture
-def browser(app: tuple[Any, Workspace]) -> Browser:
-    return Browser(app[0])
-
-
-@pytest.fixture
-def workspace(app: tuple[Any, Workspace]) -> Workspace:
-    return app[1]
-
-
 class TestQueue:
     def test_the_name_is_asked_first_and_once(self, app: tuple[Any, Workspace]):
         browser = Browser(app[0], name=None)

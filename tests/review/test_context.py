@@ -16,16 +16,6 @@ def app(class_review_folder: Path) -> Iterator[tuple[Any, Workspace]]:
         yield found
 
 
-@pytest.fixture
-def browser(app: tuple[Any, Workspace]) -> Browser:
-    return Browser(app[0])
-
-
-@pytest.fixture
-def workspace(app: tuple[Any, Workspace]) -> Workspace:
-    return app[1]
-
-
 def test_verdicts_name_classes_and_others_are_refused(browser: Browser, workspace: Workspace):
     for instance, verdict in enumerate(("normal", "a", "b", "artefact", "unsure")):
         assert browser.judge(3, instance, verdict).status_code == 200

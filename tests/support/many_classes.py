@@ -22,6 +22,12 @@ ORDERED = TaskConfig(names=("benign", "low", "high"), ordinal=True)
 _SIZE_PX = 256
 _NOWHERE = np.zeros((3, 2), np.int64)
 
+SMALL_TRAINING = """training: {epochs: 15, lr: 0.003}
+mining: {inner_folds: 2, n_clusters: 2}
+evaluation: {folds: 3, operating_folds: 2, arms: [ours, ours+inject-oof]}
+"""
+"""Lines of study.yaml that make its commands quick."""
+
 
 def class_bags(n: int = 18, *, slides_a_case: int = 1, n_classes: int = 3) -> list[Bag]:
     """Bags of features, classes in turn by case; two patches of class k > 0 are shifted in dimension k.
@@ -64,10 +70,7 @@ def write_class_study(folder: Path, *, ordinal: bool = False, n: int = 18, more:
     (folder / "slides.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     order = "ordinal: true" if ordinal else "negative: normal"
     (folder / "study.yaml").write_text(
-        f"features: feats\nclasses: [{', '.join(names)}]\n{order}\narm: ours\n"
-        "training: {epochs: 15, lr: 0.003}\n"
-        "mining: {inner_folds: 2, n_clusters: 2}\n"
-        f"evaluation: {{folds: 3, operating_folds: 2, arms: [ours, ours+inject-oof]}}\n{more}",
+        f"features: feats\nclasses: [{', '.join(names)}]\n{order}\narm: ours\n{SMALL_TRAINING}{more}",
         encoding="utf-8",
     )
     return folder

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from tests.support.many_classes import SMALL_TRAINING
 
 from hardmil.bags.bag import Bag
 from hardmil.config.task import TaskConfig
@@ -71,10 +72,7 @@ def write_multi_study(folder: Path, *, n: int = 24, slides_a_case: int = 1, more
         lines.append(f"{bag.slide_id},{bag.case_id},{','.join(cells)}")
     (folder / "slides.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "study.yaml").write_text(
-        "features: feats\nclasses: [a, b, c]\nmulti_label: true\narm: ours\n"
-        "training: {epochs: 15, lr: 0.003}\n"
-        "mining: {inner_folds: 2, n_clusters: 2}\n"
-        f"evaluation: {{folds: 3, operating_folds: 2, arms: [ours, ours+inject-oof]}}\n{more}",
+        f"features: feats\nclasses: [a, b, c]\nmulti_label: true\narm: ours\n{SMALL_TRAINING}{more}",
         encoding="utf-8",
     )
     return folder

@@ -147,6 +147,18 @@ def review_app(folder: Path, *, access: Access = LOOPBACK_ONLY) -> Iterator[tupl
             app.state.context.pictures.close()
 
 
+@pytest.fixture
+def browser(app: tuple[Any, Workspace]) -> Browser:
+    """A reviewer's browser on the `app` of the test's file."""
+    return Browser(app[0])
+
+
+@pytest.fixture
+def workspace(app: tuple[Any, Workspace]) -> Workspace:
+    """What the `app` of the test's file works on."""
+    return app[1]
+
+
 @dataclass
 class ServerProcess:
     """`hardmil review` as a process."""

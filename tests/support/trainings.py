@@ -1,5 +1,6 @@
 """Small bags, and the trainings that are really run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from hardmil.device import Device
 from hardmil.evaluation import trainer as trainer_module
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
+
+Weights = dict[str, list[Any]]
 
 
 def small_bags(n: int = 12) -> list[Bag]:
@@ -61,7 +64,11 @@ def feature_bags(
     return bags
 
 
-def trained_weights(bags: list[Bag], *, config: ResolvedModelConfig, seed: int) -> dict[str, list[Any]]:
+def trained_weights(bags: Sequence[Bag], *, config: ResolvedModelConfig, seed: int = 0) -> Weights:
     """The weights of a network after its training, to compare with those of others."""
-    network = fit(bags, config=config, seed=seed, device=Device("cpu", bfloat16=False))
+    return weights_of(fit(bags, config=config, seed=seed, device=Device("cpu", bfloat16=False)))
+
+
+def weights_of(network: BagClassifier) -> Weights:
+    """The weights of a network as plain numbers, by name."""
     return {name: value.tolist() for name, value in network.state_dict().items()}
