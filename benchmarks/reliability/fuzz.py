@@ -27,7 +27,10 @@ from hardmil.errors import HardmilError
 from hardmil.files.csv_table import read_table, write_table
 
 ROWS = Path(__file__).parents[2] / "docs" / "reliability" / "fuzz.csv"
-FORMATS = ("h5", "pt", "tiff", "png", "geojson", "yaml", "csv", "bundle.json", "safetensors")
+FORMATS = (
+    *("h5", "pt", "tiff", "png", "geojson", "yaml", "csv", "bundle.json", "safetensors"),
+    *("h5ad", "zarr metadata", "zarr chunks", "parquet"),
+)
 MOST_MIB, MOST_S = 2048, 30.0
 SAFETY_BYTES = 16 << 30
 """Address space of the child, so that a fault here does not stop the machine."""

@@ -10,15 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import fuzz_stores
 import h5py
 import numpy as np
 import tifffile
 import torch
+from fuzz_stores import ROW
 from PIL import Image
 
 from hardmil.bags.bag_file import read_bag, read_coords
 from hardmil.bags.feature_folder import read_features
-from hardmil.bags.slide_table import SlideRow, read_slide_table
+from hardmil.bags.slide_table import read_slide_table
 from hardmil.bags.split_files import read_splits
 from hardmil.bundles.bundle import Bundle, Card, load_bundle, save_bundle
 from hardmil.config.model import ModelConfig, resolve_config
@@ -35,7 +37,6 @@ from hardmil.slides.outlines import inside
 from hardmil.slides.reader import open_slide
 from hardmil.slides.tissue import segment_tissue
 
-ROW = SlideRow("s1", "c1", None, None, 0.5)
 RNG = np.random.default_rng(0)
 EDGES = (0, 1, 2**7, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 """Numbers that programs take for something else, or that claim much memory."""
@@ -334,4 +335,14 @@ FORMATS = {
         "bundle.json", lambda: [(BUNDLE / "bundle.json").read_bytes()], True, [_read_bundle]
     ),
     "safetensors": Format("model.safetensors", _safetensors, False, [_read_weights]),
+    "h5ad": Format(
+        "s1.h5ad", fuzz_stores.h5ad_files, False, [lambda path: read_features(path, ROW, label=1)]
+    ),
+    "zarr metadata": Format(
+        "zarr.json", fuzz_stores.metadata_files, True, [fuzz_stores.store_reader(is_metadata=True)]
+    ),
+    "zarr chunks": Format(
+        "chunk", fuzz_stores.chunk_files, False, [fuzz_stores.store_reader(is_metadata=False)]
+    ),
+    "parquet": Format("shapes.parquet", fuzz_stores.parquet_files, False, [fuzz_stores.parquet_reader]),
 }

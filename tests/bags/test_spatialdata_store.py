@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.support.scverse import tile_table, write_store
 
+from hardmil import budget
 from hardmil.bags.bag import Bag
 from hardmil.bags.feature_folder import find_feature_file, read_features
 from hardmil.bags.slide_table import SlideRow
@@ -142,3 +143,76 @@ def test_no_pickle_is_run(tmp_path: Path, place: str):
     with pytest.raises(FeatureFileError, match="cannot be read"):
         _read(tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+def _parquet(store: Path) -> Path:
+    return store / "shapes" / "tiles" / "shapes.parquet"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "zstd", "use_dictionary": False},
+        {"compression": "gzip", "data_page_version": "2.0"},
+        {"data_page_size": 100, "row_group_size": 2, "write_page_checksum": True},
+    ],
+)
+def test_shapes_are_read_however_they_are_written(tmp_path: Path, options: dict[str, Any]):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = _parquet(_write(tmp_path))
+    parquet.write_table(parquet.read_table(path), path, **options)
+    np.testing.assert_array_equal(_read(tmp_path).coords, CORNERS)
+
+
+def test_a_polygon_stored_once_does_not_become_as_many_as_there_are_rows(tmp_path: Path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = _parquet(_write(tmp_path))
+    geometry = pyarrow.DictionaryArray.from_arrays(np.zeros(10_000, np.int32), [b"\0" * 2_000_000])
+    shapes = pyarrow.table({"geometry": geometry, "tile_id": np.arange(10_000)})
+    parquet.write_table(shapes, path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 200_000
+    with pytest.raises(FeatureFileError, match="its polygons are not rectangles"):
+        _read(tmp_path)
+
+
+def test_shapes_that_claim_or_hold_too_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = _parquet(_write(tmp_path))
+    monkeypatch.setattr(budget, "FREE_BYTES", 1 << 20)
+    shapes = pyarrow.table({"geometry": [b"\0" * 2_000_000], "tile_id": [0]})
+    parquet.write_table(shapes, path, compression="zstd", use_dictionary=False)
+    with pytest.raises(FeatureFileError, match=r"shapes\.parquet: takes 2,000,\d+ bytes in memory"):
+        _read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"geometry": ["a"], "tile_id": [0]}, "geometry holds string; expected polygons as WKB"),
+        ({"geometry": [[b"a"]], "tile_id": [0]}, "geometry holds list<.*; expected polygons as WKB"),
+        ({"geometry": [b"a"], "tile_id": [[0]]}, "tile_id holds list<.*; expected numbers"),
+        ({"tile_id": [0]}, "no column geometry"),
+    ],
+)
+def test_shapes_of_other_kinds(tmp_path: Path, columns: dict[str, Any], message: str):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table(columns), _parquet(_write(tmp_path)))
+    with pytest.raises(FeatureFileError, match=message):
+        _read(tmp_path)
+
+
+def test_polygons_built_from_those_before_them_are_refused(tmp_path: Path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = _parquet(_write(tmp_path))
+    encodings = {"geometry": "DELTA_BYTE_ARRAY", "tile_id": "DELTA_BINARY_PACKED", "x": "PLAIN", "y": "PLAIN"}
+    parquet.write_table(parquet.read_table(path), path, use_dictionary=False, column_encoding=encodings)
+    with pytest.raises(FeatureFileError, match="its pages are encoded as 7; expected PLAIN"):
+        _read(tmp_path)
+
+
+def test_tile_ids_are_a_column(tmp_path: Path):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(_write(tmp_path) / "tables" / "uni_tiles" / "obs", mode="r+")
+    group.create_array("tile_id", shape=(5, 2), dtype="int64", overwrite=True)
+    with pytest.raises(FeatureFileError, match=r"tile_id has the shape \(5, 2\); expected a column"):
+        _read(tmp_path)

@@ -17,9 +17,11 @@ from hardmil.bags.slide_table import SlideRow
 from hardmil.budget import too_large
 from hardmil.errors import FeatureFileError
 from hardmil.files.atomic import visible
+from hardmil.files.parquet_pages import pages_problem
 from hardmil.files.zarr_store import array_of, check_no_links, open_store
 
 TABLES, SHAPES, PARQUET = "tables", "shapes", "shapes.parquet"
+_GEOMETRY = "geometry"
 BOX_BYTES = 93
 """A rectangle as WKB: byte order, type, number of rings and points, and five points of two numbers."""
 _HEADER = {"order": 1, "kind": 3, "n_rings": 1, "n": 5}
@@ -80,6 +82,8 @@ def store_bag(table: Path, row: SlideRow, *, label: int) -> Bag:
             )
         features = as_instances(array_of(group, "X", path=table))
         ids = array_of(group, f"obs/{key}", path=table)
+    if ids.ndim != 1:
+        raise FeatureFileError(f"{table}: {key} has the shape {ids.shape}; expected a column; write it again")
     boxes = _boxes(table.parent.parent / SHAPES / region, key=key)
     coords, size = _squares(ids, boxes, table=table)
     if len(features) != len(coords):
@@ -126,31 +130,73 @@ def _boxes(folder: Path, *, key: str) -> dict[int, Float[np.ndarray, "4"]]:
     is_box = all(isinstance(one, bytes) and len(one) == BOX_BYTES for one in polygons)
     boxes = np.frombuffer(b"".join(polygons) if is_box else b"", dtype=_BOX)
     if len(boxes) < len(polygons) or not all((boxes[name] == value).all() for name, value in _HEADER.items()):
-        raise FeatureFileError(f"{path}: its polygons are not rectangles; expected tiles; cut square tiles")
+        raise _not_boxes(path)
     corners = np.concatenate([boxes["points"].min(axis=1), boxes["points"].max(axis=1)], axis=1)
     return dict(zip(ids, corners, strict=True))
 
 
 def _read_parquet(path: Path, *, key: str) -> tuple[list[Any], list[Any]]:
-    """The polygons in a file of shapes, and their ids: those of a column, else their numbers."""
+    """The polygons in a file of shapes, and their ids: those of a column, else their numbers.
+
+    Raises:
+        FeatureFileError: If the file cannot be read, would take too much memory, or has other columns.
+    """
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            stored = file.metadata
-            n_bytes = sum(stored.row_group(i).total_byte_size for i in range(stored.num_row_groups))
-            reason = too_large(max(n_bytes, stored.num_rows * BOX_BYTES), path=path)
+            columns = _columns(file.schema_arrow, key=key, path=path)
+        # A dictionary stays one: a value that is stored once does not become as many as there are rows.
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=[_GEOMETRY]) as file:
+            reason = too_large(file.metadata.num_rows * BOX_BYTES, path=path)
+            reason = f"takes {reason}" if reason else pages_problem(path, file.metadata, columns=columns)
             if reason is not None:
-                raise FeatureFileError(f"{path}: takes {reason}; write it again")
-            names = [name for name in file.schema_arrow.names if name in ("geometry", key)]
-            table = file.read(columns=names)
-    except (OSError, pyarrow.ArrowException) as error:
+                raise FeatureFileError(f"{path}: {reason}; write it again")
+            table = file.read(columns=list(columns))
+            table.validate(full=True)
+    except FeatureFileError:
+        raise
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise FeatureFileError(
             f"{path}: cannot be read ({error}); expected the tiles of the slide; copy the store, or write it "
             "again"
         ) from error
-    if "geometry" not in table.column_names:
-        raise FeatureFileError(f"{path}: no column geometry; expected polygons; write it again")
-    polygons = table.column("geometry").to_pylist()
-    return polygons, table.column(key).to_pylist() if key in table.column_names else [*range(len(polygons))]
+    ids = table.column(key).to_pylist() if key in columns else [*range(table.num_rows)]
+    return _polygons(table.column(_GEOMETRY), path=path), ids
+
+
+def _columns(schema: Any, *, key: str, path: Path) -> tuple[str, ...]:
+    """The columns to read: the polygons, and the ids if they are a column.
+
+    Raises:
+        FeatureFileError: If there are no polygons as well-known binary, or ids are not whole numbers.
+    """
+    import pyarrow
+
+    kinds = {name: schema.field(name).type for name in {_GEOMETRY, key} & set(schema.names)}
+    if _GEOMETRY not in kinds:
+        raise FeatureFileError(f"{path}: no column {_GEOMETRY}; expected polygons; write it again")
+    kind = kinds[_GEOMETRY]
+    if kind not in (pyarrow.binary(), pyarrow.large_binary()):
+        raise FeatureFileError(f"{path}: {_GEOMETRY} holds {kind}; expected polygons as WKB; write it again")
+    if key in kinds and key != _GEOMETRY and not pyarrow.types.is_integer(kinds[key]):
+        raise FeatureFileError(f"{path}: {key} holds {kinds[key]}; expected numbers; write it again")
+    return tuple(kinds)
+
+
+def _not_boxes(path: Path) -> FeatureFileError:
+    return FeatureFileError(f"{path}: its polygons are not rectangles; expected tiles; cut square tiles")
+
+
+def _polygons(column: Any, *, path: Path) -> list[Any]:
+    """The polygons of a column, whose lengths are checked where each is there once.
+
+    Raises:
+        FeatureFileError: If one is not as long as a rectangle.
+    """
+    for chunk in column.chunks:
+        lengths = {None if one is None else len(one) for one in chunk.dictionary.to_pylist()}
+        if not lengths <= {BOX_BYTES}:
+            raise _not_boxes(path)
+    return column.to_pylist()

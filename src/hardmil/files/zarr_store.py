@@ -2,6 +2,7 @@
 
 import math
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -12,10 +13,16 @@ import numpy as np
 
 from hardmil.budget import too_large_for
 from hardmil.errors import FeatureFileError, HardmilError
+from hardmil.files.zarr_chunks import chunk_problem
 
 PACKAGES = ("zarr", "pyarrow")
 MAX_CHUNKS = 1_000_000
 """Most chunks of an array."""
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(AssertionError, RuntimeError, MemoryError, zlib.error),
+)
+"""What zarr and its decoders raise when a store is damaged."""
 
 
 @contextmanager
@@ -38,7 +45,7 @@ def open_store(path: Path, *, mode: Literal["r", "r+"] = "r") -> Iterator[Any]:
         yield zarr.open_group(path, mode=mode, use_consolidated=False)
     except HardmilError:
         raise
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError) as error:
+    except _DAMAGED as error:
         raise FeatureFileError(
             f"{path}: cannot be read ({error}); expected a zarr group; it is damaged or incomplete: copy it "
             "or write it again"
@@ -57,12 +64,15 @@ def array_of(group: Any, name: str, *, path: Path) -> np.ndarray:
         raise FeatureFileError(f"{path}: {name} is {what}; expected an array of numbers; write it again")
     if np.dtype(found.dtype).kind not in "iuf":
         raise FeatureFileError(f"{path}: {name} holds {found.dtype}; expected numbers; write it again")
-    item = np.dtype(found.dtype).itemsize
-    n_chunks = math.prod(-(-n // max(edge, 1)) for n, edge in zip(found.shape, found.chunks, strict=True))
-    stored = stored_bytes(path / name)
-    reason = too_large_for(max(math.prod(found.shape), math.prod(found.chunks)) * item, stored=stored)
+    outer = found.shards or found.chunks
+    n_outer = math.prod(-(-n // max(edge, 1)) for n, edge in zip(found.shape, outer, strict=True))
+    n_chunks = n_outer * math.prod(outer) // max(math.prod(found.chunks), 1)
+    n_bytes = max(math.prod(found.shape), n_outer * math.prod(outer)) * np.dtype(found.dtype).itemsize
+    reason = too_large_for(n_bytes, stored=stored_bytes(path / name))
     if reason is None and n_chunks > MAX_CHUNKS:
         reason = f"stored in {n_chunks:,} chunks; expected at most {MAX_CHUNKS:,}"
+    if reason is None:
+        reason = chunk_problem(found, path / name)
     if reason is not None:
         raise FeatureFileError(f"{path}: {name} is {found.dtype} {found.shape}, {reason}; write it again")
     return np.asarray(found[...])
