@@ -206,7 +206,7 @@ def test_polygons_built_from_those_before_them_are_refused(tmp_path: Path):
     path = _parquet(_write(tmp_path))
     encodings = {"geometry": "DELTA_BYTE_ARRAY", "tile_id": "DELTA_BINARY_PACKED", "x": "PLAIN", "y": "PLAIN"}
     parquet.write_table(parquet.read_table(path), path, use_dictionary=False, column_encoding=encodings)
-    with pytest.raises(FeatureFileError, match="its pages are encoded as 7; expected PLAIN"):
+    with pytest.raises(FeatureFileError, match="has a header that names the encoding 7; expected PLAIN"):
         _read(tmp_path)
 
 

@@ -150,7 +150,7 @@ def _read_parquet(path: Path, *, key: str) -> tuple[list[Any], list[Any]]:
         # A dictionary stays one: a value that is stored once does not become as many as there are rows.
         with pyarrow.parquet.ParquetFile(path, read_dictionary=[_GEOMETRY]) as file:
             reason = too_large(file.metadata.num_rows * BOX_BYTES, path=path)
-            reason = f"takes {reason}" if reason else pages_problem(path, file.metadata, columns=columns)
+            reason = f"takes {reason}" if reason else pages_problem(path, columns=columns)
             if reason is not None:
                 raise FeatureFileError(f"{path}: {reason}; write it again")
             table = file.read(columns=list(columns))
