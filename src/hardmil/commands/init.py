@@ -77,7 +77,7 @@ def _classes_line(config: StudyConfig) -> str:
     if config.multi_label:
         return (
             f"note: slides.csv has {n} columns of 1 and 0 and no column label, so study.yaml has classes "
-            f"{names} and multi_label: true, as a slide may have several; remove from classes what is not a class"
+            f"{names} and multi_label: true, as a slide may have several; remove from classes what is not one"
         )
     negative = f", negative {config.negative}" if config.negative else ""
     return (
