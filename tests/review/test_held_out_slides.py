@@ -247,3 +247,11 @@ def test_a_study_that_took_several_labels_since_its_evaluation_is_refused(
         ConfigError, match=r"evaluation of one class .*; expected several classes for a slide"
     ):
         read_held_out(several, run="exclusive")
+
+
+def test_slides_that_were_all_called_one_class_are_read(multi_review: Study, tmp_path: Path):
+    folder = shutil.copytree(multi_review.folder, tmp_path / "study")
+    path = folder / "runs" / "main" / "predictions.csv"
+    write_csv(path, [row | {"prediction": "b"} for row in read_csv(path)])
+    found = read_held_out(open_study(folder))
+    assert {slide.prediction for slide in found.slides} == {"b"}

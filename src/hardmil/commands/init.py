@@ -57,9 +57,11 @@ def init(folder: Path, *, encode: str | None = None) -> Outcome:
 
 def _classes(table: Path) -> Mapping[str, object]:
     """`classes`, `negative` and `multi_label` of a table; empty where there are two classes, or no table."""
+    if not table.exists():
+        return {}
     try:
-        labels = known_labels(table) if table.exists() else ()
-        columns = columns_of_yes_and_no(table, taken=KNOWN_COLUMNS) if table.exists() else ()
+        labels = known_labels(table)
+        columns = columns_of_yes_and_no(table, taken=KNOWN_COLUMNS)
     except TableError:  # which `hardmil doctor` explains
         return {}
     if len(columns) > 1:

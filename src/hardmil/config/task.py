@@ -99,8 +99,7 @@ class TaskConfig(Section):
         if self.multi_label:
             if class_scores is None:
                 raise ValueError("the branch of a multi-label label depends on the scores; expected some")
-            asked = [k for k in range(self.n_classes) if label > 0 and self.is_yes(label, branch=k)]
-            return max(asked or range(self.n_classes), key=lambda k: class_scores[k])
+            return max(self.own_branches(label) or range(self.n_classes), key=lambda k: class_scores[k])
         return self.branch_labels.index(label) if label in self.branch_labels else 0
 
     @property
@@ -162,7 +161,8 @@ class TaskConfig(Section):
         Of ordered classes, only that of its own class, not those of the lower ones.
         """
         if self.multi_label:
-            return tuple(k for k in range(self.n_classes) if label > 0 and self.is_yes(label, branch=k))
+            asked = range(self.n_classes) if label > 0 else ()
+            return tuple(k for k in asked if self.is_yes(label, branch=k))
         return (self.branch_labels.index(label),) if label in self.branch_labels else ()
 
     def label_text(self, label: int) -> str:
