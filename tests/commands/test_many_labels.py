@@ -131,11 +131,41 @@ def test_verdicts_may_name_a_class_or_none(hardmil: Hardmil, tmp_path: Path):
     assert trained.code == 0, trained.err
 
 
+def test_verdicts_of_a_review_are_trained_with_and_put_labels_in_doubt(hardmil: Hardmil, tmp_path: Path):
+    study = write_multi_study(tmp_path / "study")
+    # Slide s1 has a, s3 has a and b, s8 none.
+    lines = [
+        "slide_id,x,y,verdict",
+        "s1,0,512,a",
+        "s1,2560,512,b",
+        "s3,512,512,b",
+        "s8,0,512,a",
+        "s8,256,512,none",
+        *(f"s{i},2560,512,none" for i in range(10, 20)),
+    ]
+    (tmp_path / "verdicts.csv").write_text("\n".join(lines), encoding="utf-8")
+    taken = hardmil("review", study, "--import", tmp_path / "verdicts.csv", "--reviewer", "jo")
+    assert taken.out.startswith("verdicts.csv: 15 verdicts added"), taken.err
+    doubts = ("s1: b in a slide labelled a (jo): 1 patch", "s8: a in a slide labelled none (jo): 1 patch")
+    doctor = hardmil("doctor", study)
+    assert doctor.code == 0, doctor.err
+    assert all(doubt in doctor.out for doubt in doubts)
+    learns = ("--set", "mining.verdicts=review", "--set", "arm=ours+instance+verdicts")
+    trained = hardmil("train", study, *learns, *SHORT)
+    assert trained.code == 0, trained.err
+    said = trained.err + trained.out
+    assert "review: verdicts on 13 patches used: 1 a, 1 b, 0 c, 11 normal, 0 artefact" in said
+    assert "review: a class that the label of the slide rules out on 2 patches: not used" in said
+    assert all(doubt in said for doubt in doubts)
+    arms = ("--set", "evaluation.arms=[ours+instance+verdicts]", "--set", "mining.leave_out_doubted=true")
+    evaluated = hardmil("evaluate", study, *learns, *arms, *SHORT)
+    assert evaluated.code == 0, evaluated.err
+    rows = read_csv(study / "runs" / "main" / "predictions.csv")
+    assert {row["slide_id"] for row in rows} == {f"s{i}" for i in range(24)} - {"s1", "s8"}
+
+
 def test_what_cannot_be_done_with_several_labels_says_so(hardmil: Hardmil, tmp_path: Path):
     study = write_multi_study(tmp_path / "study")
-    review = hardmil("review", study, "--no-browser")
-    assert review.code == 1
-    assert "multi_label studies cannot be reviewed yet; expected one label for each slide" in review.err
     arm = hardmil("train", study, "--set", "arm=dsmil", *SHORT)
     assert arm.code == 1
     assert "dsmil is for two classes, and the study has 3" in arm.err

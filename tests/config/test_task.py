@@ -167,6 +167,34 @@ def test_the_branch_of_several_classes_is_that_of_the_highest_score_among_them()
     assert [WITH_NEGATIVE.only_class(label) for label in range(3)] == [None, 1, 2]
 
 
+@pytest.mark.parametrize("label", range(8))
+def test_several_classes_have_a_branch_each(label: int):
+    assert MULTI.own_branches(label) == tuple(
+        k for k, name in enumerate("abc") if name in MULTI.label_text(label)
+    )
+
+
+def test_one_class_has_one_branch_and_the_negative_one_none():
+    assert [WITH_NEGATIVE.own_branches(label) for label in range(3)] == [(), (0,), (1,)]
+    assert [ORDERED.own_branches(label) for label in range(3)] == [(), (0,), (1,)]
+    assert [EXCLUSIVE.own_branches(label) for label in range(3)] == [(0,), (1,), (2,)]
+    assert [TWO_CLASSES.own_branches(label) for label in range(2)] == [(), (0,)]
+    assert MULTI.own_branches(-1) == WITH_NEGATIVE.own_branches(-1) == ()
+
+
+def test_only_exclusive_and_ordered_classes_have_a_negative_one():
+    tasks = (WITH_NEGATIVE, ORDERED, TWO_CLASSES, EXCLUSIVE, MULTI)
+    assert [task.negative_class for task in tasks] == [0, 0, 0, None, None]
+
+
+@pytest.mark.parametrize("task", [MULTI, WITH_NEGATIVE, ORDERED, EXCLUSIVE])
+def test_the_label_of_a_class_has_no_other(task: TaskConfig):
+    for position in range(task.n_classes):
+        label = task.label_of_class(position)
+        assert task.only_class(label) == (None if position == task.negative_class else position)
+        assert task.label_text(label) == task.names[position]
+
+
 def test_studies_of_one_label_have_the_hash_of_before():
     values = {"names": list(NAMES), "negative": "normal", "ordinal": False}
     assert WITH_NEGATIVE.fingerprint() == fingerprint(values)

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.many_classes import ORDERED, WITH_NEGATIVE
+from tests.support.many_labels import MULTI
 
 from hardmil.bags.bag import Bag
 from hardmil.mining.verdict_matching import (
@@ -225,3 +226,38 @@ def test_a_class_that_the_study_has_no_more_is_said():
     assert found.notes[-1] == "review: verdicts name b c, c, not among the classes of the study: not used"
     in_two = match_verdicts(_verdicts(*said), _class_bags())
     assert np.isnan(in_two.used["a"]).all()
+
+
+def test_where_a_slide_has_several_classes_a_verdict_of_any_other_is_a_doubt():
+    bags = [_bag("none", label=0), _bag("a", label=0b001), _bag("b + c", label=0b110)]
+    said = [("jo", bag.slide_id, x * 10, 20, 10, name) for bag in bags for x, name in enumerate("abc")]
+    verdicts = _verdicts(*said, *(("jo", bag.slide_id, 30, 20, 10, "normal") for bag in bags))
+    found = match_verdicts(verdicts, bags, task=MULTI)
+    np.testing.assert_array_equal(found.used["none"], [NAN, NAN, NAN, 0])
+    np.testing.assert_array_equal(found.used["a"], [1, NAN, NAN, 0])
+    np.testing.assert_array_equal(found.used["b + c"], [NAN, 2, 3, 0])
+    assert found.n_of == {"lesion": 3, "normal": 3, "artefact": 0}
+    assert found.n_of_class == {"a": 1, "b": 1, "c": 1}
+    assert "rules out on 6 patches: not used, the labels are in doubt" in found.notes[1]
+    doubts = doubted_slides(Review(verdicts), labels={bag.slide_id: bag.label for bag in bags}, task=MULTI)
+    assert [one.words for one in doubts] == [
+        *(f"none: {name} in a slide labelled none (jo): 1 patch" for name in "abc"),
+        *(f"a: {name} in a slide labelled a (jo): 1 patch" for name in "bc"),
+        "b + c: a in a slide labelled b + c (jo): 1 patch",
+    ]
+    not_hard = no_hard_negatives(found, bags)
+    assert not_hard == {
+        **{("none", x, 20): "lesion" for x in (0, 10, 20)},
+        **{("a", x, 20): "lesion" for x in (10, 20)},
+        ("b + c", 0, 20): "lesion",
+    }
+
+
+def test_lesion_is_the_class_of_a_slide_that_has_only_one():
+    bags = [_bag("none", label=0), _bag("b", label=0b010), _bag("a + b", label=0b011)]
+    verdicts = _verdicts(*(("jo", bag.slide_id, 0, 20, 10, "lesion") for bag in bags))
+    found = match_verdicts(verdicts, bags, task=MULTI)
+    assert [found.used[bag.slide_id][0] for bag in bags] == pytest.approx([NAN, 2, NAN], nan_ok=True)
+    assert (found.n_of["lesion"], found.n_unsure) == (1, 1)
+    doubts = doubted_slides(Review(verdicts), labels={bag.slide_id: bag.label for bag in bags}, task=MULTI)
+    assert [one.words for one in doubts] == ["none: lesion in a slide labelled none (jo): 1 patch"]

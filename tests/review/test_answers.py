@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.many_classes import EXCLUSIVE, ORDERED, WITH_NEGATIVE, write_class_study
+from tests.support.many_labels import MULTI, write_multi_study
 
 from hardmil.config.task import TWO_CLASSES, TaskConfig
 from hardmil.errors import ConfigError
@@ -78,3 +79,37 @@ def test_a_class_must_not_have_the_name_of_another_verdict(tmp_path: Path):
         check_answers(_named(tmp_path / "2", "normal", "lesion", "b"))
     check_answers(_named(tmp_path / "3", "normal", "lesion", "b", negative="normal"))
     assert [one.word for one in answers_of(EXCLUSIVE)][:3] == ["normal", "a", "b"]
+
+
+def test_each_class_of_a_study_of_several_labels_has_a_digit_and_none_is_negative():
+    assert _keys(MULTI) == {"1": "a", "2": "b", "3": "c", "o": "normal", "a": "artefact", "0": "unsure"}
+    found = answers_of(MULTI)
+    assert [(one.class_name, one.kind, one.tone) for one in found[:3]] == [
+        *[("a", "lesion", "lesion-1"), ("b", "lesion", "lesion-2"), ("c", "lesion", "lesion-3")]
+    ]
+    assert (found[3].title, found[3].kind, found[3].class_name) == ("none of these", "normal", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "word"),
+    [
+        *[("None", 0b011, "normal"), ("normal", 0b011, "normal"), ("A", 0b100, "a"), ("c", 0, "c")],
+        *[("lesion", 0b001, "a"), ("lesion", 0b100, "c"), ("lesion", 0b011, None), ("lesion", 0, None)],
+    ],
+)
+def test_words_of_files_with_several_labels(text: str, label: int, word: str | None):
+    found = find_answer(text, task=MULTI, label=label)
+    assert (None if found is None else found.word) == word
+
+
+def test_with_several_labels_no_class_is_named_normal(tmp_path: Path):
+    folder = write_multi_study(tmp_path / "study")
+    check_answers(open_study(folder))
+    for name in ("study.yaml", "slides.csv"):
+        text = (folder / name).read_text(encoding="utf-8")
+        changed = text.replace("[a, b, c]", "[normal, b, c]").replace("case_id,a,", "case_id,Normal,")
+        (folder / name).write_text(changed, encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"named normal, .*or remove it: a slide without any class needs none"
+    ):
+        check_answers(open_study(folder))

@@ -336,19 +336,41 @@ def test_three_classes_by_keyboard(browser: Any, class_review_folder: Path):
         assert page.locator(".cell .word").first.inner_text() == "b"
         page.keyboard.press("u")
         page.wait_for_selector(".cell[data-verdict='']")
-        for path in (
-            "/",
-            "/?class=1",
-            "/cluster?class=0",
-            "/slide/2",
-            "/cases",
-            "/cases?class=1",
-            "/progress",
-        ):
-            page.goto(path)
-            page.wait_for_load_state("networkidle")
-            assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), path
-            assert serious_faults(page) == [], path
+        _check_pages_of_classes(page)
+        page.context.close()
+    assert said == []
+
+
+def _check_pages_of_classes(page: Any) -> None:
+    """All pages fit the screen and are accessible."""
+    for path in ("/", "/?class=1", "/cluster?class=0", "/slide/2", "/cases", "/cases?class=1", "/progress"):
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), path
+        assert serious_faults(page) == [], path
+
+
+def test_several_labels_by_keyboard(browser: Any, multi_review_folder: Path):
+    with start_server(multi_review_folder) as server:
+        page, said = new_page(browser, server.address, name="Dr A")
+        for i, key in enumerate("123oa0"):
+            shows(page, i)
+            page.keyboard.press(key)
+        shows(page, 6)
+        is_saved(page)
+        words = ["a", "b", "c", "normal", "artefact", "unsure"]
+        assert [one.verdict for one in stored(multi_review_folder)] == words
+        page.goto("/?class=2")
+        page.wait_for_selector("nav.classes a[aria-current]:has-text('c')")
+        page.wait_for_selector("body[data-shown]:not([data-shown=''])")
+        page.keyboard.press("s")
+        page.wait_for_selector("#scores:not([hidden])")
+        assert page.locator("#scores option").all_inner_texts() == ["c", "a", "b"]
+        page.goto("/cluster?class=1")
+        page.keyboard.press("o")
+        page.wait_for_selector(".cell.tone-normal[data-verdict=normal]")
+        assert page.locator(".cell .word").first.inner_text() == "none of these"
+        _check_pages_of_classes(page)
         page.context.close()
     assert said == []
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from tests.support.class_reviews import class_review as class_review
+from tests.support.class_reviews import multi_review as multi_review
 
 from hardmil.mining.verdict_store import JudgedPatch, SlideRemark, StoredVerdict
 from hardmil.preprocessing.study_folder import Study
@@ -80,3 +81,26 @@ def test_a_patch_of_another_class_than_the_label_is_counted(class_review: Study)
     cases = review_cases(held_out, verdicts=said, remarks=[])
     (found,) = (one for case in cases for one in case.slides if one.slide == slide)
     assert found.contradicting == {"b": 2}
+
+
+def test_with_several_labels_each_class_has_the_cases_that_were_wrongly_called_it(multi_review: Study):
+    held_out = read_held_out(multi_review)
+    for branch, name in enumerate("abc"):
+        cases = review_cases(held_out, verdicts=[], remarks=[], branch=branch)
+        shown = {one.slide.slide_id for case in cases for one in case.slides}
+        wrong = {
+            one.slide_id
+            for one in held_out.slides
+            if name in one.prediction.split(" + ") and name not in one.label.split(" + ")
+        }
+        assert shown == wrong != set()
+
+
+def test_a_class_that_a_slide_of_several_lacks_is_counted(multi_review: Study):
+    held_out = read_held_out(multi_review)
+    slide = next(one for one in held_out.slides if one.label == "b + c")
+    said = [_verdict("jo", slide.slide_id, x, "a") for x in (0, 64)]
+    said += [_verdict("jo", slide.slide_id, 128, word) for word in ("b", "c", "normal", "unsure")]
+    cases = review_cases(held_out, verdicts=said, remarks=[])
+    (found,) = (one for case in cases for one in case.slides if one.slide == slide)
+    assert found.contradicting == {"a": 2}

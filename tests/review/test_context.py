@@ -1,4 +1,4 @@
-"""What a page of a study of three classes can ask for and save."""
+"""What a page of a study of more than two classes can ask for and save."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,3 +112,55 @@ def test_two_classes_have_no_class_to_choose(review_folder: Path):
         browser = Browser(app)
         assert browser.get("/?class=0").status_code == 404
         assert "Class in question" not in browser.get("/").text
+
+
+def test_of_several_labels_each_page_is_of_one_class(multi_review_folder: Path):
+    with review_app(multi_review_folder) as (app, workspace):
+        browser = Browser(app)
+        for branch, name in enumerate("abc"):
+            items = browser.get(f"/api/queue?class={branch}").json()["items"]
+            expected = [(one.slide, one.instance) for one in workspace.queue if one.branch == branch]
+            assert [(one["slide"], one["instance"]) for one in items] == expected != []
+            assert (
+                f"is it {name}?"
+                in browser.get(browser.get(f"/cluster?class={branch}").headers["location"]).text
+            )
+            text = browser.get(f"/cases?class={branch}").text
+            shown, _, _ = text.partition("<details>")
+            n_alarms = sum(slide.calls[branch].is_alarm for slide in workspace.slides)
+            assert shown.count(f"false positive: {name}") == shown.count('class="case"') == n_alarms > 0
+        assert browser.get("/?class=3").status_code == 404
+
+
+def test_of_several_labels_a_slide_says_which_were_wrong(multi_review_folder: Path):
+    with review_app(multi_review_folder) as (app, workspace):
+        browser = Browser(app)
+        for number, slide in enumerate(workspace.slides):
+            text = browser.get(f"/slide/{number}").text
+            for name, call in zip("abc", slide.calls, strict=True):
+                assert (f"false positive: {name}<" in text) == call.is_alarm
+                assert (f"false negative: {name}<" in text) == call.is_miss
+
+
+def test_of_several_labels_a_verdict_is_a_class_or_none(multi_review_folder: Path):
+    with review_app(multi_review_folder) as (app, workspace):
+        first, second = Browser(app, name="A"), Browser(app, name="B")
+        for instance, verdict in enumerate(("a", "b", "normal", "artefact", "unsure")):
+            assert first.judge(3, instance, verdict).status_code == 200
+        assert [one.verdict for one in workspace.store.standing()] == [
+            "a",
+            "b",
+            "normal",
+            "artefact",
+            "unsure",
+        ]
+        answer = first.judge(3, 0, "lesion").json()["detail"]
+        assert answer.endswith("expected one of a, b, c, normal, artefact, unsure.")
+        for instance in range(2):
+            second.judge(3, instance, "a")
+        agreement = workspace.agreement()
+        assert agreement is not None
+        assert agreement.table == ((1, 0, 0, 0, 0, 0), (1, 0, 0, 0, 0, 0), *[(0,) * 6] * 4)
+        text = first.get("/progress").text
+        assert '<th scope="col">c</th><th scope="col">none of these</th><th scope="col">artefact</th>' in text
+        assert "two reviewers who\nname different ones may both be right" in text

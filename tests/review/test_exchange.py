@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from tests.support.many_classes import write_class_study
+from tests.support.many_labels import write_multi_study
 from tests.support.reviews import SIZE, write_reviewed_study
 from tests.support.scanned_area import ORIGIN, write_scn
 from tests.support.studies import read_csv
@@ -218,3 +219,27 @@ def test_a_lesion_of_a_file_is_the_class_of_its_slide(tmp_path: Path):
             TableError, match=r"line 2: verdict 'lesion'; expected one of normal, a, b, artefact"
         ):
             _one(store, _file(tmp_path, "s0,0,512,lesion"), study=study)
+
+
+def test_verdicts_on_slides_of_several_labels_go_out_and_come_in(tmp_path: Path):
+    study = open_study(write_multi_study(tmp_path / "study"))
+    lines = ["s3,0,512,a", "s3,256,512,none", "s3,512,512,artefact", "s4,0,512,lesion", "s5,0,512,C"]
+    with VerdictStore(study.folder / "review.sqlite") as store:
+        assert _one(store, _file(tmp_path, *lines), study=study).n_added == 5
+        with pytest.raises(
+            TableError, match=r"verdict 'lesion' on a slide labelled a \+ b; expected one of a, b, c, normal"
+        ):
+            _one(store, _file(tmp_path, "s3,0,512,lesion"), study=study)
+        table, *regions = export_verdicts(store, folder=tmp_path / "out", study=study)
+        kept = {(one.patch, one.verdict) for one in store.standing()}
+    assert [row["verdict"] for row in read_csv(table)] == ["a", "normal", "artefact", "c", "c"]
+    bags = read_bags(study, quiet=True).bags
+    found = read_verdicts(table, bags, task=study.config.task)
+    np.testing.assert_array_equal(found["s3"][:4], [1, 0, -1, np.nan])
+    np.testing.assert_array_equal(found["s4"][:2], [3, np.nan])
+    matched = match_verdicts(read_review(study.folder).verdicts, bags, task=study.config.task)
+    for bag in bags:
+        np.testing.assert_array_equal(matched.used[bag.slide_id], found[bag.slide_id])
+    with VerdictStore(tmp_path / "qupath.sqlite") as again:
+        assert sum(_one(again, path, study=study).n_added for path in regions) == 5
+        assert {(one.patch, one.verdict) for one in again.standing()} == kept

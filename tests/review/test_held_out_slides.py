@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.support.class_reviews import class_review as class_review
 from tests.support.class_reviews import evaluated_class_study
+from tests.support.class_reviews import multi_review as multi_review
 from tests.support.reviews import N_PATCHES, SIZE, evaluated_study
 from tests.support.studies import read_csv, write_csv
 
@@ -15,6 +16,7 @@ from hardmil.errors import ConfigError
 from hardmil.evaluation.results import ResultRow
 from hardmil.files.csv_table import read_table
 from hardmil.preprocessing.study_folder import Study, open_study
+from hardmil.report.evaluation_run import evaluate
 from hardmil.review.held_out_slides import each_patches, read_held_out, read_patches
 
 
@@ -185,3 +187,71 @@ def test_an_evaluation_of_other_classes_is_refused(class_review: Study, study: S
         match=r"is an evaluation of (normal|tumour).*; expected the classes of the study, normal, a, b",
     ):
         read_held_out(replace(class_review, folder=study.folder))
+
+
+def test_each_class_of_several_labels_is_called_for_itself(multi_review: Study):
+    found = read_held_out(multi_review)
+    rows = {row["slide_id"]: row for row in read_csv(multi_review.folder / "runs/main/predictions.csv")}
+    table = {row["slide_id"]: row for row in read_csv(multi_review.folder / "slides.csv")}
+    assert {slide.error for slide in found.slides} == {"", "false positive", "false negative", "wrong class"}
+    assert not found.is_relative
+    for number, slide in enumerate(found.slides):
+        row, called = rows[slide.slide_id], set(slide.prediction.split(" + ")) - {"none"}
+        assert slide.label == row["label"]
+        assert found.label(slide) == number % 8
+        assert slide.bag_score == pytest.approx(max(call.score for call in slide.calls))
+        added = missed = False
+        for name, call in zip("abc", slide.calls, strict=True):
+            assert call.score == pytest.approx(float(row[f"score_{name}"]))
+            assert call.is_called == (name in called) == (call.score > 0.5) == (call.margin > 0)
+            assert call.is_yes == (table[slide.slide_id][name] == "1")
+            assert (call.is_alarm, call.is_miss) == (
+                call.is_called and not call.is_yes,
+                call.is_yes and not call.is_called,
+            )
+            added, missed = added or call.is_alarm, missed or call.is_miss
+        kinds = {
+            (True, False): "false positive",
+            (False, True): "false negative",
+            (True, True): "wrong class",
+        }
+        assert slide.error == kinds.get((added, missed), "")
+        assert (slide.surprise > 0) == bool(slide.error)
+
+
+def test_the_branch_shown_first_is_that_of_the_attention(multi_review: Study):
+    found = read_held_out(multi_review)
+    for slide in found.slides:
+        shown = read_patches(slide)[found.shown_branch(slide)]
+        with h5py.File(slide.attention_file) as file:
+            np.testing.assert_array_equal(shown.attention, file[f"{slide.slide_id}/attention_scores"])
+
+
+def test_a_study_that_took_several_labels_since_its_evaluation_is_refused(
+    multi_review: Study, tmp_path: Path
+):
+    folder = shutil.copytree(multi_review.folder, tmp_path / "study")
+    rows = [{"slide_id": f"s{i}", "case_id": f"c{i}", "label": "abc"[i % 3]} for i in range(24)]
+    write_csv(folder / "slides.csv", rows)
+    text = (folder / "study.yaml").read_text(encoding="utf-8")
+    (folder / "study.yaml").write_text(text.replace("multi_label: true\n", ""), encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"evaluation of several classes .*; expected one class for each slide"
+    ):
+        read_held_out(open_study(folder))
+    exclusive = open_study(folder, overrides=["evaluation.arms=[ours]", "training.epochs=1"])
+    evaluate(exclusive, name="exclusive", quiet=True)
+    assert len(read_held_out(exclusive, run="exclusive").slides) == 24
+    several = replace(multi_review, folder=folder)
+    with pytest.raises(
+        ConfigError, match=r"evaluation of one class .*; expected several classes for a slide"
+    ):
+        read_held_out(several, run="exclusive")
+
+
+def test_slides_that_were_all_called_one_class_are_read(multi_review: Study, tmp_path: Path):
+    folder = shutil.copytree(multi_review.folder, tmp_path / "study")
+    path = folder / "runs" / "main" / "predictions.csv"
+    write_csv(path, [row | {"prediction": "b"} for row in read_csv(path)])
+    found = read_held_out(open_study(folder))
+    assert {slide.prediction for slide in found.slides} == {"b"}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.class_reviews import class_review as class_review
+from tests.support.class_reviews import multi_review as multi_review
 from tests.support.reviews import evaluated_study
 
 from hardmil.mining.hard_instances import hard_instances
@@ -164,3 +165,43 @@ def test_classes_take_turns(class_review: Study):
     for reason in ("false alarm", "uncertain", "random"):
         branches = [item.branch for item in _of(items, reason)][:8]
         assert sorted(branches) == [0] * 4 + [1] * 4
+
+
+def test_with_several_labels_alarms_are_of_classes_that_a_slide_lacks(multi_review: Study):
+    held_out = read_held_out(multi_review)
+    items = make_queue(multi_review, held_out)
+    assert len({(item.slide, item.instance) for item in items}) == len(items)
+
+    def has(item: QueueItem) -> bool:
+        return "abc"[item.branch] in held_out.slides[item.slide].label.split(" + ")
+
+    alarms = _of(items, "false alarm")
+    assert {item.branch for item in alarms} == {0, 1, 2}
+    assert not any(has(item) for item in alarms)
+    # Also on slides that have another class.
+    assert {held_out.slides[item.slide].label for item in alarms} >= {"none", "a + b"}
+    for item in alarms:
+        attention = read_patches(held_out.slides[item.slide])[item.branch].attention
+        assert item.instance in hard_instances(attention)
+        assert item.attention == pytest.approx(float(attention[item.instance]))
+    for branch in range(3):
+        called = {n for n, slide in enumerate(held_out.slides) if slide.calls[branch].is_alarm}
+        drawn = {item.slide for item in items if item.reason == "random"}
+        assert called
+        assert called <= {item.slide for item in alarms if item.branch == branch} | drawn
+
+
+def test_with_several_labels_doubtful_patches_are_of_each_class_of_a_slide(multi_review: Study):
+    held_out = read_held_out(multi_review)
+    items = _of(make_queue(multi_review, held_out), "uncertain", "contradicting")
+    asked: dict[int, set[str]] = {}
+    for item in items:
+        asked.setdefault(item.slide, set()).add("abc"[item.branch])
+    for number, slide in enumerate(held_out.slides):
+        own = set(slide.label.split(" + ")) - {"none"}
+        assert asked.get(number, set()) <= own
+        assert sum(item.slide == number for item in items) <= 16
+    whole = [number for number, slide in enumerate(held_out.slides) if slide.label == "a + b + c"]
+    assert any(asked[number] == {"a", "b", "c"} for number in whole)
+    by_reason = Counter((item.slide, item.branch, item.reason) for item in items)
+    assert max(n for (number, _, _), n in by_reason.items() if number in whole) <= 2

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.many_classes import write_class_study
+from tests.support.many_labels import write_multi_study
 from tests.support.reviews import SIZE, write_reviewed_study
 from tests.support.studies import read_csv, write_csv
 
@@ -136,3 +137,28 @@ def test_a_round_of_three_classes_has_means_and_verdicts_by_class(tmp_path: Path
 def _macro_intervals(study: Study) -> list[dict[str, str]]:
     rows = read_csv(study.folder / "runs" / "review" / "intervals.csv")
     return [row for row in rows if row["class_name"] == "macro"]
+
+
+def test_a_round_of_several_labels_has_means_and_verdicts_by_class(tmp_path: Path):
+    study = open_study(write_multi_study(tmp_path / "study"), overrides=["training.epochs=5"])
+    with VerdictStore(study.folder / "review.sqlite") as store:
+        for i in range(24):
+            # The truth: patches 2 k and 2 k + 1 are of class k; the last one is of none.
+            patches = {
+                JudgedPatch(f"s{i}", 2 * k * 256, 512, 256): "abc"[k] for k in range(3) if i % 8 >> k & 1
+            }
+            store.add(
+                [NewVerdict("jo", one, "lesion", "queue", class_name=name) for one, name in patches.items()]
+                + [NewVerdict("jo", JudgedPatch(f"s{i}", 11 * 256, 512, 256), "normal", "queue")]
+            )
+        # The slide has a alone.
+        store.add([NewVerdict("jo", JudgedPatch("s1", 2560, 512, 256), "lesion", "queue", class_name="b")])
+    found = retrain(study, quiet=True)
+    one = found.round
+    assert (one.n_verdicts, one.n_lesion, one.n_normal) == (60, 36, 24)
+    assert one.n_of_class == {"a": 12, "b": 12, "c": 12}
+    rows = {(row["arm"], row["metric"]): row for row in _macro_intervals(study)}
+    assert one.fpr_with == pytest.approx(float(rows[one.arm_with_verdicts, "fpr_op"]["value"]))
+    assert one.sensitivity == pytest.approx(float(rows[one.arm, "sens_op"]["value"]))
+    assert "(12 a, 12 b, 12 c, 24 normal, 0 artefact), at threshold" in round_words(one)[0]
+    assert any("b in a slide labelled a (jo): 1 patch" in note for note in found.notes)

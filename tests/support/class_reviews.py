@@ -1,4 +1,4 @@
-"""Evaluated studies of three classes for reviews: normal, a and b, or benign, low and high."""
+"""Evaluated studies of three classes for reviews: exclusive, ordered, or several for a slide."""
 
 import shutil
 from pathlib import Path
@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from tests.support.many_classes import write_class_study
+from tests.support.many_labels import write_multi_study
 from tests.support.pyramids import write_rgb_pyramid
 from tests.support.studies import read_csv, write_csv
 
@@ -20,6 +21,17 @@ def evaluated_class_study(folder: Path, *, ordinal: bool = False) -> Study:
     """A study of features, each slide of another case, evaluated with `ours`."""
     write_class_study(folder, ordinal=ordinal, n=N_SLIDES)
     study = open_study(folder, overrides=["evaluation.arms=[ours]"])
+    evaluate(study, quiet=True)
+    return study
+
+
+def evaluated_multi_study(folder: Path) -> Study:
+    """A study whose slides may have several of a, b and c, each of another case, evaluated with `ours`.
+
+    It is trained so little that some calls are wrong.
+    """
+    write_multi_study(folder, n=N_SLIDES)
+    study = open_study(folder, overrides=["evaluation.arms=[ours]", "training.epochs=3"])
     evaluate(study, quiet=True)
     return study
 
@@ -43,6 +55,26 @@ def write_class_slides(folder: Path) -> None:
 def class_review(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Three exclusive classes, evaluated; not to be written to."""
     return evaluated_class_study(tmp_path_factory.mktemp("classes") / "study")
+
+
+@pytest.fixture(scope="module")
+def multi_review(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Several classes for a slide, evaluated; not to be written to."""
+    return evaluated_multi_study(tmp_path_factory.mktemp("labels") / "study")
+
+
+@pytest.fixture(scope="session")
+def evaluated_multi_review(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of such a study, with slides to look at; not to be written to."""
+    folder = evaluated_multi_study(tmp_path_factory.mktemp("labels") / "study").folder
+    write_class_slides(folder)
+    return folder
+
+
+@pytest.fixture
+def multi_review_folder(evaluated_multi_review: Path, tmp_path: Path) -> Path:
+    """A copy of it, to write to."""
+    return shutil.copytree(evaluated_multi_review, tmp_path / "study")
 
 
 @pytest.fixture(scope="session")

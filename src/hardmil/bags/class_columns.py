@@ -5,9 +5,28 @@ from pathlib import Path
 
 from hardmil.config.task import TaskConfig
 from hardmil.errors import TableError
-from hardmil.files.user_table import UserTable
+from hardmil.files.user_table import UserTable, read_user_table
 
 YES, NO = "1", "0"
+
+
+def columns_of_yes_and_no(path: Path, *, taken: Collection[str]) -> tuple[str, ...]:
+    """The columns of a table of slides with 1 or 0 on every line, in their order.
+
+    If there are several, they may be classes. There are none if the table has a column label.
+
+    Args:
+        path: The table.
+        taken: Names of columns that have another meaning, in lower case.
+
+    Raises:
+        TableError: If it is not a table.
+    """
+    table = read_user_table(path, what="a table of slides")
+    if not table.lines or "label" in {name.lower() for name in table.header}:
+        return ()
+    others = (name for name in table.header if name and name.lower() not in taken)
+    return tuple(name for name in others if all(cells[name] in (YES, NO) for _, cells in table.lines))
 
 
 def class_labels(

@@ -32,6 +32,7 @@ _ALIASES = {
     "mpp": ("mpp",),
     "annotations": ("annotations",),
 }
+KNOWN_COLUMNS = frozenset(alias for aliases in _ALIASES.values() for alias in aliases)
 _SLIDE_SUFFIXES = (
     ".svs",
     ".tif",
@@ -160,9 +161,8 @@ def _with_classes(
 ) -> tuple[SlideRow, ...]:
     """The rows with their labels from the columns of the classes."""
     _check_spellings(classes, what="classes", path=table.path)
-    taken = {alias for aliases in _ALIASES.values() for alias in aliases}
     labels = class_labels(
-        table, classes, slide_ids=[row.slide_id for row in rows], taken=taken, required=required
+        table, classes, slide_ids=[row.slide_id for row in rows], taken=KNOWN_COLUMNS, required=required
     )
     return tuple(replace(row, label=label) for row, label in zip(rows, labels, strict=True))
 

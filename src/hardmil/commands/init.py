@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from hardmil.bags.class_columns import columns_of_yes_and_no
 from hardmil.bags.negative_words import the_negative
-from hardmil.bags.slide_table import known_labels
+from hardmil.bags.slide_table import KNOWN_COLUMNS, known_labels
 from hardmil.config.study import LITE0, PIXELS, StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml, parse_study
 from hardmil.errors import StoreError, TableError
@@ -24,7 +25,8 @@ NO_ENCODER = (
 def init(folder: Path, *, encode: str | None = None) -> Outcome:
     """Write both files; existing files stay unchanged.
 
-    If the folder has a slides.csv with more than two labels, study.yaml lists them.
+    If the folder has a slides.csv with more than two labels, or with several columns of 1 and 0 instead of
+    labels, study.yaml lists them as classes.
 
     Args:
         folder: Folder to create.
@@ -54,11 +56,16 @@ def init(folder: Path, *, encode: str | None = None) -> Outcome:
 
 
 def _classes(table: Path) -> Mapping[str, object]:
-    """`classes` and `negative` of a table with more than two labels; empty for any other, or none."""
+    """`classes`, `negative` and `multi_label` of a table; empty where there are two classes, or no table."""
+    if not table.exists():
+        return {}
     try:
-        labels = known_labels(table) if table.exists() else ()
+        labels = known_labels(table)
+        columns = columns_of_yes_and_no(table, taken=KNOWN_COLUMNS)
     except TableError:  # which `hardmil doctor` explains
         return {}
+    if len(columns) > 1:
+        return {"classes": columns, "multi_label": True}
     if len(labels) < 3:
         return {}
     negative = the_negative(labels)
@@ -69,6 +76,11 @@ def _classes(table: Path) -> Mapping[str, object]:
 
 def _classes_line(config: StudyConfig) -> str:
     names, n = ", ".join(config.classes or ()), len(config.classes or ())
+    if config.multi_label:
+        return (
+            f"note: slides.csv has {n} columns of 1 and 0 and no column label, so study.yaml has classes "
+            f"{names} and multi_label: true, as a slide may have several; remove from classes what is not one"
+        )
     negative = f", negative {config.negative}" if config.negative else ""
     return (
         f"note: slides.csv has {n} labels, so study.yaml has classes {names}{negative}; "

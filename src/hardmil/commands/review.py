@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from hardmil.config.study_file import read_study
-from hardmil.errors import ConfigError
 from hardmil.files.atomic import prepare_folder
 from hardmil.jobs.outcome import Outcome
 from hardmil.jobs.pool import LOCAL, Engine
@@ -44,21 +42,6 @@ def without_server(
         failures=[failure for one in done for failure in one.failures],
         log=next((one.log for one in done if one.log), None),
     )
-
-
-def check_reviewable(path: Path, *, overrides: Sequence[str] = ()) -> None:
-    """Check that the slides of a study have one label each.
-
-    Raises:
-        ConfigError: If they may have several: a verdict of the review could not say which it is about.
-    """
-    config, folder = read_study(path, overrides=overrides)
-    if config.multi_label:
-        raise ConfigError(
-            f"{folder}: multi_label studies cannot be reviewed yet; expected one label for each slide; look "
-            "at the hard negatives of each class with hardmil mine, and give verdicts in a table "
-            "(mining.verdicts)"
-        )
 
 
 def export(path: Path, *, folder: Path, overrides: Sequence[str] = ()) -> Outcome:

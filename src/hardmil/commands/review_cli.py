@@ -45,9 +45,6 @@ def review(
 
     With --import, --export or --retrain, no server is started.
     """
-    from hardmil.commands.review import check_reviewable
-
-    check_reviewable(study, overrides=overrides or ())
     if retrain or export is not None or files:
         from hardmil.commands.review import without_server
         from hardmil.jobs.pool import find_engine

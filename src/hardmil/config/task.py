@@ -99,8 +99,7 @@ class TaskConfig(Section):
         if self.multi_label:
             if class_scores is None:
                 raise ValueError("the branch of a multi-label label depends on the scores; expected some")
-            asked = [k for k in range(self.n_classes) if label > 0 and self.is_yes(label, branch=k)]
-            return max(asked or range(self.n_classes), key=lambda k: class_scores[k])
+            return max(self.own_branches(label) or range(self.n_classes), key=lambda k: class_scores[k])
         return self.branch_labels.index(label) if label in self.branch_labels else 0
 
     @property
@@ -112,6 +111,11 @@ class TaskConfig(Section):
         if self.is_binary or self.ordinal or self.multi_label:
             return 0
         return None if self.negative is None else self.names.index(self.negative)
+
+    @property
+    def negative_class(self) -> int | None:
+        """The position of the negative class; None if there is none, as in a multi-label study."""
+        return None if self.multi_label else self.negative_label
 
     def is_yes(self, label: int, *, branch: int) -> bool:
         """Whether the answer of a branch is yes for a bag of this label."""
@@ -146,6 +150,20 @@ class TaskConfig(Section):
         if self.multi_label:
             return label.bit_length() - 1 if label.bit_count() == 1 else None
         return None if label == self.negative_label else label
+
+    def label_of_class(self, position: int) -> int:
+        """The label of a bag that has the class at this position, and no other."""
+        return 1 << position if self.multi_label else position
+
+    def own_branches(self, label: int) -> tuple[int, ...]:
+        """The branches of the classes that a bag of this label has; none if it is negative.
+
+        Of ordered classes, only that of its own class, not those of the lower ones.
+        """
+        if self.multi_label:
+            asked = range(self.n_classes) if label > 0 else ()
+            return tuple(k for k in asked if self.is_yes(label, branch=k))
+        return (self.branch_labels.index(label),) if label in self.branch_labels else ()
 
     def label_text(self, label: int) -> str:
         """The name of a label; in a multi-label study, its classes joined by " + ", or none."""

@@ -77,7 +77,7 @@ class MatchedVerdicts:
     @property
     def n_of_class(self) -> dict[str, int]:
         """With more than two classes, how many instances of each but the negative one are used."""
-        used, negative = self._all_used, self.task.negative_label
+        used, negative = self._all_used, self.task.negative_class
         names = enumerate(self.task.names)
         return {name: int(np.sum(used == 1 + label)) for label, name in names if label != negative}
 
@@ -159,10 +159,15 @@ def match_verdicts(
 
 
 def _words_on(label: int, *, task: TaskConfig) -> dict[str, float]:
-    """The value of each word on a slide of this label: lesion is its class, if it is not the negative one."""
+    """The value of each word on a slide of this label: lesion is its class, if it is not the negative one.
+
+    On a slide of several classes, lesion says nothing: it may be any of them.
+    """
     words = verdict_values(task)
     if not task.is_binary and label >= 0 and label != task.negative_label:
-        words = {word: 1.0 + label if value == LESION else value for word, value in words.items()}
+        only = task.only_class(label)
+        of_lesion = np.nan if only is None else 1.0 + only
+        words = {word: of_lesion if value == LESION else value for word, value in words.items()}
     return words
 
 
@@ -265,12 +270,18 @@ def doubted_slides(
     for one in review.verdicts:
         label = labels.get(one.patch.slide_id)
         if label is not None and puts_in_doubt(one.verdict, label=label, task=task):
-            why = LESION_IN_NEGATIVE if task.is_binary else f"{one.verdict} in a slide of {task.names[label]}"
+            why = _found_against(one.verdict, label=label, task=task)
             contradicting.setdefault((one.patch.slide_id, why), []).append(one)
     return found + [
         SlideDoubt(slide_id, why, _names(some), count(len(some), "patch"))
         for (slide_id, why), some in contradicting.items()
     ]
+
+
+def _found_against(verdict: str, *, label: int, task: TaskConfig) -> str:
+    if task.is_binary:
+        return LESION_IN_NEGATIVE
+    return f"{verdict} in a slide {'labelled' if task.multi_label else 'of'} {task.label_text(label)}"
 
 
 def puts_in_doubt(verdict: str, *, label: int, task: TaskConfig) -> bool:

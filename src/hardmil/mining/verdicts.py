@@ -81,8 +81,8 @@ def verdict_values(task: TaskConfig) -> dict[str, float]:
     classes = {name.lower(): 1.0 + number for number, name in enumerate(task.names)}
     if task.multi_label:
         return {**VALUES, "lesion": LESION, NONE: VALUES["normal"], **classes}
-    if task.negative_label is not None:
-        classes[task.names[task.negative_label].lower()] = VALUES["normal"]
+    if task.negative_class is not None:
+        classes[task.names[task.negative_class].lower()] = VALUES["normal"]
     return {**VALUES, "lesion": LESION, **classes}
 
 
@@ -93,7 +93,7 @@ def doubting_values(label: int, *, task: TaskConfig) -> list[float]:
         first + other
         for other in range(task.n_classes)
         if any(
-            task.is_yes(other, branch=branch) and task.is_free(label, branch=branch)
+            task.is_yes(task.label_of_class(other), branch=branch) and task.is_free(label, branch=branch)
             for branch in range(task.n_branches)
         )
     ]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hardmil.config.task import TaskConfig
+from hardmil.config.task import NONE, TaskConfig
 from hardmil.errors import ConfigError
 from hardmil.mining.verdict_store import WITHDRAWN, Verdict
 from hardmil.preprocessing.study_folder import Study
@@ -47,7 +47,7 @@ def answers_of(task: TaskConfig) -> tuple[Answer, ...]:
     if task.is_binary:
         return TWO_CLASS_ANSWERS
     classes = [_class_answer(label, task=task) for label in range(task.n_classes)]
-    none = [] if task.negative_label is not None else [_answer(NONE_KEY, "normal", title="none of these")]
+    none = [] if task.negative_class is not None else [_answer(NONE_KEY, "normal", title="none of these")]
     others = (_answer(ARTEFACT_KEY, "artefact"), _answer(UNSURE_KEY, "unsure"))
     return (*classes, *none, *others)
 
@@ -59,7 +59,7 @@ def words_of(task: TaskConfig) -> tuple[str, ...]:
 
 def _class_answer(label: int, *, task: TaskConfig) -> Answer:
     name, key = task.names[label], str(label + 1) if label < 9 else ""
-    if label == task.negative_label:
+    if label == task.negative_class:
         return Answer(key, name, name, "normal", "normal", name)
     number = task.branch_labels.index(label) % N_TONES
     return Answer(key, name, name, f"lesion-{number + 1}", "lesion", name)
@@ -73,17 +73,19 @@ def find_answer(text: str, *, task: TaskConfig, label: int) -> Answer | None:
     """The verdict that a word of a file means on a slide of this label; None if there is none.
 
     With more than two classes, lesion is the class of the slide, unless that is negative, and normal is the
-    negative class.
+    negative class. In a multi-label study, lesion is only known on slides of one class, and none is normal.
     """
     known = {one.word.lower(): one for one in answers_of(task)}
     word = text.lower()
     word = word if word in known else word.replace("artifact", "artefact")
     if word not in known and not task.is_binary and label >= 0:
-        negative = task.negative_label
+        negative, only = task.negative_class, task.only_class(label)
         if word == "normal" and negative is not None:
             return known[task.names[negative].lower()]
-        if word == "lesion" and label != negative:
-            return known[task.names[label].lower()]
+        if word == "lesion" and only is not None:
+            return known[task.names[only].lower()]
+        if word == NONE and task.multi_label:
+            return known["normal"]
     return known.get(word)
 
 
@@ -95,11 +97,17 @@ def check_answers(study: Study) -> None:
     """
     task = study.config.task
     reserved = {"artefact", "artifact", "unsure", WITHDRAWN} | (
-        {"normal"} if task.negative_label is None else set()
+        {"normal"} if task.negative_class is None else set()
     )
     clashing = [name for name in task.names if name.lower() in reserved]
     if clashing:
-        hint = ", or name it as `negative`" if clashing[0].lower() == "normal" else ""
+        hint = ""
+        if clashing[0].lower() == "normal":
+            hint = (
+                ", or remove it: a slide without any class needs none"
+                if task.multi_label
+                else ", or name it as `negative`"
+            )
         raise ConfigError(
             f"{study.folder}: a class is named {clashing[0]}, and so is a verdict that fits no class; "
             f"expected another name; rename the class in slides.csv and study.yaml{hint}"

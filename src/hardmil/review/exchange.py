@@ -167,6 +167,10 @@ class _Slides:
         label = -1 if row is None or task.is_binary else self._study.slide_table.class_index(row)
         return find_answer(text, task=task, label=label)
 
+    def label_words(self, slide_id: str) -> str:
+        """The label of a slide for an error: in a multi-label study, it says what lesion may mean."""
+        return f" on a slide labelled {self.rows[slide_id].label}" if self._study.config.multi_label else ""
+
     def grid(self, slide_id: str) -> _Grid | None:
         """The patches of a slide; None if there are none, or their places are unknown."""
         if slide_id not in self._grids:
@@ -224,7 +228,8 @@ def _of_table(path: Path, *, slides: _Slides, reviewer: str, problems: Counter[s
             continue
         if answer is None:
             raise TableError(
-                f"{where}: verdict {text!r}; expected one of {', '.join(slides.words)}; correct it"
+                f"{where}: verdict {text!r}{slides.label_words(slide_id)}; expected one of "
+                f"{', '.join(slides.words)}; correct it"
             )
         grid = slides.grid(slide_id)
         x, y = (_whole(row[name], name=name, where=where) for name in ("x", "y"))

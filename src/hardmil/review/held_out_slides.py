@@ -34,9 +34,9 @@ FALSE_NEGATIVE: ErrorKind = "false negative"
 class BranchCall:
     """What a model answers to one question about a slide: is it the positive class, or this class?
 
-    A `score` above `threshold`, the operating point, is a yes; NaN where none was set. Of more than two
-    classes, one is predicted, and `is_called` says whether this gives a yes; it is so where `margin` is above
-    0. `is_yes` is the answer of the label.
+    A `score` above `threshold`, the operating point, is a yes; NaN where none was set. With more than two
+    classes, `is_called` says whether the prediction gives a yes, which is so where `margin` is above 0.
+    `is_yes` is the answer of the label.
     """
 
     score: float
@@ -50,14 +50,19 @@ class BranchCall:
         """Whether the slide is called so, and is not."""
         return self.is_called and not self.is_yes
 
+    @property
+    def is_miss(self) -> bool:
+        """Whether the slide is so, and is not called so."""
+        return self.is_yes and not self.is_called
+
 
 @dataclass(frozen=True)
 class ReviewSlide:
     """A held-out slide: its score by a model that never saw its case, and what is known of it.
 
     `size_level0` is the edge of its patches in level-0 px; 0 where their places are unknown. `path` and `mpp`
-    are those of the table. `bag_score` is that of the positive class; of more than two, of the predicted one.
-    There is a call for each branch.
+    are those of the table. `bag_score` is that of the positive class; of more than two, of the predicted one;
+    in a multi-label study, the highest. There is a call for each branch.
     """
 
     slide_id: str
@@ -76,7 +81,7 @@ class ReviewSlide:
     @property
     def surprise(self) -> float:
         """How sure an error is; the less sure, the higher, and below 0, of a right call."""
-        wrong = [abs(one.margin) for one in self.calls if one.is_called != one.is_yes]
+        wrong = [abs(one.margin) for one in self.calls if one.is_alarm or one.is_miss]
         return max(wrong) if self.error else -min(abs(one.margin) for one in self.calls)
 
 
@@ -111,12 +116,18 @@ class HeldOut:
         return self.task.negative_label is None
 
     def label(self, slide: ReviewSlide) -> int:
-        """The position of the class of a slide."""
-        return self.classes.index(slide.label)
+        """The label of a slide as a number: the position of its class, or what `TaskConfig` reads."""
+        return _number(slide.label, classes=self.classes, task=self.task)
 
     def shown_branch(self, slide: ReviewSlide) -> int:
         """The branch that shows why a slide is called what it is."""
-        return self.task.branch_of(self.classes.index(slide.prediction))
+        called = _number(slide.prediction, classes=self.classes, task=self.task)
+        return self.task.branch_of(called, class_scores=np.array([one.score for one in slide.calls]))
+
+
+def _number(text: str, *, classes: Sequence[str], task: TaskConfig) -> int:
+    """The number of a label in words; two classes are named in the table alone."""
+    return task.label_of(text) if task.multi_label else classes.index(text)
 
 
 def read_held_out(study: Study, *, run: str = MAIN_RUN) -> HeldOut:
@@ -178,6 +189,21 @@ def _check_classes(rows: Sequence[PredictionRow], *, study: Study, folder: Path)
             f"{folder}: is an evaluation of {found}; expected the classes of the study, "
             f"{', '.join(classes)}, in this order; run: hardmil evaluate {study.folder}"
         )
+    if not task.is_binary and _has_one_class_each(rows, task=task) == task.multi_label:
+        one, several = "one class for each slide", "several classes for a slide (multi_label)"
+        found, expected = (one, several) if task.multi_label else (several, one)
+        raise ConfigError(
+            f"{folder}: is an evaluation of {found}; expected {expected}, as study.yaml says; run: hardmil "
+            f"evaluate {study.folder}"
+        )
+
+
+def _has_one_class_each(rows: Sequence[PredictionRow], *, task: TaskConfig) -> bool:
+    """Whether predictions are of exclusive or ordered classes, whose scores sum to 1."""
+    return all(
+        row.prediction in task.names and math.isclose(sum(row.scores.values()), 1, abs_tol=1e-4)
+        for row in rows
+    )
 
 
 def read_patches(slide: ReviewSlide, *, is_relative: bool = False) -> Sequence[SlidePatches]:
@@ -250,7 +276,8 @@ def _review_slide(
     result, task, classes = results[key_of(predicted)], study.config.task, study.slide_table.classes
     # The label is that of the table, which may have been corrected since the evaluation.
     label = str(row.label)
-    called, true = classes.index(predicted.prediction), classes.index(label)
+    called, true = (_number(text, classes=classes, task=task) for text in (predicted.prediction, label))
+    calls = tuple(_calls(predicted, result=result, called=called, true=true, task=task))
     return ReviewSlide(
         slide_id=row.slide_id,
         case_id=row.case_id,
@@ -258,21 +285,25 @@ def _review_slide(
         path=row.path,
         mpp=row.mpp,
         bag_score=predicted.bag_score,
-        calls=tuple(_calls(predicted, result=result, called=called, true=true, task=task)),
+        calls=calls,
         prediction=predicted.prediction,
-        error="" if called == true else _error(called, true=true, task=task),
+        error=_error(calls, task=task),
         n_patches=0,
         size_level0=0,
         attention_file=folder / TRIALS / result.config_hash / "attention.h5",
     )
 
 
-def _error(called: int, *, true: int, task: TaskConfig) -> ErrorKind:
-    if not task.is_binary and task.ordinal:
-        return "too high" if called > true else "too low"
-    if task.negative_label not in (called, true):
+def _error(calls: Sequence[BranchCall], *, task: TaskConfig) -> ErrorKind:
+    has_alarm = any(one.is_alarm for one in calls)
+    has_miss = any(one.is_miss for one in calls)
+    if not (has_alarm or has_miss):
+        return ""
+    if task.ordinal:
+        return "too high" if has_alarm else "too low"
+    if has_alarm and has_miss:
         return "wrong class"
-    return FALSE_POSITIVE if true == task.negative_label else FALSE_NEGATIVE
+    return FALSE_POSITIVE if has_alarm else FALSE_NEGATIVE
 
 
 def _calls(
@@ -287,7 +318,8 @@ def _calls(
     scores = task.branch_scores(of_classes).tolist()
     for branch, (name, score) in enumerate(zip(task.branch_names, scores, strict=True)):
         # Of exclusive classes, the highest score is predicted.
-        rival = 1 - score if task.ordinal else float(np.delete(of_classes, task.branch_labels[branch]).max())
+        is_own = task.ordinal or task.multi_label
+        rival = 1 - score if is_own else float(np.delete(of_classes, task.branch_labels[branch]).max())
         yield BranchCall(
             score=score,
             threshold=result.op_thresholds.get(name, math.nan),

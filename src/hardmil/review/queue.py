@@ -69,7 +69,8 @@ def make_queue(study: Study, held_out: HeldOut) -> list[QueueItem]:
     attention than the mean first; and those with much attention and a negative logit, or with little
     attention and a high logit. Within a reason, the cluster and the case that were used least come first.
     Patches of slides without coordinates are left out. With more than two classes, a slide is negative for
-    each class that it cannot hold and positive for its own, and clusters are those of one class.
+    each class that it cannot hold and positive for its own, and clusters are those of one class. A slide of
+    several classes is positive for each of them, which share its doubtful patches.
 
     Args:
         study: The study: its bags, for the clusters, and its seed.
@@ -141,14 +142,13 @@ def _candidates(
 ) -> list[QueueItem]:
     """The patches of a slide that are worth a verdict, once each: of branches it alarmed, then of its own."""
     slide = held_out.slides[number]
-    label = held_out.label(slide)
+    own = held_out.task.own_branches(held_out.label(slide))
     picked: dict[int, tuple[Reason, int]] = {}
     for branch in sorted(alarmed, key=lambda one: -slide.calls[one].margin):
         for instance, reason in _false_alarms(patches[branch], n_sigma=n_sigma).items():
             picked.setdefault(instance, (reason, branch))
-    if label != held_out.task.negative_label:
-        branch = held_out.task.branch_of(label)
-        for instance, reason in _doubtful(patches[branch]).items():
+    for branch in own:
+        for instance, reason in _doubtful(patches[branch], n=max(1, PER_SLIDE // 2 // len(own))).items():
             picked.setdefault(instance, (reason, branch))
     return [
         _item(number, instance, slide, patches, reason=reason, branch=branch)
@@ -209,11 +209,10 @@ def _has_logits(patches: SlidePatches) -> bool:
     return not np.isnan(patches.logit).any() and bool(patches.logit.any())
 
 
-def _doubtful(patches: SlidePatches) -> Mapping[int, Reason]:
-    """The uncertain and the self-contradicting patches of a positive slide, half of each, by worth."""
+def _doubtful(patches: SlidePatches, *, n: int) -> Mapping[int, Reason]:
+    """The uncertain and the self-contradicting patches of a positive slide, n of each, by worth."""
     if not _has_logits(patches):
         return {}
-    n = PER_SLIDE // 2
     logit, attention = patches.logit, patches.attention
     attended = attention > attention.mean()
     by_attention, by_logit = (np.argsort(-one, kind="stable") for one in (attention, logit))

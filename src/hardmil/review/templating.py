@@ -36,6 +36,7 @@ def page(
         "here": "",
         "answers": context.workspace.answers,
         "class_titles": context.class_titles,
+        "is_multi_label": context.workspace.held_out.task.multi_label,
         "chosen": None,
     }
     answer = HTMLResponse(render(template, shared | values), status_code=status)
