@@ -5,11 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import numpy as np
-
-from hardmil.bags.folds import Fold
 from hardmil.bags.provenance import common_provenance
 from hardmil.bundles.bundle import OUT_OF_FOLD, Bundle, Card, load_bundle, save_bundle
 from hardmil.bundles.class_mining import mine_by_class
@@ -35,7 +31,8 @@ from hardmil.evaluation.trial import (
     operating_settings,
     whole_arm_out_of_fold,
 )
-from hardmil.files.atomic import prepare_folder, store_errors
+from hardmil.evaluation.whole_study import temporary_trainer, train_members, whole_trial
+from hardmil.files.atomic import prepare_folder
 from hardmil.files.locks import locked
 from hardmil.files.run_record import write_run_record
 from hardmil.jobs.failures import Failure, write_failures
@@ -48,7 +45,7 @@ from hardmil.mil.class_scores import scores_by_class
 from hardmil.mil.inference import bag_scores
 from hardmil.mil.operating import OperatingPoint, set_operating_point
 from hardmil.mining.hard_instances import HardInstance, mine_instances_above
-from hardmil.mining.procedure import Mined, member_seeds, train_and_mine
+from hardmil.mining.procedure import Mined
 from hardmil.mining.verdicts import reviewer_digest
 from hardmil.preprocessing.study_folder import Study, read_bags
 from hardmil.tracking import LossByEpoch, TrackWith, tracked
@@ -154,36 +151,18 @@ def _train(
     operating = operating_settings(study.config.evaluation)
     n_folds = operating.n_folds if operating else 0
     total = longest_training(chosen, n_operating_folds=n_folds)
-    with store_errors(Path("temporary folder (TMPDIR)"), every=True):
-        temporary = TemporaryDirectory()
     with (
         tracked(track, folder=study.folder, name=f"train {chosen.name}") as tracker,
         progress(f"training {chosen.name}", total=total, quiet=quiet) as step,
-        temporary as inner_models,
     ):
         tracker.params(_recorded_config(study, chosen))
         where = find_device(device or study.config.device, precision=chosen.model.training.precision)
         on_epoch = _both(step, LossByEpoch(tracker))
-        # Kept for a while, so that out-of-fold mining and the operating point share them.
-        trainer = Trainer(Path(inner_models), cohort.digest, where, on_epoch)
-        everything = Fold(np.arange(len(cohort.bags)), np.zeros(0, dtype=np.int64))
-        trial = Trial(chosen, 0, 0, everything, study.config.seed, operating)
-        trial, choice = chosen_trial(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
-        chosen = trial.arm
-        reviewer = cohort.reviewer(cohort.bags) if chosen.uses_verdicts else None
-        members = [
-            train_and_mine(
-                cohort.bags,
-                config=chosen.model,
-                mining=chosen.mining,
-                seed=seed,
-                train=trainer.train,
-                reviewer=reviewer,
-            )
-            for seed in member_seeds(trial.seed, config=chosen.model)
-        ]
-        learned = _Learned(chosen, choice, members)
-        return _decided(learned, trial=trial, cohort=cohort, trainer=trainer)
+        with temporary_trainer(cohort, device=where, on_epoch=on_epoch) as trainer:
+            trial = whole_trial(chosen, cohort=cohort, seed=study.config.seed, operating=operating)
+            trial, choice = chosen_trial(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
+            learned = _Learned(trial.arm, choice, train_members(trial, cohort=cohort, trainer=trainer))
+            return _decided(learned, trial=trial, cohort=cohort, trainer=trainer)
 
 
 def _both(step: Callable[[], None], log_loss: LossByEpoch) -> Callable[[int, float], None]:

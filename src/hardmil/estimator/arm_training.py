@@ -3,14 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from scipy.special import expit
 
 from hardmil.bags.bag import Bag
-from hardmil.bags.folds import Fold
 from hardmil.bundles.bundle_training import DEFAULT_THRESHOLD
 from hardmil.config.model import resolve_config
 from hardmil.config.study import StudyConfig, model_config
@@ -29,13 +26,14 @@ from hardmil.evaluation.trial import (
     class_calibration_of,
     whole_arm_out_of_fold,
 )
+from hardmil.evaluation.whole_study import temporary_trainer, train_members, whole_trial
 from hardmil.mil.bag_score import BagScore
 from hardmil.mil.calibration import Calibration
 from hardmil.mil.class_calibration import ClassCalibration
 from hardmil.mil.class_scores import scores_by_class
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
-from hardmil.mining.procedure import Mined, member_seeds, train_and_mine
+from hardmil.mining.procedure import Mined, train_and_mine
 
 Settings = Mapping[str, Mapping[str, int | float]]
 """Values of settings, by section and name."""
@@ -144,18 +142,11 @@ def _train_arm(
             "ours-top5; or make a study: hardmil init"
         )
     cohort = make_cohort(bags, task=task)
-    everything = Fold(np.arange(len(bags)), np.zeros(0, dtype=np.int64))
     operating = OperatingSettings(study.evaluation.operating_point, study.mining.inner_folds)
-    with TemporaryDirectory() as kept:
-        # Trainings are kept until the arm is chosen, as candidates share them.
-        trainer = Trainer(Path(kept), cohort.digest, device)
-        trial = Trial(wanted, 0, 0, everything, seed, operating)
+    with temporary_trainer(cohort, device=device) as trainer:
+        trial = whole_trial(wanted, cohort=cohort, seed=seed, operating=operating)
         trial, choices = _chosen(trial, study=study, cohort=cohort, trainer=trainer)
-        model, mining = trial.arm.model, trial.arm.mining
-        members = [
-            train_and_mine(bags, config=model, mining=mining, seed=one, train=trainer.train)
-            for one in member_seeds(seed, config=model)
-        ]
+        members = train_members(trial, cohort=cohort, trainer=trainer)
         scores = whole_arm_out_of_fold(bags, trial=trial, cohort=cohort, trainer=trainer)
     return _calibrated(TrainedArm(trial.arm.name, members, choices), scores, arm=trial.arm, bags=bags)
 
