@@ -79,6 +79,8 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()
 
 
+# Not measured: it runs the same few functions on many rows, which takes twice as long under coverage.
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("path", WITH_TABLE, ids=lambda path: path.stem)
 def test_tables_in_docs_are_those_of_the_kept_rows(
