@@ -86,6 +86,13 @@ def test_zstd_is_refused_where_it_hides_its_size(tmp_path: Path):
             _read(tmp_path / "a.zarr")
 
 
+def test_further_members_of_gzip_are_refused(tmp_path: Path):
+    folder = _write(tmp_path / "a.zarr", zarr_format=2, compressors=numcodecs.GZip())
+    _first_chunk(folder).write_bytes(bytes(numcodecs.GZip().encode(VALUES[:16])) + BOMBS["gzip"])
+    with pytest.raises(FeatureFileError, match="becomes an unknown number of bytes; expected 512"):
+        _read(tmp_path / "a.zarr")
+
+
 def test_a_shard_is_searched_for_large_chunks(tmp_path: Path):
     folder = _write(tmp_path / "a.zarr", zarr_format=3, chunks=(8, 8), shards=(40, 8))
     path, bomb = _first_chunk(folder), BOMBS["zstd"]

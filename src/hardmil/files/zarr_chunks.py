@@ -19,6 +19,8 @@ SHARDS = "sharding_indexed"
 _KEEP_SIZE = ("bytes", "transpose", "crc32c")
 _INDEX = ("bytes", "crc32c")
 _NOT_STORED = 2**64 - 1
+CHECKSUM_BYTES = 4
+"""Of crc32c, which stands after a chunk, compressed or not."""
 _ZSTD_MAGIC, _RLE = b"\x28\xb5\x2f\xfd", 1
 
 
@@ -46,7 +48,7 @@ def chunk_problem(array: Any, folder: Path) -> str | None:
         pieces = _pieces(path, n_inner) if is_sharded else [path.read_bytes()]
         for piece in pieces:
             found = _decoded_bytes(piece, compressors[0], most=n_bytes) if compressors else len(piece)
-            if found is None or found > n_bytes + 4:  # a checksum has 4 bytes
+            if found is None or found > n_bytes + CHECKSUM_BYTES:
                 size = "an unknown number of bytes" if found is None else f"{found:,} bytes or more"
                 return f"with a chunk ({path.name}) that becomes {size}; expected {n_bytes:,}"
     return None
@@ -93,10 +95,13 @@ def _decoded_bytes(chunk: bytes, compressor: str, *, most: int) -> int | None:
         return struct.unpack_from("<I", chunk, 4)[0] if len(chunk) >= 16 else None
     if compressor == "lz4":
         return struct.unpack_from("<I", chunk)[0] if len(chunk) >= 4 else None
+    decompressor = zlib.decompressobj(wbits=47)
     try:
-        return len(zlib.decompressobj(wbits=47).decompress(chunk, most + 5))
+        found = len(decompressor.decompress(chunk, most + 5))
     except zlib.error:
         return 0  # which zarr says in its own words
+    # A gzip file can have further members, which are decoded too.
+    return None if len(decompressor.unused_data) > CHECKSUM_BYTES else found
 
 
 def _zstd_bytes(chunk: bytes) -> int | None:
@@ -112,6 +117,7 @@ def _zstd_bytes(chunk: bytes) -> int | None:
         header = int.from_bytes(chunk[at : at + 3], "little")
         is_last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
         at += 3 + (1 if kind == _RLE else size)
-    if n_size == 0 or at + 8 < len(chunk):  # two checksums may follow: that of the frame, and of the chunk
+    # Two checksums may follow: that of the frame, and that of the chunk.
+    if n_size == 0 or at + 2 * CHECKSUM_BYTES < len(chunk):
         return None
     return int.from_bytes(chunk[start : start + n_size], "little") + (256 if n_size == 2 else 0)
