@@ -80,26 +80,24 @@ def run(work: Work, *, data: Path) -> FoldRow:
 
 
 def missing(rows: Sequence[FoldRow], *, tables: Sequence[str], repeats: int) -> Iterator[Work]:
-    """The folds that have not been run: repeat by repeat, so that those that are complete come early."""
+    """The folds that have not been run: repeat by repeat, and the slow `auto` last."""
     known = {(row.table, row.classifier, row.repeat, row.fold) for row in rows}
     for repeat in range(repeats):
-        for table in tables:
-            for classifier in CLASSIFIERS:
+        for classifier in CLASSIFIERS:
+            for table in tables:
                 for fold in range(FOLDS):
                     if (table, classifier, repeat, fold) not in known:
                         yield Work(table, classifier, repeat, fold)
 
 
 def table(rows: Sequence[FoldRow]) -> list[str]:
-    """Accuracy of each classifier on each table, mean and standard error over complete repeats."""
+    """Accuracy of each classifier on each table: mean, standard error and number of complete repeats."""
     names = " | ".join(f"`{name}`" for name in CLASSIFIERS)
-    lines = [f"| table | repeats | {names} | attention | gated attention |", f"|{' --- |' * 6}"]
+    lines = [f"| table | {names} | attention | gated attention |", f"|{' --- |' * 5}"]
     for name, published in PUBLISHED.items():
         of_classifiers = [accuracies(rows, name=name, classifier=one) for one in CLASSIFIERS]
-        n = min(map(len, of_classifiers))
-        if n:
-            cells = [_cell(values[:n]) for values in of_classifiers]
-            lines.append(f"| {name} | {n} | {' | '.join([*cells, *published])} |")
+        if any(of_classifiers):
+            lines.append(f"| {name} | {' | '.join([*map(_cell, of_classifiers), *published])} |")
     return lines
 
 
@@ -113,8 +111,10 @@ def accuracies(rows: Sequence[FoldRow], *, name: str, classifier: str) -> list[f
 
 
 def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return ""
     error = f" ±{np.std(values, ddof=1) / np.sqrt(len(values)):.3f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.3f}{error}"
+    return f"{np.mean(values):.3f}{error} ({len(values)})"
 
 
 def main() -> None:
