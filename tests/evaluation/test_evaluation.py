@@ -25,7 +25,6 @@ from hardmil.bags.folds import Fold
 from hardmil.errors import FoldError
 from hardmil.evaluation import evaluation as evaluation_module
 from hardmil.evaluation import trainer as trainer_module
-from hardmil.evaluation import trial as trial_module
 from hardmil.evaluation.attention_file import read_attention
 from hardmil.evaluation.evaluation import Evaluation, evaluate_arms, valid_rows
 from hardmil.evaluation.results import (
@@ -43,6 +42,7 @@ from hardmil.files.csv_table import read_table
 from hardmil.metrics import binary_metrics
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
+from hardmil.mining import procedure as procedure_module
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import Mined, train_and_mine
 
@@ -233,7 +233,7 @@ def test_an_instance_mined_outside_the_training_is_refused(tmp_path: Path, monke
         mined = train_and_mine(bags, **rest)
         return replace(mined, pool=(*mined.pool, planted))
 
-    monkeypatch.setattr(trial_module, "train_and_mine", leaking)
+    monkeypatch.setattr(procedure_module, "train_and_mine", leaking)
     message = r"arm ours\+mb, fold 0: instance 4 of slide s\d+, mined, comes from case c\d, which is not in"
     with pytest.raises(FoldError, match=message):
         _run(evaluation)

@@ -34,6 +34,7 @@ from hardmil.mil.fisher import fit_fisher
 from hardmil.mil.inference import bag_scores, score_bags
 from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import fit
+from hardmil.mining import procedure as procedure_module
 from hardmil.mining.procedure import MEMBER_STEP, Mined, train_and_mine
 
 CPU = Device("cpu", bfloat16=False)
@@ -94,7 +95,7 @@ def test_a_training_on_another_case_is_refused(tmp_path: Path, monkeypatch: pyte
     def leaking(bags: Sequence[Bag], **rest: Any) -> Mined:
         return train_and_mine([*bags, cohort.bags[9]], **rest)
 
-    monkeypatch.setattr(trial_module, "train_and_mine", leaking)
+    monkeypatch.setattr(procedure_module, "train_and_mine", leaking)
     with pytest.raises(FoldError, match=r"arm ours\+fmb, fold 1: a training bag comes from case c9"):
         run_trial(_trial(), cohort=cohort, trainer=_trainer(tmp_path, cohort))
 

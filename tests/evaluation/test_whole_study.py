@@ -10,7 +10,7 @@ from hardmil.device import Device
 from hardmil.errors import StoreError
 from hardmil.evaluation.arms import arm
 from hardmil.evaluation.cohort import make_cohort
-from hardmil.evaluation.whole_study import temporary_trainer, train_members, whole_trial
+from hardmil.evaluation.whole_study import temporary_trainer, train_whole, whole_trial
 
 CPU = Device("cpu", bfloat16=False)
 STUDY = StudyConfig.model_validate({"network": {"embedding_dim": 4}, "training": {"epochs": 1}})
@@ -30,7 +30,7 @@ def test_each_member_has_its_seed_and_trainings_are_kept_until_the_end():
     epochs: list[int] = []
     with temporary_trainer(cohort, device=CPU, on_epoch=lambda epoch, loss: epochs.append(epoch)) as trainer:
         trial = whole_trial(wanted, cohort=cohort, seed=4, operating=None)
-        first, again = (train_members(trial, cohort=cohort, trainer=trainer) for _ in range(2))
+        first, again = (train_whole(trial, cohort=cohort, trainer=trainer) for _ in range(2))
         kept = trainer.folder
         assert kept.exists()
     assert not kept.exists()

@@ -31,7 +31,7 @@ from hardmil.evaluation.trial import (
     operating_settings,
     whole_arm_out_of_fold,
 )
-from hardmil.evaluation.whole_study import temporary_trainer, train_members, whole_trial
+from hardmil.evaluation.whole_study import temporary_trainer, train_whole, whole_trial
 from hardmil.files.atomic import prepare_folder
 from hardmil.files.locks import locked
 from hardmil.files.run_record import write_run_record
@@ -161,7 +161,7 @@ def _train(
         with temporary_trainer(cohort, device=where, on_epoch=on_epoch) as trainer:
             trial = whole_trial(chosen, cohort=cohort, seed=study.config.seed, operating=operating)
             trial, choice = chosen_trial(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
-            learned = _Learned(trial.arm, choice, train_members(trial, cohort=cohort, trainer=trainer))
+            learned = _Learned(trial.arm, choice, train_whole(trial, cohort=cohort, trainer=trainer))
             return _decided(learned, trial=trial, cohort=cohort, trainer=trainer)
 
 

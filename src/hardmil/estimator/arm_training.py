@@ -26,7 +26,7 @@ from hardmil.evaluation.trial import (
     class_calibration_of,
     whole_arm_out_of_fold,
 )
-from hardmil.evaluation.whole_study import temporary_trainer, train_members, whole_trial
+from hardmil.evaluation.whole_study import temporary_trainer, train_whole, whole_trial
 from hardmil.mil.bag_score import BagScore
 from hardmil.mil.calibration import Calibration
 from hardmil.mil.class_calibration import ClassCalibration
@@ -146,7 +146,7 @@ def _train_arm(
     with temporary_trainer(cohort, device=device) as trainer:
         trial = whole_trial(wanted, cohort=cohort, seed=seed, operating=operating)
         trial, choices = _chosen(trial, study=study, cohort=cohort, trainer=trainer)
-        members = train_members(trial, cohort=cohort, trainer=trainer)
+        members = train_whole(trial, cohort=cohort, trainer=trainer)
         scores = whole_arm_out_of_fold(bags, trial=trial, cohort=cohort, trainer=trainer)
     return _calibrated(TrainedArm(trial.arm.name, members, choices), scores, arm=trial.arm, bags=bags)
 

@@ -35,7 +35,7 @@ from hardmil.mil.inference import score_together
 from hardmil.mil.operating import choose_threshold
 from hardmil.mil.out_of_fold import Score, out_of_fold_scores
 from hardmil.mining.hard_instances import HardInstance
-from hardmil.mining.procedure import member_seeds, train_and_mine
+from hardmil.mining.procedure import train_members
 from hardmil.mining.verdicts import reviewer_digest
 
 DEFAULT_TARGET = "sensitivity=0.90"
@@ -227,17 +227,14 @@ def _learn(bags: Sequence[Bag], *, trial: Trial, seed: int, cohort: Cohort, trai
         guard.check_bags(bags, what="the Fisher mixture")
         return _learn_fisher(bags, config=trial.arm.fisher, seed=seed, trainer=trainer)
     reviewer = cohort.reviewer(bags) if trial.arm.uses_verdicts else None
-    members = [
-        train_and_mine(
-            bags,
-            config=trial.arm.model,
-            mining=trial.arm.mining,
-            seed=one,
-            train=guard.watched(trainer.train),
-            reviewer=reviewer,
-        )
-        for one in member_seeds(seed, config=trial.arm.model)
-    ]
+    members = train_members(
+        bags,
+        config=trial.arm.model,
+        mining=trial.arm.mining,
+        seed=seed,
+        train=guard.watched(trainer.train),
+        reviewer=reviewer,
+    )
     for one in members:
         guard.check_mined(one.pool)
     score = partial(score_together, [one.model for one in members])

@@ -14,7 +14,7 @@ from hardmil.evaluation.cohort import Cohort
 from hardmil.evaluation.trainer import Trainer
 from hardmil.evaluation.trial import OperatingSettings, Trial
 from hardmil.files.atomic import store_errors
-from hardmil.mining.procedure import Mined, member_seeds, train_and_mine
+from hardmil.mining.procedure import Mined, train_members
 
 
 @contextmanager
@@ -41,17 +41,13 @@ def whole_trial(arm: Arm, *, cohort: Cohort, seed: int, operating: OperatingSett
     return Trial(arm, 0, 0, everything, seed, operating)
 
 
-def train_members(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> list[Mined]:
+def train_whole(trial: Trial, *, cohort: Cohort, trainer: Trainer) -> list[Mined]:
     """The networks of the arm of a trial, trained on all bags."""
-    reviewer = cohort.reviewer(cohort.bags) if trial.arm.uses_verdicts else None
-    return [
-        train_and_mine(
-            cohort.bags,
-            config=trial.arm.model,
-            mining=trial.arm.mining,
-            seed=seed,
-            train=trainer.train,
-            reviewer=reviewer,
-        )
-        for seed in member_seeds(trial.seed, config=trial.arm.model)
-    ]
+    return train_members(
+        cohort.bags,
+        config=trial.arm.model,
+        mining=trial.arm.mining,
+        seed=trial.seed,
+        train=trainer.train,
+        reviewer=cohort.reviewer(cohort.bags) if trial.arm.uses_verdicts else None,
+    )

@@ -64,6 +64,22 @@ def member_seeds(seed: int, *, config: ResolvedModelConfig) -> list[int]:
     return [seed + number * MEMBER_STEP for number in range(config.training.n_networks)]
 
 
+def train_members(
+    bags: Sequence[Bag],
+    *,
+    config: ResolvedModelConfig,
+    mining: MiningConfig,
+    seed: int,
+    train: Train = fit,
+    reviewer: Reviewer | None = None,
+) -> list[Mined]:
+    """`train_and_mine` once for each network whose outputs are averaged."""
+    return [
+        train_and_mine(bags, config=config, mining=mining, seed=one, train=train, reviewer=reviewer)
+        for one in member_seeds(seed, config=config)
+    ]
+
+
 def train_and_mine(
     bags: Sequence[Bag],
     *,
