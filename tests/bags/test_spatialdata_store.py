@@ -201,6 +201,15 @@ def test_shapes_of_other_kinds(tmp_path: Path, columns: dict[str, Any], message:
         _read(tmp_path)
 
 
+def test_a_tile_without_a_polygon_is_refused(tmp_path: Path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = _parquet(_write(tmp_path))
+    polygons = parquet.read_table(path).column("geometry").to_pylist()
+    parquet.write_table(pyarrow.table({"geometry": [*polygons[:-1], None], "tile_id": range(5)}), path)
+    with pytest.raises(FeatureFileError, match="its polygons are not rectangles"):
+        _read(tmp_path)
+
+
 def test_polygons_built_from_those_before_them_are_refused(tmp_path: Path):
     parquet = pytest.importorskip("pyarrow.parquet")
     path = _parquet(_write(tmp_path))

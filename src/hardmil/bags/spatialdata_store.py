@@ -127,16 +127,15 @@ def _boxes(folder: Path, *, key: str) -> dict[int, Float[np.ndarray, "4"]]:
     path = folder / PARQUET
     check_no_links(folder)
     polygons, ids = _read_parquet(path, key=key)
-    is_box = all(isinstance(one, bytes) and len(one) == BOX_BYTES for one in polygons)
-    boxes = np.frombuffer(b"".join(polygons) if is_box else b"", dtype=_BOX)
-    if len(boxes) < len(polygons) or not all((boxes[name] == value).all() for name, value in _HEADER.items()):
+    boxes = np.frombuffer(b"".join(polygons), dtype=_BOX)
+    if not all((boxes[name] == value).all() for name, value in _HEADER.items()):
         raise _not_boxes(path)
     corners = np.concatenate([boxes["points"].min(axis=1), boxes["points"].max(axis=1)], axis=1)
     return dict(zip(ids, corners, strict=True))
 
 
-def _read_parquet(path: Path, *, key: str) -> tuple[list[Any], list[Any]]:
-    """The polygons in a file of shapes, and their ids: those of a column, else their numbers.
+def _read_parquet(path: Path, *, key: str) -> tuple[list[bytes], list[Any]]:
+    """The polygons in a file of shapes, each of `BOX_BYTES`, and their ids: of a column, else their numbers.
 
     Raises:
         FeatureFileError: If the file cannot be read, would take too much memory, or has other columns.
@@ -189,14 +188,14 @@ def _not_boxes(path: Path) -> FeatureFileError:
     return FeatureFileError(f"{path}: its polygons are not rectangles; expected tiles; cut square tiles")
 
 
-def _polygons(column: Any, *, path: Path) -> list[Any]:
+def _polygons(column: Any, *, path: Path) -> list[bytes]:
     """The polygons of a column, whose lengths are checked where each is there once.
 
     Raises:
-        FeatureFileError: If one is not as long as a rectangle.
+        FeatureFileError: If one is missing, or not as long as a rectangle.
     """
     for chunk in column.chunks:
         lengths = {None if one is None else len(one) for one in chunk.dictionary.to_pylist()}
-        if not lengths <= {BOX_BYTES}:
+        if chunk.null_count or not lengths <= {BOX_BYTES}:
             raise _not_boxes(path)
     return column.to_pylist()
