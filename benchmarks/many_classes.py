@@ -9,6 +9,7 @@ the colon set, trained as two classes and as many. Rows are in docs/many-classes
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from hardmil.config.study import model_config
 from hardmil.config.study_file import FILE_NAME
 from hardmil.config.task import MACRO, TWO_CLASSES, TaskConfig
 from hardmil.encoders.open_encoder import open_encoder
+from hardmil.evaluation.results import HARD_NEGATIVES, HardNegativeRow
 from hardmil.files.csv_table import read_table, write_table
 from hardmil.jobs.pool import find_engine
 from hardmil.metrics import binary_metrics, mean_and_se
@@ -50,6 +52,7 @@ ARMS = (
 )
 # Without a negative class, no hard bag can be made.
 COLON_ARMS = ("ours", "ours+inject-oof", "ours+inject-oof@random")
+MINING_ARM = "ours+inject-oof"
 METRICS = {
     "pooled_accuracy": "accuracy",
     "pooled_auc": "AUC",
@@ -89,6 +92,17 @@ class DifferenceRow:
     difference: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class MinedRow:
+    """How many hard negatives of a class were mined from slides of `label`: a row of mined.csv."""
+
+    data: str
+    seed: int
+    hard_for: str
+    label: str
+    n: int
 
 
 @dataclass(frozen=True)
@@ -180,17 +194,34 @@ def keep(folder: Path, *, data: str, seed: int) -> None:
         for one in read_table(folder / "comparisons.csv", Comparison)
         if one.metric in METRICS and one.class_name == MACRO
     ]
-    for name, row, new in (("results", ClassRow, found), ("differences", DifferenceRow, differences)):
+    mined = _mined(folder, data=data, seed=seed)
+    for name, row, new in (
+        *(("results", ClassRow, found), ("differences", DifferenceRow, differences)),
+        ("mined", MinedRow, mined),
+    ):
         path = KEPT / f"{name}.csv"
         others = [one for one in read_table(path, row) if (one.data, one.seed) != (data, seed)]
         ordered = sorted([*others, *new], key=lambda one: (list(SETS).index(one.data), one.seed))
         write_table(path, ordered, row=row)
 
 
+def _mined(folder: Path, *, data: str, seed: int) -> list[MinedRow]:
+    """Where the hard negatives of a study are from. All arms but the controls mine the same."""
+    study = open_study(folder.parents[1])
+    labels = {row.slide_id: str(row.label) for row in study.slide_table.rows}
+    found = Counter(
+        (row.mined.hard_for, labels[row.mined.slide_id])
+        for row in read_table(folder / HARD_NEGATIVES, HardNegativeRow)
+        if row.trial is not None and row.trial.arm == MINING_ARM
+    )
+    return [MinedRow(data, seed, *key, n) for key, n in sorted(found.items())]
+
+
 def tables() -> list[str]:
     """The tables of docs/many-classes.md."""
     rows = read_table(KEPT / "results.csv", ClassRow)
     differences = read_table(KEPT / "differences.csv", DifferenceRow)
+    mined = read_table(KEPT / "mined.csv", MinedRow)
     found: list[str] = []
     for data, title in SETS.items():
         here = [one for one in rows if one.data == data]
@@ -205,6 +236,7 @@ def tables() -> list[str]:
         found += _table("class", [(name, _values(here, arm="ours", name=name)) for name in names])
         found += ["", "Means over the classes, differences:", ""]
         found += [*_table("arm minus other", _differences([x for x in differences if x.data == data])), ""]
+        found += [*_mined_table([one for one in mined if one.data == data]), ""]
     return [*found, *_two_class_table(read_table(KEPT / "two.csv", TwoClassRow))]
 
 
@@ -244,6 +276,20 @@ def _cell(values: Sequence[tuple[float, float, float]], *, sign: str = "") -> st
         return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
     mean = mean_and_se([value for value, _, _ in values])
     return f"{mean.mean:{sign}.3f} ±{mean.se:.3f}" if values else ""
+
+
+def _mined_table(rows: Sequence[MinedRow]) -> list[str]:
+    """The mined instances of each seed by class and label of their slide."""
+    lines = [
+        "Mined instances of each seed:",
+        "",
+        "| hard for | from slides of | instances |",
+        "|---|---|---|",
+    ]
+    for key in dict.fromkeys((one.hard_for, one.label) for one in rows):
+        n = [str(one.n) for one in rows if (one.hard_for, one.label) == key]
+        lines.append(f"| {' | '.join(key)} | {', '.join(n)} |")
+    return lines
 
 
 def _two_class_table(rows: Sequence[TwoClassRow]) -> list[str]:
