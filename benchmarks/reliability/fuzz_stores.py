@@ -70,7 +70,7 @@ def parquet_files() -> list[bytes]:
 
 
 def h5ad_files() -> list[bytes]:
-    """AnnData files of tiles, with and without their size."""
+    """AnnData files of tiles, stored whole and in compressed chunks."""
     found: list[bytes] = []
     for options in ({}, {"chunks": True, "compression": "gzip"}):
         content = io.BytesIO()

@@ -1,9 +1,9 @@
 """What the pages of a Parquet column become in memory, found before they are decompressed.
 
-The footer of a file says how large its columns are, but nothing makes it true: a file of 1 kB can hold pages
-of gigabytes. The header of each page says what its buffer takes, and the decompressor fills no more than
-that. Both are read here, because pyarrow gives no headers of pages, and ends the process on some damaged
-footers.
+The footer of a file says how large its columns are, but nothing makes it true: a page of 1 kB can hold
+megabytes of zeros. The header of each page says what its buffer takes, and the decompressor fills no
+more than that. Both are read here, because pyarrow gives no headers of pages, and ends the process on some
+damaged footers.
 """
 
 from collections.abc import Iterator
