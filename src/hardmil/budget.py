@@ -23,6 +23,8 @@ JSON_BYTES = 256 * MIB
 """Largest JSON file. The record of a trial has a few megabytes."""
 GEOJSON_BYTES = 128 * MIB
 """Largest GeoJSON file, which takes twenty times as much memory: a million areas that were drawn by hand."""
+MAX_EDGE_PX = 600_000
+"""Longest edge of a slide: 75 mm of glass at 0.125 um/px. A strip across it is read at once."""
 SHOWN_CHARS = 200
 """How much of a value is shown in an error."""
 

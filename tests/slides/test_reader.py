@@ -284,3 +284,12 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path):
         open_slide(tmp_path / "a.svs")
     with pytest.raises(SlideError, match=r"cannot be read .*null"):
         open_slide("a\0.svs")
+
+
+def test_an_edge_longer_than_a_glass_slide_is_refused(tmp_path: Path):
+    path = tmp_path / "forged.tif"
+    tifffile.imwrite(path, np.zeros((96, 160, 3), np.uint8), tile=(32, 32), photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["ImageWidth"].overwrite(8_388_768)
+    with pytest.raises(SlideError, match="states an edge of 8,388,768 px; expected at most 600,000"):
+        open_slide(path)

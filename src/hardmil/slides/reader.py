@@ -8,7 +8,7 @@ of all libraries become a `SlideError` that names the file.
 from pathlib import Path
 from typing import Literal
 
-from hardmil.budget import not_a_file
+from hardmil.budget import MAX_EDGE_PX, not_a_file
 from hardmil.errors import SlideError
 from hardmil.files.geojson import SLIDE_CORNER
 from hardmil.slides.level_source import TIFF_SIGNATURES, LevelSource, damaged
@@ -49,6 +49,19 @@ def open_source(path: Path) -> LevelSource:
         SlideError: As `open_slide`.
     """
     _check_path(path)
+    source = _opened(path)
+    longest = max(source.levels[0].width_px, source.levels[0].height_px)
+    if longest > MAX_EDGE_PX:
+        source.close()
+        raise SlideError(
+            f"{path}: states an edge of {longest:,} px; expected at most {MAX_EDGE_PX:,}, a glass slide at "
+            "0.125 um/px; the file is probably damaged, copy it again"
+        )
+    return source
+
+
+def _opened(path: Path) -> LevelSource:
+    """The levels, of whatever size they claim to be."""
     match _kind_of(path):
         case "openslide":
             from hardmil.slides.openslide_source import OpenSlideSource
