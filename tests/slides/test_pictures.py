@@ -89,10 +89,8 @@ def test_more_than_8_bits_are_refused(tmp_path: Path):
     ):
         decode_picture(tmp_path / "deep.png")
     tifffile.imwrite(tmp_path / "deep.tif", np.zeros((5, 9, 3), np.float32), photometric="rgb")
-    with pytest.raises(
-        SlideError, match=r"deep\.tif: holds float32 pixels of shape \(5, 9, 3\); expected RGB"
-    ):
-        decode_picture(tmp_path / "deep.tif")
+    with pytest.raises(SlideError, match=r"deep\.tif: holds float32 pixels \(32 bits a channel\); expected"):
+        open_slide(tmp_path / "deep.tif")
 
 
 def test_tiff_that_only_tifffile_decodes(tmp_path: Path):
@@ -161,8 +159,21 @@ def test_truncated_tiff_that_only_tifffile_decodes_is_named(tmp_path: Path):
     path = tmp_path / "cut.tif"
     tifffile.imwrite(path, RGB, photometric="rgb", compression="png", rowsperstrip=8)
     path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(SlideError, match=r"cut\.tif: cannot be decoded \(its pixels end too early\)"):
-        decode_picture(path)
+    with pytest.raises(SlideError, match=r"cut\.tif: is incomplete \(its pixels end too early\)"):
+        open_slide(path)
+
+
+def test_tiff_with_tiles_far_larger_than_its_picture_is_refused(tmp_path: Path):
+    """A decoder allocates a whole tile."""
+    path = tmp_path / "wide.tif"
+    tifffile.imwrite(
+        path, np.zeros((32, 32, 3), np.uint8), tile=(32, 32), compression="jpeg", photometric="rgb"
+    )
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages.first.tags["TileWidth"].overwrite(16_776_960)
+    for read in (open_slide, decode_picture):
+        with pytest.raises(SlideError, match=r"wide\.tif: has tiles of 16776960 x 32 px"):
+            read(path)
 
 
 @settings(max_examples=150)

@@ -1,4 +1,4 @@
-"""Decode whole pictures: PNG, JPEG, BMP and plain TIFF that OpenSlide does not read."""
+"""Decode whole pictures: PNG, JPEG, BMP, and plain TIFF that is not read by tiles."""
 
 import struct
 import threading
@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from hardmil.budget import MIB
 from hardmil.errors import SlideError
-from hardmil.slides.level_source import TIFF_SIGNATURES
 from hardmil.slides.resolution import UNKNOWN_SCALE, Scale
 
 PICTURE_BYTES = 1536 * MIB
@@ -24,6 +24,7 @@ PICTURE_BYTES = 1536 * MIB
 MAX_PICTURE_PX = PICTURE_BYTES // 8
 """Largest picture, 201 million px: Pillow takes 4 bytes for each, the result 3, and the rest is for the strip
 between them."""
+MAX_CHANNELS = 4
 _PX_OF = {"JPEG2000": PICTURE_BYTES // 16, "progressive": PICTURE_BYTES // 12}
 """The same where decoders keep more: whole numbers of 32 bits, or the coefficients of all passes."""
 _STRIP_ROWS = 512
@@ -39,6 +40,7 @@ DAMAGE = (
 _FORMATS = ("PNG", "JPEG", "JPEG2000", "BMP", "TIFF")
 _EXPECTED = "expected a slide (SVS, NDPI, MRXS, DICOM, tiled TIFF) or a picture (PNG, JPEG, BMP, TIFF)"
 _UM_PER_INCH = 25_400
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _pillow_limit = threading.Lock()
 
 
@@ -59,20 +61,33 @@ def decode_picture(path: Path) -> Picture:
     """
     try:
         with _any_size(), Image.open(path, formats=_FORMATS) as image:
-            most = _PX_OF.get("progressive" if image.info.get("progressive") else str(image.format))
+            most = most_px("progressive" if image.info.get("progressive") else str(image.format))
             _check_size(path, width=image.width, height=image.height, most=most)
+            _check_tile(path, image)
             return Picture(_to_rgb(path, image), _scale_of(image), image.info.get("icc_profile"))
     except SlideError:
         raise
     except UnidentifiedImageError as error:
-        if _first_bytes(path)[:4] in TIFF_SIGNATURES:
-            return Picture(_decode_with_tifffile(path))
         raise SlideError(
             f"{path}: is not an image in a supported format (it starts with {_first_bytes(path)!r}); "
             f"{_EXPECTED}; check what the file is"
         ) from error
     except DAMAGE as error:
         raise _damaged(path, error) from error
+
+
+def is_picture(path: Path) -> bool:
+    """Whether Pillow knows the format of a file; its pixels may still be damaged."""
+    try:
+        with _any_size(), Image.open(path, formats=_FORMATS):
+            return True
+    except DAMAGE:
+        return False
+
+
+def most_px(kind: str) -> int:
+    """Largest picture of one of Pillow's formats that is decoded, in px; `progressive` is such a JPEG."""
+    return _PX_OF.get(kind, MAX_PICTURE_PX)
 
 
 def over_white(rgba: UInt8[np.ndarray, "height width 4"]) -> UInt8[np.ndarray, "height width 3"]:
@@ -99,13 +114,24 @@ def _any_size() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_size(path: Path, *, width: int, height: int, most: int | None = None) -> None:
-    most = most or MAX_PICTURE_PX
+def _check_size(path: Path, *, width: int, height: int, most: int) -> None:
     if width * height > most:
         raise SlideError(
             f"{path}: is a picture of {width} x {height} px, {width * height:,} px, which is decoded whole; "
             f"expected at most {most:,} px; convert it to a pyramid: vips tiffsave IN OUT.tif --tile "
             "--pyramid --compression jpeg"
+        )
+
+
+def _check_tile(path: Path, image: Image.Image) -> None:
+    """Raise SlideError for a TIFF with tiles larger than a picture may be: a whole one is allocated."""
+    if not isinstance(image, TiffImageFile):
+        return
+    width, height = (int(image.tag_v2.get(tag, 0)) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+    if width * height > MAX_PICTURE_PX:
+        raise SlideError(
+            f"{path}: has tiles of {width} x {height} px; expected at most {MAX_PICTURE_PX:,} px; the file "
+            "is probably damaged, copy it again"
         )
 
 
@@ -147,40 +173,6 @@ def _scale_of(image: Image.Image) -> Scale:
 def _first_bytes(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(12)
-
-
-def _decode_with_tifffile(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB of the first page of a TIFF that neither OpenSlide nor Pillow can decode."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            _check_size(path, width=page.imagewidth, height=page.imagelength)
-            if page.nbytes > PICTURE_BYTES // 2:
-                raise SlideError(
-                    f"{path}: its pixels have {page.nbytes:,} bytes; expected RGB, 8 bits per channel, of at "
-                    f"most {PICTURE_BYTES // 2:,} bytes; convert it"
-                )
-            _check_complete(path, offsets=page.dataoffsets, byte_counts=page.databytecounts)
-            pixels = page.asarray()
-    except SlideError:
-        raise
-    except DAMAGE as error:
-        raise _damaged(path, error) from error
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
-        raise SlideError(
-            f"{path}: holds {pixels.dtype} pixels of shape {pixels.shape}; expected RGB, 8 bits per "
-            "channel; convert it"
-        )
-    return over_white(pixels) if pixels.shape[2] == 4 else pixels
-
-
-def _check_complete(path: Path, *, offsets: tuple[int, ...], byte_counts: tuple[int, ...]) -> None:
-    """Raise SlideError if pixels are missing, which tifffile would replace by black ones."""
-    end = max((start + n for start, n in zip(offsets, byte_counts, strict=True)), default=0)
-    if end > path.stat().st_size or 0 in byte_counts:
-        raise _damaged(path, "its pixels end too early")
 
 
 def _damaged(path: Path, reason: object) -> SlideError:

@@ -15,7 +15,7 @@ from hardmil.errors import SlideError
 from hardmil.geometry import SAME_SCALE, Downsample
 from hardmil.slides.level_source import Level, damaged
 from hardmil.slides.picture_source import PictureSource
-from hardmil.slides.pictures import DAMAGE, decode_picture
+from hardmil.slides.pictures import DAMAGE, decode_picture, is_picture
 from hardmil.slides.resolution import Scale, positive
 from hardmil.slides.tiff_tiles import TiledPage, images_of, is_complete, unsupported
 
@@ -122,7 +122,8 @@ def _opened(path: Path, tiff: tifffile.TiffFile) -> TiffSource | PictureSource:
     pages = _levels(path, tiff)
     reason = unsupported(pages[0])
     is_first = pages[0].index == tiff.pages.first.index
-    if reason is not None and len(pages) == 1 and is_first and not (tiff.is_ome or tiff.is_qpi):
+    is_plain = len(pages) == 1 and is_first and not (tiff.is_ome or tiff.is_qpi)
+    if reason is not None and is_plain and is_picture(path):
         tiff.close()
         return PictureSource(decode_picture(path))
     if reason is not None:

@@ -12,11 +12,18 @@ import tifffile
 from jaxtyping import Int64, UInt8
 
 from hardmil.errors import SlideError
+from hardmil.slides.frame_size import too_large_frame
 from hardmil.slides.level_source import damaged
 from hardmil.slides.pictures import DAMAGE, MAX_PICTURE_PX, over_white
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
 _CONTIGUOUS = 1
+# Uncompressed, LZW, JPEG, deflate, PackBits, JPEG 2000, LZMA, zstd, WebP and PNG, with the old codes of some.
+# Of others, such as JPEG XL and LERC, the size of a frame is not known before it is decoded.
+_COMPRESSIONS = {
+    *(1, 5, 6, 7, 33007, 8, 32946, 50013, 32773, 33003, 33004, 33005, 34712),
+    *(34925, 34926, 50000, 34927, 50001, 34933),
+}
 LARGE_TILE_PX = 2048 * 2048
 """A larger tile is kept until another one is read: a thumbnail reads many strips of it."""
 MAX_PAGES = 10_000
@@ -120,6 +127,9 @@ class TiledPage:
                     f"cannot be read at tile {index}",
                     reason=f"{len(data)} bytes, expected {max(n_bytes, 1)}",
                 )
+            reason = too_large_frame(data)
+            if reason is not None:
+                raise damaged(self.path, f"cannot be read at tile {index}", reason=reason)
             piece, _, _ = self._page.decode(data, index, jpegtables=self._jpeg_tables)
         except SlideError:
             raise
@@ -149,8 +159,8 @@ def unsupported(page: tifffile.TiffPage) -> str | None:
         return f"states sizes of {sizes} px"
     if page.dtype != np.uint8 or page.bitspersample != 8:
         return f"holds {page.dtype or 'unknown'} pixels ({page.bitspersample} bits a channel)"
-    if page.compression != 1 and page.compression not in tifffile.TIFF.DECOMPRESSORS:
-        return f"uses an unknown compression ({page.compression})"
+    if page.compression not in _COMPRESSIONS or page.compression not in tifffile.TIFF.DECOMPRESSORS:
+        return f"uses an unsupported compression ({page.compression})"
     if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR):
         return f"has an unsupported photometric interpretation ({page.photometric})"
     n_samples = 1 if page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) else 3
