@@ -10,7 +10,7 @@ from hardmil.bags.bag import Bag
 from hardmil.config.model import ModelConfig, PoolingKind, ResolvedModelConfig, resolve_config
 from hardmil.errors import BagError
 from hardmil.mil.batches import PackedBatch, pack
-from hardmil.mil.network import BagClassifier, PatchNetwork
+from hardmil.mil.network import BagClassifier, FeatureNetwork, PatchNetwork
 
 DIM = 8
 
@@ -133,6 +133,21 @@ def test_features_are_standardised_by_the_given_numbers():
     expected = [np.maximum(weight @ ((g.astype(np.float32) - mean) / scale) + bias, 0) for g in features]
     found = network.embed(torch.from_numpy(features)).detach().numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_standardised_features_are_cut_off_at_clip():
+    network = FeatureNetwork(feature_dim=4, embedding_dim=DIM, dropout=0.0, clip=2.0)
+    network.standardise_by(mean=np.full(4, 10, np.float32), scale=np.full(4, 0.5, np.float32))
+    within, beyond = torch.tensor([[9.0, 11.0, 10.5, 9.0]]), torch.tensor([[-90.0, 1000.0, 10.5, 8.9]])
+    assert torch.equal(network(beyond), network(within))
+    assert not torch.equal(network(torch.full((1, 4), 10.9)), network(torch.full((1, 4), 11.0)))
+
+
+def test_a_network_of_features_has_the_clip_of_its_settings():
+    settings = ModelConfig.model_validate({"network": {"clip": 3}})
+    network = BagClassifier(resolve_config(settings, kind="features"), instance_shape=(6,))
+    assert isinstance(network.embed, FeatureNetwork)
+    assert network.embed.clip == 3
 
 
 @pytest.mark.parametrize("kind", ["adaptive-attention", "attention"])

@@ -93,6 +93,9 @@ class NetworkConfig(Section):
     """Length of an instance's embedding (M). null: 512 for pixels (Ilse et al. 2018), 128 for features."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout of the embedding. null: 0.5 for pixels, 0.25 for features."""
+    clip: float | None = Field(default=None, gt=0, json_schema_extra=ADDED_LATER)
+    """Features are cut off at this many standard deviations from their mean, as the instances of the training
+    bags have them. null: they are not. A few extreme values no longer decide. Features only. Ours."""
 
 
 class TrainingConfig(Section):

@@ -11,7 +11,7 @@ from hardmil.bundles.training_profile import profile_of
 from hardmil.config.section import fingerprint
 from hardmil.errors import BundleError
 from hardmil.estimator.arm_training import TrainedArm
-from hardmil.estimator.parameters import TRAINING
+from hardmil.estimator.parameters import NETWORK, TRAINING
 
 
 def card_of(
@@ -52,7 +52,7 @@ def parameters_of(bundle: Bundle) -> dict[str, Any]:
     return {
         "pooling": config.pooling.kind,
         "lam": config.pooling.lam,
-        "embedding_dim": config.network.embedding_dim,
+        **{name: getattr(config.network, name) for name in NETWORK},
         "instance_loss": config.instance_loss.beta,
         "negative": config.task.negative,
         "ordinal": config.task.ordinal,

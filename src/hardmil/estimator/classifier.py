@@ -92,6 +92,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
             embedding_dim, lr and epochs among those that are None. Probabilities are calibrated on these
             scores. With auto, `fit` trains 29 networks.
         embedding_dim: Length of an instance's embedding.
+        clip: Standardised features are cut off at this many standard deviations.
         epochs: Number of epochs.
         lr: Learning rate of Adam.
         weight_decay: L2 penalty in Adam.
@@ -138,6 +139,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         lam: float = 2.0,
         arm: str | None = None,
         embedding_dim: int | None = None,
+        clip: float | None = None,
         epochs: int | None = None,
         lr: float | None = None,
         weight_decay: float | None = None,
@@ -165,6 +167,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         self.lam = lam
         self.arm = arm
         self.embedding_dim = embedding_dim
+        self.clip = clip
         self.epochs = epochs
         self.lr = lr
         self.weight_decay = weight_decay

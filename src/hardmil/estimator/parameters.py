@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from hardmil.config.study import StudyConfig
 from hardmil.config.study_file import parse_study
 
+NETWORK = ("embedding_dim", "clip")
 TRAINING = ("epochs", "lr", "weight_decay", "bags_per_step", "balance", "max_instances")
 MINING = ("cluster_weights", "n_clusters", "inner_folds", "rounds", "retrain", "inject_into")
 
@@ -17,7 +18,7 @@ def study_of(parameters: Mapping[str, object]) -> StudyConfig:
     """
     content = {
         "patches": {"equalise": parameters["equalise"]},
-        "network": {"embedding_dim": parameters["embedding_dim"]},
+        "network": {name: parameters[name] for name in NETWORK},
         "pooling": {"kind": parameters["pooling"], "lam": parameters["lam"]},
         "training": {name: parameters[name] for name in TRAINING},
         "instance_loss": {"beta": parameters["instance_loss"]},

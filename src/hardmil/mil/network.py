@@ -73,13 +73,17 @@ class FeatureNetwork(nn.Module):
     """Embeddings of the features of a frozen encoder: standardise, one linear layer, ReLU, dropout.
 
     Mean and scale are those of the instances of the training bags; they are saved with the weights.
+    Standardised features are cut off at `clip`, if it is given.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, *, feature_dim: int, embedding_dim: int, dropout: float) -> None:
+    def __init__(
+        self, *, feature_dim: int, embedding_dim: int, dropout: float, clip: float | None = None
+    ) -> None:
         super().__init__()
+        self.clip = clip
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("scale", torch.ones(feature_dim))
         self.fc = nn.Linear(feature_dim, embedding_dim)
@@ -93,6 +97,8 @@ class FeatureNetwork(nn.Module):
     def forward(self, features: Float[Tensor, "instance feature"]) -> Num[Tensor, "instance dim"]:
         """Embeddings."""
         standardised = (features.float() - self.mean) / self.scale
+        if self.clip is not None:
+            standardised = standardised.clamp(-self.clip, self.clip)
         return self.dropout(functional.relu(self.fc(standardised)))
 
 
@@ -125,7 +131,12 @@ class BagClassifier(nn.Module):
             _check_square(instance_shape)
             self.embed = PatchNetwork(size_px=instance_shape[0], embedding_dim=dim, dropout=dropout)
         else:
-            self.embed = FeatureNetwork(feature_dim=instance_shape[0], embedding_dim=dim, dropout=dropout)
+            self.embed = FeatureNetwork(
+                feature_dim=instance_shape[0],
+                embedding_dim=dim,
+                dropout=dropout,
+                clip=config.network.clip,
+            )
         pool_logits = logit_pooling(config.pooling)
         rival = rival_pooling(config.pooling, embedding_dim=dim)
         has_attention = pool_logits is None and rival is None
