@@ -9,7 +9,8 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev lint types
 	.ci/openseadragon --if-possible
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov=hardmil
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow" --cov=hardmil
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m slow --jaxtyping-packages=
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

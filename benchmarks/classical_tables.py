@@ -75,7 +75,7 @@ def run(work: Work, *, data: Path) -> FoldRow:
     model = MILClassifier(**CLASSIFIERS[work.classifier], device="cpu", random_state=work.repeat)
     model.fit([bags[i] for i in training], labels[training])
     n_correct = int((model.predict([bags[i] for i in test]) == labels[test]).sum())
-    settings = model.choices_[1].chosen.removeprefix(model.arm_).strip() if model.choices_ else ""
+    settings = " ".join(model.choices_[0].chosen.split()[1:]) if model.choices_ else ""
     return FoldRow(*vars(work).values(), len(test), n_correct, model.arm_, settings)
 
 

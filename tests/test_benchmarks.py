@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "benchmarks").rglob("*.py"))
 WITH_TABLE = [path for path in SCRIPTS if '"--table"' in path.read_text(encoding="utf-8")]
@@ -81,7 +83,6 @@ def _lines(path: Path) -> list[str]:
 
 # Not measured: it runs the same few functions on many rows, which takes twice as long under coverage.
 @pytest.mark.no_cover
-@pytest.mark.slow
 @pytest.mark.parametrize("path", WITH_TABLE, ids=lambda path: path.stem)
 def test_tables_in_docs_are_those_of_the_kept_rows(
     path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -105,7 +106,6 @@ def test_tables_in_docs_are_those_of_the_kept_rows(
     assert _rows(copy) == _rows(ROOT)
 
 
-@pytest.mark.slow
 def test_the_benchmark_of_the_review_runs_and_continues(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from tests.support.studies import QUICK, Hardmil, draw_slide, slide_rows, write_csv
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -31,7 +33,6 @@ def fill_in(study: Path) -> None:
     (study / "study.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
-@pytest.mark.slow
 def test_the_tour_runs_as_written(hardmil: Hardmil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "new").mkdir()

@@ -10,6 +10,8 @@ from tests.support.studies import Hardmil, read_csv
 from hardmil.errors import ConfigError
 from hardmil.tracking import LossByEpoch, TrackWith, tracked
 
+pytestmark = pytest.mark.slow
+
 
 class _Kept:
     def __init__(self) -> None:
@@ -59,7 +61,6 @@ def test_nothing_is_tracked_by_default(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of MLflow's own use of SQLAlchemy
 def test_mlflow_gets_settings_losses_arms_and_report(
     hardmil: Hardmil, feature_study: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,7 +89,6 @@ def test_mlflow_gets_settings_losses_arms_and_report(
     assert trained.info.status == evaluated.info.status == "FINISHED"
 
 
-@pytest.mark.slow
 def test_tensorboard_gets_them_too(hardmil: Hardmil, feature_study: Path):
     pytest.importorskip("tensorboard", reason="needs hardmil[tensorboard]")
     assert (run := hardmil("train", feature_study, "--track", "tensorboard")).code == 0, run.err

@@ -28,6 +28,8 @@ from hardmil.mil.operating import set_operating_point
 from hardmil.pictures.slide_pictures import SlidePictures
 from hardmil.report.page_data import SlideDiagnosis
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("normal", "tumour")
 LABELS, SCORES = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.3, 0.9])
 

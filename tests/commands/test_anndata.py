@@ -9,6 +9,8 @@ from tests.support.many_classes import class_bags, write_class_study
 from tests.support.scverse import tile_table, write_h5ad, write_store
 from tests.support.studies import Hardmil, quick, read_csv
 
+pytestmark = pytest.mark.slow
+
 
 def _as_tables(study: Path) -> None:
     """The same features in one store for each slide, and in one file for each in `files`."""

@@ -12,8 +12,9 @@ from hardmil.files.csv_table import write_table
 from hardmil.statistics.intervals import Interval
 from hardmil.statistics.summary import SUMMARY_COLUMNS, VALUES, SummaryRow
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_the_report_says_what_the_slides_are_and_speaks_of_what_was_run(
     hardmil: Hardmil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ import torch
 from tests.support.studies import Hardmil, quick, read_csv
 from torch import nn
 
+pytestmark = pytest.mark.slow
+
 
 class Colours(nn.Module):
     """Mean and spread of each channel, times a weight."""

@@ -9,13 +9,14 @@ from tests.support.studies import Hardmil, quick, read_csv
 
 from hardmil.config.task import TaskConfig
 
+pytestmark = pytest.mark.slow
+
 
 def _results(folder: Path) -> list[dict[str, str]]:
     rows = read_csv(folder / "results.csv")
     return [{name: text for name, text in row.items() if name != "seconds"} for row in rows]
 
 
-@pytest.mark.slow
 def test_two_workers_write_what_one_writes(hardmil: Hardmil, feature_study: Path):
     for name, workers in (("one", 1), ("two", 2)):
         run = hardmil("evaluate", feature_study, "--name", name, "--workers", workers, "--json", *quick())
@@ -33,7 +34,6 @@ def test_where_every_trial_fails_the_first_is_named(hardmil: Hardmil, feature_st
     assert "Traceback" in (feature_study / "runs" / "main" / "failures.log").read_text()
 
 
-@pytest.mark.slow
 def test_a_second_evaluation_trains_nothing_and_a_changed_setting_does(
     hardmil: Hardmil, feature_study: Path
 ) -> None:
@@ -65,7 +65,6 @@ def test_copies_in_different_cases_are_named_on_the_terminal_and_the_report(
     assert f'<p class="warning">{said}' in page
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("task", [WITH_NEGATIVE, ORDERED], ids=["exclusive", "ordered"])
 def test_a_study_of_many_classes_has_numbers_of_each(hardmil: Hardmil, tmp_path: Path, task: TaskConfig):
     study = write_class_study(tmp_path / "study", ordinal=task.ordinal)

@@ -9,6 +9,8 @@ import pytest
 from tests.support.many_classes import class_bags, write_class_study
 from tests.support.studies import Hardmil, read_csv
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("--set", "training.epochs=4", "--quiet")
 
 

@@ -16,6 +16,8 @@ from hardmil.config.study import StudyConfig
 from hardmil.errors import TableError
 from hardmil.preprocessing.study_folder import create_study
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("--set", "training.epochs=4", "--quiet")
 
 

@@ -16,6 +16,8 @@ from tests.support.studies import Hardmil, quick, read_csv, write_csv
 from hardmil.bags.pseudonyms import KEY, TABLE
 from hardmil.files.atomic import visible
 
+pytestmark = pytest.mark.slow
+
 PERSONAL = (
     *(
         "PatientName",

@@ -8,10 +8,11 @@ import pytest
 from tests.support.published import write_synthetic_colon
 from tests.support.studies import Hardmil, read_csv
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("--folds", "2", "--repeats", "1", "--epochs", "1", "--only-folds", "0")
 
 
-@pytest.mark.slow
 def test_colon_by_group(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> None:
     data = data_dir / "CRCHistoPhenotypes_2016_04_28"
     call = ("reproduce", "colon", "--data", data, "--output", tmp_path, "--split", "group", *SHORT)
@@ -40,7 +41,6 @@ def test_colon_by_group(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> Non
     assert (tmp_path / "report.html").exists()
 
 
-@pytest.mark.slow
 def test_ucsb_by_image(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> None:
     data = data_dir / "ucsb_breast"
     run = hardmil(
@@ -52,7 +52,6 @@ def test_ucsb_by_image(hardmil: Hardmil, data_dir: Path, tmp_path: Path) -> None
     assert len(read_csv(tmp_path / "predictions.csv")) == 29
 
 
-@pytest.mark.slow
 def test_colon_with_an_encoder_and_verdicts_of_its_nuclei(
     hardmil: Hardmil, data_dir: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ from hardmil.bundles.bundle import load_bundle, read_card
 from hardmil.errors import BundleError
 from hardmil.mil.inference import score_bags, score_together
 
+pytestmark = pytest.mark.slow
+
 
 def test_verdicts_of_a_table_are_trained_on(hardmil: Hardmil, study: Path) -> None:
     assert hardmil("encode", study).code == 0

@@ -13,6 +13,8 @@ from hardmil.errors import ConfigError
 from hardmil.estimator import arm_training
 from hardmil.mil.calibration import Calibration
 
+pytestmark = pytest.mark.slow
+
 SETTINGS: dict[str, Any] = {"bags_per_step": 4, "device": "cpu"}
 QUICK: dict[str, Any] = SETTINGS | {"epochs": 4, "lr": 1e-2}
 
@@ -61,33 +63,49 @@ def test_probabilities_are_calibrated_out_of_fold_and_agree_with_predict():
     np.testing.assert_array_equal(model.predict(bags) == "tumour", probability > 0.5)
 
 
-def test_auto_chooses_an_arm_then_what_was_left_open():
+def test_auto_chooses_what_was_left_open_then_an_arm():
     bags, labels = _bags()
     model = MILClassifier(arm="auto", inner_folds=2, epochs=3, **SETTINGS).fit(bags, labels)
-    first, second = model.choices_
-    assert first.chosen == model.arm_
-    assert [one.name for one in first.candidates][:2] == ["ours", "ours-top5"]
-    assert [one.name for one in second.candidates] == [
-        model.arm_,
-        f"{model.arm_} lr=0.001",
-        f"{model.arm_} embedding_dim=512",
+    of_settings, of_arms = model.choices_
+    assert [one.name for one in of_settings.candidates] == [
+        "ours clip=3",
+        "ours",
     ]
+    assert of_arms.chosen == model.arm_
+    assert [one.name for one in of_arms.candidates][:2] == ["ours", "ours-top5"]
+    best = max(of_settings.candidates, key=lambda one: one.value)
+    assert of_settings.chosen == best.name
     config = model.network_.config
-    words = second.chosen.removeprefix(model.arm_).split()
-    chosen = {"lr": f"{config.training.lr:g}", "embedding_dim": f"{config.network.embedding_dim:g}"}
-    default = {"lr": "0.0003", "embedding_dim": "128"}
-    assert chosen == default | dict(word.split("=") for word in words)
+    found = {
+        "lr": config.training.lr,
+        "clip": config.network.clip,
+        "embedding_dim": config.network.embedding_dim,
+    }
+    words = dict(word.split("=") for word in of_settings.chosen.split()[1:])
+    default = {"lr": 3e-4, "clip": None, "embedding_dim": 128}
+    assert found == default | {name: float(value) for name, value in words.items()}
     assert config.training.epochs == 3
 
 
 def test_auto_takes_the_settings_with_the_best_scores_out_of_fold(monkeypatch: pytest.MonkeyPatch):
     """With a learning rate of almost nothing, the network learns nothing."""
-    monkeypatch.setattr(arm_training, "SETTINGS", ({"training": {"lr": 1e-9}}, {"training": {"lr": 1e-2}}))
+    settings = ({"training": {"lr": 1e-9}}, {"training": {"lr": 1e-2}})
+    monkeypatch.setattr(arm_training, "SETTINGS", {"features": settings})
     bags, labels = _bags()
     model = MILClassifier(arm="auto", inner_folds=2, epochs=5, embedding_dim=16, **SETTINGS).fit(bags, labels)
     assert model.network_.config.training.lr == 1e-2
-    assert model.choices_[1].chosen == f"{model.arm_} lr=0.01"
+    assert model.choices_[0].chosen == "ours lr=0.01"
     assert (model.predict(bags) == labels).mean() >= 0.9
+
+
+def test_auto_tries_other_settings_with_pixels():
+    """Nothing is cut off there, and a training is longer."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(8) % 2
+    bags = [rng.integers(0, 100 + 100 * label, (3, 24, 24, 3), np.uint8) for label in labels]
+    open_ones = {"epochs": 1, "lr": 1e-3}
+    model = MILClassifier(arm="auto", inner_folds=2, **SETTINGS | open_ones).fit(bags, labels)
+    assert [one.name for one in model.choices_[0].candidates] == ["ours", "ours embedding_dim=128"]
 
 
 def test_several_networks_of_an_arm_are_averaged_also_in_a_bundle(tmp_path: Path):

@@ -19,6 +19,8 @@ from tests.support.waiting import PATIENCE_S
 
 from hardmil import MILClassifier
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"epochs": 8, "lr": 1e-2, "bags_per_step": 4, "device": "cpu"}
 
@@ -40,7 +42,6 @@ CANNOT_HOLD = {
 """The checks of scikit-learn that do not hold, and why; docs/python.md lists them too."""
 
 
-@pytest.mark.slow
 def test_scikit_learns_checks_hold_but_for_those_that_are_listed():
     command = [sys.executable, "-m", "tests.support.estimator_checks"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)

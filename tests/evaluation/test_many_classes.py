@@ -26,6 +26,8 @@ from hardmil.mil.class_metrics import class_metrics
 from hardmil.mil.class_scores import scores_by_class
 from hardmil.mil.operating import choose_threshold
 
+pytestmark = pytest.mark.slow
+
 TARGET = OperatingSettings("sensitivity=0.9", 2)
 TASKS = [
     pytest.param(EXCLUSIVE, id="exclusive"),

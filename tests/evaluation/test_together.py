@@ -21,6 +21,8 @@ from hardmil.files.csv_table import read_cells
 from hardmil.jobs.pool import Engine
 from hardmil.mil.population import Training
 
+pytestmark = pytest.mark.slow
+
 TOGETHER = Engine(population=3)
 ARMS = ("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+inject-oof", "ours+weigh-oof", "mean")
 

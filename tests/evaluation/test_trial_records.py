@@ -24,6 +24,8 @@ from hardmil.evaluation.trial_records import (
 from hardmil.files.csv_table import cells_of, read_cells, read_table
 from hardmil.metrics import BinaryMetrics
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("normal", "tumour")
 TABLES = (RESULTS, PREDICTIONS, HARD_NEGATIVES)
 PATIENCE_S = 600

@@ -34,6 +34,8 @@ from hardmil.evaluation.evaluation import TrialContext, evaluate_arms, run_in_co
 from hardmil.evaluation.trial import Trial, TrialResult
 from hardmil.jobs.pool import Engine
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -67,7 +69,6 @@ def _assert_none_trained_twice(folder: Path, whole: Path) -> None:
     assert set(saved.values()) == {1}
 
 
-@pytest.mark.slow
 def test_two_workers_give_the_tables_of_one_though_one_is_killed(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -78,7 +79,6 @@ def test_two_workers_give_the_tables_of_one_though_one_is_killed(
     _assert_none_trained_twice(tmp_path, whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", [Engine(), TWO_WORKERS], ids=["one", "two"])
 def test_a_trial_that_fails_is_named_and_the_others_go_on(
     engine: Engine, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -106,7 +106,6 @@ def test_a_trial_that_fails_is_named_and_the_others_go_on(
     _assert_same(tmp_path, whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", [Engine(), TWO_WORKERS], ids=["one", "two"])
 def test_an_arm_that_cannot_be_run_ends_the_study(engine: Engine, tmp_path: Path):
     study = evaluation_of_six_arms(tmp_path, arms=("ours+verdicts",), only_folds=(0,))
@@ -114,14 +113,12 @@ def test_an_arm_that_cannot_be_run_ends_the_study(engine: Engine, tmp_path: Path
         evaluate_arms(study, device=CPU, engine=engine, quiet=True)
 
 
-@pytest.mark.slow
 def test_rows_are_in_the_order_of_the_arms_whatever_ran_first(whole: Path, tmp_path: Path):
     for arms in (SIX_ARMS[3:], SIX_ARMS):
         assert evaluate_arms(evaluation_of_six_arms(tmp_path, arms=arms), device=CPU, quiet=True) == []
     _assert_same(tmp_path, whole)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
 def test_a_study_killed_at_a_random_moment_ends_with_the_same_numbers(whole: Path, tmp_path: Path):
     seed = int.from_bytes(os.urandom(3), "big")
@@ -150,7 +147,6 @@ def ray_head(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield address
 
 
-@pytest.mark.slow
 def test_ray_gives_the_same_tables_though_a_worker_is_killed(whole: Path, tmp_path: Path, ray_head: str):
     study = start_evaluation(tmp_path, address=ray_head, dying="dying")
     assert study.wait(PATIENCE_S) == 0
@@ -160,7 +156,6 @@ def test_ray_gives_the_same_tables_though_a_worker_is_killed(whole: Path, tmp_pa
     _assert_none_trained_twice(tmp_path, whole)
 
 
-@pytest.mark.slow
 def test_ray_trains_on_cpus_alone(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"--engine ray: .*cuda.*--device cpu"):
         evaluate_arms(

@@ -12,6 +12,8 @@ from hardmil.errors import ConfigError, FoldError, StoreError
 from hardmil.jobs.pool import Engine
 from hardmil.jobs.schedule import run_groups
 
+pytestmark = pytest.mark.slow
+
 
 def test_items_run_in_workers_and_results_are_kept_in_this_process(tmp_path: Path):
     desk = Desk(tmp_path)
@@ -134,7 +136,6 @@ def test_a_worker_has_its_share_of_threads_before_anything_is_imported(monkeypat
     assert os.environ["MKL_NUM_THREADS"] == "5"
 
 
-@pytest.mark.slow
 def test_ray_handles_deaths_failures_and_stops_as_processes_do(tmp_path: Path):
     desk = Desk(tmp_path)
     ray = Engine("ray", workers=2)
@@ -151,7 +152,6 @@ def test_ray_handles_deaths_failures_and_stops_as_processes_do(tmp_path: Path):
         run_on_workers(desk, ["sleep"], ["leak"], engine=ray)
 
 
-@pytest.mark.slow
 def test_address_without_ray_is_refused():
     with pytest.raises(ConfigError, match=r"--address 127.0.0.1:9: Ray does not answer.*ray start --head"):
         run_groups(

@@ -18,6 +18,8 @@ from hardmil.mil.network import BagClassifier
 from hardmil.mil.training import class_weights, fit
 from hardmil.mil.weights import load_network, save_network
 
+pytestmark = pytest.mark.slow
+
 CPU = Device("cpu", bfloat16=False)
 KINDS: tuple[PoolingKind, ...] = (
     "adaptive-attention",

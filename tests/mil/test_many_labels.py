@@ -24,6 +24,8 @@ from hardmil.mil.losses import training_loss
 from hardmil.mil.steps import steps_of_epoch
 from hardmil.mil.training import class_weights, fit
 
+pytestmark = pytest.mark.slow
+
 CPU = Device("cpu", bfloat16=False)
 
 

@@ -12,6 +12,8 @@ from hardmil.mil.inference import bag_scores, score_bags
 from hardmil.mil.rivals import rival_pooling
 from hardmil.mil.training import fit
 
+pytestmark = pytest.mark.slow
+
 RIVALS = ("dsmil", "transmil", "clam-sb", "clam-mb", "dtfd")
 
 

@@ -26,6 +26,8 @@ from hardmil.preprocessing.process_slides import (
 )
 from hardmil.preprocessing.study_folder import Study, open_study
 
+pytestmark = pytest.mark.slow
+
 
 def test_two_workers_write_what_one_writes(hardmil: Hardmil, study: Path):
     assert hardmil("patch", study).code == 0
@@ -42,7 +44,6 @@ def test_two_workers_write_what_one_writes(hardmil: Hardmil, study: Path):
     assert len(list((study / "features_pixels").glob("*.h5"))) == 8
 
 
-@pytest.mark.slow
 def test_ray_writes_what_one_writes(hardmil: Hardmil, study: Path):
     assert hardmil("patch", study).code == 0
     alone = coords_of(study)

@@ -28,10 +28,11 @@ from hardmil.report.assemble import Page, write_evaluation_report
 from hardmil.report.page_data import COLUMNS
 from hardmil.statistics.tables import write_statistics
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("normal", "tumour")
 
 
-@pytest.mark.slow
 def test_numbers_of_the_page_are_those_of_the_tables(hardmil: Hardmil, study: Path):
     with_a_white_slide(study)
     assert hardmil("encode", study).code == 0

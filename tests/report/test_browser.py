@@ -10,6 +10,8 @@ from tests.support.browsers import listen_for_errors, serious_faults
 from hardmil.report.page_data import CalledSlide, Confusion, Report
 from hardmil.report.render import write_report
 
+pytestmark = pytest.mark.slow
+
 WIDTHS = {"desktop": 1280, "phone": 390}
 
 

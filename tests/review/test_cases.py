@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from tests.support.class_reviews import class_review as class_review
 from tests.support.class_reviews import multi_review as multi_review
 
@@ -7,6 +8,8 @@ from hardmil.mining.verdict_store import JudgedPatch, SlideRemark, StoredVerdict
 from hardmil.preprocessing.study_folder import Study
 from hardmil.review.cases import review_cases
 from hardmil.review.held_out_slides import BranchCall, ErrorKind, HeldOut, ReviewSlide, read_held_out
+
+pytestmark = pytest.mark.slow
 
 
 def _slide(name: str, case: str, label: str, score: float, error: ErrorKind = "") -> ReviewSlide:

@@ -9,6 +9,8 @@ from tests.support.review_server import Browser, review_app
 
 from hardmil.review.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def app(class_review_folder: Path) -> Iterator[tuple[Any, Workspace]]:

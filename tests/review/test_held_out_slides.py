@@ -19,6 +19,8 @@ from hardmil.preprocessing.study_folder import Study, open_study
 from hardmil.report.evaluation_run import evaluate
 from hardmil.review.held_out_slides import each_patches, read_held_out, read_patches
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Study:

@@ -15,6 +15,8 @@ from hardmil.review import queue as queue_module
 from hardmil.review.held_out_slides import HeldOut, read_held_out, read_patches
 from hardmil.review.queue import QueueItem, make_queue
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:

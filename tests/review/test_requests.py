@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from tests.support.review_server import ORIGIN, Browser, review_app
 
+pytestmark = pytest.mark.slow
+
 N_REQUESTS = int(os.environ.get("HARDMIL_RANDOM_REQUESTS", "1500"))
 """In all; docs/reliability.md gives the result of 10,000."""
 
@@ -54,7 +56,6 @@ def send_some(browser: Browser, operation: Any, *, mode: GenerationMode, n: int)
     return seen
 
 
-@pytest.mark.slow
 def test_no_random_request_is_a_server_error(review_folder: Path):
     seen: dict[str, Counter[int]] = {}
     with review_app(review_folder) as (app, workspace):

@@ -14,6 +14,8 @@ from hardmil.preprocessing.study_folder import Study, open_study
 from hardmil.review.retraining import ComparedArms, compared_arms, retrain
 from hardmil.review.rounds import read_rounds, round_words
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:

@@ -9,12 +9,12 @@ from scipy.special import expit
 
 from hardmil.bags.bag import Bag
 from hardmil.bundles.bundle_training import DEFAULT_THRESHOLD
-from hardmil.config.model import resolve_config
+from hardmil.config.model import BagKind, resolve_config
 from hardmil.config.study import StudyConfig, model_config
 from hardmil.config.task import TaskConfig
 from hardmil.device import Device
 from hardmil.errors import ConfigError
-from hardmil.evaluation.arms import BASES, TWO_CLASSES_ONLY, Arm, arm
+from hardmil.evaluation.arms import AUTO, BASES, TWO_CLASSES_ONLY, Arm, arm
 from hardmil.evaluation.choice import Choice
 from hardmil.evaluation.cohort import Cohort, make_cohort
 from hardmil.evaluation.trainer import Trainer
@@ -38,21 +38,33 @@ from hardmil.mining.procedure import Mined, train_and_mine
 Settings = Mapping[str, Mapping[str, int | float]]
 """Values of settings, by section and name."""
 
-SETTINGS: tuple[Settings, ...] = (
-    {},
-    {"training": {"epochs": 10}},
-    {"training": {"epochs": 60}},
-    {"training": {"lr": 1e-3}},
-    {"network": {"embedding_dim": 512}},
-)
-"""What `auto` tries with the arm it has chosen, first the settings of the classifier themselves."""
+SETTINGS: dict[BagKind, tuple[Settings, ...]] = {
+    "features": (
+        {"network": {"clip": 3}, "training": {"epochs": 20}},
+        {"network": {"clip": 5}, "training": {"epochs": 20}},
+        {"network": {"clip": 5}, "training": {"epochs": 10}},
+        {"network": {"clip": 3}},
+        {},
+        {"network": {"clip": 3}, "training": {"epochs": 10, "lr": 1e-3}},
+        {"network": {"clip": 5, "embedding_dim": 512}, "training": {"epochs": 10}},
+    ),
+    "pixels": (
+        {},
+        {"training": {"epochs": 60}},
+        {"training": {"lr": 2e-4}},
+        {"network": {"embedding_dim": 128}},
+    ),
+}
+"""What `auto` tries with its first arm; {}: the settings of the classifier."""
+THE_BEST = 0.0
+"""Standard errors below the best that are near enough. Among settings, none is simpler than the others."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedArm:
     """A trained arm, what it mined, and how its scores become probabilities.
 
-    `choices` are those of `auto`: of the arm, and of its settings. Nothing is calibrated where the classifier
+    `choices` are those of `auto`: of the settings, and of the arm. Nothing is calibrated where the classifier
     has no `arm`, or a class has too few cases for out-of-fold scores.
     """
 
@@ -135,7 +147,8 @@ def _train_arm(
     bags: Sequence[Bag], *, name: str, study: StudyConfig, task: TaskConfig, seed: int, device: Device
 ) -> TrainedArm:
     """Trained as `hardmil train` does it: `auto` chooses first, and scores are calibrated out of fold."""
-    wanted = arm(name, study=study.model_copy(update=_settings_of(task)), kind=bags[0].kind)
+    study = study.model_copy(update=_settings_of(task))
+    wanted = arm(name, study=study, kind=bags[0].kind)
     if wanted.fisher is not None or wanted.may_use_verdicts:
         raise ConfigError(
             f"arm: {name} needs a study, with pixels or verdicts of a person; expected another arm, such as "
@@ -145,9 +158,11 @@ def _train_arm(
     operating = OperatingSettings(study.evaluation.operating_point, study.mining.inner_folds)
     with temporary_trainer(cohort, device=device) as trainer:
         trial = whole_trial(wanted, cohort=cohort, seed=seed, operating=operating)
-        trial, choices = _chosen(trial, study=study, cohort=cohort, trainer=trainer)
+        trial, of_settings = _with_chosen_settings(trial, study=study, cohort=cohort, trainer=trainer)
+        trial, of_arms = chosen_trial(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
         members = train_whole(trial, cohort=cohort, trainer=trainer)
         scores = whole_arm_out_of_fold(bags, trial=trial, cohort=cohort, trainer=trainer)
+    choices = tuple(one for one in (of_settings, of_arms) if one is not None)
     return _calibrated(TrainedArm(trial.arm.name, members, choices), scores, arm=trial.arm, bags=bags)
 
 
@@ -159,20 +174,25 @@ def _settings_of(task: TaskConfig) -> dict[str, object]:
     return {"classes": task.names, **named}
 
 
-def _chosen(
+def _with_chosen_settings(
     trial: Trial, *, study: StudyConfig, cohort: Cohort, trainer: Trainer
-) -> tuple[Trial, tuple[Choice, ...]]:
-    """The trial of the arm that `auto` takes with the settings that it takes, and both choices."""
-    auto = trial.arm.auto
-    trial, first = chosen_trial(cohort.bags, trial=trial, cohort=cohort, trainer=trainer)
-    if auto is None or first is None:
-        return trial, ()
-    taken = trial.arm
-    candidates = tuple(_with_settings(taken, one) for one in SETTINGS if _are_free(one, study=study))
-    among = replace(trial, arm=replace(taken, auto=auto, candidates=candidates))
-    trial, second = chosen_trial(cohort.bags, trial=among, cohort=cohort, trainer=trainer)
-    choices = (first,) if second is None else (first, second)
-    return replace(trial, arm=replace(trial.arm, name=taken.name)), choices
+) -> tuple[Trial, Choice | None]:
+    """The trial of `auto` with the settings that suit its first arm best, and the choice."""
+    auto, kind = trial.arm.auto, cohort.bags[0].kind
+    if auto is None:
+        return trial, None
+    first = trial.arm.candidates[0].name
+    free = [one for one in SETTINGS[kind] if _are_free(one, study=study)]
+    studies = {" ".join([first, *_words(one)]): _with_settings(study, one) for one in free}
+    candidates = tuple(
+        replace(arm(first, study=one, kind=kind), name=words) for words, one in studies.items()
+    )
+    best = auto.model_copy(update={"standard_errors": THE_BEST})
+    among = replace(trial, arm=replace(trial.arm, auto=best, candidates=candidates))
+    _, choice = chosen_trial(cohort.bags, trial=among, cohort=cohort, trainer=trainer)
+    if choice is None:
+        return trial, None
+    return replace(trial, arm=arm(AUTO, study=studies[choice.chosen], kind=kind)), choice
 
 
 def _are_free(settings: Settings, *, study: StudyConfig) -> bool:
@@ -184,14 +204,19 @@ def _are_free(settings: Settings, *, study: StudyConfig) -> bool:
     )
 
 
-def _with_settings(taken: Arm, settings: Settings) -> Arm:
-    """The arm with some settings changed; its name says which, until one is chosen."""
-    changed = {
-        section: getattr(taken.model, section).model_copy(update=dict(values))
-        for section, values in settings.items()
-    }
-    words = [f"{name}={value:g}" for values in settings.values() for name, value in values.items()]
-    return replace(taken, name=" ".join([taken.name, *words]), model=taken.model.model_copy(update=changed))
+def _with_settings(study: StudyConfig, settings: Settings) -> StudyConfig:
+    """The study with some settings changed."""
+    return study.model_copy(
+        update={
+            section: getattr(study, section).model_copy(update=dict(values))
+            for section, values in settings.items()
+        }
+    )
+
+
+def _words(settings: Settings) -> list[str]:
+    """The settings for a person, such as `clip=4`."""
+    return [f"{name}={value:g}" for values in settings.values() for name, value in values.items()]
 
 
 def _calibrated(

@@ -88,9 +88,9 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         instance_loss: Weight of the instance loss of negative bags.
         lam: Weight of the pseudo-negative instances.
         arm: An arm by its name, such as ours-top5+instance, instead of pooling, mining and instance_loss;
-            auto chooses the best of several by out-of-fold scores of the training bags (`inner_folds`), then
-            embedding_dim, lr and epochs among those that are None. Probabilities are calibrated on these
-            scores. With auto, `fit` trains 29 networks.
+            auto chooses by out-of-fold scores of the training bags (`inner_folds`): first clip,
+            embedding_dim, lr and epochs among those that are None, then the arm. Probabilities are
+            calibrated on these scores. With auto, `fit` trains 37 networks.
         embedding_dim: Length of an instance's embedding.
         clip: Standardised features are cut off at this many standard deviations.
         epochs: Number of epochs.
@@ -118,7 +118,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         hard_negatives_: The mined instances; `slide_id` is the position of the bag, as text.
         n_false_positive_bags_: Number of bags they are from.
         arm_: The name of the arm; with auto, of the chosen one.
-        choices_: What auto compared: arms, then settings; otherwise empty.
+        choices_: What auto compared: settings, then arms; otherwise empty.
         threshold_: A bag with a higher score is called positive: 0.5, with `arm` the score that means even
             odds, or the threshold of a bundle. Not used for more than two labels.
     """
