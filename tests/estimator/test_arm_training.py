@@ -69,7 +69,10 @@ def test_auto_chooses_what_was_left_open_then_an_arm():
     of_settings, of_arms = model.choices_
     assert [one.name for one in of_settings.candidates] == [
         "ours clip=3",
+        "ours clip=5",
         "ours",
+        "ours clip=3 lr=0.001",
+        "ours clip=5 embedding_dim=512",
     ]
     assert of_arms.chosen == model.arm_
     assert [one.name for one in of_arms.candidates][:2] == ["ours", "ours-top5"]

@@ -182,7 +182,7 @@ def _with_chosen_settings(
     if auto is None:
         return trial, None
     first = trial.arm.candidates[0].name
-    free = [one for one in SETTINGS[kind] if _are_free(one, study=study)]
+    free = [_open_part(one, study=study) for one in SETTINGS[kind]]
     studies = {" ".join([first, *_words(one)]): _with_settings(study, one) for one in free}
     candidates = tuple(
         replace(arm(first, study=one, kind=kind), name=words) for words, one in studies.items()
@@ -195,13 +195,12 @@ def _with_chosen_settings(
     return replace(trial, arm=arm(AUTO, study=studies[choice.chosen], kind=kind)), choice
 
 
-def _are_free(settings: Settings, *, study: StudyConfig) -> bool:
-    """Whether the person left these settings open."""
-    return all(
-        getattr(getattr(study, section), name) is None
+def _open_part(settings: Settings, *, study: StudyConfig) -> Settings:
+    """Those of the settings that the person left open."""
+    return {
+        section: {name: one for name, one in values.items() if getattr(getattr(study, section), name) is None}
         for section, values in settings.items()
-        for name in values
-    )
+    }
 
 
 def _with_settings(study: StudyConfig, settings: Settings) -> StudyConfig:
