@@ -1,10 +1,9 @@
 """The table of slides: id, case, label and file of each slide."""
 
-import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
@@ -12,6 +11,7 @@ from typing import Literal
 from hardmil.bags.class_columns import class_labels
 from hardmil.bags.dicom_series import check_one_row_a_series
 from hardmil.bags.negative_words import the_negative
+from hardmil.bags.slide_columns import ALIASES, KNOWN_COLUMNS, find_columns, no_cases
 from hardmil.budget import shown
 from hardmil.config.patches import implausible_mpp, is_plausible_mpp
 from hardmil.config.task import TaskConfig
@@ -24,15 +24,6 @@ MAX_NAME_BYTES, MAX_PATH_CHARS = 200, 4000
 CaseSource = Literal["column", "slide", "column-or-slide"]
 """What names the case of a slide: a column, which must exist; the slide; or the column, if there is one."""
 
-_ALIASES = {
-    "slide_id": ("slide_id", "slide", "filename", "wsi"),
-    "case_id": ("case_id", "case", "patient", "patient_id"),
-    "label": ("label",),
-    "path": ("path",),
-    "mpp": ("mpp",),
-    "annotations": ("annotations",),
-}
-KNOWN_COLUMNS = frozenset(alias for aliases in _ALIASES.values() for alias in aliases)
 _SLIDE_SUFFIXES = (
     ".svs",
     ".tif",
@@ -126,11 +117,11 @@ def read_slide_table(
     """
     table = read_user_table(path, what="a table of slides; `hardmil init` makes one")
     required = _required(labels_required and not multi_label, paths_required)
-    columns = _find_columns(table.header, path=path, required=required)
+    columns = find_columns(table.header, path=path, required=required)
     if cases == "slide":
         columns.pop("case_id", None)
     elif cases == "column" and "case_id" not in columns:
-        raise TableError(_no_cases(table.header, path=path))
+        raise TableError(no_cases(table.header, path=path))
     rows = tuple(
         _row(cells, columns=columns, where=f"{path}, line {line}", folder=path.parent)
         for line, cells in table.lines
@@ -165,40 +156,6 @@ def _with_classes(
         table, classes, slide_ids=[row.slide_id for row in rows], taken=KNOWN_COLUMNS, required=required
     )
     return tuple(replace(row, label=label) for row, label in zip(rows, labels, strict=True))
-
-
-def _find_columns(header: tuple[str, ...], *, path: Path, required: Iterable[str]) -> dict[str, str]:
-    """The table's name of each of our columns."""
-    by_lower = {name.lower(): name for name in header}
-    for lower in filter(None, by_lower):
-        same = [name for name in header if name.lower() == lower]
-        if len(same) > 1:
-            raise TableError(
-                f"{path}: {len(same)} columns are named {' and '.join(dict.fromkeys(same))}; expected one; "
-                "rename the others"
-            )
-    found = {
-        ours: by_lower[next(alias for alias in aliases if alias in by_lower)]
-        for ours, aliases in _ALIASES.items()
-        if any(alias in by_lower for alias in aliases)
-    }
-    for name in required:
-        if name not in found:
-            near = difflib.get_close_matches(name, header, n=1)
-            hint = f'rename "{near[0]}" to {name}' if near else f"add a column {name}"
-            raise TableError(
-                f"{path}: no column {name}; found {', '.join(header) or 'an empty header'}; {hint}"
-            )
-    return found
-
-
-def _no_cases(header: tuple[str, ...], *, path: Path) -> str:
-    *others, last = _ALIASES["case_id"]
-    return (
-        f"{path}: no column of cases; found {', '.join(header)}; expected {', '.join(others)} or {last}, the "
-        "patient of each slide; without it, slides of a patient could be in training and test; rename or add "
-        "the column, or, if each slide is from another patient, add a line to study.yaml: cases: slide"
-    )
 
 
 def _row(cells: Mapping[str, str], *, columns: Mapping[str, str], where: str, folder: Path) -> SlideRow:
@@ -306,7 +263,7 @@ def _check_spellings(values: Sequence[str], *, what: str, path: Path) -> None:
 def _check_cases(table: UserTable, *, column: str) -> None:
     """Check that no other column of cases says that slides of two cases are from one patient."""
     for other in table.header:
-        if other == column or other.lower() not in _ALIASES["case_id"]:
+        if other == column or other.lower() not in ALIASES["case_id"]:
             continue
         first: dict[str, str] = {}
         for line, cells in table.lines:
@@ -395,5 +352,5 @@ def known_labels(path: Path) -> tuple[str, ...]:
         TableError: If it is not a table.
     """
     table = read_user_table(path, what="a table of slides")
-    column = _find_columns(table.header, path=path, required=()).get("label")
+    column = find_columns(table.header, path=path, required=()).get("label")
     return tuple(sorted({cells[column] for _, cells in table.lines if cells[column]} if column else ()))

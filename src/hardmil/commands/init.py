@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hardmil.bags.class_columns import columns_of_yes_and_no
 from hardmil.bags.negative_words import the_negative
-from hardmil.bags.slide_table import KNOWN_COLUMNS, known_labels
+from hardmil.bags.slide_columns import KNOWN_COLUMNS
+from hardmil.bags.slide_table import known_labels
 from hardmil.config.study import LITE0, PIXELS, StudyConfig
 from hardmil.config.study_file import FILE_NAME, commented_yaml, parse_study
 from hardmil.errors import StoreError, TableError
