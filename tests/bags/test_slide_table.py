@@ -141,7 +141,7 @@ def test_one_label_if_not_required(tmp_path: Path):
         ("slide_id,grade\na,1\nb,0\n", r"found slide_id, grade; add a column label$"),
         (
             "slide_id,lesion,stroma\na,1,0\nb,0,1\n",
-            r"add a column label; or, if lesion and stroma are classes .* classes: \[lesion, stroma\] and multi",
+            r"add a column label; or, if lesion and stroma are classes .* classes: \[lesion, stroma\] and",
         ),
         ("slide_id,label,label\na,0,1\n", r"2 columns are named label; expected one"),
         ("slide_id,label\n", r"no slides below the header"),

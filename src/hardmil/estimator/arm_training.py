@@ -214,7 +214,7 @@ def _with_settings(study: StudyConfig, settings: Settings) -> StudyConfig:
 
 
 def _words(settings: Settings) -> list[str]:
-    """The settings for a person, such as `clip=4`."""
+    """The settings for a person, such as `clip=3`."""
     return [f"{name}={value:g}" for values in settings.values() for name, value in values.items()]
 
 

@@ -128,7 +128,8 @@ def _opened(path: Path, tiff: tifffile.TiffFile) -> TiffSource | PictureSource:
         return PictureSource(decode_picture(path))
     if reason is not None:
         raise SlideError(
-            f"{path}: {reason}; expected 8-bit RGB, as from a brightfield scanner; export it as 8-bit RGB"
+            f"{path}: {reason}; expected 8-bit RGB, as from a brightfield scanner; export it as 8-bit RGB, "
+            "compressed as JPEG"
         )
     n_bytes, lock = path.stat().st_size, threading.Lock()
     if not all(is_complete(page, n_bytes=n_bytes, may_be_sparse=True) for page in pages):
