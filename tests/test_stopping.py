@@ -13,8 +13,6 @@ from hardmil.files.atomic import write_atomically
 from hardmil.files.locks import locked
 from hardmil.stopping import ended_by_signals, how_far, told_at_stop, undo_all, undone_at_stop
 
-pytestmark = pytest.mark.slow
-
 # What the main thread is busy with; Python's own way to handle Ctrl-C hangs, is lost or takes long in most.
 BUSY = {
     "sleep": "time.sleep(1000)",

@@ -10,8 +10,6 @@ from tests.support.studies import Hardmil, read_csv
 from hardmil.errors import ConfigError
 from hardmil.tracking import LossByEpoch, TrackWith, tracked
 
-pytestmark = pytest.mark.slow
-
 
 class _Kept:
     def __init__(self) -> None:

@@ -7,8 +7,6 @@ from tests.support.studies import Hardmil, read_csv
 
 from hardmil.mining.verdict_store import JudgedPatch, NewVerdict, VerdictStore
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

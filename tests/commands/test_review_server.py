@@ -18,8 +18,6 @@ from hardmil.commands.review_server import ServerOptions, check_server
 from hardmil.errors import ConfigError
 from hardmil.mining.verdict_store import VerdictStore
 
-pytestmark = pytest.mark.slow
-
 TOKEN = "a-token-of-some-length"
 
 
@@ -60,6 +58,7 @@ def test_a_study_that_was_not_evaluated(hardmil: Hardmil, study: Path):
     assert "hardmil evaluate" in run.err
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_what_was_saved_is_there(review_folder: Path):
     with start_server(review_folder) as server:
         assert server.address.startswith("http://127.0.0.1:")
@@ -70,6 +69,7 @@ def test_ctrl_c_ends_it_and_what_was_saved_is_there(review_folder: Path):
         assert [one.verdict for one in store.standing()] == ["lesion"]
 
 
+@pytest.mark.slow
 def test_a_host_asks_for_a_token(evaluated_review: Path):
     with start_server(evaluated_review, "--host", "0.0.0.0", "--token", TOKEN) as server:
         assert server.address.endswith(f"/?token={TOKEN}")
@@ -82,6 +82,7 @@ def test_a_host_asks_for_a_token(evaluated_review: Path):
         assert len(server.address.partition("token=")[2]) >= 32
 
 
+@pytest.mark.slow
 def test_verdicts_that_were_shown_as_saved_survive_sigkill(review_folder: Path):
     saved: list[tuple[int, str]] = []
     with start_server(review_folder) as server:

@@ -15,9 +15,8 @@ from hardmil.bundles.bundle import load_bundle
 from hardmil.mil.inference import score_bags
 from hardmil.slides.reader import open_slide
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 def test_whole_path_on_pixels(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
     patched = hardmil("patch", study, "--json")
     assert patched.code == 0, patched.err
@@ -59,6 +58,7 @@ def test_whole_path_on_pixels(hardmil: Hardmil, study: Path, tmp_path: Path) -> 
     check_predictions(hardmil, study / "bundle", tmp_path)
 
 
+@pytest.mark.slow
 def test_whole_path_with_an_encoder(hardmil: Hardmil, study: Path, tmp_path: Path) -> None:
     """Slides to bundle to prediction with EfficientNet-Lite0, and the same answer from both commands."""
     settings = ["--set", "encode=efficientnet-lite0", "--set", "encode_px=32", *quick()]

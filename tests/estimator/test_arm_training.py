@@ -13,8 +13,6 @@ from hardmil.errors import ConfigError
 from hardmil.estimator import arm_training
 from hardmil.mil.calibration import Calibration
 
-pytestmark = pytest.mark.slow
-
 SETTINGS: dict[str, Any] = {"bags_per_step": 4, "device": "cpu"}
 QUICK: dict[str, Any] = SETTINGS | {"epochs": 4, "lr": 1e-2}
 

@@ -12,8 +12,6 @@ from hardmil.errors import BagError, ConfigError
 from hardmil.estimator import MILClassifier
 from hardmil.estimator.given_indicators import indicators_of
 
-pytestmark = pytest.mark.slow
-
 BAGS = [bag.instances for bag in multi_bags(48)]
 Y = MULTI.answers(np.array([bag.label for bag in multi_bags(48)])).astype(int)
 

@@ -15,8 +15,6 @@ from hardmil import MILClassifier
 from hardmil.bundles.bundle import load_bundle
 from hardmil.errors import BagError, ConfigError
 
-pytestmark = pytest.mark.slow
-
 SETTINGS = {"epochs": 20, "lr": 3e-3, "device": "cpu"}
 THREE = ("tumour", "adenoma", "normal")
 """Names of the classes of `class_bags`; not sorted."""

@@ -46,8 +46,6 @@ from hardmil.mining import procedure as procedure_module
 from hardmil.mining.hard_instances import HardInstance
 from hardmil.mining.procedure import Mined, train_and_mine
 
-pytestmark = pytest.mark.slow
-
 
 def _run(evaluation: Evaluation) -> None:
     assert evaluate_arms(evaluation, device=CPU, quiet=True) == []

@@ -21,8 +21,6 @@ from hardmil.files.csv_table import read_cells
 from hardmil.jobs.pool import Engine
 from hardmil.mil.population import Training
 
-pytestmark = pytest.mark.slow
-
 TOGETHER = Engine(population=3)
 ARMS = ("ours", "ours+fmb-oof", "ours+fmb-oof@random", "ours+inject-oof", "ours+weigh-oof", "mean")
 
@@ -75,6 +73,7 @@ def _assert_close(text: str, other: str, *, what: str) -> None:
     assert found == pytest.approx(expected, abs=2e-4, nan_ok=True), what
 
 
+@pytest.mark.slow
 def test_each_network_is_trained_once_and_most_in_populations(
     one_by_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -103,6 +102,7 @@ def test_a_second_run_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(read_cells(tmp_path / "results.csv")) == 4
 
 
+@pytest.mark.slow
 def test_when_memory_runs_out_populations_get_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fit_population = together.fit_population
     sizes: list[int] = []

@@ -26,8 +26,6 @@ from hardmil.preprocessing.process_slides import (
 )
 from hardmil.preprocessing.study_folder import Study, open_study
 
-pytestmark = pytest.mark.slow
-
 
 def test_two_workers_write_what_one_writes(hardmil: Hardmil, study: Path):
     assert hardmil("patch", study).code == 0
