@@ -90,7 +90,7 @@ class MILClassifier(ClassifierMixin, BaseEstimator):
         arm: An arm by its name, such as ours-top5+instance, instead of pooling, mining and instance_loss;
             auto chooses by out-of-fold scores of the training bags (`inner_folds`): first clip,
             embedding_dim, lr and epochs among those that are None, then the arm. Probabilities are
-            calibrated on these scores. With auto, `fit` trains 37 networks.
+            calibrated on these scores. With auto, `fit` trains 37 networks, of pixels 25.
         embedding_dim: Length of an instance's embedding.
         clip: Standardised features are cut off at this many standard deviations.
         epochs: Number of epochs.
