@@ -104,5 +104,7 @@ def keep(folder: Path, *, to: Path, only: str | None = None) -> None:
         write_table(to / "results.csv", results, row=ResultRow)
         write_table(to / "predictions.csv", map(shortened, said), row=PredictionRow, columns=KEPT_PREDICTIONS)
     choices = read_table(folder / CHOICES, ChoiceRow)
+    known = {row.trial for row in choices}
+    old = [row for row in read_table(to / CHOICES, ChoiceRow) if row.trial not in known]
     if choices:
-        write_table(to / CHOICES, choices, row=ChoiceRow)
+        write_table(to / CHOICES, [*old, *choices], row=ChoiceRow)

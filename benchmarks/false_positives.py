@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from false_positive_cohorts import ARMS, STUDIES, run_cohorts
 from false_positive_runs import AUTO, CANDIDATES, CRITERIA, KEPT, NEW, REPEATS, SETS, Where, keep, run_set
 from false_positive_tables import (
     BASE,
@@ -32,10 +33,13 @@ COMMAND = "python benchmarks/false_positives.py --table"
 ORDER = (AUTO, *CANDIDATES, *NEW)
 
 
-def run(names: Sequence[str], *, arms: Sequence[str], where: Where) -> None:
-    """Run arms on some sets, and keep their rows set by set."""
+def run(names: Sequence[str], *, arms: Sequence[str] | None, where: Where) -> None:
+    """Run arms on some sets, by default the candidates of `auto` and itself; keep their rows set by set."""
     for name in names:
-        keep(run_set(name, arms=arms, where=where), to=KEPT / name)
+        if name in STUDIES:
+            run_cohorts(name, arms=arms or ARMS, where=where)
+        else:
+            keep(run_set(name, arms=arms or (*CANDIDATES, AUTO), where=where), to=KEPT / name)
 
 
 def run_criteria(names: Sequence[str], *, where: Where) -> None:
@@ -98,8 +102,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of the data sets")
     parser.add_argument("--output", type=Path, default=Path("false-positives"), help="working folder")
-    parser.add_argument("--run", choices=SETS, nargs="+", help="sets to run")
-    parser.add_argument("--arms", nargs="+", default=[*CANDIDATES, AUTO], help="arms to run")
+    parser.add_argument("--run", choices=(*SETS, *STUDIES), nargs="+", help="sets to run")
+    parser.add_argument("--arms", nargs="+", help="arms to run")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="repeats of the folds")
     parser.add_argument("--criteria", choices=SETS, nargs="+", help="compare the criteria of auto on sets")
     parser.add_argument("--table", action="store_true", help="write tables and figure of the kept rows")

@@ -140,11 +140,16 @@ def rare_config(seed: int) -> StudyConfig:
     )
 
 
-def run_seed(folder: Path, *, seed: int, arms: Sequence[str]) -> None:
-    """Generate one cohort, extract and encode its patches, and evaluate the arms."""
+def write_rare_foci(folder: Path, *, seed: int) -> None:
+    """Draw the slides of a cohort unless they exist, and write study.yaml."""
     if not (folder / "slides.csv").exists():
         write_cohort(folder, n_train=N_SLIDES, n_test=0, seed=seed, size_px=SIZE_PX, foci=FOCI)
     (folder / FILE_NAME).write_text(commented_yaml(rare_config(seed)), encoding="utf-8")
+
+
+def run_seed(folder: Path, *, seed: int, arms: Sequence[str]) -> None:
+    """Generate one cohort, extract and encode its patches, and evaluate the arms."""
+    write_rare_foci(folder, seed=seed)
     study = open_study(folder, overrides=[f"evaluation.arms=[{', '.join(arms)}]"])
     encode_study(study, options=RunOptions(quiet=True))
     evaluate(study, quiet=True)
