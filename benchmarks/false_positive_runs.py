@@ -32,7 +32,9 @@ CANDIDATES = (
 AUTO = "auto"
 NEW = (
     *("topk", "conjunctive", "linear", "ours-smooth", "ours-masktop", "ours-seeds5", "em"),
-    *("ours+rank", "ours+instance+rank", "ours+pseudo", "ours+pseudo@random"),
+    *("ours+rank", "ours+pseudo", "ours+pseudo@random"),
+    *("topk+instance", "conjunctive+instance", "linear+instance", "ours-smooth+instance"),
+    *("ours-masktop+instance", "ours+instance+rank", "ours+instance+pseudo", "ours+instance+pseudo@random"),
 )
 # How `auto` may choose, last the default.
 CRITERIA = {

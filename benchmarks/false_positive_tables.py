@@ -1,12 +1,13 @@
 """Tables and figure of docs/false-positives, from kept rows. Used by benchmarks/false_positives.py."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hardmil.bootstrap import percentile_limits
@@ -20,8 +21,14 @@ from hardmil.statistics.pooled_predictions import pool_predictions
 from hardmil.statistics.weighted_metrics import RESAMPLED
 
 BASE = "ours"
-POSITIVE = {"colon": "epithelial", "ucsb": "malignant", "glas": "malignant"}
-TITLES = {"colon": "colon by group", "ucsb": "UCSB by stem", "glas": "GlaS by patient"}
+POSITIVE = {
+    **{"colon": "epithelial", "ucsb": "malignant", "glas": "malignant"},
+    **{"foci": "positive", "demo": "positive"},
+}
+TITLES = {
+    **{"colon": "colon by group", "ucsb": "UCSB by stem", "glas": "GlaS by patient"},
+    **{"foci": "synthetic: rare foci", "demo": "synthetic: look-alikes"},
+}
 MARGIN = 0.05
 """An arm with a lower sensitivity than this below `ours` has not won, whatever its FPR."""
 
@@ -121,7 +128,7 @@ def _combined_difference(sets: Sequence[SetRows], arm: str, metric: str) -> tupl
     return float(np.mean(observed)), low, high
 
 
-def combined_table(rows: Sequence[Combined]) -> list[str]:
+def combined_table(rows: Iterable[Combined]) -> list[str]:
     """Markdown: the combined differences, arms on most sets first, then lowest FPR first."""
     heads = ["arm minus `ours`", "sets", "FPR@op", "sensitivity@op", "fewer false positives"]
     lines = [_line(heads), _line(["---"] * len(heads))]
@@ -145,31 +152,41 @@ def choices_table(folder: Path) -> list[str]:
     return [*lines, "", f"More than one standard error ahead of all others: {summary.n_clear} of {n} trials."]
 
 
-def figure(sets: Sequence[SetRows], *, order: Sequence[str], path: Path) -> None:
-    """SVG: FPR at the operating point of each arm with its interval, one panel a set."""
+def figure(rows_of_sets: Sequence[Sequence[SetRows]], *, order: Sequence[str], path: Path) -> None:
+    """SVG: FPR at the operating point of each arm with its interval; rows of panels, one panel a set."""
     matplotlib.rcParams["svg.hashsalt"] = "hardmil"
-    drawing = Figure(figsize=(3.1 * len(sets) + 1.6, 0.27 * len(order) + 1.1), layout="constrained")
-    panels = drawing.subplots(1, len(sets), sharey=True, squeeze=False)[0]
-    for axes, rows in zip(panels, sets, strict=True):
-        for position, arm in enumerate(order):
-            if arm not in rows.arms:
-                continue
-            one, found = rows.limits[arm, "fpr_op"], rows.limits[arm, "sens_op"]
-            colour = "#0b6aa8" if arm == "auto" else "#1f2428"
-            axes.plot([one.low, one.high], [position] * 2, color=colour, linewidth=1.4)
-            axes.plot([one.value], [position], "o", color=colour, markersize=5)
-            axes.text(0.65, position, short(found.value), va="center", fontsize=8, color="#566069")
-        axes.set_title(TITLES[rows.name], fontsize=10, color="#1f2428", loc="left")
-        axes.text(0.65, -1, "sens.", va="center", fontsize=8, color="#566069")
-        axes.set_xlim(-0.02, 0.62)
-        axes.set_xlabel("FPR at the operating point", fontsize=9)
-        axes.grid(axis="x", color="#d5dadf", linewidth=0.5)
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-        axes.tick_params(labelsize=8, length=0)
-    panels[0].set_yticks(range(len(order)), order)
-    panels[0].set_ylim(len(order) - 0.5, -1.5)
+    arms = [[arm for arm in order if any(arm in rows.arms for rows in sets)] for sets in rows_of_sets if sets]
+    heights = [0.27 * len(names) + 1.1 for names in arms]
+    width = 3.1 * max(map(len, rows_of_sets)) + 1.6
+    drawing = Figure(figsize=(width, sum(heights)), layout="constrained")
+    parts = drawing.subfigures(len(arms), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, sets, names in zip(parts, filter(None, rows_of_sets), arms, strict=True):
+        panels = part.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+        for axes, rows in zip(panels, sets, strict=True):
+            _panel(axes, rows, names=names)
+        panels[0].set_yticks(range(len(names)), names)
+        panels[0].set_ylim(len(names) - 0.5, -1.5)
     drawing.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _panel(axes: Axes, rows: SetRows, *, names: Sequence[str]) -> None:
+    """The arms of one set; the sensitivity that each reaches stands on the right."""
+    for position, arm in enumerate(names):
+        if arm not in rows.arms:
+            continue
+        one, found = rows.limits[arm, "fpr_op"], rows.limits[arm, "sens_op"]
+        colour = "#0b6aa8" if arm == "auto" else "#1f2428"
+        axes.plot([one.low, one.high], [position] * 2, color=colour, linewidth=1.4)
+        axes.plot([one.value], [position], "o", color=colour, markersize=5)
+        axes.text(1.04, position, short(found.value), va="center", fontsize=8, color="#566069")
+    axes.set_title(TITLES[rows.name], fontsize=10, color="#1f2428", loc="left")
+    axes.text(1.04, -1, "sens.", va="center", fontsize=8, color="#566069")
+    axes.set_xlim(-0.02, 1.0)
+    axes.set_xlabel("FPR at the operating point", fontsize=9)
+    axes.grid(axis="x", color="#d5dadf", linewidth=0.5)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(labelsize=8, length=0)
 
 
 def _present(arms: Mapping[str, ResampledArm], order: Sequence[str]) -> list[str]:

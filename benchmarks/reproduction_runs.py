@@ -29,7 +29,7 @@ SECOND = (
     *("ours+weigh-oof", "ours+weigh-oof@random", "ours+instance-hardest"),
     *("ours+instance+inject-positive-oof", "ours+instance+inject-positive-oof@random"),
 )
-CHOICES = ("attention", "random", "uncertainty", "spread")
+CHOICES = ("attention", "random", "uncertainty", "spread", "disagreement")
 BUDGETS = (2, 5, 10, 20)
 VERDICTS = tuple(f"ours+instance+verdicts-{n}-{choice}" for choice in CHOICES for n in BUDGETS)
 WITHOUT_VERDICTS = "ours+instance"

@@ -151,6 +151,22 @@ def test_which_verdicts_are_used_depends_on_the_seed_of_the_trial():
     assert used(0) == used(0) != used(1)
 
 
+def test_patches_are_judged_on_which_five_networks_disagree():
+    truth = {bag.slide_id: np.array([bag.label, 0, 0, 0, 0, 0], np.float32) for bag in _bags()}
+    train = _Train()
+    _mine(train, reviewer=truth, use="none", verdict_budget=2, verdict_choice="disagreement")
+    *judges, judged = train.bags
+    assert len(judges) == 5
+    assert all(bag.instance_labels is None for bags in judges for bag in bags)
+    logits = [score_bags(model, _bags()) for model in train.models[:5]]
+    for position, bag in enumerate(judged):
+        if bag.label == 1:
+            spread = np.std([scores[position].instance_logit for scores in logits], axis=0)
+            assert bag.instance_labels is not None
+            assert set(np.flatnonzero(~np.isnan(bag.instance_labels))) == set(np.argsort(-spread)[:2])
+            assert spread.max() > 0
+
+
 def test_without_a_budget_all_that_is_known_is_used():
     known = {"s0": np.array([0, -1, np.nan, 0, 0, 0], np.float32), "s1": np.ones(6, np.float32)}
     train = _Train()

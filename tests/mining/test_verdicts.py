@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -114,13 +115,15 @@ LOGITS = np.array([5.0, -4.0, 0.1, 3.0, -0.2, 2.0], np.float32)
 TRUTH = np.array([1, 0, 1, 0, 1, 0], np.float32)
 
 
-def _chosen(choice: str, *, budget: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
+def _chosen(
+    choice: str, *, budget: int = 2, seed: int = 0, others: Sequence[np.ndarray] = ()
+) -> dict[str, np.ndarray]:
     bags = [_bag("a", 1), _bag("b", 0), _bag("c", 1)]
     config = MiningConfig.model_validate({"verdict_budget": budget, "verdict_choice": choice})
     return chosen_verdicts(
         bags,
         known={"a": TRUTH, "b": np.zeros(6, np.float32), "c": TRUTH},
-        scores=[BagScore(0.5, ATTENTION, LOGITS)] * 3,
+        scores=[[BagScore(0.5, ATTENTION, one)] * 3 for one in (LOGITS, *others)],
         embed=lambda bag: np.repeat(np.array([[0.0, 0.0], [9.0, 9.0], [9.0, 0.0]]), 2, axis=0).astype(
             np.float32
         ),
@@ -135,6 +138,13 @@ def test_the_most_attended_or_the_least_certain_are_chosen(choice: str, chosen: 
     assert sorted(found) == ["a", "c"]
     assert np.flatnonzero(~np.isnan(found["a"])).tolist() == chosen
     np.testing.assert_array_equal(found["a"][chosen], TRUTH[chosen])
+
+
+def test_those_are_chosen_on_which_networks_disagree_whatever_the_logit_of_the_first():
+    others = [LOGITS + shift * np.array([0, 1, 0, 0, 0, 2], np.float32) for shift in (-1, 3)]
+    found = _chosen("disagreement", others=others)
+    assert np.flatnonzero(~np.isnan(found["c"])).tolist() == [1, 5]
+    assert np.flatnonzero(~np.isnan(_chosen("disagreement", budget=1, others=others)["a"])).tolist() == [5]
 
 
 def test_chance_chooses_each_equally_often_and_separately_for_each_slide():
@@ -182,7 +192,7 @@ def test_bags_may_differ_in_size():
         found = chosen_verdicts(
             bags,
             known=known,
-            scores=scores,
+            scores=[scores],
             embed=lambda bag: bag.instances,
             config=MiningConfig(verdict_budget=3),
             seed=0,
@@ -247,7 +257,7 @@ def test_a_budget_is_spent_by_the_branch_of_the_class_and_not_on_negative_bags()
     found = chosen_verdicts(
         bags,
         known=known,
-        scores=[score, score],
+        scores=[[score, score]],
         embed=lambda bag: bag.instances,
         config=config,
         seed=0,

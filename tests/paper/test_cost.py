@@ -136,6 +136,7 @@ def test_verdicts_train_the_base_again(tmp_path: Path, spent: list[int]):
     base = _visits(_evaluation(tmp_path, "ours"))
     assert _visits(evaluation) == 2 * base
     assert _visits(_evaluation(tmp_path, "ours+verdicts", "ours+verdicts-2")) == 3 * base
+    assert _visits(_evaluation(tmp_path, "ours+verdicts-2-disagreement")) == 6 * base, "five networks choose"
 
 
 def test_an_arm_without_a_network_visits_nothing(tmp_path: Path):

@@ -51,6 +51,9 @@ class SelfJudgedConfig(Section):
     """em: see bag_quantile. Both are ours; the paper sets them on held-out data."""
 
 
+VerdictChoice = Literal["attention", "random", "uncertainty", "spread", "disagreement"]
+
+
 class MiningConfig(Section):
     """Hard negatives: where they come from and how they are used."""
 
@@ -108,9 +111,10 @@ class MiningConfig(Section):
     lesion was found. They are listed in any case."""
     verdict_budget: int | None = Field(default=None, ge=1)
     """Verdicts used from each positive training bag. null: all. `+verdicts-10` sets it."""
-    verdict_choice: Literal["attention", "random", "uncertainty", "spread"] = "attention"
-    """Which patches: highest attention, random, instance logit nearest to 0 (uncertainty), or one from
-    each K-means cluster (spread)."""
+    verdict_choice: VerdictChoice = "attention"
+    """Which patches: highest attention, random, instance logit nearest to 0 (uncertainty), one from each
+    K-means cluster (spread), or those on whose logit five networks trained with different seeds disagree
+    most (disagreement)."""
 
     @field_validator("threshold")
     @classmethod

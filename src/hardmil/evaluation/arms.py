@@ -4,9 +4,10 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from hardmil.config.evaluation import AutoConfig, FisherConfig
-from hardmil.config.mining import REVIEW, MiningConfig
+from hardmil.config.mining import REVIEW, MiningConfig, VerdictChoice
 from hardmil.config.model import BagKind, PoolingConfig, ResolvedModelConfig, resolve_config
 from hardmil.config.section import Section
 from hardmil.config.study import StudyConfig, model_config
@@ -52,7 +53,7 @@ MHIM_SHARE = 0.05
 PSEMIX_PARTS = 30
 REVIEW_FULL_AT = 10
 ROUNDS = 3
-CHOICES = ("attention", "random", "uncertainty", "spread")
+CHOICES = get_args(VerdictChoice)
 # What the options of all mining uses set, and those of single uses.
 _OF_ANY_USE: dict[str, dict[str, object]] = {
     "oof": {"source": "out-of-fold"},
@@ -112,8 +113,8 @@ def arm(name: str, *, study: StudyConfig, kind: BagKind) -> Arm:
     Uses that mine are `sb`, `mb`, `fmb`, `inject` and `weigh` (options `oof`, `rounds`, `continue`; for fmb
     also `equal`, `stratified`; for inject `positive`, `negative`, `both`, `replace`). Other uses are
     `instance` (option `hardest`), `rank`, `pseudo` (option `rounds`) and `verdicts` (options: a budget such
-    as `10`; `attention`, `random`, `uncertainty`, `spread`). `@random` is the control of an arm that mines,
-    or of `pseudo`.
+    as `10`; `attention`, `random`, `uncertainty`, `spread`, `disagreement`). `@random` is the control of an
+    arm that mines, or of `pseudo`.
 
     Args:
         name: base[-option]...[+use[-option]...][@random].

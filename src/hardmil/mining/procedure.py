@@ -59,9 +59,19 @@ MEMBER_STEP = 10**8
 """Between the seeds of networks that are averaged: no fold or repeat of a study reaches the next."""
 
 
+N_JUDGES = 5
+"""Networks whose disagreement chooses verdicts, after Beluch et al., CVPR 2018."""
+
+
 def member_seeds(seed: int, *, config: ResolvedModelConfig) -> list[int]:
     """The seeds of the `training.n_networks` networks whose outputs are averaged; the given one is first."""
     return [seed + number * MEMBER_STEP for number in range(config.training.n_networks)]
+
+
+def judge_seeds(seed: int, *, mining: MiningConfig) -> list[int]:
+    """The seeds of the networks that choose verdicts: of the base alone, or of those that may disagree."""
+    is_alone = mining.verdict_budget is None or mining.verdict_choice != "disagreement"
+    return [seed + number * MEMBER_STEP for number in range(1 if is_alone else N_JUDGES)]
 
 
 def train_members(
@@ -107,7 +117,10 @@ def train_and_mine(
     check_mining(mining)
     if reviewer is not None:
         base = train(bags, config=config, seed=seed)
-        bags = _reviewed(bags, base=base, reviewer=reviewer, mining=mining, seed=seed, task=config.task)
+        others = [train(bags, config=config, seed=one) for one in judge_seeds(seed, mining=mining)[1:]]
+        bags = _reviewed(
+            bags, networks=[base, *others], reviewer=reviewer, mining=mining, seed=seed, task=config.task
+        )
     if mining.self_judged.how != "none":
         bags = _self_judged(bags, config=config, mining=mining, seed=seed, train=train)
     base = train(bags, config=config, seed=seed)
@@ -166,19 +179,22 @@ def _training_extras(
 def _reviewed(
     bags: Sequence[Bag],
     *,
-    base: BagClassifier,
+    networks: Sequence[BagClassifier],
     reviewer: Reviewer,
     mining: MiningConfig,
     seed: int,
     task: TaskConfig,
 ) -> list[Bag]:
-    """The bags with the verdicts within the budget; with all verdicts if there is no budget."""
+    """The bags with the verdicts within the budget; with all verdicts if there is no budget.
+
+    The first network chooses them; where the choice is disagreement, all do.
+    """
     if mining.verdict_budget is not None:
         reviewer = chosen_verdicts(
             bags,
             known=reviewer,
-            scores=score_bags(base, bags),
-            embed=partial(embed_instances, base),
+            scores=[score_bags(one, bags) for one in networks],
+            embed=partial(embed_instances, networks[0]),
             config=mining,
             seed=seed,
             task=task,

@@ -200,7 +200,7 @@ def chosen_verdicts(
     bags: Sequence[Bag],
     *,
     known: Reviewer,
-    scores: Sequence[BagScore],
+    scores: Sequence[Sequence[BagScore]],
     embed: Callable[[Bag], Float[np.ndarray, "instance dim"]],
     config: MiningConfig,
     seed: int,
@@ -214,18 +214,19 @@ def chosen_verdicts(
     Args:
         bags: Training bags.
         known: The verdict on each instance.
-        scores: The output of the trained model for each bag.
+        scores: The outputs of the trained model for each bag; then, for choice `disagreement`, those of the
+            other networks.
         embed: The trained model without its last layer; needed only for choice `spread`.
         config: Budget and choice.
         seed: Seed of random choices and K-means.
         task: The classes.
     """
     values_of: dict[str, Float[np.ndarray, " _"]] = {}
-    for bag, score in zip(bags, scores, strict=True):
+    for bag, *of_networks in zip(bags, *scores, strict=True):
         if bag.label == task.negative_label or bag.slide_id not in known:
             continue
-        of_class = branch_of(score, bag.label, task=task)
-        chosen = _choose(bag, score=of_class, embed=embed, config=config, seed=seed)
+        of_class = [branch_of(one, bag.label, task=task) for one in of_networks]
+        chosen = _choose(bag, scores=of_class, embed=embed, config=config, seed=seed)
         values = np.full(len(bag), np.nan, dtype=np.float32)
         values[chosen] = known[bag.slide_id][chosen]
         values_of[bag.slide_id] = values
@@ -235,7 +236,7 @@ def chosen_verdicts(
 def _choose(
     bag: Bag,
     *,
-    score: BagScore,
+    scores: Sequence[BagScore],
     embed: Callable[[Bag], Float[np.ndarray, "instance dim"]],
     config: MiningConfig,
     seed: int,
@@ -243,9 +244,11 @@ def _choose(
     n = min(config.verdict_budget or len(bag), len(bag))
     match config.verdict_choice:
         case "attention":
-            return np.argsort(-score.attention, kind="stable")[:n]
+            return np.argsort(-scores[0].attention, kind="stable")[:n]
         case "uncertainty":
-            return np.argsort(np.abs(score.instance_logit), kind="stable")[:n]
+            return np.argsort(np.abs(scores[0].instance_logit), kind="stable")[:n]
+        case "disagreement":
+            return np.argsort(-np.std([one.instance_logit for one in scores], axis=0), kind="stable")[:n]
         case "random":
             rng = np.random.default_rng([seed, zlib.crc32(bag.slide_id.encode())])
             return rng.choice(len(bag), size=n, replace=False)

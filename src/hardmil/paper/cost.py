@@ -25,7 +25,7 @@ from hardmil.evaluation.evaluation import Evaluation, missing_trials
 from hardmil.evaluation.trial import Trial, candidate_trials, operating_folds
 from hardmil.jobs.pool import Engine
 from hardmil.mil.training import fit
-from hardmil.mining.procedure import member_seeds
+from hardmil.mining.procedure import judge_seeds, member_seeds
 
 SMALL_RUN = {"repeats": 1, "folds": 2, "epochs": 3}
 MEASURE_S = 1.0
@@ -151,7 +151,8 @@ def _of_arm(arm: Arm, inside: np.ndarray, *, seed: int, known: _Known) -> Iterat
 
     stage: Hashable = None
     if arm.uses_verdicts:
-        yield training(inside, seed, stage)
+        for one in judge_seeds(seed, mining=mining):
+            yield training(inside, one, stage)
         # Which verdicts a budget buys depends on the base, and so on the bags it was trained on.
         choice = None if mining.verdict_budget is None else (mining.verdict_choice, seed, inside.tobytes())
         stage = ("verdicts", mining.verdict_budget, choice)
