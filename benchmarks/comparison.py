@@ -9,31 +9,24 @@ Rows of the real sets are with those of the other arms in docs/false-positives, 
 """
 
 import argparse
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from false_positive_runs import KEPT, SETS, Where, keep, run_set
 from false_positive_tables import BASE, TITLES, SetRows, combined, combined_table, read_set
 from rare_foci import RESULTS as FOCI_RESULTS
 from rare_foci import SeedRow, rows_of, run_seed, shown
+from training_cost import CostRow, measure_cost
 
-from hardmil.bags.bag import Bag
 from hardmil.commands.arms_table import short
-from hardmil.config.study import StudyConfig
-from hardmil.device import find_device
-from hardmil.evaluation.arms import arm
 from hardmil.files.csv_table import read_table, write_table
 from hardmil.jobs.pool import find_engine
 from hardmil.metrics import MeanSE, mean_and_se
-from hardmil.mil.training import fit
 
 OTHERS = ("clam-sb", "clam-mb", "dtfd", "dsmil", "transmil", "abmil-mhim", "abmil-psemix")
 OURS = ("auto", BASE, "ours-top5", "ours+instance")
 ORDER = (*OURS, "abmil", "topk", *OTHERS)
+COSTED = tuple(name for name in ORDER if name not in ("auto", "ours-top5"))
 REPEATS = 1
 FOCI_SEEDS = range(3)
 FOLDER = Path(__file__).parents[1] / "docs" / "comparison"
@@ -42,15 +35,6 @@ CELLS = ("fpr_op", "sens_op", "pooled_auc", "fpr_at_sens_90", "brier")
 HEADS = ("arm", "FPR @op", "sensitivity @op", "AUC", "FPR @90", "Brier")
 FOCI_CELLS = ("fpr_at_sens_90", "fpr_at_sens_95", "auc", "instance_auc")
 FOCI_HEADS = ("arm", "FPR @90", "FPR @95", "AUC", "instance AUC", "seeds")
-
-
-@dataclass(frozen=True)
-class CostRow:
-    """The processor time of one training of an arm, and its ratio to that of `ours` in the same run."""
-
-    arm: str
-    seconds: float
-    ratio: float
 
 
 def run_foci(output: Path) -> None:
@@ -63,32 +47,6 @@ def run_foci(output: Path) -> None:
             run_seed(folder, seed=seed, arms=missing)
             rows = [*kept, *(row for row in rows_of(folder, seed=seed) if row.arm in missing)]
             write_table(FOCI, sorted(rows, key=lambda row: (ORDER.index(row.arm), row.seed)), row=SeedRow)
-
-
-def measure_cost() -> list[CostRow]:
-    """One training of each arm on the same bags on one thread, three times in turn; the shortest counts."""
-    torch.set_num_threads(1)
-    rng = np.random.default_rng(0)
-    bags = [
-        Bag(f"s{i}", f"c{i}", i % 2, rng.normal(size=(100, 1280)).astype(np.float32), _grid(100), 8)
-        for i in range(30)
-    ]
-    device = find_device("cpu", precision="float32")
-    names = [name for name in ORDER if name not in ("auto", "ours-top5")]
-    models = {name: arm(name, study=StudyConfig(), kind="features").model for name in names}
-    seconds = dict.fromkeys(names, np.inf)
-    for _ in range(3):
-        for name, model in models.items():
-            training = model.training.model_copy(update={"epochs": 3})
-            started = time.process_time()
-            fit(bags, config=model.model_copy(update={"training": training}), device=device)
-            seconds[name] = min(seconds[name], time.process_time() - started)
-    return [CostRow(name, round(one, 3), round(one / seconds[BASE], 2)) for name, one in seconds.items()]
-
-
-def _grid(n: int) -> np.ndarray:
-    side = int(np.sqrt(n))
-    return np.stack(np.divmod(np.arange(n), side), axis=1).astype(np.int64) * 8
 
 
 def tables() -> list[str]:
@@ -160,7 +118,7 @@ def main() -> None:
         else:
             keep(run_set(name, arms=options.arms, where=where), to=KEPT / name)
     if options.cost:
-        write_table(COST, measure_cost(), row=CostRow)
+        write_table(COST, measure_cost(COSTED), row=CostRow)
     if options.table:
         print("\n".join(tables()))
 

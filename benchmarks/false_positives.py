@@ -2,6 +2,7 @@
 
     python benchmarks/false_positives.py --data DIR --output DIR --run colon     # resumable
     python benchmarks/false_positives.py --data DIR --output DIR --criteria colon  # how auto may choose
+    python benchmarks/false_positives.py --cost                                  # training time of each arm
     python benchmarks/false_positives.py --table                                 # tables and figure
 
 The protocol is docs/decisions/0013-false-positive-protocol.md. Rows are kept in docs/false-positives/<set>/.
@@ -26,11 +27,24 @@ from false_positive_tables import (
     read_set,
     set_table,
 )
+from training_cost import CostRow, measure_cost, visits_ratio
 
+from hardmil.files.csv_table import read_table, write_table
 from hardmil.jobs.pool import find_engine
 
 COMMAND = "python benchmarks/false_positives.py --table"
 ORDER = (AUTO, *CANDIDATES, *NEW)
+COST = KEPT / "cost.csv"
+NOT_TRAINED = ("-top5", "-mean", "@random")
+"""In the names of arms that are trained like another."""
+SAME_NETWORKS = {
+    "ours-top5",
+    "ours-mean",
+    "abmil-top5",
+    "abmil-mean",
+    "ours-top5+instance",
+    "ours-mean+instance",
+}
 
 
 def run(names: Sequence[str], *, arms: Sequence[str] | None, where: Where) -> None:
@@ -81,6 +95,7 @@ def write_page() -> None:
         choices = choices_table(KEPT / rows.name)
         lines += ["### What auto took", "", *choices, ""] if choices else []
     lines += _criteria_tables(real)
+    lines += ["", "## Cost", "", *_cost_table(order)]
     (KEPT / "tables.md").write_text("\n".join(lines), encoding="utf-8")
     figure([real, synthetic], order=order, path=KEPT / "fpr.svg")
 
@@ -89,6 +104,17 @@ def _read_sets(names: Iterable[str]) -> list[SetRows]:
     """The kept rows of those of the sets that have any, without arms of other pages."""
     sets = [rows for name in names if (rows := read_set(KEPT / name, name=name))]
     return [replace(rows, arms={arm: one for arm, one in rows.arms.items() if arm in ORDER}) for rows in sets]
+
+
+def _cost_table(order: Sequence[str]) -> list[str]:
+    """Patch visits of all trainings of an arm, the time of one visit, and both together; `ours` is 1."""
+    ratios = {row.arm: row.ratio for row in read_table(COST, CostRow)}
+    lines = ["| arm | patch visits | time of a visit | training time |", "|---" * 4 + "|"]
+    for name in order:
+        visits, ratio = visits_ratio(name), ratios.get(name.removesuffix("@random"))
+        if ratio is not None:
+            lines.append(f"| `{name}` | {visits:.1f} | {ratio:.2f} | {visits * ratio:.1f} |")
+    return lines
 
 
 def _criteria_tables(sets: Sequence[SetRows]) -> list[str]:
@@ -116,6 +142,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", help="arms to run")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="repeats of the folds")
     parser.add_argument("--criteria", choices=SETS, nargs="+", help="compare the criteria of auto on sets")
+    parser.add_argument("--cost", action="store_true", help="measure the training time of each arm")
     parser.add_argument("--table", action="store_true", help="write tables and figure of the kept rows")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     options = parser.parse_args()
@@ -127,6 +154,9 @@ def main() -> None:
         run(options.run, arms=options.arms, where=where)
     if options.criteria:
         run_criteria(options.criteria, where=where)
+    if options.cost:
+        names = [name for name in ORDER if name != AUTO and not any(part in name for part in NOT_TRAINED)]
+        write_table(COST, measure_cost(names), row=CostRow)
     if options.table:
         write_page()
 

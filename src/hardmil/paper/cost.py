@@ -4,7 +4,7 @@ A patch visit is one patch in one epoch of one training. Scoring, a forward pass
 """
 
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -95,7 +95,7 @@ def training_visits(trials: Sequence[Trial], *, cohort: Cohort) -> int:
     """
     sizes = np.array([len(bag) for bag in cohort.bags])
     known = _Known(cohort.labels, tuple(cohort.cases), sizes)
-    return sum(dict(one for trial in trials for one in _of_trial(trial, known)).values())
+    return _n_visits(one for trial in trials for one in _of_trial(trial, known))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,17 +127,34 @@ class _Known:
 
 
 def _of_trial(trial: Trial, known: _Known) -> Iterator[TrainingVisits]:
-    """The trainings of a trial: of the whole arm, on its training fold and on each operating fold."""
+    """The trainings of a trial: of the whole arm, on its training fold and on each operating fold.
+
+    Of `auto`, every candidate is trained on the operating folds, and the one that is taken on the whole.
+    """
     if trial.arm.fisher is not None:
         return
-    if trial.arm.auto is not None:
-        for one in candidate_trials(trial).values():
-            yield from _of_trial(one, known)
-        return
+    candidates = list(candidate_trials(trial).values()) if trial.arm.auto else [trial]
+    for one in candidates:
+        yield from _held_out(one, known)
+    yield from max((_whole(one, known) for one in candidates), key=_n_visits)
+
+
+def _whole(trial: Trial, known: _Known) -> list[TrainingVisits]:
+    """The trainings on the training fold."""
+    seeds = member_seeds(trial.seed, config=trial.arm.model)
+    return [one for seed in seeds for one in _of_arm(trial.arm, trial.fold.train, seed=seed, known=known)]
+
+
+def _held_out(trial: Trial, known: _Known) -> Iterator[TrainingVisits]:
+    """The trainings on each operating fold."""
     for seed in member_seeds(trial.seed, config=trial.arm.model):
-        yield from _of_arm(trial.arm, trial.fold.train, seed=seed, known=known)
         for number, inside in enumerate(known.operating_folds(trial)):
             yield from _of_arm(trial.arm, inside, seed=seed + 1 + number, known=known)
+
+
+def _n_visits(trainings: Iterable[TrainingVisits]) -> int:
+    """Their patch visits; a training that occurs twice counts once."""
+    return sum(dict(trainings).values())
 
 
 def _of_arm(arm: Arm, inside: np.ndarray, *, seed: int, known: _Known) -> Iterator[TrainingVisits]:
