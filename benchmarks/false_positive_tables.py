@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import matplotlib
@@ -157,13 +158,16 @@ def figure(rows_of_sets: Sequence[Sequence[SetRows]], *, order: Sequence[str], p
     matplotlib.rcParams["svg.hashsalt"] = "hardmil"
     arms = [[arm for arm in order if any(arm in rows.arms for rows in sets)] for sets in rows_of_sets if sets]
     heights = [0.27 * len(names) + 1.1 for names in arms]
-    width = 3.1 * max(map(len, rows_of_sets)) + 1.6
-    drawing = Figure(figsize=(width, sum(heights)), layout="constrained")
+    n_columns = max(map(len, rows_of_sets))
+    drawing = Figure(figsize=(3.1 * n_columns + 1.6, sum(heights)), layout="constrained")
     parts = drawing.subfigures(len(arms), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, sets, names in zip(parts, filter(None, rows_of_sets), arms, strict=True):
-        panels = part.subplots(1, len(sets), sharey=True, squeeze=False)[0]
-        for axes, rows in zip(panels, sets, strict=True):
-            _panel(axes, rows, names=names)
+        panels = part.subplots(1, n_columns, sharey=True, squeeze=False)[0]
+        for axes, rows in zip_longest(panels, sets):
+            if rows is None:
+                axes.set_visible(False)
+            else:
+                _panel(axes, rows, names=names)
         panels[0].set_yticks(range(len(names)), names)
         panels[0].set_ylim(len(names) - 0.5, -1.5)
     drawing.savefig(path, format="svg", metadata={"Date": None})

@@ -28,12 +28,13 @@ from false_positive_tables import (
     set_table,
 )
 from training_cost import CostRow, measure_cost, visits_ratio
+from verdict_curve import draw
 
 from hardmil.files.csv_table import read_table, write_table
 from hardmil.jobs.pool import find_engine
 
 COMMAND = "python benchmarks/false_positives.py --table"
-ORDER = (AUTO, *CANDIDATES, *NEW)
+ORDER = (AUTO, *CANDIDATES, "dtfd", *NEW)
 COST = KEPT / "cost.csv"
 NOT_TRAINED = ("-top5", "-mean", "@random")
 """In the names of arms that are trained like another."""
@@ -98,6 +99,7 @@ def write_page() -> None:
     lines += ["", "## Cost", "", *_cost_table(order)]
     (KEPT / "tables.md").write_text("\n".join(lines), encoding="utf-8")
     figure([real, synthetic], order=order, path=KEPT / "fpr.svg")
+    draw(KEPT / "verdicts.svg")
 
 
 def _read_sets(names: Iterable[str]) -> list[SetRows]:
