@@ -92,7 +92,7 @@ def cells_of(rows: SetRows, arm: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Combined:
-    """An arm minus `ours`, mean over sets: FPR at the operating point and sensitivity there."""
+    """An arm minus another, mean over sets: FPR at the operating point and sensitivity there."""
 
     arm: str
     n_sets: int
@@ -106,21 +106,35 @@ class Combined:
 
 
 def combined(sets: Sequence[SetRows], *, order: Sequence[str]) -> list[Combined]:
-    """Each arm minus `ours`, over all sets that have it; cases are resampled within each set."""
-    found: list[Combined] = []
-    for arm in (arm for arm in order if arm != BASE):
-        here = [rows for rows in sets if arm in rows.arms and BASE in rows.arms]
-        if here:
-            values = [_combined_difference(here, arm, metric) for metric in ("fpr_op", "sens_op")]
-            found.append(Combined(arm, len(here), *values))
-    return found
+    """Each arm minus `ours`, over all sets that have both."""
+    found = (_combined(sets, arm=arm, other=BASE) for arm in order if arm != BASE)
+    return [one for one in found if one is not None]
 
 
-def _combined_difference(sets: Sequence[SetRows], arm: str, metric: str) -> tuple[float, float, float]:
+def against_control(sets: Sequence[SetRows], *, order: Sequence[str]) -> list[Combined]:
+    """Each arm that has a random control minus this control, over all sets that have both."""
+    found = (_combined(sets, arm=arm, other=f"{arm}@random") for arm in order)
+    return [one for one in found if one is not None]
+
+
+def _combined(sets: Sequence[SetRows], *, arm: str, other: str) -> Combined | None:
+    """An arm minus another; cases are resampled within each set."""
+    here = [rows for rows in sets if arm in rows.arms and other in rows.arms]
+    if not here:
+        return None
+    fpr, sensitivity = (
+        _combined_difference(here, arm, other, metric=metric) for metric in ("fpr_op", "sens_op")
+    )
+    return Combined(arm, len(here), fpr, sensitivity)
+
+
+def _combined_difference(
+    sets: Sequence[SetRows], arm: str, other: str, *, metric: str
+) -> tuple[float, float, float]:
     i = RESAMPLED.index(metric)
     observed, drawn = [], []
     for rows in sets:
-        one, base = rows.arms[arm], rows.arms[BASE]
+        one, base = rows.arms[arm], rows.arms[other]
         n = min(one.observed.shape[1], base.observed.shape[1])
         observed.append(mean_of_defined(one.observed[i, :n] - base.observed[i, :n]))
         drawn.append(mean_of_defined(one.resampled[i, :n] - base.resampled[i, :n], axis=0))
@@ -129,9 +143,9 @@ def _combined_difference(sets: Sequence[SetRows], arm: str, metric: str) -> tupl
     return float(np.mean(observed)), low, high
 
 
-def combined_table(rows: Iterable[Combined]) -> list[str]:
+def combined_table(rows: Iterable[Combined], *, other: str = "`ours`") -> list[str]:
     """Markdown: the combined differences, arms on most sets first, then lowest FPR first."""
-    heads = ["arm minus `ours`", "sets", "FPR@op", "sensitivity@op", "fewer false positives"]
+    heads = [f"arm minus {other}", "sets", "FPR@op", "sensitivity@op", "fewer false positives"]
     lines = [_line(heads), _line(["---"] * len(heads))]
     for one in sorted(rows, key=lambda one: (-one.n_sets, one.fpr[0])):
         cells = [_signed(one.fpr), _signed(one.sensitivity)]
