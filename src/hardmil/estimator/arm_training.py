@@ -40,11 +40,11 @@ Settings = Mapping[str, Mapping[str, int | float]]
 
 SETTINGS: dict[BagKind, tuple[Settings, ...]] = {
     "features": (
-        {},
         {"network": {"clip": 3}, "training": {"epochs": 20}},
         {"network": {"clip": 5}, "training": {"epochs": 20}},
         {"network": {"clip": 5}, "training": {"epochs": 10}},
         {"network": {"clip": 3}},
+        {},
         {"network": {"clip": 3}, "training": {"epochs": 10, "lr": 1e-3}},
         {"network": {"clip": 5, "embedding_dim": 512}, "training": {"epochs": 10}},
     ),
@@ -55,10 +55,9 @@ SETTINGS: dict[BagKind, tuple[Settings, ...]] = {
         {"network": {"embedding_dim": 128}},
     ),
 }
-"""What `auto` tries with its first arm, in the order of preference; {}: the settings of the classifier."""
-NEAR_ENOUGH = 0.5
-"""Standard errors below the best at which an earlier entry is taken: with a hundred bags, the best of seven
-is often so by chance."""
+"""What `auto` tries with its first arm; {}: the settings of the classifier."""
+THE_BEST = 0.0
+"""Standard errors below the best that are near enough. Among settings, none is simpler than the others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +177,7 @@ def _settings_of(task: TaskConfig) -> dict[str, object]:
 def _with_chosen_settings(
     trial: Trial, *, study: StudyConfig, cohort: Cohort, trainer: Trainer
 ) -> tuple[Trial, Choice | None]:
-    """The trial of `auto` with the settings that suit its first arm, and the choice."""
+    """The trial of `auto` with the settings that suit its first arm best, and the choice."""
     auto, kind = trial.arm.auto, cohort.bags[0].kind
     if auto is None:
         return trial, None
@@ -188,8 +187,8 @@ def _with_chosen_settings(
     candidates = tuple(
         replace(arm(first, study=one, kind=kind), name=words) for words, one in studies.items()
     )
-    nearer = auto.model_copy(update={"standard_errors": NEAR_ENOUGH})
-    among = replace(trial, arm=replace(trial.arm, auto=nearer, candidates=candidates))
+    best = auto.model_copy(update={"standard_errors": THE_BEST})
+    among = replace(trial, arm=replace(trial.arm, auto=best, candidates=candidates))
     _, choice = chosen_trial(cohort.bags, trial=among, cohort=cohort, trainer=trainer)
     if choice is None:
         return trial, None
