@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from false_positive_cohorts import ARMS, STUDIES, run_cohorts
 from false_positive_runs import AUTO, CANDIDATES, CRITERIA, KEPT, NEW, REPEATS, SETS, Where, keep, run_set
 from false_positive_tables import (
@@ -116,6 +117,7 @@ def _read_sets(names: Iterable[str]) -> list[SetRows]:
 def _cost_table(order: Sequence[str]) -> list[str]:
     """Patch visits of all trainings of an arm, the time of one visit, and both together; `ours` is 1."""
     ratios = {row.arm: row.ratio for row in read_table(COST, CostRow)}
+    ratios[AUTO] = float(np.mean([ratios[name] for name in CANDIDATES if name in ratios]))
     lines = ["| arm | patch visits | time of a visit | training time |", "|---" * 4 + "|"]
     for name in order:
         visits, ratio = visits_ratio(name), ratios.get(name.removesuffix("@random"))
