@@ -67,5 +67,5 @@ def draw(path: Path) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(labelsize=8, length=0)
-    axes.legend(frameon=False, fontsize=8, title="patches chosen by", title_fontsize=8)
+    axes.legend(loc="upper right", frameon=False, fontsize=8, title="patches chosen by", title_fontsize=8)
     drawing.savefig(path, format="svg", metadata={"Date": None})
