@@ -36,7 +36,8 @@ from hardmil.files.csv_table import read_table, write_table
 from hardmil.jobs.pool import find_engine
 
 COMMAND = "python benchmarks/false_positives.py --table"
-ORDER = (AUTO, *CANDIDATES, "dtfd", *NEW)
+VERDICTS = "ours+instance+verdicts-10-attention"
+ORDER = (AUTO, *CANDIDATES, "dtfd", *NEW, VERDICTS)
 COST = KEPT / "cost.csv"
 NOT_TRAINED = ("-top5", "-mean", "@random")
 """In the names of arms that are trained like another."""
