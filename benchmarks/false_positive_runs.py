@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reproduction_runs import FOLDERS, KEPT_PREDICTIONS, LITE0, collect, shortened
+from reproduction_runs import FOLDERS, LITE0, collect
 
 from hardmil.bags.slide_table import read_slide_table
 from hardmil.commands.reproduce import reproduce
 from hardmil.config.study_file import FILE_NAME
-from hardmil.evaluation.results import CHOICES, ChoiceRow, PredictionRow, ResultRow, key_of
+from hardmil.evaluation.results import CHOICES, ChoiceRow
 from hardmil.files.csv_table import read_table, write_table
 from hardmil.jobs.pool import Engine
 from hardmil.paper.reproduction import Reproduction
@@ -96,15 +96,7 @@ def _run_glas(arms: Sequence[str], *, where: Where, overrides: Sequence[str]) ->
 
 def keep(folder: Path, *, to: Path, only: str | None = None) -> None:
     """Add the rows of a folder to kept rows; only those of one arm, if it is named."""
-    if only is None:
-        collect(folder, to=to)
-    else:
-        results = [row for row in read_table(folder / "results.csv", ResultRow) if row.trial.arm == only]
-        said = [
-            row for row in read_table(folder / "predictions.csv", PredictionRow) if key_of(row).arm == only
-        ]
-        write_table(to / "results.csv", results, row=ResultRow)
-        write_table(to / "predictions.csv", map(shortened, said), row=PredictionRow, columns=KEPT_PREDICTIONS)
+    collect(folder, to=to, only=only)
     choices = read_table(folder / CHOICES, ChoiceRow)
     known = {row.trial for row in choices}
     old = [row for row in read_table(to / CHOICES, ChoiceRow) if row.trial not in known]

@@ -170,14 +170,18 @@ def _start_from(kept: Path, path: Path) -> None:
         shutil.copyfile(kept, path)
 
 
-def collect(folder: Path, *, to: Path) -> None:
-    """Add the rows of a folder to the kept rows; they replace kept rows of the same trials."""
-    results = read_table(folder / "results.csv", ResultRow)
+def collect(folder: Path, *, to: Path, only: str | None = None) -> None:
+    """Add the rows of a folder, or of one of its arms, to the kept rows, in place of those of the same trials."""
+    results = [row for row in read_table(folder / "results.csv", ResultRow) if only in (None, row.trial.arm)]
     known = {row.trial for row in results}
     old = [row for row in read_table(to / "results.csv", ResultRow) if row.trial not in known]
     in_order = sorted([*old, *results], key=lambda row: _sort_key(row.trial))
     write_table(to / "results.csv", in_order, row=ResultRow)
-    predictions = [shortened(row) for row in read_table(folder / "predictions.csv", PredictionRow)]
+    predictions = [
+        shortened(row)
+        for row in read_table(folder / "predictions.csv", PredictionRow)
+        if only in (None, key_of(row).arm)
+    ]
     known = {key_of(row) for row in predictions}
     kept = [row for row in read_table(to / "predictions.csv", PredictionRow) if row.trial not in known]
     merged = sorted([*kept, *predictions], key=lambda row: _sort_key(key_of(row)))
