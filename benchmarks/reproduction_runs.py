@@ -171,7 +171,7 @@ def _start_from(kept: Path, path: Path) -> None:
 
 
 def collect(folder: Path, *, to: Path, only: str | None = None) -> None:
-    """Add the rows of a folder, or of one of its arms, to the kept rows, in place of those of the same trials."""
+    """Add the rows of a folder, or of one arm, to the kept rows, in place of those of the same trials."""
     results = [row for row in read_table(folder / "results.csv", ResultRow) if only in (None, row.trial.arm)]
     known = {row.trial for row in results}
     old = [row for row in read_table(to / "results.csv", ResultRow) if row.trial not in known]
