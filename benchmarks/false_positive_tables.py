@@ -168,9 +168,9 @@ def choices_table(folder: Path) -> list[str]:
 
 
 def figure(rows_of_sets: Sequence[Sequence[SetRows]], *, order: Sequence[str], path: Path) -> None:
-    """SVG: FPR at the operating point of each arm with its interval; rows of panels, one panel a set."""
+    """SVG: FPR at the operating point with its interval; of the arms that all sets of a row have."""
     matplotlib.rcParams["svg.hashsalt"] = "hardmil"
-    arms = [[arm for arm in order if any(arm in rows.arms for rows in sets)] for sets in rows_of_sets if sets]
+    arms = [[arm for arm in order if all(arm in rows.arms for rows in sets)] for sets in rows_of_sets if sets]
     heights = [0.27 * len(names) + 1.1 for names in arms]
     n_columns = max(map(len, rows_of_sets))
     drawing = Figure(figsize=(3.1 * n_columns + 1.6, sum(heights)), layout="constrained")
@@ -190,8 +190,6 @@ def figure(rows_of_sets: Sequence[Sequence[SetRows]], *, order: Sequence[str], p
 def _panel(axes: Axes, rows: SetRows, *, names: Sequence[str]) -> None:
     """The arms of one set; the sensitivity that each reaches stands on the right."""
     for position, arm in enumerate(names):
-        if arm not in rows.arms:
-            continue
         one, found = rows.limits[arm, "fpr_op"], rows.limits[arm, "sens_op"]
         colour = "#0b6aa8" if arm == "auto" else "#1f2428"
         axes.plot([one.low, one.high], [position] * 2, color=colour, linewidth=1.4)
