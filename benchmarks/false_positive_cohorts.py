@@ -39,32 +39,20 @@ STUDIES: Mapping[str, Callable[[Path, int], None]] = {"foci": _foci, "demo": _de
 OVERRIDES = {"foci": ("evaluation.operating_folds=4",), "demo": ()}
 
 
-def run_cohorts(
-    name: str,
-    *,
-    arms: Sequence[str],
-    where: Where,
-    overrides: Sequence[str] = (),
-    to: Path | None = None,
-    only: str | None = None,
-) -> None:
-    """Run the missing trials of these arms on every seed, and keep the rows of each, or of one arm only."""
-    to = to or KEPT / name
-    kept = {(row.trial.arm, row.trial.repeat) for row in read_table(to / "results.csv", ResultRow)}
+def run_cohorts(name: str, *, arms: Sequence[str], where: Where) -> None:
+    """Run the missing trials of these arms on every seed, and keep the rows of each."""
+    kept = {(row.trial.arm, row.trial.repeat) for row in read_table(KEPT / name / "results.csv", ResultRow)}
     for seed in SEEDS:
         missing = [arm for arm in arms if (arm, seed) not in kept]
         if missing:
-            keep(_run_seed(name, seed, arms=missing, where=where, overrides=overrides), to=to, only=only)
+            keep(_run_seed(name, seed, arms=missing, where=where), to=KEPT / name)
 
 
-def _run_seed(
-    name: str, seed: int, *, arms: Sequence[str], where: Where, overrides: Sequence[str] = ()
-) -> Path:
+def _run_seed(name: str, seed: int, *, arms: Sequence[str], where: Where) -> Path:
     """The folder of the tables of one cohort, with its seed as the repeat."""
     folder = where.output / name / f"seed-{seed}"
     STUDIES[name](folder, seed)
-    asked = [f"evaluation.arms=[{', '.join(arms)}]", *OVERRIDES[name], *overrides]
-    study = open_study(folder, overrides=asked)
+    study = open_study(folder, overrides=[f"evaluation.arms=[{', '.join(arms)}]", *OVERRIDES[name]])
     encode_study(study, options=RunOptions(quiet=True))
     tables = evaluate(study, name="false-positives", engine=where.engine, quiet=True).folder
     _write_with_seed(tables, seed=seed, to=folder / "tables")

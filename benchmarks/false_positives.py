@@ -41,14 +41,6 @@ ORDER = (AUTO, *CANDIDATES, "dtfd", *NEW, VERDICTS)
 COST = KEPT / "cost.csv"
 NOT_TRAINED = ("-top5", "-mean", "@random")
 """In the names of arms that are trained like another."""
-SAME_NETWORKS = {
-    "ours-top5",
-    "ours-mean",
-    "abmil-top5",
-    "abmil-mean",
-    "ours-top5+instance",
-    "ours-mean+instance",
-}
 
 
 def run(names: Sequence[str], *, arms: Sequence[str] | None, where: Where) -> None:
@@ -64,11 +56,8 @@ def run_criteria(names: Sequence[str], *, where: Where) -> None:
     """Let `auto` choose by each criterion on some sets; networks are trained once."""
     for name in names:
         for criterion, overrides in CRITERIA.items():
-            to = KEPT / "criteria" / criterion / name
-            if name in STUDIES:
-                run_cohorts(name, arms=(AUTO,), where=where, overrides=overrides, to=to, only=AUTO)
-            else:
-                keep(run_set(name, arms=(AUTO,), where=where, overrides=overrides), to=to, only=AUTO)
+            folder = run_set(name, arms=(AUTO,), where=where, overrides=overrides)
+            keep(folder, to=KEPT / "criteria" / criterion / name, only=AUTO)
 
 
 def write_page() -> None:
@@ -105,8 +94,8 @@ def write_page() -> None:
         lines += [f"## {TITLES[rows.name]}", "", *set_table(rows, order=order), ""]
         choices = choices_table(KEPT / rows.name)
         lines += ["### What auto took", "", *choices, ""] if choices else []
-    lines += _criteria_tables(sets, n_real=len(real))
-    lines += ["", "## Cost", "", *_cost_table(order)]
+    lines += _criteria_tables(real)
+    lines += ["## Cost", "", *_cost_table(order)]
     (KEPT / "tables.md").write_text("\n".join(lines), encoding="utf-8")
     figure([real, synthetic], order=order, path=KEPT / "fpr.svg")
     draw(KEPT / "verdicts.svg")
@@ -130,8 +119,8 @@ def _cost_table(order: Sequence[str]) -> list[str]:
     return lines
 
 
-def _criteria_tables(sets: Sequence[SetRows], *, n_real: int) -> list[str]:
-    """What `auto` reaches by each criterion it can choose by: on each set, and minus `ours` over sets."""
+def _criteria_tables(sets: Sequence[SetRows]) -> list[str]:
+    """What `auto` reaches by each criterion it can choose by: on each set, and minus `ours` over all sets."""
     heads = ["| auto chooses by | FPR@op | sensitivity@op | FPR@90 | FPR@95 | AUC |", "|---" * 6 + "|"]
     lines: list[str] = []
     against_base: list[SetRows] = []
@@ -143,10 +132,8 @@ def _criteria_tables(sets: Sequence[SetRows], *, n_real: int) -> list[str]:
             lines += [f"## Criteria of auto, {TITLES[rows.name]}", "", *heads, *table, ""]
         arms = {one: other.arms[AUTO] for one, other in kept.items()}
         against_base.append(replace(rows, arms={BASE: rows.arms[BASE], **arms}))
-    for title, part in (("real sets", against_base[:n_real]), ("real and synthetic sets", against_base)):
-        differences = combined_table(combined(part, order=(BASE, *CRITERIA)))
-        lines += [f"## Criteria of auto, {title}: each minus `ours`", "", *differences, ""]
-    return lines
+    differences = combined_table(combined(against_base, order=(BASE, *CRITERIA)))
+    return [*lines, "## Criteria of auto, all real sets: each minus `ours`", "", *differences, ""]
 
 
 def main() -> None:
@@ -156,9 +143,7 @@ def main() -> None:
     parser.add_argument("--run", choices=(*SETS, *STUDIES), nargs="+", help="sets to run")
     parser.add_argument("--arms", nargs="+", help="arms to run")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="repeats of the folds")
-    parser.add_argument(
-        "--criteria", choices=(*SETS, *STUDIES), nargs="+", help="compare the criteria of auto on sets"
-    )
+    parser.add_argument("--criteria", choices=SETS, nargs="+", help="compare the criteria of auto on sets")
     parser.add_argument("--cost", action="store_true", help="measure the training time of each arm")
     parser.add_argument("--table", action="store_true", help="write tables and figure of the kept rows")
     parser.add_argument("--workers", type=int, default=1, help="processes")

@@ -57,8 +57,6 @@ class Mined:
 
 MEMBER_STEP = 10**8
 """Between the seeds of networks that are averaged: no fold or repeat of a study reaches the next."""
-
-
 N_JUDGES = 5
 """Networks whose disagreement chooses verdicts, after Beluch et al., CVPR 2018."""
 
@@ -116,10 +114,9 @@ def train_and_mine(
     """
     check_mining(mining)
     if reviewer is not None:
-        base = train(bags, config=config, seed=seed)
-        others = [train(bags, config=config, seed=one) for one in judge_seeds(seed, mining=mining)[1:]]
+        networks = [train(bags, config=config, seed=one) for one in judge_seeds(seed, mining=mining)]
         bags = _reviewed(
-            bags, networks=[base, *others], reviewer=reviewer, mining=mining, seed=seed, task=config.task
+            bags, networks=networks, reviewer=reviewer, mining=mining, seed=seed, task=config.task
         )
     if mining.self_judged.how != "none":
         bags = _self_judged(bags, config=config, mining=mining, seed=seed, train=train)
