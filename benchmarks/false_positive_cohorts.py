@@ -5,19 +5,16 @@ Used by benchmarks/false_positives.py. Each seed is a cohort of its own, and cou
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from false_positive_runs import KEPT, Where, keep
+from false_positive_runs import KEPT, Where, evaluate_study, keep
 from rare_foci import write_rare_foci
 
 from hardmil.commands.demo import write_demo_study
 from hardmil.evaluation.results import CHOICES, ChoiceRow, PredictionRow, ResultRow
 from hardmil.files.csv_table import read_table, write_table
-from hardmil.preprocessing.process_slides import RunOptions
-from hardmil.preprocessing.study_encoding import encode_study
-from hardmil.preprocessing.study_folder import open_study
-from hardmil.report.evaluation_run import evaluate
 
 Row = TypeVar("Row", ResultRow, PredictionRow, ChoiceRow)
 
@@ -25,15 +22,10 @@ SEEDS = range(10)
 ARMS = ("ours", "ours-top5", "abmil", "ours+instance", "auto")
 
 
-def _demo(folder: Path, seed: int) -> None:
-    write_demo_study(folder, seed=seed, quiet=True)
-
-
-def _foci(folder: Path, seed: int) -> None:
-    write_rare_foci(folder, seed=seed)
-
-
-STUDIES: Mapping[str, Callable[[Path, int], None]] = {"foci": _foci, "demo": _demo}
+STUDIES: Mapping[str, Callable[..., None]] = {
+    "foci": write_rare_foci,
+    "demo": partial(write_demo_study, quiet=True),
+}
 """What draws the slides of a cohort and writes its study.yaml."""
 # docs/rare-foci.md has no operating point.
 OVERRIDES = {"foci": ("evaluation.operating_folds=4",), "demo": ()}
@@ -51,10 +43,8 @@ def run_cohorts(name: str, *, arms: Sequence[str], where: Where) -> None:
 def _run_seed(name: str, seed: int, *, arms: Sequence[str], where: Where) -> Path:
     """The folder of the tables of one cohort, with its seed as the repeat."""
     folder = where.output / name / f"seed-{seed}"
-    STUDIES[name](folder, seed)
-    study = open_study(folder, overrides=[f"evaluation.arms=[{', '.join(arms)}]", *OVERRIDES[name]])
-    encode_study(study, options=RunOptions(quiet=True))
-    tables = evaluate(study, name="false-positives", engine=where.engine, quiet=True).folder
+    STUDIES[name](folder, seed=seed)
+    tables = evaluate_study(folder, arms=arms, where=where, overrides=OVERRIDES[name])
     _write_with_seed(tables, seed=seed, to=folder / "tables")
     return folder / "tables"
 

@@ -88,8 +88,13 @@ def _run_glas(arms: Sequence[str], *, where: Where, overrides: Sequence[str]) ->
     lines = [f"{row.slide_id},{row.case_id},{row.label},{row.path},{row.mpp}" for row in rows]
     text = "\n".join(["slide_id,case_id,label,path,mpp", *lines, ""])
     (folder / "slides.csv").write_text(text, encoding="utf-8")
-    asked = [f"evaluation.arms=[{', '.join(arms)}]", f"evaluation.repeats={where.repeats}"]
-    study = open_study(folder, overrides=[*asked, *overrides])
+    repeats = f"evaluation.repeats={where.repeats}"
+    return evaluate_study(folder, arms=arms, where=where, overrides=[repeats, *overrides])
+
+
+def evaluate_study(folder: Path, *, arms: Sequence[str], where: Where, overrides: Sequence[str]) -> Path:
+    """Encode the slides of a study and run the missing trials of these arms; the folder of the tables."""
+    study = open_study(folder, overrides=[f"evaluation.arms=[{', '.join(arms)}]", *overrides])
     encode_study(study, options=RunOptions(quiet=True))
     return evaluate(study, engine=where.engine).folder
 

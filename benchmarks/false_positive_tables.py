@@ -23,12 +23,18 @@ from hardmil.statistics.weighted_metrics import RESAMPLED
 
 BASE = "ours"
 POSITIVE = {
-    **{"colon": "epithelial", "ucsb": "malignant", "glas": "malignant"},
-    **{"foci": "positive", "demo": "positive"},
+    "colon": "epithelial",
+    "ucsb": "malignant",
+    "glas": "malignant",
+    "foci": "positive",
+    "demo": "positive",
 }
 TITLES = {
-    **{"colon": "colon by group", "ucsb": "UCSB by stem", "glas": "GlaS by patient"},
-    **{"foci": "synthetic: rare foci", "demo": "synthetic: look-alikes"},
+    "colon": "colon by group",
+    "ucsb": "UCSB by stem",
+    "glas": "GlaS by patient",
+    "foci": "synthetic: rare foci",
+    "demo": "synthetic: look-alikes",
 }
 MARGIN = 0.05
 """An arm with a lower sensitivity than this below `ours` has not won, whatever its FPR."""
@@ -170,12 +176,13 @@ def choices_table(folder: Path) -> list[str]:
 def figure(rows_of_sets: Sequence[Sequence[SetRows]], *, order: Sequence[str], path: Path) -> None:
     """SVG: FPR at the operating point with its interval; of the arms that all sets of a row have."""
     matplotlib.rcParams["svg.hashsalt"] = "hardmil"
-    arms = [[arm for arm in order if all(arm in rows.arms for rows in sets)] for sets in rows_of_sets if sets]
+    rows_of_sets = [sets for sets in rows_of_sets if sets]
+    arms = [[arm for arm in order if all(arm in rows.arms for rows in sets)] for sets in rows_of_sets]
     heights = [0.27 * len(names) + 1.1 for names in arms]
     n_columns = max(map(len, rows_of_sets))
     drawing = Figure(figsize=(3.1 * n_columns + 1.6, sum(heights)), layout="constrained")
     parts = drawing.subfigures(len(arms), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for part, sets, names in zip(parts, filter(None, rows_of_sets), arms, strict=True):
+    for part, sets, names in zip(parts, rows_of_sets, arms, strict=True):
         panels = part.subplots(1, n_columns, sharey=True, squeeze=False)[0]
         for axes, rows in zip_longest(panels, sets):
             if rows is None:

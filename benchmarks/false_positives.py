@@ -29,7 +29,7 @@ from false_positive_tables import (
     read_set,
     set_table,
 )
-from training_cost import CostRow, measure_cost, visits_ratio
+from training_cost import CostRow, measure_cost, visits_ratios
 from verdict_curve import draw
 
 from hardmil.files.csv_table import read_table, write_table
@@ -112,10 +112,10 @@ def _cost_table(order: Sequence[str]) -> list[str]:
     ratios = {row.arm: row.ratio for row in read_table(COST, CostRow)}
     ratios[AUTO] = float(np.mean([ratios[name] for name in CANDIDATES if name in ratios]))
     lines = ["| arm | patch visits | time of a visit | training time |", "|---" * 4 + "|"]
-    for name in order:
-        visits, ratio = visits_ratio(name), ratios.get(name.removesuffix("@random"))
-        if ratio is not None:
-            lines.append(f"| `{name}` | {visits:.1f} | {ratio:.2f} | {visits * ratio:.1f} |")
+    measured = [name for name in order if name.removesuffix("@random") in ratios]
+    for name, visits in visits_ratios(measured).items():
+        ratio = ratios[name.removesuffix("@random")]
+        lines.append(f"| `{name}` | {visits:.1f} | {ratio:.2f} | {visits * ratio:.1f} |")
     return lines
 
 

@@ -20,19 +20,19 @@ from pathlib import Path
 
 from reproduction_runs import (
     KEPT,
-    LITE0,
     RUNS,
     VERDICTS,
     WITHOUT_VERDICTS,
     Experiment,
     Where,
     collect,
+    is_curve,
     pack,
     run_missing,
 )
 
 from hardmil.commands.arms_table import HEADINGS, SHOWN, cell, difference_cell, mined_cell, short
-from hardmil.evaluation.results import PredictionRow, ResultRow, TrialKey, key_of
+from hardmil.evaluation.results import PredictionRow, ResultRow, key_of
 from hardmil.files.csv_table import read_table
 from hardmil.jobs.pool import find_engine
 from hardmil.metrics import MeanSE
@@ -116,7 +116,7 @@ def _whole_repeats(results: list[ResultRow], *, n_folds: int) -> list[ResultRow]
 def verdict_curve() -> list[str]:
     """Table of the verdict arms against `ours+instance`, on the one repeat they were run on."""
     results, predictions = _kept("colon")
-    results = [row for row in results if _is_curve(row.trial)]
+    results = [row for row in results if is_curve(row.trial)]
     names = [
         arm
         for arm in (WITHOUT_VERDICTS, *VERDICTS)
@@ -125,7 +125,7 @@ def verdict_curve() -> list[str]:
     if len(names) < 2:
         return []
     results = [row for row in results if row.trial.arm in names]
-    said = [row for row in predictions if _is_curve(key_of(row)) and key_of(row).arm in names]
+    said = [row for row in predictions if is_curve(key_of(row)) and key_of(row).arm in names]
     summary = {one.arm: one for one in summarise(results, predictions=said, positive=POSITIVE["colon"])}
     drawn = resample_arms(pool_predictions(said, positive=POSITIVE["colon"]), seed=0)
     resampled = {one.key[0]: one for one in drawn}
@@ -152,10 +152,6 @@ def verdict_curve() -> list[str]:
         *_table(heads, rows),
         "",
     ]
-
-
-def _is_curve(trial: TrialKey) -> bool:
-    return (trial.split, trial.patches, trial.repeat) == ("group", f"grid-{LITE0}", 0)
 
 
 def _setting(data: str, part: str, *, results: list[ResultRow], predictions: list[PredictionRow]) -> Setting:

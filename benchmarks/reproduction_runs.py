@@ -145,6 +145,11 @@ def run_experiment(one: Experiment, where: Where, *, repeats: int) -> None:
         collect(folder, to=KEPT / one.data)
 
 
+def is_curve(trial: TrialKey) -> bool:
+    """Whether verdict arms are compared on this trial: the one repeat of colon by group they were run on."""
+    return (trial.split, trial.patches, trial.repeat) == ("group", f"grid-{LITE0}", 0)
+
+
 def source_of(one: Experiment, *, data: Path) -> Path:
     """The packed file of the set, if there is one; otherwise its folder."""
     packed = data / f"{one.data}-{one.patches}.h5"

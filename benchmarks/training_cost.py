@@ -16,7 +16,7 @@ from hardmil.bags.folds import repeated_folds
 from hardmil.config.study import StudyConfig
 from hardmil.device import find_device
 from hardmil.evaluation.arms import arm
-from hardmil.evaluation.cohort import make_cohort
+from hardmil.evaluation.cohort import Cohort, make_cohort
 from hardmil.evaluation.evaluation import Evaluation
 from hardmil.evaluation.trial import OperatingSettings
 from hardmil.mil.training import fit
@@ -50,13 +50,14 @@ def measure_cost(names: Sequence[str]) -> list[CostRow]:
     return [CostRow(name, round(one, 3), round(one / seconds[BASE], 2)) for name, one in seconds.items()]
 
 
-def visits_ratio(name: str) -> float:
-    """Patch visits of all trainings of a trial, operating point included, relative to `ours`."""
-    return _visits(name) / _visits(BASE)
-
-
-def _visits(name: str) -> int:
+def visits_ratios(names: Sequence[str]) -> dict[str, float]:
+    """Patch visits of all trainings of a trial of each arm, operating point included, relative to `ours`."""
     cohort = make_cohort(_bags())
+    base = _visits(BASE, cohort=cohort)
+    return {name: _visits(name, cohort=cohort) / base for name in names}
+
+
+def _visits(name: str, *, cohort: Cohort) -> int:
     folds = repeated_folds(cohort.labels, cohort.cases, n_folds=5, n_repeats=1, seed=0)
     evaluation = Evaluation(
         cohort=cohort,

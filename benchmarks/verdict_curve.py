@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from false_positive_tables import POSITIVE
 from matplotlib.figure import Figure
-from reproduction_runs import BUDGETS, CHOICES, KEPT, LITE0, WITHOUT_VERDICTS
+from reproduction_runs import BUDGETS, CHOICES, KEPT, VERDICTS, WITHOUT_VERDICTS, is_curve
 
 from hardmil.evaluation.results import PredictionRow, key_of
 from hardmil.files.csv_table import read_table
@@ -31,8 +31,7 @@ def curve() -> dict[str, list[tuple[int, Interval]]]:
     rows = [
         row
         for row in read_table(KEPT / "colon" / "predictions.csv", PredictionRow)
-        if (key_of(row).split, key_of(row).patches, key_of(row).repeat) == ("group", f"grid-{LITE0}", 0)
-        and key_of(row).arm.startswith(WITHOUT_VERDICTS)
+        if is_curve(key_of(row)) and key_of(row).arm in (WITHOUT_VERDICTS, *VERDICTS)
     ]
     drawn = resample_arms(pool_predictions(rows, positive=POSITIVE["colon"]), seed=0)
     found = {one.arm: one for one in intervals(drawn) if one.metric == METRIC}
