@@ -1,6 +1,11 @@
 PYTHON ?= python3
 VENV := .venv
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+# The tests of the code that passes arrays on run a second time, with shapes and types checked. Both checked and
+# measured at once, a test takes three times as long.
+ARRAYS := $(addprefix tests/,bags encoders evaluation mil mining pictures slides statistics \
+	test_bootstrap.py test_geometry.py test_metrics.py)
 
 .PHONY: demo test lint types bench openseadragon clean
 
@@ -9,8 +14,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev lint types
 	.ci/openseadragon --if-possible
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow" --cov=hardmil
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m slow --jaxtyping-packages=
+	$(PYTEST) -m "not slow" --jaxtyping-packages= --cov=hardmil
+	$(PYTEST) -m "not slow" $(ARRAYS)
+	$(PYTEST) -m slow --jaxtyping-packages=
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
