@@ -34,7 +34,8 @@ NEW = (
     *("topk", "conjunctive", "linear", "ours-smooth", "ours-masktop", "ours-seeds5", "em"),
     *("ours+rank", "ours+pseudo", "ours+pseudo@random"),
     *("topk+instance", "conjunctive+instance", "linear+instance", "ours-smooth+instance"),
-    *("ours-masktop+instance", "ours+instance+rank", "ours+instance+pseudo", "ours+instance+pseudo@random"),
+    *("ours-masktop+instance", "ours-seeds5+instance", "em+instance", "ours+instance+rank"),
+    *("ours+instance+pseudo", "ours+instance+pseudo@random"),
 )
 # How `auto` may choose, last the default.
 CRITERIA = {

@@ -137,6 +137,14 @@ def test_tables_of_an_earlier_version_become_records(tmp_path: Path):
     assert len(record_paths(tmp_path)) == 2, "where there are records, tables are not read"
 
 
+def test_trials_in_tables_without_records_are_not_missing(tmp_path: Path):
+    evaluation = make_evaluation(tmp_path, arms=("ours",))
+    assert evaluate_arms(evaluation, device=CPU, quiet=True) == []
+    for path in record_paths(tmp_path):
+        path.unlink()
+    assert missing_trials(evaluation) == []
+
+
 @pytest.mark.parametrize("harm", ["deleted", "halved", "excel"])
 def test_tables_come_back(tmp_path: Path, harm: str):
     evaluation = make_evaluation(tmp_path, arms=("ours", "ours+mb"))

@@ -133,7 +133,6 @@ def evaluate_arms(
         labels = evaluation.task.fold_labels(evaluation.cohort.labels)
         check_classes(folds, labels, names=evaluation.task.names)
     remove_drafts(evaluation.folder)
-    import_tables(evaluation.folder)
     todo = missing_trials(evaluation)
     size = population_size(evaluation.cohort.bags, device=device, wanted=engine.population)
     if engine.is_here and size > 1:
@@ -147,7 +146,8 @@ def evaluate_arms(
 
 
 def missing_trials(evaluation: Evaluation) -> list[Trial]:
-    """The trials that have no record with their hash, or a damaged one."""
+    """The trials that have no record with their hash, or a damaged one; first, tables become records."""
+    import_tables(evaluation.folder)
     return [trial for trial in evaluation.trials() if read_record(evaluation.record_path(trial)) is None]
 
 
