@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,9 @@ def test_engines_that_do_not_exist(hardmil: Hardmil, tmp_path: Path, options: tu
 
 def test_version(hardmil: Hardmil) -> None:
     assert hardmil("--version").out.startswith("hardmil 0.")
+
+
+def test_the_package_runs_as_a_command():
+    call = [sys.executable, "-m", "hardmil", "--version"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("hardmil 0.")

@@ -124,7 +124,7 @@ def test_ctrl_c_leaves_finished_slides_and_nothing_else(study: Path, command: st
     assert err == f"hardmil: {said}\n"
     wait_until(lambda: not list(study.rglob(".*.lock")))
     assert [path for path in study.rglob(".*") if path.name != ".gitignore"] == []
-    again = subprocess.run([sys.executable, "-m", "hardmil.cli", *call[3:]], capture_output=True, text=True)
+    again = subprocess.run([sys.executable, "-m", "hardmil", *call[3:]], capture_output=True, text=True)
     assert json.loads(again.stdout)["slides"] == len(slides)
 
 

@@ -330,7 +330,3 @@ def doctor(
 
 
 app.command()(review)
-
-
-if __name__ == "__main__":
-    main()

@@ -80,7 +80,7 @@ def test_slide_that_hangs_is_set_aside(study: Path):
 
 def test_two_runs_share_a_folder(study: Path):
     """Each slide is processed once, and both runs know all of them in the end."""
-    call = [sys.executable, "-m", "hardmil.cli", "patch", str(study), "--json"]
+    call = [sys.executable, "-m", "hardmil", "patch", str(study), "--json"]
     runs = [subprocess.Popen(call, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [json.loads(run.communicate(timeout=PATIENCE_S)[0]) for run in runs]
     assert [(one["slides"], one["failures"]) for one in said] == [(8, {})] * 2
@@ -93,7 +93,7 @@ def test_slide_that_another_run_works_on_is_waited_for(study: Path):
     held = study / "patches" / ".004 a_patches.h5.lock"
     held.parent.mkdir()
     held.write_text(json.dumps({"host": "node-17", "pid": 1, "id": "x"}))
-    call = [sys.executable, "-m", "hardmil.cli", "patch", str(study), "--json"]
+    call = [sys.executable, "-m", "hardmil", "patch", str(study), "--json"]
     run = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stderr is not None
     waits = "waiting for 1 slide that another run works on (process 1 on node-17): 004 a\n"

@@ -190,7 +190,7 @@ class ServerProcess:
 def start_server(folder: Path, *options: str) -> ServerProcess:
     """The server of a study, once it listens."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), *filter(None, sys.path)])}
-    command = [sys.executable, "-m", "hardmil.cli", "review", str(folder), "--no-browser", *options]
+    command = [sys.executable, "-m", "hardmil", "review", str(folder), "--no-browser", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     for line in process.stdout:

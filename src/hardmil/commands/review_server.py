@@ -77,7 +77,7 @@ def serve_review(workspace: "Workspace", options: ServerOptions, *, arguments: S
     any_ip = options.host in ANY_ADDRESS
     names = {options.host.lower()} | ({socket.gethostname().lower()} if any_ip else set())
     access = Access(LOOPBACK | names, token=token, any_ip=any_ip)
-    retraining = BackgroundCommand("hardmil.cli", arguments=["review", *arguments, "--retrain"])
+    retraining = BackgroundCommand("hardmil", arguments=["review", *arguments, "--retrain"])
     app = create_app(workspace, access=access, retraining=retraining)
     listening = _listen(options)
     config = uvicorn.Config(
