@@ -2,8 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile
-# The tests of the code that passes arrays on run a second time, with shapes and types checked. Both checked and
-# measured at once, a test takes three times as long.
+# The tests of the code that passes arrays on run a second time, with shapes and types checked. Checking all tests
+# while coverage is measured doubles their time.
 ARRAYS := $(addprefix tests/,bags encoders evaluation mil mining pictures slides statistics \
 	test_bootstrap.py test_geometry.py test_metrics.py)
 
